@@ -1,0 +1,215 @@
+//! What is wrong with a file that a person wrote: every fault of it at once, each with its place.
+//!
+//! ```text
+//! agent.yml:4:14: 20s is not shorter than the interval, 15s
+//!   help: shorten `timeout`, or make `interval` longer
+//! ```
+//!
+//! Invariant: whoever builds something from a file uses it only if nothing was reported.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A place in a file; both numbers count from 1, columns count characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// A value with the place where it was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Spanned<T> {
+    /// What was written.
+    pub value: T,
+    /// Where.
+    pub place: Place,
+}
+
+impl<T> Spanned<T> {
+    /// The same place with what `map` makes of the value.
+    pub fn map<U>(self, map: impl FnOnce(T) -> U) -> Spanned<U> {
+        Spanned { value: map(self.value), place: self.place }
+    }
+}
+
+impl<T> From<&Spanned<T>> for Place {
+    fn from(spanned: &Spanned<T>) -> Self {
+        spanned.place
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    file: Arc<str>,
+    place: Option<Place>,
+    message: String,
+    help: Option<String>,
+}
+
+impl Fault {
+    /// What is wrong, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file)?;
+        if let Some(place) = self.place {
+            write!(f, "{place}:")?;
+        }
+        write!(f, " {}", self.message)?;
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How many faults are kept of one file; a file that is wrong throughout is not read to its end.
+const MOST: usize = 100;
+
+/// Collects the faults of a file and of the files that it names.
+#[derive(Clone, Debug)]
+pub struct Diagnostics {
+    file: Arc<str>,
+    faults: Vec<Fault>,
+    partial: bool,
+}
+
+impl Diagnostics {
+    /// Nothing wrong yet with the file that is shown to people as `file`.
+    pub fn new(file: &str) -> Self {
+        Self { file: file.into(), faults: Vec::new(), partial: false }
+    }
+
+    /// The file's name as it is shown.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Reports that `message` is wrong at `place`: lower case, no final stop, values in backticks.
+    pub fn report(&mut self, place: impl Into<Place>, message: impl Into<String>) {
+        self.push(Some(place.into()), message.into(), None);
+    }
+
+    /// As [`Diagnostics::report`], with what to do about it.
+    pub fn report_with_help(
+        &mut self,
+        place: impl Into<Place>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.push(Some(place.into()), message.into(), Some(help.into()));
+    }
+
+    /// Reports something about the file as a whole.
+    pub fn report_file(&mut self, message: impl Into<String>) {
+        self.push(None, message.into(), None);
+    }
+
+    /// Takes over the faults of another file.
+    pub fn extend(&mut self, other: Self) {
+        self.partial |= other.partial;
+        self.faults.extend(other.faults);
+    }
+
+    /// Notes that a part of the file could not be read, so that what seems missing may be there.
+    pub fn set_partial(&mut self) {
+        self.partial = true;
+    }
+
+    /// Whether a part of the file could not be read. Checks that something named elsewhere exists
+    /// must stay silent then.
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// Whether nothing was reported.
+    pub fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// What was reported, by file and place.
+    pub fn faults(&self) -> Vec<&Fault> {
+        let mut faults: Vec<_> = self.faults.iter().collect();
+        faults.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+        faults
+    }
+
+    /// `built` if nothing was reported.
+    ///
+    /// # Errors
+    ///
+    /// Everything that was reported.
+    pub fn into_result<T>(self, built: T) -> Result<T, Self> {
+        if self.is_empty() { Ok(built) } else { Err(self) }
+    }
+
+    fn push(&mut self, place: Option<Place>, message: String, help: Option<String>) {
+        if self.faults.len() < MOST {
+            self.faults.push(Fault { file: Arc::clone(&self.file), place, message, help });
+        }
+    }
+}
+
+/// One fault a line, in the order of the file.
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, fault) in self.faults().into_iter().enumerate() {
+            if n > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// The one of `known` that somebody who wrote `name` probably meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|k| (strsim::damerau_levenshtein(name, k), k))
+        .filter(|(distance, k)| *distance <= 1 + k.len().min(name.len()) / 4)
+        .min()
+        .map(|(_, k)| k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_every_fault_in_the_order_of_the_file() {
+        let mut diagnostics = Diagnostics::new("a.yml");
+        diagnostics.report(Place { line: 10, column: 2 }, "second");
+        diagnostics.report_with_help(Place { line: 9, column: 30 }, "first", "do it");
+        diagnostics.report_file("cannot be read");
+        assert_eq!(
+            diagnostics.into_result(()).unwrap_err().to_string(),
+            "a.yml: cannot be read\na.yml:9:30: first\n  help: do it\na.yml:10:2: second"
+        );
+    }
+
+    #[test]
+    fn guesses_only_what_is_near() {
+        let known = ["interval", "timeout", "probe"];
+        assert_eq!(nearest("intervall", known), Some("interval"));
+        assert_eq!(nearest("timeuot", known), Some("timeout"));
+        assert_eq!(nearest("retries", known), None);
+    }
+}

@@ -1,0 +1,372 @@
+//! Families to text.
+//!
+//! Invariant: what is written is accepted by [`super::check`] where the family itself is sound.
+
+use super::Format;
+use super::families::suffixes;
+use super::series::float_text;
+use crate::family::{FamilySample, MetricFamily, MetricKind};
+use crate::labels::{Labels, is_legacy_label_name, is_legacy_metric_name};
+use crate::number::push_shortest;
+use crate::sample::Timestamp;
+
+/// The `Content-Type` of the text format.
+pub const CONTENT_TYPE_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The `Content-Type` of OpenMetrics.
+pub const CONTENT_TYPE_OPENMETRICS: &str =
+    "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// In which form a reader wants its metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// The format.
+    pub format: Format,
+    /// Whether names outside `[a-zA-Z0-9_:]` may be written, in quotes; else they are replaced
+    /// by underscores.
+    pub utf8_names: bool,
+}
+
+impl Encoding {
+    /// What an `Accept` header asks for: OpenMetrics where it weighs at least as much as plain
+    /// text, else the text format, which everybody reads.
+    pub fn negotiate(accept: &str) -> Self {
+        let mut best = Self { format: Format::Text, utf8_names: false };
+        let (mut best_weight, mut best_is_open) = (0.0, false);
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or("");
+            let (mut weight, mut utf8_names, mut version) = (1.0, false, "");
+            for part in parts {
+                match part.split_once('=').unwrap_or((part, "")) {
+                    ("q", q) => weight = q.parse().unwrap_or(0.0),
+                    ("escaping", scheme) => utf8_names = scheme == "allow-utf-8",
+                    ("version", v) => version = v,
+                    _ => {}
+                }
+            }
+            let format = match (kind, version) {
+                ("application/openmetrics-text", "" | "0.0.1" | "1.0.0") => Format::OpenMetrics,
+                ("text/plain", _) => Format::Text,
+                _ => continue,
+            };
+            let open = format == Format::OpenMetrics;
+            if weight > best_weight || weight == best_weight && open && !best_is_open {
+                best = Self { format, utf8_names };
+                (best_weight, best_is_open) = (weight, open);
+            }
+        }
+        best
+    }
+
+    /// The `Content-Type` to answer with.
+    pub fn content_type(self) -> String {
+        let base = match self.format {
+            Format::Text => CONTENT_TYPE_TEXT,
+            Format::OpenMetrics => CONTENT_TYPE_OPENMETRICS,
+        };
+        let escaping = if self.utf8_names { "allow-utf-8" } else { "underscores" };
+        format!("{base}; escaping={escaping}")
+    }
+}
+
+/// Appends `families` to `out`; in OpenMetrics with the closing `# EOF`.
+pub fn encode<'a>(
+    families: impl IntoIterator<Item = &'a MetricFamily>,
+    encoding: Encoding,
+    out: &mut String,
+) {
+    for family in families {
+        Writer { family, encoding, out }.family();
+    }
+    if encoding.format == Format::OpenMetrics {
+        out.push_str("# EOF\n");
+    }
+}
+
+/// Appends the comment that carries what a check said, in the text format only.
+pub fn encode_output(labels: &Labels, text: &str, out: &mut String) {
+    out.push_str("# OUTPUT {");
+    for (n, (name, value)) in labels.iter().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        push_label(out, name, value, true);
+    }
+    out.push_str("} ");
+    push_escaped(out, text, false);
+    out.push('\n');
+}
+
+struct Writer<'f, 'o> {
+    family: &'f MetricFamily,
+    encoding: Encoding,
+    out: &'o mut String,
+}
+
+impl Writer<'_, '_> {
+    fn family(&mut self) {
+        let family = self.family;
+        let open = self.encoding.format == Format::OpenMetrics;
+        if !family.help.is_empty() {
+            self.meta("HELP");
+            push_escaped(self.out, &family.help, open);
+            self.out.push('\n');
+        }
+        self.meta("TYPE");
+        self.out.push_str(match (family.kind, open) {
+            (kind, true) => kind.as_str(),
+            (MetricKind::Unknown, false) => "untyped",
+            (MetricKind::GaugeHistogram, false) => "histogram",
+            (MetricKind::Info | MetricKind::StateSet, false) => "gauge",
+            (kind, false) => kind.as_str(),
+        });
+        self.out.push('\n');
+        if open && !family.unit.is_empty() {
+            self.meta("UNIT");
+            self.out.push_str(&family.unit);
+            self.out.push('\n');
+        }
+        for sample in &family.samples {
+            self.sample(sample);
+        }
+    }
+
+    /// The name in metadata: in OpenMetrics without what the kind adds to samples.
+    fn base_name(&self) -> &str {
+        let name = &self.family.name;
+        let suffix = match (self.encoding.format, self.family.kind) {
+            (Format::OpenMetrics, MetricKind::Counter) => "_total",
+            (Format::OpenMetrics, MetricKind::Info) => "_info",
+            _ => "",
+        };
+        name.strip_suffix(suffix).unwrap_or(name)
+    }
+
+    fn meta(&mut self, keyword: &str) {
+        self.out.push_str("# ");
+        self.out.push_str(keyword);
+        self.out.push(' ');
+        let name = self.base_name().to_owned();
+        if is_legacy_metric_name(&name) {
+            self.out.push_str(&name);
+        } else if self.encoding.utf8_names {
+            push_quoted(self.out, &name);
+        } else {
+            push_underscored(self.out, &name, true);
+        }
+        self.out.push(' ');
+    }
+
+    fn sample(&mut self, sample: &FamilySample) {
+        let suffix = match suffixes(self.family.kind, self.encoding.format) {
+            [only] if sample.suffix.is_empty() => only,
+            ["_total", ..] if sample.suffix.is_empty() => "_total",
+            _ => sample.suffix,
+        };
+        let base = self.base_name().to_owned();
+        // In the text format a counter is called what it is called, but `a_total` has `a_created`.
+        let base = match (suffix, self.family.kind) {
+            ("_created", MetricKind::Counter) => base.strip_suffix("_total").unwrap_or(&base),
+            _ => &base,
+        };
+        let plain = is_legacy_metric_name(base);
+        let mut separator = '{';
+        if plain {
+            self.out.push_str(base);
+            self.out.push_str(suffix);
+        } else if self.encoding.utf8_names {
+            self.out.push('{');
+            push_quoted(self.out, &format!("{base}{suffix}"));
+            separator = ',';
+        } else {
+            push_underscored(self.out, base, true);
+            self.out.push_str(suffix);
+        }
+        let bound = match self.family.kind {
+            MetricKind::Histogram | MetricKind::GaugeHistogram => "le",
+            MetricKind::Summary => "quantile",
+            _ => "",
+        };
+        for (name, value) in &sample.labels {
+            self.out.push(separator);
+            separator = ',';
+            match crate::number::parse(value) {
+                Some(number) if name == bound => {
+                    let text = self.float(number);
+                    push_label(self.out, name, &text, true);
+                }
+                _ => push_label(self.out, name, value, self.encoding.utf8_names),
+            }
+        }
+        if separator == ',' {
+            self.out.push('}');
+        }
+        self.out.push(' ');
+        let counts = matches!(suffix, "_bucket" | "_count" | "_gcount");
+        self.value(sample.value, counts);
+        if let Some(timestamp) = sample.timestamp {
+            self.out.push(' ');
+            self.timestamp(timestamp);
+        }
+        if let (Some(exemplar), Format::OpenMetrics) = (&sample.exemplar, self.encoding.format) {
+            self.out.push_str(" # {");
+            for (n, (name, value)) in exemplar.labels.iter().enumerate() {
+                if n > 0 {
+                    self.out.push(',');
+                }
+                push_label(self.out, name, value, self.encoding.utf8_names);
+            }
+            self.out.push_str("} ");
+            self.value(exemplar.value, false);
+            if let Some(timestamp) = exemplar.timestamp {
+                self.out.push(' ');
+                self.timestamp(timestamp);
+            }
+        }
+        self.out.push('\n');
+    }
+
+    /// OpenMetrics writes floats with a point, but counts as whole numbers.
+    fn value(&mut self, value: f64, count: bool) {
+        if self.encoding.format == Format::Text || count {
+            push_shortest(self.out, value);
+        } else {
+            self.out.push_str(&float_text(value));
+        }
+    }
+
+    fn float(&self, value: f64) -> String {
+        match self.encoding.format {
+            Format::Text => crate::number::shortest(value),
+            Format::OpenMetrics => float_text(value),
+        }
+    }
+
+    fn timestamp(&mut self, timestamp: Timestamp) {
+        match self.encoding.format {
+            Format::Text => {
+                self.out.push_str(itoa::Buffer::new().format(timestamp.millis()));
+            }
+            Format::OpenMetrics => self.out.push_str(&float_text(timestamp.seconds())),
+        }
+    }
+}
+
+fn push_label(out: &mut String, name: &str, value: &str, utf8_names: bool) {
+    if is_legacy_label_name(name) {
+        out.push_str(name);
+    } else if utf8_names {
+        push_quoted(out, name);
+    } else {
+        push_underscored(out, name, false);
+    }
+    out.push('=');
+    push_quoted(out, value);
+}
+
+fn push_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    push_escaped(out, text, true);
+    out.push('"');
+}
+
+fn push_escaped(out: &mut String, text: &str, quotes: bool) {
+    let mut rest = text;
+    let special = |c: char| matches!(c, '\\' | '\n') || quotes && c == '"';
+    while let Some(at) = rest.find(special) {
+        out.push_str(&rest[..at]);
+        out.push('\\');
+        out.push(match rest.as_bytes()[at] {
+            b'\n' => 'n',
+            other => char::from(other),
+        });
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+}
+
+/// The escaping scheme "underscores" of Prometheus: what a name cannot have becomes `_`.
+fn push_underscored(out: &mut String, name: &str, colons: bool) {
+    for (n, c) in name.chars().enumerate() {
+        let letter = c.is_ascii_alphabetic() || c == '_' || colons && c == ':';
+        out.push(if letter || n > 0 && c.is_ascii_digit() { c } else { '_' });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(family: &MetricFamily, format: Format, utf8_names: bool) -> String {
+        let mut out = String::new();
+        encode([family], Encoding { format, utf8_names }, &mut out);
+        out
+    }
+
+    #[test]
+    fn writes_both_formats() {
+        let mut family = MetricFamily::counter("reads_total", "Reads \\ \"done\".\nAll.");
+        family.add(&[("dev", "a\"b")], 3.0).add(&[], 1e9);
+        assert_eq!(
+            encoded(&family, Format::Text, false),
+            "# HELP reads_total Reads \\\\ \"done\".\\nAll.\n# TYPE reads_total counter\n\
+             reads_total{dev=\"a\\\"b\"} 3\nreads_total 1e+09\n"
+        );
+        assert_eq!(
+            encoded(&family, Format::OpenMetrics, false),
+            "# HELP reads Reads \\\\ \\\"done\\\".\\nAll.\n# TYPE reads counter\n\
+             reads_total{dev=\"a\\\"b\"} 3.0\nreads_total 1e+09\n# EOF\n"
+        );
+    }
+
+    #[test]
+    fn a_counter_without_total_gets_it_in_openmetrics() {
+        let family = MetricFamily::counter("reads", "").with(&[], 1.0);
+        assert_eq!(
+            encoded(&family, Format::OpenMetrics, false),
+            "# TYPE reads counter\nreads_total 1.0\n# EOF\n"
+        );
+        assert_eq!(encoded(&family, Format::Text, false), "# TYPE reads counter\nreads 1\n");
+    }
+
+    #[test]
+    fn names_in_utf8_are_quoted_or_replaced() {
+        let mut family = MetricFamily::gauge("my.metric", "");
+        family.add_pairs("", vec![("a.b".into(), "é".to_owned())], 1.0);
+        assert_eq!(
+            encoded(&family, Format::Text, true),
+            "# TYPE \"my.metric\" gauge\n{\"my.metric\",\"a.b\"=\"é\"} 1\n"
+        );
+        assert_eq!(
+            encoded(&family, Format::Text, false),
+            "# TYPE my_metric gauge\nmy_metric{a_b=\"é\"} 1\n"
+        );
+    }
+
+    #[test]
+    fn carries_outputs_as_a_comment() {
+        let mut out = String::new();
+        encode_output(&Labels::from_pairs([("check", "disk")]), "a\n# EOF\nup 1 \\", &mut out);
+        assert_eq!(out, "# OUTPUT {check=\"disk\"} a\\n# EOF\\nup 1 \\\\\n");
+    }
+
+    #[test]
+    fn negotiates() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+            application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;\
+            escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        let check = |accept: &str, format, utf8_names| {
+            assert_eq!(Encoding::negotiate(accept), Encoding { format, utf8_names }, "{accept}");
+        };
+        check(prometheus, Format::OpenMetrics, true);
+        check("", Format::Text, false);
+        check("*/*", Format::Text, false);
+        check("text/html,*/*;q=0.8", Format::Text, false);
+        check(
+            "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;q=0.1",
+            Format::Text,
+            false,
+        );
+        check("application/openmetrics-text;version=2.0.0", Format::Text, false);
+    }
+}

@@ -1,0 +1,392 @@
+//! HTTP as a client: one connection at a time, each phase of it timed and its failures told apart.
+//!
+//! ```text
+//! resolve ─▶ connect ─▶ TLS ─▶ (request sent) first byte ─▶ transfer
+//! ```
+//!
+//! The connection is driven by whoever waits for its answer, so it needs no task of its own.
+//!
+//! Invariant: nothing here limits time or size; the caller does, by dropping the future or by
+//! ceasing to ask for pieces. No redirect is followed and no cookie kept.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response, Uri, header};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{self, CertificateError, ClientConfig};
+
+use super::tls::{TlsConfig, TlsError};
+use crate::clock::Stopwatch;
+
+/// A failure by what was being done, and what of it went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ClientError {
+    /// What kind of failure it is.
+    pub kind: Failure,
+    message: String,
+}
+
+/// The kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The address is none.
+    Address,
+    /// The name does not exist.
+    NoSuchName,
+    /// The name could not be resolved.
+    Resolve,
+    /// Nothing listens there.
+    Refused,
+    /// There is no way there.
+    Unreachable,
+    /// The peer hung up, before or in the middle of its answer.
+    Reset,
+    /// The certificate is past its time, or before it.
+    Expired,
+    /// The certificate is for another name.
+    WrongName,
+    /// The certificate is from nobody that we trust.
+    Untrusted,
+    /// The TLS handshake failed otherwise.
+    Tls,
+    /// What came back is not HTTP.
+    Protocol,
+}
+
+impl ClientError {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: Failure, message: impl fmt::Display) -> Self {
+        Self { kind, message: message.to_string() }
+    }
+
+    fn from_io(doing: &str, error: &io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::ConnectionRefused => Failure::Refused,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                Failure::Unreachable
+            }
+            _ => Failure::Reset,
+        };
+        Self::new(kind, format!("{doing}: {error}"))
+    }
+
+    fn from_hyper(doing: &str, error: &hyper::Error) -> Self {
+        let kind = if error.is_parse() { Failure::Protocol } else { Failure::Reset };
+        // hyper's own text says where it failed, its source says why.
+        match std::error::Error::source(error) {
+            Some(source) => Self::new(kind, format!("{doing}: {error}: {source}")),
+            None => Self::new(kind, format!("{doing}: {error}")),
+        }
+    }
+}
+
+/// How long each phase took; those that were not reached are empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Phases {
+    /// Resolving the name.
+    pub resolve: Option<Duration>,
+    /// Opening the connection.
+    pub connect: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the request to the first byte of the answer.
+    pub first_byte: Option<Duration>,
+    /// From the first byte to the last.
+    pub transfer: Option<Duration>,
+}
+
+/// Where a URL leads: scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Whether it is `https`.
+    pub tls: bool,
+    /// The name or address, an IPv6 address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Origin {
+    /// The origin of an absolute `http` or `https` URL without a user name in it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the URL.
+    pub fn of(url: &Uri) -> Result<Self, ClientError> {
+        let wrong = |what: &str| ClientError::new(Failure::Address, format!("`{url}` {what}"));
+        let tls = match url.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(wrong("is not an http or https URL")),
+        };
+        let authority = url.authority().ok_or_else(|| wrong("has no host"))?;
+        if authority.as_str().contains('@') {
+            let message = "a URL cannot hold a user name; use basic_auth";
+            return Err(ClientError::new(Failure::Address, message));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() || authority.as_str().ends_with(':') || authority.port_u16() == Some(0) {
+            return Err(wrong("has no host or no port"));
+        }
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Ok(Self { tls, host: host.to_owned(), port })
+    }
+}
+
+/// Opens connections, all with the same trust.
+#[derive(Clone)]
+pub struct Client {
+    tls: Arc<ClientConfig>,
+    server_name: Option<String>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client that trusts as `tls` says.
+    ///
+    /// # Errors
+    ///
+    /// A file named in `tls` cannot be used.
+    pub fn new(tls: &TlsConfig) -> Result<Self, TlsError> {
+        Ok(Self { tls: tls.build()?, server_name: tls.server_name.clone() })
+    }
+
+    /// Opens a connection to `origin`, noting how long the phases took.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`], in the phase that the first empty field of `phases` names.
+    pub async fn connect(
+        &self,
+        origin: &Origin,
+        phases: &mut Phases,
+    ) -> Result<Connection, ClientError> {
+        let watch = Stopwatch::start();
+        let addresses = resolve(&origin.host, origin.port).await?;
+        phases.resolve = Some(watch.elapsed());
+
+        let watch = Stopwatch::start();
+        let socket = dial(&addresses).await?;
+        let peer = socket.peer_addr().ok();
+        // Small requests go out at once.
+        let _ = socket.set_nodelay(true);
+        phases.connect = Some(watch.elapsed());
+        if !origin.tls {
+            return Connection::open(socket, origin, peer, Vec::new()).await;
+        }
+
+        let watch = Stopwatch::start();
+        let socket = self.handshake(socket, &origin.host).await?;
+        phases.tls = Some(watch.elapsed());
+        let chain = socket.get_ref().1.peer_certificates().unwrap_or_default();
+        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        Connection::open(socket, origin, peer, chain).await
+    }
+
+    /// Makes the TLS handshake on an open connection.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] with one of the kinds for certificates, or [`Failure::Tls`].
+    pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: S,
+        host: &str,
+    ) -> Result<TlsStream<S>, ClientError> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| ClientError::new(Failure::Address, format!("`{name}` is no host name")))?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        connector.connect(name, socket).await.map_err(|error| tls_error(&error))
+    }
+}
+
+fn tls_error(error: &io::Error) -> ClientError {
+    let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let kind = match rustls {
+        Some(rustls::Error::InvalidCertificate(fault)) => match fault {
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => Failure::Expired,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Failure::WrongName
+            }
+            _ => Failure::Untrusted,
+        },
+        Some(_) => Failure::Tls,
+        None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::Tls,
+        None => return ClientError::from_io("TLS handshake", error),
+    };
+    ClientError::new(kind, format!("TLS handshake: {error}"))
+}
+
+/// The addresses of `host`, in the system's order.
+///
+/// # Errors
+///
+/// [`Failure::NoSuchName`] or [`Failure::Resolve`].
+pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let found = tokio::net::lookup_host((host, port)).await;
+    let error = match found.map(Iterator::collect::<Vec<_>>) {
+        Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
+        Ok(_) => "no address".to_owned(),
+        // "failed to lookup address information: Name or service not known"
+        Err(error) => error.to_string().rsplit(": ").next().unwrap_or_default().to_owned(),
+    };
+    // getaddrinfo's own texts, which do not depend on the locale here, are all that tells them
+    // apart: std gives no code.
+    let kind = match error.as_str() {
+        "Name or service not known" | "No address associated with hostname" | "no address" => {
+            Failure::NoSuchName
+        }
+        _ => Failure::Resolve,
+    };
+    Err(ClientError::new(kind, format!("resolve {host}: {error}")))
+}
+
+/// Opens a connection to the first of `addresses` that takes one.
+///
+/// # Errors
+///
+/// The failure of the last address.
+pub async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, ClientError> {
+    let mut failure = ClientError::new(Failure::NoSuchName, "no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failure = ClientError::from_io(&format!("connect to {address}"), &error),
+        }
+    }
+    Err(failure)
+}
+
+type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send + Sync>>;
+
+/// An open connection; can serve several requests, one after the other.
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Option<Driver>,
+    authority: String,
+    /// The address that was really dialled.
+    pub peer: Option<SocketAddr>,
+    /// What the peer showed of itself, its own certificate first.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    async fn open(
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+        origin: &Origin,
+        peer: Option<SocketAddr>,
+        certificates: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, ClientError> {
+        let (sender, driver) = http1::handshake(TokioIo::new(socket))
+            .await
+            .map_err(|error| ClientError::from_hyper("open HTTP", &error))?;
+        let host = match origin.host.contains(':') {
+            true => format!("[{}]", origin.host),
+            false => origin.host.clone(),
+        };
+        let authority = match (origin.tls, origin.port) {
+            (false, 80) | (true, 443) => host,
+            (_, port) => format!("{host}:{port}"),
+        };
+        Ok(Self { sender, driver: Some(Box::pin(driver)), authority, peer, certificates })
+    }
+
+    /// Sends `request` and waits for the head of the answer. The URL may be absolute; what is sent
+    /// is its path, and its host where no `Host` is set.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Reset`] or [`Failure::Protocol`].
+    pub async fn send(
+        &mut self,
+        mut request: Request<Full<Bytes>>,
+        phases: &mut Phases,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let path = path.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
+        *request.uri_mut() = path;
+        if !request.headers().contains_key(header::HOST) {
+            let host = self.authority.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
+            request.headers_mut().insert(header::HOST, host);
+        }
+        let watch = Stopwatch::start();
+        let answer = drive(&mut self.driver, self.sender.send_request(request)).await;
+        phases.first_byte = Some(watch.elapsed());
+        answer.map_err(|error| ClientError::from_hyper("no answer", &error))
+    }
+
+    /// The next piece of an answer's body, nothing at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Reset`]: the body broke off.
+    pub async fn next(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, ClientError> {
+        loop {
+            match drive(&mut self.driver, body.frame()).await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => {
+                    return Err(ClientError::from_hyper("answer broke off", &error));
+                }
+            }
+        }
+    }
+
+    /// Whether the connection can take a further request; it may turn out closed all the same.
+    pub async fn is_open(&mut self) -> bool {
+        drive(&mut self.driver, self.sender.ready()).await.is_ok()
+    }
+}
+
+/// Waits for `answer` while the connection does its work.
+async fn drive<T>(driver: &mut Option<Driver>, answer: impl Future<Output = T>) -> T {
+    tokio::pin!(answer);
+    if let Some(connection) = driver {
+        tokio::select! {
+            biased;
+            answer = answer.as_mut() => return answer,
+            // The connection has ended; what it still had for us is in the answer.
+            _ = connection => {}
+        }
+        *driver = None;
+    }
+    answer.await
+}

@@ -1,0 +1,272 @@
+//! Serving until told to stop.
+//!
+//! Invariant: at most [`Limits::connections`] connections are open; one over is told so and closed
+//! at once, and stopping waits for the answers that are being made.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::io::{LimitedIo, Phase};
+use crate::supervisor::Supervisor;
+
+/// What a peer may take of our time and memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest that a request's head may take from its first byte.
+    pub head: Duration,
+    /// The longest that a connection may do nothing between two requests.
+    pub idle: Duration,
+    /// The longest that a peer may leave an answer unread.
+    pub write: Duration,
+    /// The most connections at a time.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            // Longer than the usual scrape interval, so that its connection is kept.
+            idle: Duration::from_secs(75),
+            write: Duration::from_secs(30),
+            connections: 512,
+        }
+    }
+}
+
+/// The largest head of a request.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Why there is nothing to serve on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {reason}")]
+pub struct ListenError {
+    address: SocketAddr,
+    reason: String,
+}
+
+/// Opens the port.
+///
+/// # Errors
+///
+/// The port is in use or may not be opened.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let reason = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "the port is in use; stop what uses it, or choose another with --listen".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        ListenError { address, reason }
+    })
+}
+
+/// Answers every request on `listener` by `handler` until the supervisor's scope stops.
+///
+/// Each connection is a task of that scope; the scope's grace is how long answers that are being
+/// made may still take.
+pub async fn serve<H, F, B>(
+    listener: TcpListener,
+    limits: Limits,
+    supervisor: Supervisor,
+    handler: H,
+) where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let stop = supervisor.stop_token().clone();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, mostly: it passes when connections close.
+                warn!(%error, "cannot accept a connection");
+                stop.run_until_cancelled(sleep(Duration::from_millis(200))).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            debug!(%peer, "too many connections");
+            supervisor.spawn("refuse", refuse(socket));
+            continue;
+        };
+        let (handler, stop) = (handler.clone(), stop.clone());
+        supervisor.spawn("connection", async move {
+            connection(socket, peer, limits, stop, handler).await;
+            drop(slot);
+        });
+    }
+}
+
+/// Says that there is no room, to a peer that gets a second to read it.
+async fn refuse(mut socket: TcpStream) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+    let send = async {
+        socket.write_all(ANSWER).await?;
+        socket.shutdown().await
+    };
+    // Whoever does not take it learns from the closed connection.
+    let _ = timeout(Duration::from_secs(1), send).await;
+}
+
+async fn connection<H, F, B>(
+    socket: TcpStream,
+    peer: SocketAddr,
+    limits: Limits,
+    stop: CancellationToken,
+    handler: H,
+) where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // A small answer goes out at once.
+    let _ = socket.set_nodelay(true);
+    let phase = Phase::default();
+    let io = LimitedIo::new(socket, phase.clone(), limits.idle, limits.head, limits.write);
+    let service = service_fn(move |request| {
+        phase.busy();
+        let (answer, phase) = (handler(request, peer), phase.clone());
+        async move {
+            let answer = answer.await;
+            phase.idle();
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // LimitedIo has the stricter limit; this one would close idle connections too.
+        .header_read_timeout(limits.idle + limits.head)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(io), service);
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(%peer, %error, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::http::{Full, StatusCode, answer};
+
+    async fn start(limits: Limits) -> (SocketAddr, Supervisor) {
+        let supervisor = Supervisor::new();
+        let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let handler = |request: Request<Incoming>, _| async move {
+            if request.uri().path() == "/slow" {
+                sleep(Duration::from_millis(300)).await;
+            }
+            let size = if request.uri().path() == "/big" { 64 << 20 } else { 2 };
+            answer(StatusCode::OK, "text/plain", Bytes::from(vec![b'x'; size]))
+        };
+        let scope = supervisor.clone();
+        supervisor.spawn("server", serve::<_, _, Full<Bytes>>(listener, limits, scope, handler));
+        (address, supervisor)
+    }
+
+    fn short() -> Limits {
+        let brief = Duration::from_millis(200);
+        Limits { head: brief, idle: brief, write: brief, connections: 3 }
+    }
+
+    /// Sends `bytes` and returns what comes back until the server closes.
+    async fn talk(address: SocketAddr, bytes: &[u8]) -> String {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        let reading = timeout(Duration::from_secs(5), socket.read_to_end(&mut answer)).await;
+        let _ = reading.expect("the server closes the connection");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test]
+    async fn answers_and_then_closes_an_idle_connection() {
+        let (address, _supervisor) = start(short()).await;
+        let answer = talk(address, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("xx"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn closes_a_head_that_does_not_end() {
+        let (address, _supervisor) = start(short()).await;
+        assert_eq!(talk(address, b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ").await, "");
+    }
+
+    #[tokio::test]
+    async fn closes_a_connection_that_does_not_read() {
+        let (address, _supervisor) = start(short()).await;
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        sleep(Duration::from_millis(600)).await;
+        let mut taken = Vec::new();
+        let _ = timeout(Duration::from_secs(5), socket.read_to_end(&mut taken)).await.unwrap();
+        assert!(taken.len() < 64 << 20, "the whole answer was kept for a reader that never read");
+    }
+
+    #[tokio::test]
+    async fn refuses_one_connection_too_many() {
+        let (address, _supervisor) = start(Limits { connections: 1, ..Limits::default() }).await;
+        let held = TcpStream::connect(address).await.unwrap();
+        let answer = talk(address, b"").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn stopping_waits_for_an_answer_that_is_being_made() {
+        let (address, supervisor) = start(Limits::default()).await;
+        let request = talk(address, b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n");
+        let stop = async {
+            sleep(Duration::from_millis(100)).await;
+            supervisor.shutdown(Duration::from_secs(5)).await;
+        };
+        let (answer, ()) = tokio::join!(request, stop);
+        assert!(answer.ends_with("xx"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn says_that_the_port_is_in_use() {
+        let first = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let error = listen(first.local_addr().unwrap()).await.unwrap_err().to_string();
+        assert!(error.contains("the port is in use"), "{error}");
+    }
+}

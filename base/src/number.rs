@@ -1,0 +1,182 @@
+//! Floats printed as Go prints them: the texts that ours are compared with (exposition, templates,
+//! the query API) were all printed by Go.
+//!
+//! Invariant: the digits are the fewest that read back as the same float.
+
+use std::fmt::Write as _;
+
+/// The decimal digits of a finite float and where the point stands: `0.d1d2d3... * 10^point`.
+struct Digits {
+    negative: bool,
+    digits: String,
+    point: i32,
+}
+
+impl Digits {
+    fn of(value: f64) -> Self {
+        let mut buffer = ryu::Buffer::new();
+        let text = buffer.format_finite(value.abs());
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+        let exponent: i32 = exponent.parse().unwrap_or(0);
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = format!("{whole}{fraction}");
+        let leading = all.len() - all.trim_start_matches('0').len();
+        let digits = all.trim_matches('0').to_owned();
+        let point =
+            if digits.is_empty() { 1 } else { whole.len() as i32 - leading as i32 + exponent };
+        let digits = if digits.is_empty() { "0".to_owned() } else { digits };
+        Self { negative: value.is_sign_negative(), digits, point }
+    }
+
+    fn sign(&self) -> &'static str {
+        if self.negative { "-" } else { "" }
+    }
+
+    /// Without an exponent.
+    fn plain(&self, out: &mut String) {
+        out.push_str(self.sign());
+        let digits = &self.digits;
+        let count = digits.len() as i32;
+        if self.point <= 0 {
+            out.push_str("0.");
+            out.extend(std::iter::repeat_n('0', self.point.unsigned_abs() as usize));
+            out.push_str(digits);
+        } else if self.point >= count {
+            out.push_str(digits);
+            out.extend(std::iter::repeat_n('0', (self.point - count) as usize));
+        } else {
+            out.push_str(&digits[..self.point as usize]);
+            out.push('.');
+            out.push_str(&digits[self.point as usize..]);
+        }
+    }
+
+    /// With an exponent of at least two digits.
+    fn scientific(&self, out: &mut String) {
+        out.push_str(self.sign());
+        out.push_str(&self.digits[..1]);
+        if self.digits.len() > 1 {
+            out.push('.');
+            out.push_str(&self.digits[1..]);
+        }
+        let exponent = self.point - 1;
+        let sign = if exponent < 0 { '-' } else { '+' };
+        // Writing to a string does not fail.
+        let _ = write!(out, "e{sign}{:02}", exponent.unsigned_abs());
+    }
+}
+
+fn special(value: f64) -> Option<&'static str> {
+    if value.is_nan() {
+        Some("NaN")
+    } else if value == f64::INFINITY {
+        Some("+Inf")
+    } else if value == f64::NEG_INFINITY {
+        Some("-Inf")
+    } else {
+        None
+    }
+}
+
+/// Appends `value` as `strconv.FormatFloat(value, 'g', -1, 64)` prints it: `42`, `0.5`, `1e+06`.
+pub fn push_shortest(out: &mut String, value: f64) {
+    if let Some(text) = special(value) {
+        out.push_str(text);
+    } else if value.fract() == 0.0
+        && value.abs() < 1e6
+        && (value != 0.0 || value.is_sign_positive())
+    {
+        out.push_str(itoa::Buffer::new().format(value as i64));
+    } else {
+        let digits = Digits::of(value);
+        let exponent = digits.point - 1;
+        if (-4..6).contains(&exponent) { digits.plain(out) } else { digits.scientific(out) }
+    }
+}
+
+/// `value` as `strconv.FormatFloat(value, 'g', -1, 64)` prints it.
+pub fn shortest(value: f64) -> String {
+    let mut out = String::new();
+    push_shortest(&mut out, value);
+    out
+}
+
+/// `value` as `strconv.FormatFloat(value, 'f', -1, 64)` prints it: never with an exponent.
+pub fn plain(value: f64) -> String {
+    let mut out = String::new();
+    match special(value) {
+        Some(text) => out.push_str(text),
+        None => Digits::of(value).plain(&mut out),
+    }
+    out
+}
+
+/// Reads a number as Go does: decimals, and hexadecimals with or without a binary exponent
+/// (`0x1p-3`).
+pub fn parse(text: &str) -> Option<f64> {
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => (-1.0, &text[1..]),
+        b'+' => (1.0, &text[1..]),
+        _ => (1.0, text),
+    };
+    let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) else {
+        return text.parse().ok();
+    };
+    let (mantissa, exponent) = hex.split_once(['p', 'P']).unwrap_or((hex, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut value = 0.0;
+    for c in whole.chars().chain(fraction.chars()) {
+        value = value * 16.0 + f64::from(c.to_digit(16)?);
+    }
+    let exponent = exponent.parse::<i32>().ok()?.checked_sub(4 * fraction.len() as i32)?;
+    Some(sign * value * 2_f64.powi(exponent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(value: f64, short: &str, long: &str) {
+        assert_eq!((shortest(value).as_str(), plain(value).as_str()), (short, long));
+    }
+
+    #[test]
+    fn prints_what_go_prints() {
+        check(0.0, "0", "0");
+        check(-0.0, "-0", "-0");
+        check(42.0, "42", "42");
+        check(-17.0, "-17", "-17");
+        check(0.23, "0.23", "0.23");
+        check(999_999.0, "999999", "999999");
+        check(1e6, "1e+06", "1000000");
+        check(1_234_567.0, "1.234567e+06", "1234567");
+        check(1_756_047.3, "1.7560473e+06", "1756047.3");
+        check(3.14e42, "3.14e+42", &format!("314{}", "0".repeat(40)));
+        check(-1.23e-45, "-1.23e-45", &format!("-0.{}123", "0".repeat(44)));
+        check(0.0001, "0.0001", "0.0001");
+        check(0.00001, "1e-05", "0.00001");
+        check(5e-324, "5e-324", &format!("0.{}5", "0".repeat(323)));
+        check(123_456.789, "123456.789", "123456.789");
+        check(f64::NAN, "NaN", "NaN");
+        check(f64::INFINITY, "+Inf", "+Inf");
+        check(f64::NEG_INFINITY, "-Inf", "-Inf");
+    }
+
+    #[test]
+    fn reads_what_go_reads() {
+        let check = |text: &str, expected: Option<f64>| assert_eq!(parse(text), expected, "{text}");
+        check("1.5e3", Some(1500.0));
+        check("-Inf", Some(f64::NEG_INFINITY));
+        check("0x1f", Some(31.0));
+        check("-0x1p-3", Some(-0.125));
+        check("0X1.8P1", Some(3.0));
+        check("0x", None);
+        check("0x1p", None);
+        check("", None);
+        check("1_000", None);
+    }
+}

@@ -1,0 +1,537 @@
+//! A serde deserializer over the tree of nodes.
+//!
+//! Invariant: every error names the node to take out so that the rest can be read.
+
+use std::fmt;
+
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _,
+    IntoDeserializer, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+};
+
+use super::compose::{Content, Entry, Node, ReadFault, ReadFaultKind};
+use super::{SPANNED, SPANNED_FIELDS};
+use crate::diagnostic::Place;
+
+/// Reads `root` as a `T`.
+pub(super) fn from_node<T: DeserializeOwned>(root: &Node) -> Result<T, ReadFault> {
+    T::deserialize(NodeReader { node: root, path: Path { parent: None, position: 0 } })
+        .map_err(|error| error.located(root.place, Vec::new))
+}
+
+/// An error on its way up: located by the first reader that it passes.
+#[derive(Debug)]
+struct ReadError {
+    kind: Option<ReadFaultKind>,
+    located: Option<(Place, Vec<usize>)>,
+}
+
+impl ReadError {
+    fn of(kind: ReadFaultKind) -> Self {
+        Self { kind: Some(kind), located: None }
+    }
+
+    fn at(mut self, place: Place, path: impl FnOnce() -> Vec<usize>) -> Self {
+        self.located.get_or_insert_with(|| (place, path()));
+        self
+    }
+
+    fn located(self, place: Place, path: impl FnOnce() -> Vec<usize>) -> ReadFault {
+        let (place, path) = self.located.unwrap_or_else(|| (place, path()));
+        let kind = self.kind.unwrap_or_else(|| ReadFaultKind::Wrong("cannot be read".to_owned()));
+        ReadFault { path, place, kind }
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.kind)
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl de::Error for ReadError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::of(ReadFaultKind::Wrong(message.to_string()))
+    }
+
+    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::custom(format!("expected {expected}, found {}", found(unexpected)))
+    }
+
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::invalid_type(unexpected, expected)
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        Self::unknown(field, "setting", expected)
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self::unknown(variant, "kind", expected)
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::of(ReadFaultKind::Missing(field))
+    }
+}
+
+impl ReadError {
+    fn unknown(name: &str, what: &'static str, expected: &'static [&'static str]) -> Self {
+        let known = expected.iter().map(|&name| name.to_owned()).collect();
+        Self::of(ReadFaultKind::Unknown { name: name.to_owned(), what, known })
+    }
+}
+
+fn found(unexpected: Unexpected<'_>) -> String {
+    match unexpected {
+        Unexpected::Str(text) => format!("`{text}`"),
+        Unexpected::Bool(value) => format!("`{value}`"),
+        Unexpected::Unsigned(value) => format!("`{value}`"),
+        Unexpected::Signed(value) => format!("`{value}`"),
+        Unexpected::Float(value) => format!("`{value}`"),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "settings".to_owned(),
+        Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Where a node is, as a chain of positions towards the root.
+#[derive(Clone, Copy)]
+struct Path<'p> {
+    parent: Option<&'p Path<'p>>,
+    position: usize,
+}
+
+impl Path<'_> {
+    fn positions(&self) -> Vec<usize> {
+        let mut positions = Vec::new();
+        let mut path = self;
+        while let Some(parent) = path.parent {
+            positions.push(path.position);
+            path = parent;
+        }
+        positions.reverse();
+        positions
+    }
+}
+
+#[derive(Clone, Copy)]
+struct NodeReader<'n, 'p> {
+    node: &'n Node,
+    path: Path<'p>,
+}
+
+impl<'n> NodeReader<'n, '_> {
+    fn locate<T>(&self, result: Result<T, ReadError>) -> Result<T, ReadError> {
+        result.map_err(|error| error.at(self.node.place, || self.path.positions()))
+    }
+
+    /// Reads the node by `seed`; a fault that comes without a place is the node's.
+    fn feed<S: DeserializeSeed<'n>>(self, seed: S) -> Result<S::Value, ReadError> {
+        self.locate(seed.deserialize(self))
+    }
+
+    fn wrong<T>(&self, expected: &str) -> Result<T, ReadError> {
+        self.locate(Err(ReadError::custom(format!(
+            "expected {expected}, found {}",
+            self.describe()
+        ))))
+    }
+
+    fn describe(&self) -> String {
+        match &self.node.content {
+            Content::Null | Content::TakenOut => "nothing".to_owned(),
+            Content::Scalar { text, .. } => format!("`{}`", shortened(text)),
+            Content::Sequence(_) => "a list".to_owned(),
+            Content::Mapping(_) => "settings".to_owned(),
+        }
+    }
+
+    fn entries(&self) -> Result<&'n [Entry], ReadError> {
+        match &self.node.content {
+            Content::Mapping(entries) => Ok(entries),
+            Content::Null => Ok(&[]),
+            _ => self.wrong("settings"),
+        }
+    }
+
+    fn number<T: std::str::FromStr>(&self, expected: &str) -> Result<T, ReadError> {
+        match self.node.scalar().and_then(|text| text.parse().ok()) {
+            Some(number) => Ok(number),
+            None => self.wrong(expected),
+        }
+    }
+
+    fn truth(&self) -> Result<bool, ReadError> {
+        match self.node.scalar() {
+            Some("true" | "True" | "TRUE" | "yes" | "on") => Ok(true),
+            Some("false" | "False" | "FALSE" | "no" | "off") => Ok(false),
+            _ => self.wrong("true or false"),
+        }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+macro_rules! numbers {
+    ($($method:ident $visit:ident $expected:literal)*) => {$(
+        fn $method<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+            let number = self.number($expected)?;
+            self.locate(visitor.$visit(number))
+        }
+    )*};
+}
+
+impl<'n> Deserializer<'n> for NodeReader<'n, '_> {
+    type Error = ReadError;
+
+    numbers! {
+        deserialize_u8 visit_u8 "a whole number up to 255"
+        deserialize_u16 visit_u16 "a whole number up to 65535"
+        deserialize_u32 visit_u32 "a whole number"
+        deserialize_u64 visit_u64 "a whole number"
+        deserialize_i8 visit_i8 "a whole number"
+        deserialize_i16 visit_i16 "a whole number"
+        deserialize_i32 visit_i32 "a whole number"
+        deserialize_i64 visit_i64 "a whole number"
+        deserialize_f32 visit_f32 "a number"
+        deserialize_f64 visit_f64 "a number"
+    }
+
+    fn deserialize_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match &self.node.content {
+            Content::Null | Content::TakenOut => self.locate(visitor.visit_unit()),
+            Content::Sequence(_) => self.deserialize_seq(visitor),
+            Content::Mapping(_) => self.deserialize_map(visitor),
+            Content::Scalar { text, plain } => self.locate(match (plain, text.as_str()) {
+                (true, "true") => visitor.visit_bool(true),
+                (true, "false") => visitor.visit_bool(false),
+                (true, text) => {
+                    if let Ok(number) = text.parse::<i64>() {
+                        visitor.visit_i64(number)
+                    } else if let (Ok(number), true) = (text.parse::<f64>(), looks_numeric(text)) {
+                        visitor.visit_f64(number)
+                    } else {
+                        visitor.visit_str(text)
+                    }
+                }
+                (false, text) => visitor.visit_str(text),
+            }),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        let truth = self.truth()?;
+        self.locate(visitor.visit_bool(truth))
+    }
+
+    fn deserialize_str<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match &self.node.content {
+            Content::Scalar { text, .. } => self.locate(visitor.visit_str(text)),
+            Content::Null => self.locate(visitor.visit_str("")),
+            _ => self.wrong("a text"),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_char<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.node.content {
+            Content::Null | Content::TakenOut => self.locate(visitor.visit_none()),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_unit<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.node.content {
+            Content::Null => self.locate(visitor.visit_unit()),
+            _ => self.wrong("nothing"),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'n>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        let items: &[Node] = match &self.node.content {
+            Content::Sequence(items) => items,
+            Content::Null => &[],
+            _ => return self.wrong("a list"),
+        };
+        self.locate(visitor.visit_seq(Items { items, next: 0, path: &self.path }))
+    }
+
+    fn deserialize_tuple<V: Visitor<'n>>(
+        self,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        let entries = self.entries()?;
+        self.locate(visitor.visit_map(Entries::new(entries, &self.path, false)))
+    }
+
+    fn deserialize_struct<V: Visitor<'n>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        if name == SPANNED {
+            return visitor.visit_map(PlaceAndValue { reader: self, next: 0 });
+        }
+        let entries = self.entries()?;
+        // An empty setting is skipped below, but its name must be right all the same.
+        let misspelt = |entry: &Entry| {
+            matches!(entry.value.content, Content::Null)
+                && entry.key.scalar().is_some_and(|key| !fields.contains(&key))
+        };
+        if let Some(position) = entries.iter().position(misspelt) {
+            let key = &entries[position].key;
+            let path = Path { parent: Some(&self.path), position };
+            return Err(ReadError::unknown_field(key.scalar().unwrap_or_default(), fields)
+                .at(key.place, || path.positions()));
+        }
+        self.locate(visitor.visit_map(Entries::new(entries, &self.path, true)))
+    }
+
+    fn deserialize_enum<V: Visitor<'n>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        let (key, value) = match &self.node.content {
+            Content::Scalar { .. } => (self.node, None),
+            Content::Mapping(entries) => match entries.as_slice() {
+                [entry] => (&entry.key, Some(&entry.value)),
+                [] => return self.wrong("one kind"),
+                [_, second, ..] => {
+                    let text = second.key.scalar().unwrap_or_default();
+                    let error = ReadError::custom(format!("`{text}` is one kind too many"));
+                    return Err(error.at(second.key.place, || self.path.positions()));
+                }
+            },
+            _ => return self.wrong("one kind"),
+        };
+        self.locate(visitor.visit_enum(Variant { key, value, path: &self.path }))
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        visitor.visit_unit()
+    }
+
+    serde::forward_to_deserialize_any! {
+        <V: Visitor<'n>> bytes byte_buf unit_struct tuple_struct
+    }
+}
+
+fn looks_numeric(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
+}
+
+struct Items<'n, 'p> {
+    items: &'n [Node],
+    next: usize,
+    path: &'p Path<'p>,
+}
+
+impl<'n> SeqAccess<'n> for Items<'n, '_> {
+    type Error = ReadError;
+
+    fn next_element_seed<T: DeserializeSeed<'n>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, ReadError> {
+        while let Some(node) = self.items.get(self.next) {
+            let path = Path { parent: Some(self.path), position: self.next };
+            self.next += 1;
+            if !matches!(node.content, Content::TakenOut) {
+                return NodeReader { node, path }.feed(seed).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len() - self.next)
+    }
+}
+
+struct Entries<'n, 'p> {
+    entries: &'n [Entry],
+    next: usize,
+    path: &'p Path<'p>,
+    /// Of a struct: an empty setting counts as not written.
+    skip_empty: bool,
+}
+
+impl<'n, 'p> Entries<'n, 'p> {
+    fn new(entries: &'n [Entry], path: &'p Path<'p>, skip_empty: bool) -> Self {
+        Self { entries, next: 0, path, skip_empty }
+    }
+}
+
+impl<'n> MapAccess<'n> for Entries<'n, '_> {
+    type Error = ReadError;
+
+    fn next_key_seed<K: DeserializeSeed<'n>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, ReadError> {
+        while let Some(Entry { key, value }) = self.entries.get(self.next) {
+            let path = Path { parent: Some(self.path), position: self.next };
+            let skip = match value.content {
+                Content::TakenOut => true,
+                Content::Null => self.skip_empty,
+                _ => false,
+            };
+            if skip {
+                self.next += 1;
+                continue;
+            }
+            // A fault of the key takes the whole entry out.
+            return NodeReader { node: key, path }.feed(seed).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
+        let path = Path { parent: Some(self.path), position: self.next };
+        let entry = self.entries.get(self.next).ok_or_else(|| ReadError::custom("no value"))?;
+        self.next += 1;
+        NodeReader { node: &entry.value, path }.feed(seed)
+    }
+}
+
+struct PlaceAndValue<'n, 'p> {
+    reader: NodeReader<'n, 'p>,
+    next: usize,
+}
+
+impl<'n> MapAccess<'n> for PlaceAndValue<'n, '_> {
+    type Error = ReadError;
+
+    fn next_key_seed<K: DeserializeSeed<'n>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, ReadError> {
+        let Some(name) = SPANNED_FIELDS.get(self.next) else { return Ok(None) };
+        self.next += 1;
+        seed.deserialize((*name).into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
+        if self.next == 1 {
+            let Place { line, column } = self.reader.node.place;
+            seed.deserialize([line, column].into_iter().into_seq())
+        } else {
+            self.reader.feed(seed)
+        }
+    }
+}
+
+/// An iterator of numbers as a deserializer of a list.
+trait IntoSeq: Iterator<Item = u32> + Sized {
+    fn into_seq(self) -> de::value::SeqDeserializer<Self, ReadError> {
+        de::value::SeqDeserializer::new(self)
+    }
+}
+
+impl<I: Iterator<Item = u32>> IntoSeq for I {}
+
+struct Variant<'n, 'p> {
+    key: &'n Node,
+    value: Option<&'n Node>,
+    path: &'p Path<'p>,
+}
+
+impl<'n, 'p> EnumAccess<'n> for Variant<'n, 'p> {
+    type Error = ReadError;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'n>>(self, seed: V) -> Result<(V::Value, Self), ReadError> {
+        let name = seed
+            .deserialize(NodeReader { node: self.key, path: *self.path })
+            .map_err(|error| error.at(self.key.place, || self.path.positions()))?;
+        Ok((name, self))
+    }
+}
+
+/// What a variant without anything behind it holds.
+static NOTHING: Node = Node { place: Place { line: 0, column: 0 }, content: Content::Null };
+
+impl<'n> Variant<'n, '_> {
+    /// Reads the content with `read`; a fault in the variant itself is told at its name.
+    fn content<T>(
+        &self,
+        read: impl FnOnce(NodeReader<'n, '_>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let (node, inside) = match self.value {
+            Some(node) if !matches!(node.content, Content::TakenOut) => (node, true),
+            _ => (&NOTHING, false),
+        };
+        let path = Path { parent: Some(self.path), position: 0 };
+        let reader = NodeReader { node, path: if inside { path } else { *self.path } };
+        read(reader).map_err(|mut error| {
+            if !inside {
+                error.located = None;
+            }
+            error.at(self.key.place, || self.path.positions())
+        })
+    }
+}
+
+impl<'n> VariantAccess<'n> for Variant<'n, '_> {
+    type Error = ReadError;
+
+    fn unit_variant(self) -> Result<(), ReadError> {
+        match self.value.map(|node| &node.content) {
+            None | Some(Content::Null) => Ok(()),
+            Some(Content::Mapping(entries)) if entries.is_empty() => Ok(()),
+            Some(_) => self.content(|reader| reader.wrong("nothing")),
+        }
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'n>>(self, seed: T) -> Result<T::Value, ReadError> {
+        self.content(|reader| seed.deserialize(reader))
+    }
+
+    fn tuple_variant<V: Visitor<'n>>(self, _len: usize, visitor: V) -> Result<V::Value, ReadError> {
+        self.content(|reader| reader.deserialize_seq(visitor))
+    }
+
+    fn struct_variant<V: Visitor<'n>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        self.content(|reader| reader.deserialize_struct("", fields, visitor))
+    }
+}
