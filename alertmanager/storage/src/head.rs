@@ -1,0 +1,309 @@
+//! The newest samples: all series that are alive, each with its chunks, in memory.
+//!
+//! Invariant: a series' samples rise in time, and no chunk reaches over the end of a window of
+//! [`WINDOW`], so that whole chunks move into a block.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::labels::Labels;
+use base::matcher::Matcher;
+use base::sample::Timestamp;
+use roaring::RoaringBitmap;
+
+use crate::chunk::{ChunkReader, ChunkWriter};
+use crate::index::Index;
+
+/// What a block holds of time.
+pub(crate) const WINDOW: Duration = Duration::from_secs(2 * 3600);
+
+/// The window that `time` is in.
+pub(crate) fn window_of(time: Timestamp) -> i64 {
+    time.millis().div_euclid(WINDOW.as_millis() as i64)
+}
+
+/// Names a series until it is dropped; a later one in the same slot has another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SeriesRef {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// A chunk that gets no further samples.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) first: Timestamp,
+    pub(crate) last: Timestamp,
+    pub(crate) count: u32,
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct HeadSeries {
+    pub(crate) labels: Labels,
+    pub(crate) generation: u32,
+    pub(crate) sealed: Vec<Sealed>,
+    pub(crate) open: Option<ChunkWriter>,
+    /// The segment of the log that has its definition.
+    pub(crate) logged_in: u32,
+    /// The last sample, also when its chunk has moved into a block.
+    last: Option<(Timestamp, f64)>,
+    next_floats: bool,
+}
+
+/// What became of a sample that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    Stored,
+    /// It is there already.
+    Same,
+    /// Its time has another value.
+    Duplicate,
+    /// It is before the last of its series, or in a window that is closed.
+    OutOfOrder,
+    /// The series has been dropped.
+    Unknown,
+}
+
+impl HeadSeries {
+    pub(crate) fn last(&self) -> Option<(Timestamp, f64)> {
+        self.last
+    }
+
+    fn fit(&self, time: Timestamp, value: f64) -> Fit {
+        match self.last {
+            Some((last, before)) if time == last => {
+                if value.to_bits() == before.to_bits() {
+                    Fit::Same
+                } else {
+                    Fit::Duplicate
+                }
+            }
+            Some((last, _)) if time < last => Fit::OutOfOrder,
+            _ => Fit::Stored,
+        }
+    }
+
+    fn push(&mut self, time: Timestamp, value: f64) {
+        self.last = Some((time, value));
+        let ends =
+            |open: &ChunkWriter| open.is_full() || window_of(open.first()) != window_of(time);
+        if self.open.as_ref().is_some_and(ends) {
+            self.seal();
+        }
+        match &mut self.open {
+            Some(open) => open.push(time, value),
+            None => {
+                let floats = self.next_floats || value.fract() != 0.0;
+                self.open = Some(ChunkWriter::begin(time, value, floats));
+            }
+        }
+    }
+
+    fn seal(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        self.next_floats = open.suits_floats();
+        self.sealed.push(Sealed {
+            first: open.first(),
+            last: open.last(),
+            count: open.count(),
+            bytes: open.bytes().into(),
+        });
+    }
+
+    /// Appends the samples from `from` to `to`, both included.
+    pub(crate) fn read(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        times: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+    ) {
+        for chunk in &self.sealed {
+            if chunk.last >= from && chunk.first <= to {
+                read_chunk(&chunk.bytes, chunk.count, from, to, times, values);
+            }
+        }
+        if let Some(open) = &self.open
+            && open.last() >= from
+            && open.first() <= to
+        {
+            read_chunk(open.bytes(), open.count(), from, to, times, values);
+        }
+    }
+}
+
+/// Appends the samples of a chunk from `from` to `to`, both included.
+pub(crate) fn read_chunk(
+    bytes: &[u8],
+    count: u32,
+    from: Timestamp,
+    to: Timestamp,
+    times: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+) {
+    let (from, to) = (from.millis(), to.millis());
+    for (time, value) in ChunkReader::new(bytes, count) {
+        if time > to {
+            return;
+        }
+        if time >= from {
+            times.push(time);
+            values.push(value);
+        }
+    }
+}
+
+/// All series that are alive.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    slots: Vec<Option<HeadSeries>>,
+    free: Vec<u32>,
+    next_generation: u32,
+    by_labels: HashMap<Labels, u32>,
+    index: Index<RoaringBitmap>,
+    all: RoaringBitmap,
+    /// Samples before it are in blocks.
+    pub(crate) min_time: Option<Timestamp>,
+    /// Samples before it are on their way into a block: no more are taken.
+    pub(crate) closed_until: Option<Timestamp>,
+    pub(crate) max_time: Option<Timestamp>,
+}
+
+impl Head {
+    pub(crate) fn len(&self) -> usize {
+        self.by_labels.len()
+    }
+
+    pub(crate) fn find(&self, labels: &Labels) -> Option<SeriesRef> {
+        let slot = *self.by_labels.get(labels)?;
+        let generation = self.slots.get(slot as usize)?.as_ref()?.generation;
+        Some(SeriesRef { slot, generation })
+    }
+
+    /// The series with `labels`, made where there is none.
+    pub(crate) fn find_or_create(&mut self, labels: &Labels) -> SeriesRef {
+        if let Some(found) = self.find(labels) {
+            return found;
+        }
+        let generation = self.next_generation;
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let series = HeadSeries {
+            labels: labels.clone(),
+            generation,
+            sealed: Vec::new(),
+            open: None,
+            logged_in: 0,
+            last: None,
+            next_floats: false,
+        };
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(None);
+                self.slots.len() as u32 - 1
+            }
+        };
+        self.slots[slot as usize] = Some(series);
+        self.by_labels.insert(labels.clone(), slot);
+        self.index.add(slot, labels);
+        self.all.insert(slot);
+        SeriesRef { slot, generation }
+    }
+
+    pub(crate) fn get(&self, series: SeriesRef) -> Option<&HeadSeries> {
+        let found = self.slots.get(series.slot as usize)?.as_ref()?;
+        (found.generation == series.generation).then_some(found)
+    }
+
+    pub(crate) fn get_mut(&mut self, series: SeriesRef) -> Option<&mut HeadSeries> {
+        let found = self.slots.get_mut(series.slot as usize)?.as_mut()?;
+        (found.generation == series.generation).then_some(found)
+    }
+
+    /// What would become of a sample.
+    pub(crate) fn fit(&self, series: SeriesRef, time: Timestamp, value: f64) -> Fit {
+        match self.get(series) {
+            None => Fit::Unknown,
+            Some(_) if self.closed_until.is_some_and(|end| time < end) => Fit::OutOfOrder,
+            Some(found) => found.fit(time, value),
+        }
+    }
+
+    /// Stores a sample if it fits.
+    pub(crate) fn push(&mut self, series: SeriesRef, time: Timestamp, value: f64) -> Fit {
+        let fit = self.fit(series, time, value);
+        if fit == Fit::Stored
+            && let Some(found) = self.get_mut(series)
+        {
+            found.push(time, value);
+            self.max_time = self.max_time.max(Some(time));
+        }
+        fit
+    }
+
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<&HeadSeries> {
+        let found = self.index.select(
+            matchers,
+            &self.all,
+            |list, to| {
+                *to |= list;
+                Ok::<_, std::convert::Infallible>(())
+            },
+            |slot| {
+                Ok(self.slots.get(slot as usize).and_then(Option::as_ref).map(|s| s.labels.clone()))
+            },
+        );
+        let Ok(found) = found;
+        found.iter().filter_map(|slot| self.slots.get(slot as usize)?.as_ref()).collect()
+    }
+
+    pub(crate) fn index(&self) -> &Index<RoaringBitmap> {
+        &self.index
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &HeadSeries> {
+        self.slots.iter().flatten()
+    }
+
+    /// Takes no more samples before `end`, and seals the chunks that begin before it.
+    pub(crate) fn close_before(&mut self, end: Timestamp) {
+        self.closed_until = self.closed_until.max(Some(end));
+        for series in self.slots.iter_mut().flatten() {
+            if series.open.as_ref().is_some_and(|open| open.first() < end) {
+                series.seal();
+            }
+        }
+    }
+
+    /// Drops what lies before `end`, which is in a block now, and the series with nothing since.
+    pub(crate) fn drop_before(&mut self, end: Timestamp) {
+        self.min_time = self.min_time.max(Some(end));
+        self.closed_until = self.closed_until.max(Some(end));
+        for slot in 0..self.slots.len() {
+            let Some(series) = &mut self.slots[slot] else { continue };
+            series.sealed.retain(|chunk| chunk.last >= end);
+            series.sealed.shrink_to_fit();
+            let alive = series.last.is_some_and(|(last, _)| last >= end);
+            if alive {
+                continue;
+            }
+            if let Some(series) = self.slots[slot].take() {
+                self.by_labels.remove(&series.labels);
+                self.index.remove(slot as u32, &series.labels);
+                self.all.remove(slot as u32);
+                self.free.push(slot as u32);
+            }
+        }
+    }
+
+    /// Bytes that the chunks take.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        let series = |s: &HeadSeries| {
+            let sealed: usize = s.sealed.iter().map(|chunk| chunk.bytes.len()).sum();
+            sealed + s.open.as_ref().map_or(0, ChunkWriter::allocated)
+        };
+        self.iter().map(series).sum()
+    }
+}

@@ -1,0 +1,177 @@
+//! Samples: kept in memory in compressed chunks, durable on disk, selected by matchers and range.
+//!
+//! ```text
+//!             ┌─▶ log      every append, so that a crash loses nothing
+//! append ─────┤
+//!             └─▶ head     the last hours, in memory ── maintain ──▶ blocks  two hours each
+//!                   └──────────────── select ◀──────────────────────────┘
+//! ```
+//!
+//! The head holds what has been appended since the last block; on a start it is read again from
+//! the log. Every two hours the oldest window becomes a block and its part of the log goes.
+//!
+//! Invariant: head and blocks do not overlap in time, so a series is its parts in order.
+
+#![warn(missing_docs)]
+
+mod varint;
+mod bits;
+mod chunk;
+mod index;
+mod head;
+mod log;
+mod block;
+mod append;
+mod maintain;
+mod select;
+
+pub use append::{AppendError, Appended, Point};
+pub use head::SeriesRef;
+pub use maintain::Stats;
+pub use select::{SelectError, SeriesSamples};
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use base::sample::Timestamp;
+use tracing::{info, warn};
+
+use append::Writer;
+use block::{Block, BlockError};
+use head::Head;
+use log::Log;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long samples are kept.
+    pub retention: Duration,
+    /// The most series that may be alive at a time.
+    pub max_series: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { retention: Duration::from_secs(15 * 86_400), max_series: 5_000_000 }
+    }
+}
+
+/// Why the samples cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the samples in {dir}: {source}")]
+pub struct OpenError {
+    dir: PathBuf,
+    source: io::Error,
+}
+
+/// The samples of one data folder. All methods may be called at the same time.
+#[derive(Debug)]
+pub struct Storage {
+    dir: Option<PathBuf>,
+    options: Options,
+    /// Held for the whole of an append; readers need `head` alone.
+    writer: Mutex<Writer>,
+    head: RwLock<Head>,
+    blocks: RwLock<Vec<Arc<Block>>>,
+}
+
+impl Storage {
+    /// Opens the samples in `dir`, which only this process may use; makes the folder where there is
+    /// none. Reads the log, which takes about a second for ten million samples.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read or written. Damaged files are no error: they are set aside with
+    /// a warning, and the rest is used.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
+        let failed = |source| OpenError { dir: dir.to_owned(), source };
+        fs::create_dir_all(dir).map_err(failed)?;
+        let blocks = open_blocks(&dir.join("blocks")).map_err(failed)?;
+        let mut head = Head::default();
+        if let Some(newest) = blocks.iter().map(|block| block.max_time()).max() {
+            head.drop_before(newest + Duration::from_millis(1));
+        }
+        let log_dir = dir.join("log");
+        let replayed = log::replay(&log_dir, &mut head).map_err(failed)?;
+        if replayed.samples > 0 {
+            info!(series = head.len(), samples = replayed.samples, "the log has been read");
+        }
+        let log = Log::create(&log_dir, replayed.segments).map_err(failed)?;
+        Ok(Self {
+            dir: Some(dir.to_owned()),
+            options,
+            writer: Mutex::new(Writer::new(Some(log))),
+            head: RwLock::new(head),
+            blocks: RwLock::new(blocks),
+        })
+    }
+
+    /// Samples that nothing keeps on disk, for tests and for evaluating over given data.
+    pub fn in_memory(options: Options) -> Self {
+        Self {
+            dir: None,
+            options,
+            writer: Mutex::new(Writer::new(None)),
+            head: RwLock::new(Head::default()),
+            blocks: RwLock::new(Vec::new()),
+        }
+    }
+
+    /// Waits until everything appended so far is on the disk. Appending goes on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The disk failed.
+    pub fn sync(&self) -> io::Result<()> {
+        let handle = match &mut self.writer().log {
+            Some(log) => log.handle()?,
+            None => None,
+        };
+        handle.map_or(Ok(()), |file| file.sync_data())
+    }
+
+    /// The time of the newest sample in memory.
+    pub fn max_time(&self) -> Option<Timestamp> {
+        self.head().max_time
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn head(&self) -> RwLockReadGuard<'_, Head> {
+        self.head.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn head_mut(&self) -> RwLockWriteGuard<'_, Head> {
+        self.head.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn blocks(&self) -> Vec<Arc<Block>> {
+        self.blocks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn blocks_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Block>>> {
+        self.blocks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens the blocks in `dir`, oldest first; one that is damaged is renamed and left alone.
+fn open_blocks(dir: &Path) -> io::Result<Vec<Arc<Block>>> {
+    let mut blocks = Vec::new();
+    for path in block::list(dir)? {
+        match Block::open(&path) {
+            Ok(block) => blocks.push(Arc::new(block)),
+            Err(BlockError::Io { source, .. }) => return Err(source),
+            Err(error @ BlockError::Damaged { .. }) => {
+                warn!(%error, "a block of samples is set aside");
+                fs::rename(&path, path.with_extension("damaged"))?;
+            }
+        }
+    }
+    blocks.sort_by_key(|block| block.min_time());
+    Ok(blocks)
+}

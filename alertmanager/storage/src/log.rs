@@ -1,0 +1,167 @@
+//! The log: what was appended to the head, in segments on disk, to be read again after a crash.
+//!
+//! ```text
+//! segment   00000007.log: 8 bytes of magic, then frames
+//! frame     length (4 bytes)  CRC-32 of the payload (4 bytes)  payload
+//! payload   definitions: count, then slot and labels each
+//!           samples: count, first time, then for each: slot, time, value, as differences
+//! ```
+//!
+//! A segment defines each series that it has samples of, so segments can be read, lost and dropped
+//! one by one. One append is one frame: after a crash it is there as a whole or not at all.
+//!
+//! Invariant: a frame is in the file when [`Log::append`] returns, so that a crash of the process loses
+//! nothing; [`Log::sync`] makes it safe from a crash of the machine.
+
+mod frame;
+mod replay;
+
+pub(crate) use frame::{Batch, Logged};
+pub(crate) use replay::replay;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use base::sample::Timestamp;
+
+use crate::head::window_of;
+
+/// A segment is closed when it is larger.
+const SEGMENT_BYTES: u64 = 128 << 20;
+const MAGIC: &[u8; 8] = b"VEILLOG1";
+/// The largest payload that is believed: a scrape's limit of series at full length is far below.
+const MAX_FRAME: usize = 256 << 20;
+
+/// The log, open for writing.
+#[derive(Debug)]
+pub(crate) struct Log {
+    dir: PathBuf,
+    file: File,
+    number: u32,
+    size: u64,
+    /// The times of the samples in the segment.
+    times: Option<(Timestamp, Timestamp)>,
+    /// The segments before it, with the time of their newest sample.
+    closed: Vec<(u32, Timestamp)>,
+    unsynced: bool,
+    frame: Vec<u8>,
+}
+
+impl Log {
+    /// Begins a new segment after those that are there, `closed`, which have been replayed.
+    pub(crate) fn create(dir: &Path, closed: Vec<(u32, Timestamp)>) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let number = closed.last().map_or(1, |(number, _)| number + 1);
+        let (file, size) = begin(dir, number)?;
+        let (dir, frame) = (dir.to_owned(), Vec::new());
+        Ok(Self { dir, file, number, size, times: None, closed, unsynced: false, frame })
+    }
+
+    /// The segment that is being written.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Bytes in the segment that is being written.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Writes `batch` as one frame. A frame that could not be written whole is taken back.
+    pub(crate) fn append(&mut self, batch: &Batch) -> io::Result<()> {
+        self.frame.clear();
+        self.frame.extend_from_slice(&[0; 8]);
+        batch.encode(&mut self.frame);
+        let (head, payload) = self.frame.split_at_mut(8);
+        head[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        head[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
+        if let Err(error) = self.file.write_all(&self.frame) {
+            // Should that fail too, the reader stops at the torn frame.
+            let _ = self.file.set_len(self.size);
+            return Err(error);
+        }
+        let (first, last) = self.times.unwrap_or((Timestamp::MAX, Timestamp::MIN));
+        let times = batch.samples.iter().map(|sample| sample.time);
+        let bounds = times.fold((first, last), |(f, l), time| (f.min(time), l.max(time)));
+        self.times = Some(bounds);
+        self.size += self.frame.len() as u64;
+        self.unsynced = true;
+        if self.frame.capacity() > 4 << 20 {
+            self.frame = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Whether a sample at `time` belongs into a new segment: this one is large, or of a window
+    /// that has passed, so that a window's segments can go when it has become a block.
+    pub(crate) fn is_full(&self, time: Timestamp) -> bool {
+        let passed = |(first, _): (Timestamp, _)| window_of(first) < window_of(time);
+        self.size >= SEGMENT_BYTES || self.times.is_some_and(passed)
+    }
+
+    /// Begins the next segment.
+    pub(crate) fn rotate(&mut self) -> io::Result<()> {
+        self.sync()?;
+        let number = self.number + 1;
+        (self.file, self.size) = begin(&self.dir, number)?;
+        let newest = self.times.take().map_or(Timestamp::MIN, |(_, last)| last);
+        self.closed.push((self.number, newest));
+        self.number = number;
+        Ok(())
+    }
+
+    /// Waits until everything appended is on the disk.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.unsynced {
+            self.file.sync_data()?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// A second handle of the segment, to sync without holding the log.
+    pub(crate) fn handle(&mut self) -> io::Result<Option<File>> {
+        if !std::mem::take(&mut self.unsynced) {
+            return Ok(None);
+        }
+        self.file.try_clone().map(Some)
+    }
+
+    /// Removes the segments that have nothing since `time`.
+    pub(crate) fn remove_before(&mut self, time: Timestamp) -> io::Result<()> {
+        let (gone, kept) = self.closed.iter().partition(|(_, newest)| *newest < time);
+        self.closed = kept;
+        for (number, _) in gone as Vec<(u32, Timestamp)> {
+            fs::remove_file(self.dir.join(file_name(number)))?;
+        }
+        Ok(())
+    }
+}
+
+fn file_name(number: u32) -> String {
+    format!("{number:08}.log")
+}
+
+fn begin(dir: &Path, number: u32) -> io::Result<(File, u64)> {
+    let path = dir.join(file_name(number));
+    let mut file = OpenOptions::new().create_new(true).append(true).open(path)?;
+    file.write_all(MAGIC)?;
+    File::open(dir)?.sync_all()?;
+    Ok((file, MAGIC.len() as u64))
+}
+
+/// The segments in `dir`, oldest first.
+fn segments(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let number =
+            path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log")?.parse().ok());
+        if let Some(number) = number {
+            found.push((number, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,315 @@
+//! What is to be done now and then: closed windows become blocks, old blocks and logs go.
+//!
+//! Invariant: a part of the log goes only after everything in it is in a block on the disk.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::labels::Labels;
+use base::sample::Timestamp;
+use tracing::info;
+
+use crate::Storage;
+use crate::block::{self, Block, BlockError};
+use crate::head::{Head, Sealed, WINDOW, window_of};
+
+/// A window is closed this long after its end, so that late samples still find it open.
+const SETTLE: Duration = Duration::from_secs(3600);
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Series in memory.
+    pub series: usize,
+    /// Bytes of the chunks in memory.
+    pub chunk_bytes: usize,
+    /// Blocks on disk.
+    pub blocks: usize,
+    /// Their bytes.
+    pub block_bytes: u64,
+    /// Their samples.
+    pub block_samples: u64,
+    /// Bytes of the log's current segment.
+    pub log_bytes: u64,
+}
+
+impl Storage {
+    /// Moves closed windows into blocks and removes what is past its retention at `now`.
+    ///
+    /// # Errors
+    ///
+    /// The disk failed. Nothing is lost: what could not be moved stays in memory and in the log,
+    /// and the next call tries again.
+    pub fn maintain(&self, now: Timestamp) -> io::Result<()> {
+        if let Some(dir) = self.dir.clone() {
+            while let Some(end) = self.closed_window() {
+                self.flush(&dir.join("blocks"), end)?;
+            }
+        } else {
+            self.head_mut().drop_before(now - self.options.retention);
+        }
+        self.expire(now)?;
+        self.blocks().iter().for_each(|block| block.rest());
+        Ok(())
+    }
+
+    /// How much there is.
+    pub fn stats(&self) -> Stats {
+        let blocks = self.blocks();
+        let head = self.head();
+        Stats {
+            series: head.len(),
+            chunk_bytes: head.chunk_bytes(),
+            blocks: blocks.len(),
+            block_bytes: blocks.iter().map(|block| block.bytes()).sum(),
+            block_samples: blocks.iter().map(|block| block.samples()).sum(),
+            log_bytes: self.writer().log.as_ref().map_or(0, crate::log::Log::size),
+        }
+    }
+
+    /// The end of the oldest window in memory, where it is long enough past.
+    fn closed_window(&self) -> Option<Timestamp> {
+        let head = self.head();
+        let oldest = head.iter().filter_map(first_time).min()?;
+        let end = (window_of(oldest) + 1).checked_mul(WINDOW.as_millis() as i64)?;
+        let end = Timestamp::from_millis(end);
+        (head.max_time? >= end + SETTLE).then_some(end)
+    }
+
+    /// Moves everything before `end` into a block.
+    fn flush(&self, dir: &Path, end: Timestamp) -> io::Result<()> {
+        self.head_mut().close_before(end);
+        let series = window_before(&self.head(), end);
+        let block = if series.is_empty() {
+            None
+        } else {
+            let path = block::write(dir, &format!("{:016}", end.millis()), series)?;
+            let block = Block::open(&path).map_err(|error| match error {
+                BlockError::Io { source, .. } => source,
+                error @ BlockError::Damaged { .. } => io::Error::other(error.to_string()),
+            })?;
+            info!(samples = block.samples(), bytes = block.bytes(), "a block is written");
+            Some(Arc::new(block))
+        };
+        {
+            // Under the head's lock, so that a reader sees the window in one of both, not in none.
+            let mut head = self.head_mut();
+            self.blocks_mut().extend(block);
+            head.drop_before(end);
+        }
+        match &mut self.writer().log {
+            Some(log) => log.remove_before(end),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the blocks that have nothing since the retention. It is counted from the newest
+    /// sample where that is older than `now`: after a jump of the clock nothing goes.
+    fn expire(&self, now: Timestamp) -> io::Result<()> {
+        let newest = self.max_time().map_or(now, |newest| newest.min(now));
+        let since = newest - self.options.retention;
+        let mut blocks = self.blocks_mut();
+        let (gone, kept) = blocks.drain(..).partition(|block| block.max_time() < since);
+        *blocks = kept;
+        drop(blocks);
+        for block in gone as Vec<Arc<Block>> {
+            info!(block = %block.path().display(), "a block is past its retention");
+            fs::remove_file(block.path())?;
+        }
+        Ok(())
+    }
+}
+
+/// The time of the first sample that a series has in memory.
+fn first_time(series: &crate::head::HeadSeries) -> Option<Timestamp> {
+    let sealed = series.sealed.first().map(|chunk| chunk.first);
+    sealed.or_else(|| series.open.as_ref().map(crate::chunk::ChunkWriter::first))
+}
+
+fn window_before(head: &Head, end: Timestamp) -> Vec<(Labels, Vec<Sealed>)> {
+    let chunks = |series: &crate::head::HeadSeries| -> Vec<Sealed> {
+        series.sealed.iter().filter(|chunk| chunk.last < end).cloned().collect()
+    };
+    head.iter()
+        .map(|series| (series.labels.clone(), chunks(series)))
+        .filter(|(_, chunks)| !chunks.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use base::matcher::Matcher;
+
+    use super::*;
+    use crate::{Options, Point, SeriesSamples};
+
+    const MINUTE: i64 = 60_000;
+
+    fn append(storage: &Storage, series: &str, time: i64, value: f64) {
+        let labels = Labels::from_pairs([("__name__", "x"), ("series", series)]);
+        let point = Point {
+            series: storage.series(&labels).unwrap(),
+            timestamp: Timestamp::from_millis(time),
+            value,
+        };
+        assert_eq!(storage.append(&[point]).unwrap().stored, 1, "{series} at {time}");
+    }
+
+    fn all(storage: &Storage) -> Vec<SeriesSamples> {
+        let matchers = [Matcher::equal("__name__", "x")];
+        storage.select(&matchers, Timestamp::MIN, Timestamp::MAX).unwrap()
+    }
+
+    fn open(dir: &Path) -> Storage {
+        let retention = Duration::from_secs(24 * 3600);
+        Storage::open(dir, Options { retention, ..Options::default() }).unwrap()
+    }
+
+    /// Two series for ten hours, a sample a minute; `old` ends after half an hour.
+    fn filled(dir: &Path) -> Storage {
+        let storage = open(dir);
+        for minute in 0..600 {
+            append(&storage, "a", minute * MINUTE, minute as f64);
+            if minute < 30 {
+                append(&storage, "old", minute * MINUTE, 0.5 + minute as f64);
+            }
+        }
+        storage
+    }
+
+    #[test]
+    fn closed_windows_move_into_blocks_and_nothing_changes_for_readers() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = filled(dir.path());
+        let before = all(&storage);
+        assert_eq!((before[0].times.len(), before[1].times.len()), (600, 30));
+        storage.maintain(Timestamp::from_millis(600 * MINUTE)).unwrap();
+        let stats = storage.stats();
+        assert_eq!((stats.blocks, stats.block_samples, stats.series), (4, 510, 1));
+        assert_eq!(all(&storage), before);
+        let values = storage.label_values("series").unwrap();
+        assert_eq!(values.into_iter().collect::<Vec<_>>(), ["a", "old"]);
+
+        // The log is short now; blocks and log together are still everything.
+        let logs = fs::read_dir(dir.path().join("log")).unwrap().count();
+        assert!(logs <= 2, "{logs} segments");
+        drop(storage);
+        let storage = open(dir.path());
+        assert_eq!(all(&storage), before);
+        append(&storage, "a", 600 * MINUTE, 600.0);
+        append(&storage, "old", 600 * MINUTE, 7.0);
+        assert_eq!(all(&storage)[1].times.len(), 31);
+    }
+
+    #[test]
+    fn a_range_reads_across_blocks_and_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = filled(dir.path());
+        storage.maintain(Timestamp::from_millis(600 * MINUTE)).unwrap();
+        let at = |minute: i64| Timestamp::from_millis(minute * MINUTE);
+        let found = storage.select(&[Matcher::equal("series", "a")], at(100), at(500)).unwrap();
+        assert_eq!(found[0].times.len(), 401);
+        assert!(found[0].times.is_sorted());
+        assert_eq!(storage.select(&[], at(40), at(50)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_past_its_retention_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = filled(dir.path());
+        append(&storage, "a", 30 * 60 * MINUTE, 1.0);
+        storage.maintain(Timestamp::from_millis(30 * 60 * MINUTE)).unwrap();
+        // 30 h less 24 h: the blocks that end before the sixth hour are gone.
+        assert_eq!(all(&storage)[0].times[0], 360 * MINUTE);
+        assert_eq!(all(&storage).len(), 1);
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_removes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = filled(dir.path());
+        storage.maintain(Timestamp::from_millis(i64::MAX / 2)).unwrap();
+        assert_eq!(all(&storage)[0].times.len(), 600);
+    }
+
+    #[test]
+    fn a_damaged_block_is_set_aside_and_the_rest_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = filled(dir.path());
+        storage.maintain(Timestamp::from_millis(600 * MINUTE)).unwrap();
+        drop(storage);
+        let blocks = block::list(&dir.path().join("blocks")).unwrap();
+        let whole = fs::read(&blocks[1]).unwrap();
+        for at in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            fs::write(&blocks[1], bytes).unwrap();
+            let storage = open(dir.path());
+            // In a chunk it is found when the chunk is read, elsewhere when the block is opened.
+            let found = storage.select(&[], Timestamp::MIN, Timestamp::MAX);
+            if let Ok(found) = found {
+                let samples: usize = found.iter().map(|series| series.times.len()).sum();
+                assert!(samples == 630 || samples == 510, "byte {at}: {samples}");
+            }
+            let _ = fs::remove_file(blocks[1].with_extension("damaged"));
+            fs::write(&blocks[1], &whole).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_torn_log_loses_only_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(dir.path());
+        (0..20).for_each(|n| append(&storage, "a", n * MINUTE, n as f64));
+        drop(storage);
+        let path = dir.path().join("log/00000001.log");
+        let whole = fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            let copy = tempfile::tempdir().unwrap();
+            fs::create_dir(copy.path().join("log")).unwrap();
+            fs::write(copy.path().join("log/00000001.log"), &whole[..cut]).unwrap();
+            let storage = open(copy.path());
+            let kept = all(&storage).first().map_or(0, |series| series.times.len());
+            assert!(kept <= 20 && (kept == 0 || all(&storage)[0].times.is_sorted()));
+            // It goes on, and what is appended now is there after the next start.
+            append(&storage, "a", 100 * MINUTE, 1.0);
+            drop(storage);
+            assert_eq!(all(&open(copy.path()))[0].times.len(), kept + 1, "cut at {cut}");
+        }
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2] ^= 1;
+        fs::write(&path, damaged).unwrap();
+        let kept = all(&open(dir.path()))[0].times.len();
+        assert!((5..20).contains(&kept), "{kept}");
+        assert_eq!(fs::read(path.with_extension("damaged")).unwrap().len(), whole.len());
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let storage = Storage::in_memory(Options { max_series: 2, ..Options::default() });
+        let labels = |n: &str| Labels::from_pairs([("__name__", "x"), ("n", n)]);
+        let a = storage.series(&labels("a")).unwrap();
+        storage.series(&labels("b")).unwrap();
+        assert!(storage.series(&labels("c")).is_err());
+        let point =
+            |time, value| Point { series: a, timestamp: Timestamp::from_millis(time), value };
+        let given = [point(5, 1.0), point(5, 1.0), point(5, 2.0), point(4, 1.0), point(6, 1.0)];
+        let appended = storage.append(&given).unwrap();
+        assert_eq!((appended.stored, appended.duplicates, appended.out_of_order), (3, 1, 1));
+        assert_eq!(all(&storage)[0].times, [5, 6]);
+    }
+
+    #[test]
+    fn a_series_that_was_dropped_is_told_as_unknown() {
+        let storage = Storage::in_memory(Options::default());
+        let labels = Labels::from_pairs([("__name__", "x")]);
+        let series = storage.series(&labels).unwrap();
+        let point = |time| Point { series, timestamp: Timestamp::from_millis(time), value: 1.0 };
+        storage.append(&[point(0)]).unwrap();
+        storage.maintain(Timestamp::from_millis(i64::MAX / 2)).unwrap();
+        assert_eq!(storage.append(&[point(i64::MAX / 2)]).unwrap().unknown, [0]);
+    }
+}

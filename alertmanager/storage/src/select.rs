@@ -1,0 +1,164 @@
+//! Selecting samples by matchers and range.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use base::labels::Labels;
+use base::matcher::Matcher;
+use base::sample::{Ended, Timestamp};
+
+use crate::Storage;
+use crate::block::{Block, BlockError};
+
+/// The samples of one series, as two columns of the same length; times are milliseconds since the
+/// Unix epoch and rise. Markers of an ended series are among the values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesSamples {
+    /// The series.
+    pub labels: Labels,
+    /// When.
+    pub times: Vec<i64>,
+    /// How much.
+    pub values: Vec<f64>,
+}
+
+/// Why samples could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read samples: {0}")]
+pub struct SelectError(String);
+
+impl From<BlockError> for SelectError {
+    fn from(error: BlockError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Storage {
+    /// The samples from `from` to `to`, both included, of every series that all `matchers` accept,
+    /// sorted by labels. Series without a sample in the range are left out.
+    ///
+    /// # Errors
+    ///
+    /// A block is damaged or cannot be read.
+    pub fn select(
+        &self,
+        matchers: &[Matcher],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<SeriesSamples>, SelectError> {
+        let (newer, blocks, head_begins) = self.select_head(matchers, from, to);
+        let before_head = Timestamp::from_millis(head_begins.millis().saturating_sub(1)).min(to);
+        let mut merged = Merged::default();
+        for block in blocks {
+            if block.max_time() >= from && block.min_time() <= before_head {
+                block.select(matchers, from, before_head, |series| merged.add(series))?;
+            }
+        }
+        let mut found = if merged.found.is_empty() {
+            newer
+        } else {
+            newer.into_iter().for_each(|series| merged.add(series));
+            merged.found
+        };
+        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(found)
+    }
+
+    /// What the head has, which blocks come before it, and where in time it begins: all as of one
+    /// moment, because a window could move from one to the other.
+    fn select_head(
+        &self,
+        matchers: &[Matcher],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> (Vec<SeriesSamples>, Vec<Arc<Block>>, Timestamp) {
+        let head = self.head();
+        let begins = head.min_time.unwrap_or(Timestamp::MIN);
+        let mut found = Vec::new();
+        if begins <= to && head.max_time.is_some_and(|newest| newest >= from) {
+            for series in head.select(matchers) {
+                let (mut times, mut values) = (Vec::new(), Vec::new());
+                series.read(from.max(begins), to, &mut times, &mut values);
+                if !times.is_empty() {
+                    found.push(SeriesSamples { labels: series.labels.clone(), times, values });
+                }
+            }
+        }
+        (found, self.blocks(), begins)
+    }
+
+    /// How the series that `matchers` accept ended, looking at the last sample of each from `from`
+    /// to `to`; series that did not end are `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Storage::select`].
+    pub fn ends(
+        &self,
+        matchers: &[Matcher],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(Labels, Option<Ended>)>, SelectError> {
+        let last = |s: SeriesSamples| {
+            let end = s.values.last().and_then(|value| Ended::from_value(*value));
+            (s.labels, end)
+        };
+        Ok(self.select(matchers, from, to)?.into_iter().map(last).collect())
+    }
+
+    /// The names of all labels, sorted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Storage::select`].
+    pub fn label_names(&self) -> Result<BTreeSet<String>, SelectError> {
+        let mut names: BTreeSet<String> = self.head().index().names().map(str::to_owned).collect();
+        for block in self.blocks() {
+            block.label_names(|name| {
+                names.insert(name.to_owned());
+            })?;
+        }
+        Ok(names)
+    }
+
+    /// The values of the label `name`, sorted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Storage::select`].
+    pub fn label_values(&self, name: &str) -> Result<BTreeSet<String>, SelectError> {
+        let head = self.head();
+        let mut values: BTreeSet<String> =
+            head.index().values(name).map(|(value, _)| value.to_owned()).collect();
+        drop(head);
+        for block in self.blocks() {
+            block.label_values(name, |value| {
+                values.insert(value.to_owned());
+            })?;
+        }
+        Ok(values)
+    }
+}
+
+/// Series put together from parts that come in the order of time.
+#[derive(Default)]
+struct Merged {
+    found: Vec<SeriesSamples>,
+    places: HashMap<Labels, usize>,
+}
+
+impl Merged {
+    fn add(&mut self, mut part: SeriesSamples) {
+        match self.places.get(&part.labels) {
+            Some(&place) => {
+                let series = &mut self.found[place];
+                series.times.append(&mut part.times);
+                series.values.append(&mut part.values);
+            }
+            None => {
+                self.places.insert(part.labels.clone(), self.found.len());
+                self.found.push(part);
+            }
+        }
+    }
+}

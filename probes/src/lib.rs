@@ -1,0 +1,29 @@
+//! Looking at one thing once: the [`Probe`] trait and every kind of probe.
+//!
+//! ```text
+//! agent ── run(stop) ──▶ Probe ──▶ Outcome { status, reason, summary, details, measurements, families }
+//! ```
+//!
+//! Invariant: a probe knows no schedule, label, timeout or log. It is told to stop when its time is
+//! up, and whatever goes wrong, that too, is its [`Outcome`], with a [`Reason`] from a closed set.
+
+#![warn(missing_docs)]
+
+mod outcome;
+
+pub use outcome::{Measurement, Outcome, Reason, Status};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+/// Something that can be looked at.
+#[async_trait]
+pub trait Probe: Send + Sync + std::fmt::Debug {
+    /// Looks once.
+    ///
+    /// When `stop` is cancelled the time is up: the probe cleans up behind itself, which takes a
+    /// script up to three seconds and everything else none, and says how far it came
+    /// ([`Reason::Timeout`]). It must be run to its end: dropping the future would leave a script's
+    /// processes behind until the next one runs.
+    async fn run(&self, stop: &CancellationToken) -> Outcome;
+}
