@@ -13,9 +13,6 @@
 //!
 //! Invariant: a case counts as passed only if its whole expectation was compared.
 
-#![expect(clippy::print_stdout, reason = "its output is the report")]
-#![expect(clippy::disallowed_methods, reason = "its settings come from the environment")]
-
 mod report;
 mod exposition;
 

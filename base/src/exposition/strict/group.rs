@@ -51,7 +51,8 @@ pub(super) fn check_sample(
             | (GaugeHistogram, "_bucket" | "_gcount")
             | (Summary, "_sum" | "_count")
     );
-    if counts && !(value >= 0.0) || value.is_nan() && suffix == "_gsum" {
+    let nan = value.is_nan();
+    if counts && (value < 0.0 || nan) || nan && suffix == "_gsum" {
         return Err(format!("`{}` cannot be {value}", taken.name));
     }
     if let Some(exemplar) = &sample.exemplar {
