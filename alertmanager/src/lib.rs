@@ -1,1 +1,3 @@
-//! (begun)
+//! The central evaluator.
+
+pub mod relabel;

@@ -1,0 +1,58 @@
+//! Relabelling: label sets in and out, and which steps are valid.
+
+use alertmanager::relabel::{Relabel, RelabelConfig};
+use base::diagnostic::{Diagnostics, Spanned};
+use base::labels::{Labels, LabelsBuilder};
+use serde_json::Value;
+
+use crate::report::Report;
+
+pub(crate) fn run(report: &mut Report) {
+    report.table("relabel/relabel.json", relabelled);
+    // The cases about names under the rules before UTF-8 names are not ours: all names are UTF-8.
+    let cases = report
+        .cases("relabel/validate.json")
+        .into_iter()
+        .filter(|case| case["relabel_config"].is_object() && case["name_validation"] == "utf8");
+    let results: Vec<_> =
+        cases.map(|c| (c["id"].as_str().unwrap().to_owned(), valid(&c))).collect();
+    report.suite("relabel/validate", results);
+}
+
+fn build(configs: &Value) -> (Vec<Relabel>, Diagnostics) {
+    let mut diagnostics = Diagnostics::new("case");
+    // JSON is YAML.
+    let configs: Vec<Spanned<RelabelConfig>> =
+        base::yaml::read(&configs.to_string(), &mut diagnostics).unwrap_or_default();
+    let steps = Relabel::build_all(&configs, &mut diagnostics);
+    (steps, diagnostics)
+}
+
+fn labels(value: &Value) -> Labels {
+    value.as_object().unwrap().iter().map(|(n, v)| (n, v.as_str().unwrap())).collect()
+}
+
+fn relabelled(case: &Value) -> Result<(), String> {
+    let (steps, diagnostics) = build(&case["relabel_configs"]);
+    if !diagnostics.is_empty() {
+        return Err(diagnostics.to_string());
+    }
+    let mut builder = LabelsBuilder::from(&labels(&case["input"]));
+    let kept = Relabel::run(&steps, &mut builder);
+    let got = builder.build();
+    match (kept, case["dropped"] == true) {
+        (true, true) => Err(format!("kept {got}")),
+        (false, false) => Err("dropped".to_owned()),
+        (true, false) if got != labels(&case["output"]) => Err(format!("gave {got}")),
+        _ => Ok(()),
+    }
+}
+
+fn valid(case: &Value) -> Result<(), String> {
+    let (_, diagnostics) = build(&Value::Array(vec![case["relabel_config"].clone()]));
+    match (case["ok"] == true, diagnostics.is_empty()) {
+        (true, false) => Err(diagnostics.to_string()),
+        (false, true) => Err("accepted".to_owned()),
+        _ => Ok(()),
+    }
+}
