@@ -1,3 +1,6 @@
 //! The central evaluator.
 
 pub mod relabel;
+pub mod http_config;
+pub mod discovery;
+pub mod scrape;

@@ -12,7 +12,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 /// One step, as written.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelabelConfig {
     /// The labels whose values are joined.

@@ -25,8 +25,9 @@ impl fmt::Display for Place {
     }
 }
 
-/// A value with the place where it was written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A value with the place where it was written. Two are equal when they say the same, wherever
+/// they stand: a setting that has only moved has not changed.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Spanned<T> {
     /// What was written.
     pub value: T,
@@ -38,6 +39,26 @@ impl<T> Spanned<T> {
     /// The same place with what `map` makes of the value.
     pub fn map<U>(self, map: impl FnOnce(T) -> U) -> Spanned<U> {
         Spanned { value: map(self.value), place: self.place }
+    }
+}
+
+impl<T: PartialEq> PartialEq for Spanned<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Spanned<T> {}
+
+impl<T: PartialOrd> PartialOrd for Spanned<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        self.value.partial_cmp(&other.value)
+    }
+}
+
+impl<T: Ord> Ord for Spanned<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.value.cmp(&other.value)
     }
 }
 

@@ -28,6 +28,7 @@ pub use series::parse_series;
 pub use strict::check;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::family::{Exemplar, LabelPairs, MetricKind};
 use crate::labels::Labels;
@@ -60,12 +61,20 @@ impl Format {
 
 /// Why a text was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
 pub struct ParseError {
-    /// The line, from 1.
+    /// The line, from 1; 0 where it is about the whole.
     pub line: u64,
     /// What is wrong with it.
     pub reason: String,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}: ", self.line)?;
+        }
+        f.write_str(&self.reason)
+    }
 }
 
 /// One line that means something.

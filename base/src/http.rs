@@ -16,7 +16,8 @@ use flate2::Compression;
 use flate2::write::{GzDecoder, GzEncoder};
 use http_body_util::BodyExt;
 pub use http_body_util::Full;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body as _;
+pub use hyper::body::Incoming as Body;
 pub use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use tokio::time::timeout;
 
@@ -39,11 +40,7 @@ pub enum BodyError {
 /// # Errors
 ///
 /// [`BodyError`]; what was read until then is lost.
-pub async fn read_body(
-    mut body: Incoming,
-    limit: usize,
-    within: Duration,
-) -> Result<Bytes, BodyError> {
+pub async fn read_body(mut body: Body, limit: usize, within: Duration) -> Result<Bytes, BodyError> {
     // A length that is announced need not be read to be too large.
     if body.size_hint().lower() > limit as u64 {
         return Err(BodyError::TooLarge(limit));

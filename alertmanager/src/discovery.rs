@@ -1,0 +1,68 @@
+//! Finding targets: those in the configuration, and those in files that others write.
+//!
+//! Invariant: a source that cannot be read keeps its last good list (F55); only a source that can
+//! be read and no longer names a target removes it.
+
+mod file;
+
+pub use file::FileSd;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base::diagnostic::{Diagnostics, Spanned};
+use base::labels::Labels;
+use base::period::Period;
+use serde::Deserialize;
+
+/// Targets that share labels, as written under `static_configs` and in discovery files.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetGroupConfig {
+    /// Addresses.
+    #[serde(default)]
+    pub targets: Vec<Spanned<String>>,
+    /// Labels for all of them.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Files with targets, as written under `file_sd_configs`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSdConfig {
+    /// Paths that end in `.json`, `.yml` or `.yaml`; the last part may have a `*`.
+    pub files: Vec<Spanned<String>>,
+    /// How often the files are read although nothing says that they changed; by default 5 min.
+    #[serde(default)]
+    pub refresh_interval: Option<Period>,
+}
+
+/// A target before relabelling: `__address__` and the labels of its group.
+pub type Discovered = Labels;
+
+impl TargetGroupConfig {
+    /// The targets of the group; `source` becomes `__meta_filepath` where it is not empty.
+    pub fn build(&self, source: &str, diagnostics: &mut Diagnostics) -> Vec<Discovered> {
+        let mut found = Vec::new();
+        for target in &self.targets {
+            if target.value.is_empty() || target.value.contains('/') {
+                let message = format!("`{}` is no address", target.value);
+                diagnostics.report_with_help(target, message, "write `host:port`, without a path");
+                continue;
+            }
+            let mut labels = base::labels::LabelsBuilder::from(&Labels::from_pairs(&self.labels));
+            labels.set("__address__", &target.value);
+            if !source.is_empty() {
+                labels.set("__meta_filepath", source);
+            }
+            found.push(labels.build());
+        }
+        found
+    }
+}
+
+/// `path` as the configuration means it: relative to the folder of the configuration file.
+pub fn relative_to(folder: &Path, path: &str) -> std::path::PathBuf {
+    folder.join(path)
+}

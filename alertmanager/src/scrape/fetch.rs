@@ -1,0 +1,177 @@
+//! Fetching the metrics of a target: one request, read as it arrives.
+//!
+//! Invariant: whatever the peer does, it takes no longer than the caller waits and no more memory
+//! than the job's limits; the error says what went wrong in which phase.
+
+use base::exposition::{Format, Parser};
+use base::http::client::{Client, Connection, Origin, Phases};
+use base::http::{
+    Body, Full, Gunzip, HeaderMap, Method, Request, Response, StatusCode, Uri, header,
+};
+use base::period::Period;
+use bytes::Bytes;
+
+use super::config::Job;
+use super::series::{Incoming, Refusal};
+use super::target::Target;
+
+/// What we read, in the order of preference; names in UTF-8 as they are.
+const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+    text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+/// By which an agent of ours knows that the outputs of its checks are wanted; since only the text
+/// format carries them, it answers in that.
+const OUTPUTS: &str = "veilleur-outputs";
+/// Redirects within one host that are followed.
+const MAX_REDIRECTS: usize = 5;
+
+/// The connection to a target, kept from one scrape to the next.
+#[derive(Debug, Default)]
+pub(super) struct Fetcher {
+    connection: Option<Connection>,
+}
+
+impl Fetcher {
+    /// Fetches the metrics of `target` and hands what they are to `incoming`.
+    pub(super) async fn fetch(
+        &mut self,
+        job: &Job,
+        target: &Target,
+        incoming: &mut Incoming<'_>,
+    ) -> Result<(), String> {
+        let origin = Origin::of(&target.uri).map_err(|error| error.to_string())?;
+        let mut uri = target.uri.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let (connection, answer) = self.ask(job, target.timeout, &origin, &uri).await?;
+            if answer.status().is_redirection() && job.config.follow_redirects != Some(false) {
+                uri = redirected(&origin, &uri, answer.headers())?;
+                continue;
+            }
+            if answer.status() != StatusCode::OK {
+                return Err(format!("server answered HTTP status {}", answer.status()));
+            }
+            let connection = self.connection.insert(connection);
+            let result = read(connection, answer, job, incoming).await;
+            if result.is_err() {
+                // The rest of the answer is still to come; nothing else can be asked on it.
+                self.connection = None;
+            }
+            return result;
+        }
+        Err(format!("more than {MAX_REDIRECTS} redirects"))
+    }
+
+    /// Lets the connection go: it is in the middle of something.
+    pub(super) fn reset(&mut self) {
+        self.connection = None;
+    }
+
+    /// Asks on the connection that is open, else on a new one. A kept connection may have been
+    /// closed while nothing was asked, so its failure is no failure of the target.
+    async fn ask(
+        &mut self,
+        job: &Job,
+        timeout: Period,
+        origin: &Origin,
+        uri: &Uri,
+    ) -> Result<(Connection, Response<Body>), String> {
+        if let Some(mut kept) = self.connection.take()
+            && kept.is_open().await
+            && let Ok(answer) = kept.send(request(job, timeout, uri)?, &mut Phases::default()).await
+        {
+            return Ok((kept, answer));
+        }
+        let client: &Client = &job.access.client;
+        let mut phases = Phases::default();
+        let mut opened =
+            client.connect(origin, &mut phases).await.map_err(|error| error.to_string())?;
+        let request = request(job, timeout, uri)?;
+        let answer = opened.send(request, &mut phases).await.map_err(|e| e.to_string())?;
+        Ok((opened, answer))
+    }
+}
+
+fn request(job: &Job, timeout: Period, uri: &Uri) -> Result<Request<Full<Bytes>>, String> {
+    let mut request = Request::builder()
+        .method(Method::GET)
+        .uri(uri)
+        .header(header::ACCEPT, ACCEPT)
+        .header(header::USER_AGENT, concat!("veilleur/", env!("CARGO_PKG_VERSION")))
+        .header("x-prometheus-scrape-timeout-seconds", timeout.duration().as_secs_f64().to_string())
+        .header(OUTPUTS, "1")
+        .body(Full::new(Bytes::new()))
+        .map_err(|error| error.to_string())?;
+    if job.compressed {
+        let gzip = header::HeaderValue::from_static("gzip");
+        request.headers_mut().insert(header::ACCEPT_ENCODING, gzip);
+    }
+    job.access.identify(request.headers_mut())?;
+    Ok(request)
+}
+
+/// Where a redirect leads, which must be the same host and port: another host was not configured.
+fn redirected(origin: &Origin, from: &Uri, headers: &HeaderMap) -> Result<Uri, String> {
+    let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let location = location.ok_or("a redirect leads nowhere")?;
+    let base = format!(
+        "{}://{}",
+        from.scheme_str().unwrap_or("http"),
+        from.authority().map_or("", |a| a.as_str())
+    );
+    let absolute = match location {
+        l if l.starts_with("//") => format!("{}:{l}", from.scheme_str().unwrap_or("http")),
+        l if l.starts_with('/') => format!("{base}{l}"),
+        l if l.contains("://") => l.to_owned(),
+        l => {
+            let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{base}{folder}/{l}")
+        }
+    };
+    let to: Uri = absolute.parse().map_err(|_| "a redirect leads to no address".to_owned())?;
+    match Origin::of(&to) {
+        Ok(found) if found == *origin => Ok(to),
+        _ => Err(format!("a redirect leads to another host, `{absolute}`, and is not followed")),
+    }
+}
+
+/// Reads an answer's body into `incoming`.
+async fn read(
+    connection: &mut Connection,
+    answer: Response<Body>,
+    job: &Job,
+    incoming: &mut Incoming<'_>,
+) -> Result<(), String> {
+    let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let content_type = text(header::CONTENT_TYPE).unwrap_or("");
+    let format = Format::from_content_type(content_type)
+        .ok_or_else(|| format!("`{content_type}` is no metrics"))?;
+    let gzip = match text(header::CONTENT_ENCODING) {
+        None | Some("identity" | "") => false,
+        Some("gzip" | "x-gzip") => true,
+        Some(other) => return Err(format!("the encoding `{other}` was not asked for")),
+    };
+    let mut body = answer.into_body();
+    let mut parser = Parser::new(format, job.limits.body);
+    let mut bytes = 0;
+    if gzip {
+        let mut gunzip = Gunzip::new(|piece: &[u8]| {
+            bytes += piece.len();
+            parser.feed(piece, &mut |entry| incoming.entry(entry)).map_err(|e| e.to_string())
+        });
+        while let Some(piece) = connection.next(&mut body).await.map_err(|e| e.to_string())? {
+            gunzip.feed(&piece)?;
+        }
+        gunzip.finish()?;
+    } else {
+        while let Some(piece) = connection.next(&mut body).await.map_err(|e| e.to_string())? {
+            bytes += piece.len();
+            parser
+                .feed(&piece, &mut |entry| incoming.entry(entry))
+                .map_err(|e: Refusal| e.to_string())?;
+        }
+    }
+    if bytes == 0 {
+        // No byte at all is a target without metrics, in either format.
+        return Ok(());
+    }
+    parser.finish(&mut |entry| incoming.entry(entry)).map_err(|e: Refusal| e.to_string())
+}

@@ -1,0 +1,393 @@
+//! The loops of collecting: one that keeps the targets as configured and discovered, and one for
+//! each target.
+//!
+//! Invariant: a loop owns its target's state; a slow target costs its own ticks, never a queue.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base::clock::Stopwatch;
+use base::labels::{Labels, METRIC_NAME};
+use base::own_metrics::{Histogram, IntCounter, IntCounterVec, OwnMetrics};
+use base::sample::{Ended, Timestamp};
+use base::supervisor::Supervisor;
+use storage::{Point, SeriesRef, Storage};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::config::Job;
+use super::fetch::Fetcher;
+use super::outputs::Outputs;
+use super::series::{Counts, Incoming, SeriesCache};
+use super::target::{Target, TargetKey};
+use super::targets::{Health, TargetState, Targets};
+
+/// How often discovery looks for changes.
+const REFRESH: Duration = Duration::from_secs(1);
+/// A sample gets its planned time where it is no later than this.
+const PUNCTUAL: Duration = Duration::from_millis(50);
+/// How many dropped targets of a job are shown.
+const MOST_DROPPED: usize = 100;
+
+/// Counters of collecting.
+#[derive(Clone, Debug)]
+pub struct ScrapeMetrics {
+    scrapes: IntCounterVec,
+    duration: Histogram,
+    appended: IntCounter,
+    left_out: IntCounterVec,
+}
+
+impl ScrapeMetrics {
+    /// Adds them to `metrics`.
+    pub fn new(metrics: &OwnMetrics) -> Self {
+        Self {
+            scrapes: metrics.counters(
+                "veilleur_scrapes_total",
+                "Scrapes, by job and whether they gave metrics.",
+                &["job", "result"],
+            ),
+            duration: metrics.seconds("veilleur_scrape_duration_seconds", "How long scrapes took."),
+            appended: metrics
+                .counter("veilleur_storage_appended_samples_total", "Samples that were stored."),
+            left_out: metrics.counters(
+                "veilleur_scrape_samples_left_out_total",
+                "Scraped samples that were not stored, by reason.",
+                &["reason"],
+            ),
+        }
+    }
+
+    /// For whoever stores samples beside the scrapes.
+    pub fn appended(&self) -> &IntCounter {
+        &self.appended
+    }
+}
+
+/// What collecting writes to. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Scraper {
+    /// Where samples go.
+    pub storage: Arc<Storage>,
+    /// Where the texts of checks go.
+    pub outputs: Outputs,
+    /// How each target is.
+    pub targets: Targets,
+    /// Counters.
+    pub metrics: ScrapeMetrics,
+}
+
+/// A loop that runs.
+struct Running {
+    settings: Arc<ArcSwap<(Arc<Job>, Target)>>,
+    stop: CancellationToken,
+    removed: Arc<AtomicBool>,
+}
+
+impl Running {
+    /// Ends the loop because its target is no longer wanted.
+    fn remove(&self) {
+        self.removed.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+}
+
+impl Scraper {
+    /// Scrapes the targets of the newest list of jobs until the scope of `supervisor` stops.
+    pub async fn run(self, mut jobs: watch::Receiver<Vec<Arc<Job>>>, supervisor: Supervisor) {
+        let stop = supervisor.stop_token().clone();
+        let mut running: HashMap<TargetKey, Running> = HashMap::new();
+        let mut current: Vec<Job> = Vec::new();
+        let mut changed = true;
+        loop {
+            if changed || jobs.has_changed().unwrap_or(false) {
+                current = take_over(current, &jobs.borrow_and_update());
+                changed = true;
+            }
+            let now = Timestamp::now();
+            for job in &mut current {
+                for sd in &mut job.file_sds {
+                    changed |= sd.refresh(now);
+                }
+            }
+            if changed {
+                self.apply(&current, &mut running, &supervisor);
+                changed = false;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Ok(()) = jobs.changed() => changed = true,
+                () = sleep(REFRESH) => {}
+            }
+        }
+    }
+
+    /// Starts, changes and ends loops so that they are those of `jobs`.
+    fn apply(
+        &self,
+        jobs: &[Job],
+        running: &mut HashMap<TargetKey, Running>,
+        supervisor: &Supervisor,
+    ) {
+        let mut wanted: BTreeMap<TargetKey, (Arc<Job>, Target)> = BTreeMap::new();
+        for job in jobs {
+            let job = Arc::new(job.clone());
+            let mut dropped = Vec::new();
+            let mut count = 0;
+            let discovered = job.file_sds.iter().flat_map(|sd| sd.targets());
+            for found in job.static_targets.iter().chain(discovered) {
+                match Target::build(&job, found) {
+                    Ok(Some(_)) if count >= job.limits.targets => {
+                        count += 1;
+                    }
+                    Ok(Some(target)) => {
+                        count += 1;
+                        wanted.insert(target.key.clone(), (Arc::clone(&job), target));
+                    }
+                    Ok(None) if dropped.len() < MOST_DROPPED => dropped.push(found.clone()),
+                    Ok(None) => {}
+                    Err(error) => warn!(job = job.name, %error, "a target cannot be scraped"),
+                }
+            }
+            if count > job.limits.targets {
+                let limit = job.limits.targets;
+                error!(
+                    job = job.name,
+                    count, limit, "more targets than target_limit; the rest is not scraped"
+                );
+            }
+            self.targets.set_dropped(&job.name, dropped);
+        }
+        running.retain(|key, loop_| {
+            let keep = wanted.contains_key(key);
+            if !keep {
+                loop_.remove();
+            }
+            keep
+        });
+        for (key, settings) in wanted {
+            match running.get(&key) {
+                Some(loop_) => loop_.settings.store(Arc::new(settings)),
+                None => {
+                    let loop_ = self.start(settings, supervisor);
+                    running.insert(key, loop_);
+                }
+            }
+        }
+        info!(targets = running.len(), jobs = jobs.len(), "targets are as configured");
+    }
+
+    fn start(&self, settings: (Arc<Job>, Target), supervisor: &Supervisor) -> Running {
+        let loop_ = Running {
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            stop: supervisor.stop_token().child_token(),
+            removed: Arc::default(),
+        };
+        let (settings, stop) = (Arc::clone(&loop_.settings), loop_.stop.clone());
+        let (removed, scraper) = (Arc::clone(&loop_.removed), self.clone());
+        supervisor.spawn("scrape", async move {
+            let mut target = TargetLoop::new(scraper);
+            target.run(&settings, &stop).await;
+            if removed.load(Ordering::Relaxed) {
+                target.remove(&settings.load().1, Timestamp::now());
+            }
+        });
+        loop_
+    }
+}
+
+/// The jobs of a new configuration, with the state of discovery of those that stay.
+fn take_over(mut before: Vec<Job>, jobs: &[Arc<Job>]) -> Vec<Job> {
+    let mut taken: Vec<Job> = jobs.iter().map(|job| Job::clone(job)).collect();
+    for job in &mut taken {
+        let Some(old) = before.iter_mut().find(|old| old.name == job.name) else { continue };
+        for sd in &mut job.file_sds {
+            if let Some(place) = old.file_sds.iter().position(|other| other.same_files(sd)) {
+                *sd = old.file_sds.swap_remove(place);
+            }
+        }
+    }
+    taken
+}
+
+/// The state of one target's loop.
+pub(super) struct TargetLoop {
+    scraper: Scraper,
+    fetcher: Fetcher,
+    cache: SeriesCache,
+    /// The series about the scrape itself, by name.
+    report: HashMap<&'static str, SeriesRef>,
+}
+
+impl TargetLoop {
+    pub(super) fn new(scraper: Scraper) -> Self {
+        let (fetcher, cache) = (Fetcher::default(), SeriesCache::default());
+        Self { scraper, fetcher, cache, report: HashMap::new() }
+    }
+
+    async fn run(&mut self, settings: &ArcSwap<(Arc<Job>, Target)>, stop: &CancellationToken) {
+        self.show(&settings.load().1, Health::Unknown, "", None, Duration::ZERO);
+        loop {
+            let now = Timestamp::now();
+            let tick = next_tick(&settings.load().1, now);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(tick.since(now)) => {}
+            }
+            let current = settings.load_full();
+            let (job, target) = &*current;
+            let started = Timestamp::now();
+            let punctual = started >= tick && started.since(tick) <= PUNCTUAL;
+            let scrape = self.scrape(job, target, if punctual { tick } else { started });
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = scrape => {}
+            }
+        }
+    }
+
+    /// One scrape at `now`, with everything that is stored of it.
+    pub(super) async fn scrape(&mut self, job: &Job, target: &Target, now: Timestamp) {
+        let watch = Stopwatch::start();
+        let mut incoming = Incoming::begin(job, &target.key.labels, &mut self.cache, now);
+        let fetch = self.fetcher.fetch(job, target, &mut incoming);
+        let fetched = match timeout(target.timeout.duration(), fetch).await {
+            Ok(fetched) => fetched,
+            Err(_) => Err(format!("no complete answer within {}", target.timeout)),
+        };
+        let taken = match fetched {
+            Ok(()) => incoming.finish(&self.scraper.storage).map_err(|error| error.to_string()),
+            Err(error) => Err(error),
+        };
+        let elapsed = watch.elapsed();
+        let (mut points, counts, error) = match taken {
+            Ok((points, outputs, counts)) => {
+                self.scraper.outputs.replace(&target.key.labels, outputs);
+                (points, counts, None)
+            }
+            Err(error) => {
+                self.fetcher.reset();
+                (self.cache.end_all(Ended::Lost, now), Counts::default(), Some(error))
+            }
+        };
+        let up = f64::from(u8::from(error.is_none()));
+        let about = [
+            ("up", up),
+            ("scrape_duration_seconds", elapsed.as_secs_f64()),
+            ("scrape_samples_scraped", counts.samples as f64),
+            ("scrape_samples_post_metric_relabeling", counts.kept as f64),
+            ("scrape_series_added", counts.added as f64),
+        ];
+        for (name, value) in about {
+            points.extend(self.report_point(name, &target.key.labels, now, value));
+        }
+        self.append(&points);
+
+        let metrics = &self.scraper.metrics;
+        let result = if error.is_none() { "ok" } else { "failed" };
+        metrics.scrapes.with_label_values(&[&job.name, result]).inc();
+        metrics.duration.observe(elapsed.as_secs_f64());
+        for (reason, count) in
+            [("duplicate", counts.duplicates), ("timestamp", counts.out_of_bounds)]
+        {
+            metrics.left_out.with_label_values(&[reason]).inc_by(count as u64);
+        }
+        let health = if error.is_none() { Health::Up } else { Health::Down };
+        let error = error.unwrap_or_default();
+        if health == Health::Down {
+            debug!(url = target.key.url, error, "a target is down");
+        }
+        self.show(target, health, &error, Some(now), elapsed);
+    }
+
+    fn report_point(
+        &mut self,
+        name: &'static str,
+        labels: &Labels,
+        timestamp: Timestamp,
+        value: f64,
+    ) -> Option<Point> {
+        if let Some(&series) = self.report.get(name) {
+            return Some(Point { series, timestamp, value });
+        }
+        match self.scraper.storage.series(&labels.with(METRIC_NAME, name)) {
+            Ok(series) => {
+                self.report.insert(name, series);
+                Some(Point { series, timestamp, value })
+            }
+            Err(error) => {
+                error!(%error, "the state of a target cannot be stored");
+                None
+            }
+        }
+    }
+
+    fn append(&mut self, points: &[Point]) {
+        match self.scraper.storage.append(points) {
+            Ok(appended) => {
+                let metrics = &self.scraper.metrics;
+                metrics.appended.inc_by(appended.stored as u64);
+                for (reason, count) in [
+                    ("duplicate", appended.duplicates),
+                    ("out-of-order", appended.out_of_order),
+                    ("dropped-series", appended.unknown.len()),
+                ] {
+                    metrics.left_out.with_label_values(&[reason]).inc_by(count as u64);
+                }
+                if !appended.unknown.is_empty() {
+                    let gone: Vec<_> = appended.unknown.iter().map(|n| points[*n].series).collect();
+                    self.cache.forget(&gone);
+                    self.report.retain(|_, series| !gone.contains(series));
+                }
+            }
+            Err(error) => error!(%error, "a scrape cannot be stored"),
+        }
+    }
+
+    /// Ends the series of a target that is no longer wanted.
+    pub(super) fn remove(&mut self, target: &Target, now: Timestamp) {
+        let mut points = self.cache.end_all(Ended::Removed, now);
+        points.extend(self.report.values().map(|&series| Point {
+            series,
+            timestamp: now,
+            value: Ended::Removed.value(),
+        }));
+        self.append(&points);
+        self.scraper.outputs.forget(&target.key.labels);
+        self.scraper.targets.remove(&target.key);
+    }
+
+    fn show(
+        &self,
+        target: &Target,
+        health: Health,
+        error: &str,
+        last_scrape: Option<Timestamp>,
+        last_duration: Duration,
+    ) {
+        let state = TargetState {
+            discovered: target.discovered.clone(),
+            interval: target.interval,
+            timeout: target.timeout,
+            health,
+            last_error: error.to_owned(),
+            last_scrape,
+            last_duration,
+        };
+        self.scraper.targets.set(&target.key, state);
+    }
+}
+
+/// When the target is due next, after `now`: at its phase of the interval, so that the times stay
+/// the same over restarts, and a pause of ours is not caught up with.
+fn next_tick(target: &Target, now: Timestamp) -> Timestamp {
+    let interval = target.interval.millis().max(1) as i64;
+    let since = (now.millis() - target.phase() as i64).rem_euclid(interval);
+    Timestamp::from_millis(now.millis() - since + interval)
+}

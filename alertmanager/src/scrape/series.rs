@@ -1,0 +1,250 @@
+//! From the text of series to points, and from what is missing to markers.
+//!
+//! A target sends the same series again and again, as the same text. The cache knows each text's
+//! series, so that labels are read once and not at every scrape.
+//!
+//! Invariant: a scrape that fails on the way leaves no trace but its markers.
+
+use std::collections::HashMap;
+
+use base::exposition::{Entry, ParseError, SampleEntry};
+use base::labels::{Labels, LabelsBuilder};
+use base::sample::{Ended, Timestamp, without_markers};
+use storage::{AppendError, Point, SeriesRef, Storage};
+
+use super::config::Job;
+use super::outputs::Collected;
+use crate::relabel::Relabel;
+
+/// A target's own timestamps count from an hour ago to ten minutes ahead (F30).
+const OLDEST: std::time::Duration = std::time::Duration::from_secs(3600);
+const NEWEST: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// The series of a target by their text.
+#[derive(Debug, Default)]
+pub(super) struct SeriesCache {
+    known: HashMap<Box<str>, Known>,
+    /// Counts scrapes.
+    scrape: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// `None`: relabelling drops it.
+    series: Option<SeriesRef>,
+    /// The scrape that had it last.
+    seen: u64,
+    /// Whether its samples have timestamps of their own; such a series just ends.
+    timed: bool,
+}
+
+/// Why a scrape is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("{0}")]
+    Text(#[from] ParseError),
+    #[error("more than {0} samples")]
+    TooManySamples(usize),
+    #[error("{0} has {1} labels, more than {2}")]
+    TooManyLabels(String, usize, usize),
+    #[error("the label name `{0}` is longer than {1} bytes")]
+    NameTooLong(String, usize),
+    #[error("the value of `{0}` is longer than {1} bytes")]
+    ValueTooLong(String, usize),
+    #[error("{0}")]
+    Storage(#[from] AppendError),
+}
+
+/// One scrape on its way in.
+pub(super) struct Incoming<'a> {
+    job: &'a Job,
+    target: &'a Labels,
+    cache: &'a mut SeriesCache,
+    now: Timestamp,
+    points: Vec<Point>,
+    fresh: Vec<Fresh>,
+    pub(super) outputs: Collected,
+    pub(super) counts: Counts,
+}
+
+/// A series whose text is new.
+struct Fresh {
+    text: Box<str>,
+    labels: Option<Labels>,
+    timestamp: Timestamp,
+    timed: bool,
+    value: f64,
+}
+
+/// What a scrape had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) samples: usize,
+    pub(super) kept: usize,
+    pub(super) added: usize,
+    /// Of a series that comes twice the first counts.
+    pub(super) duplicates: usize,
+    /// With a timestamp too far from ours.
+    pub(super) out_of_bounds: usize,
+}
+
+impl<'a> Incoming<'a> {
+    pub(super) fn begin(
+        job: &'a Job,
+        target: &'a Labels,
+        cache: &'a mut SeriesCache,
+        now: Timestamp,
+    ) -> Self {
+        cache.scrape += 1;
+        let points = Vec::with_capacity(cache.known.len() + 8);
+        Self {
+            job,
+            target,
+            cache,
+            now,
+            points,
+            fresh: Vec::new(),
+            outputs: Collected::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes what the parser found.
+    pub(super) fn entry(&mut self, entry: Entry<'_>) -> Result<(), Refusal> {
+        match entry {
+            Entry::Sample(sample) => self.sample(&sample),
+            Entry::Output { labels, text } => {
+                self.outputs.add(&labels, &text);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sample(&mut self, sample: &SampleEntry<'_>) -> Result<(), Refusal> {
+        self.counts.samples += 1;
+        let timed = sample.timestamp.is_some() && self.job.honor_timestamps;
+        let timestamp = sample.timestamp.filter(|_| timed).unwrap_or(self.now);
+        if timestamp < self.now - OLDEST || timestamp > self.now + NEWEST {
+            self.counts.out_of_bounds += 1;
+            return Ok(());
+        }
+        let value = without_markers(sample.value);
+        match self.cache.known.get_mut(sample.series) {
+            Some(known) if known.seen == self.cache.scrape => {
+                self.counts.duplicates += 1;
+                return Ok(());
+            }
+            Some(known) => {
+                (known.seen, known.timed) = (self.cache.scrape, timed);
+                let Some(series) = known.series else { return Ok(()) };
+                self.points.push(Point { series, timestamp, value });
+            }
+            None => {
+                let labels = self.labels(&sample.labels()?)?;
+                let text = sample.series.into();
+                self.fresh.push(Fresh { text, labels, timestamp, timed, value });
+            }
+        }
+        let most = self.job.limits.samples;
+        if self.points.len() + self.fresh.len() > most {
+            return Err(Refusal::TooManySamples(most));
+        }
+        Ok(())
+    }
+
+    /// The labels under which a sample is stored; `None` where relabelling drops it.
+    fn labels(&self, own: &Labels) -> Result<Option<Labels>, Refusal> {
+        let mut labels = LabelsBuilder::from(own);
+        for (name, value) in self.target {
+            match labels.get(name).map(str::to_owned) {
+                Some(_) if self.job.config.honor_labels => {}
+                Some(theirs) => {
+                    // What the target says of itself stays visible, under another name (X12).
+                    let mut other = format!("exported_{name}");
+                    while labels.get(&other).is_some() || self.target.get(&other).is_some() {
+                        other.insert_str(0, "exported_");
+                    }
+                    labels.set(&other, &theirs).set(name, value);
+                }
+                None => {
+                    labels.set(name, value);
+                }
+            }
+        }
+        if !Relabel::run(&self.job.metric_relabel, &mut labels) {
+            return Ok(None);
+        }
+        let labels = labels.build();
+        if labels.metric_name().is_empty() {
+            return Ok(None);
+        }
+        let limits = &self.job.limits;
+        let count = labels.len();
+        if count > limits.labels {
+            let name = labels.metric_name().to_owned();
+            return Err(Refusal::TooManyLabels(name, count, limits.labels));
+        }
+        for (name, value) in &labels {
+            if name.len() > limits.name_length {
+                return Err(Refusal::NameTooLong(name.to_owned(), limits.name_length));
+            }
+            if value.len() > limits.value_length {
+                return Err(Refusal::ValueTooLong(name.to_owned(), limits.value_length));
+            }
+        }
+        Ok(Some(labels))
+    }
+
+    /// The points of a scrape that came in whole, with the markers of what is gone; from here on
+    /// the new series are known.
+    pub(super) fn finish(
+        mut self,
+        storage: &Storage,
+    ) -> Result<(Vec<Point>, Collected, Counts), Refusal> {
+        for fresh in std::mem::take(&mut self.fresh) {
+            let series = fresh.labels.map(|labels| storage.series(&labels)).transpose()?;
+            let known = Known { series, seen: self.cache.scrape, timed: fresh.timed };
+            if self.cache.known.insert(fresh.text, known).is_some() {
+                self.counts.duplicates += 1;
+                continue;
+            }
+            if let Some(series) = series {
+                self.counts.added += 1;
+                let (timestamp, value) = (fresh.timestamp, fresh.value);
+                self.points.push(Point { series, timestamp, value });
+            }
+        }
+        self.counts.kept = self.points.len();
+        let scrape = self.cache.scrape;
+        let now = self.now;
+        let points = &mut self.points;
+        self.cache.known.retain(|_, known| {
+            if known.seen == scrape {
+                return true;
+            }
+            points.extend(known.marker(Ended::Gone, now));
+            false
+        });
+        Ok((self.points, self.outputs, self.counts))
+    }
+}
+
+impl Known {
+    fn marker(&self, end: Ended, timestamp: Timestamp) -> Option<Point> {
+        let series = self.series.filter(|_| !self.timed)?;
+        Some(Point { series, timestamp, value: end.value() })
+    }
+}
+
+impl SeriesCache {
+    /// Ends every series of the target; the next scrape begins anew.
+    pub(super) fn end_all(&mut self, end: Ended, timestamp: Timestamp) -> Vec<Point> {
+        self.known.drain().filter_map(|(_, known)| known.marker(end, timestamp)).collect()
+    }
+
+    /// Forgets series that the storage no longer knows.
+    pub(super) fn forget(&mut self, gone: &[SeriesRef]) {
+        self.known.retain(|_, known| known.series.is_none_or(|series| !gone.contains(&series)));
+    }
+}

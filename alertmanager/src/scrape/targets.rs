@@ -1,0 +1,91 @@
+//! How each target is, for people: the targets page and API.
+//!
+//! Invariant: what stands here is of the last scrape; nothing decides by it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use base::labels::Labels;
+use base::period::Period;
+use base::sample::Timestamp;
+
+use super::target::TargetKey;
+
+/// Whether a target answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It has not been scraped yet.
+    Unknown,
+    /// It answered.
+    Up,
+    /// It did not, or not with metrics.
+    Down,
+}
+
+impl Health {
+    /// The word that the API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// How a target is.
+#[derive(Clone, Debug)]
+pub struct TargetState {
+    /// Its labels before relabelling.
+    pub discovered: Labels,
+    /// From one scrape to the next.
+    pub interval: Period,
+    /// The longest a scrape may take.
+    pub timeout: Period,
+    /// Whether it answers.
+    pub health: Health,
+    /// Why it does not, empty where it does.
+    pub last_error: String,
+    /// When it was last scraped.
+    pub last_scrape: Option<Timestamp>,
+    /// How long that took.
+    pub last_duration: Duration,
+}
+
+/// All targets. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    states: Arc<RwLock<BTreeMap<TargetKey, TargetState>>>,
+    dropped: Arc<RwLock<BTreeMap<String, Vec<Labels>>>>,
+}
+
+impl Targets {
+    /// All targets, sorted by job, labels and address.
+    pub fn all(&self) -> BTreeMap<TargetKey, TargetState> {
+        self.states.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// By job, the labels of what relabelling dropped.
+    pub fn dropped(&self) -> BTreeMap<String, Vec<Labels>> {
+        self.dropped.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set(&self, key: &TargetKey, state: TargetState) {
+        let mut states = self.states.write().unwrap_or_else(PoisonError::into_inner);
+        states.insert(key.clone(), state);
+    }
+
+    pub(super) fn remove(&self, key: &TargetKey) {
+        self.states.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    pub(super) fn set_dropped(&self, job: &str, labels: Vec<Labels>) {
+        let mut dropped = self.dropped.write().unwrap_or_else(PoisonError::into_inner);
+        if labels.is_empty() {
+            dropped.remove(job);
+        } else {
+            dropped.insert(job.to_owned(), labels);
+        }
+    }
+}
