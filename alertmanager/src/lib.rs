@@ -1,6 +1,9 @@
 //! The central evaluator.
 
 pub mod relabel;
+pub mod matchers;
 pub mod http_config;
+pub mod alerts;
+pub mod state;
 pub mod discovery;
 pub mod scrape;

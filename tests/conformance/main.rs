@@ -16,6 +16,7 @@
 mod report;
 mod exposition;
 mod relabel;
+mod matchers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,7 +24,11 @@ use std::process::ExitCode;
 use report::Report;
 
 /// Every suite: the folder of its data, and what runs it.
-const SUITES: &[(&str, Suite)] = &[("exposition", exposition::run), ("relabel", relabel::run)];
+const SUITES: &[(&str, Suite)] = &[
+    ("exposition", exposition::run),
+    ("relabel", relabel::run),
+    ("alertmanager-tables", matchers::run),
+];
 
 type Suite = fn(&mut Report);
 

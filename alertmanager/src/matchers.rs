@@ -1,0 +1,109 @@
+//! Matchers as text, as routes, silences and the command line write them:
+//! `{severity="critical", team=~"db|web"}`, with or without braces and quotes.
+//!
+//! Text is read by the rules for UTF-8 names first; what they refuse is read by the older,
+//! classic rules, as Alertmanager does by default.
+//!
+//! Invariant: what [`print`] writes is read back to the same matcher.
+
+mod classic;
+mod utf8;
+
+use base::matcher::{MatchOp, Matcher, PatternError};
+
+/// Why a text is no list of matchers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MatchersError {
+    /// It breaks the notation.
+    #[error("{0}")]
+    Syntax(String),
+    /// A regular expression is wrong.
+    #[error("{0}")]
+    Pattern(#[from] PatternError),
+}
+
+/// Reads a list of matchers.
+///
+/// # Errors
+///
+/// What both notations have against it; told is what the UTF-8 one has.
+pub fn parse(text: &str) -> Result<Vec<Matcher>, MatchersError> {
+    match parse_utf8(text) {
+        Ok(matchers) => Ok(matchers),
+        Err(error) => parse_classic(text).map_err(|_| error),
+    }
+}
+
+/// Reads a list of matchers by the rules for UTF-8 names.
+///
+/// # Errors
+///
+/// What is wrong, after the place as `from:to` in characters.
+pub fn parse_utf8(text: &str) -> Result<Vec<Matcher>, MatchersError> {
+    build(utf8::parse(text).map_err(MatchersError::Syntax)?)
+}
+
+/// Reads a list of matchers by the classic rules.
+///
+/// # Errors
+///
+/// What is wrong.
+pub fn parse_classic(text: &str) -> Result<Vec<Matcher>, MatchersError> {
+    build(classic::parse(text).map_err(MatchersError::Syntax)?)
+}
+
+fn build(parts: Vec<(String, MatchOp, String)>) -> Result<Vec<Matcher>, MatchersError> {
+    parts.into_iter().map(|(n, op, v)| Ok(Matcher::new(&n, op, &v)?)).collect()
+}
+
+/// Whether a character can stand in a name or value only in quotes.
+fn is_reserved(c: char) -> bool {
+    c.is_whitespace() || "{}!=~,\\\"'`".contains(c)
+}
+
+/// Writes a matcher: the value in quotes, the name only where it must be.
+pub fn print(matcher: &Matcher) -> String {
+    let name = matcher.name();
+    let name =
+        if name.is_empty() || name.contains(is_reserved) { quoted(name) } else { name.to_owned() };
+    format!("{name}{}{}", matcher.op().as_str(), quoted(matcher.value()))
+}
+
+/// Writes matchers in braces, as they stand in the key of a route.
+pub fn print_all(matchers: &[Matcher]) -> String {
+    format!("{{{}}}", matchers.iter().map(print).collect::<Vec<_>>().join(","))
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", base::labels::escape_value(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let got = parse(text).map_or_else(|e| format!("error: {e}"), |m| print_all(&m));
+        assert_eq!(got, expected, "{text}");
+    }
+
+    #[test]
+    fn reads_both_notations() {
+        check("", "{}");
+        check("severity=critical", r#"{severity="critical"}"#);
+        check(r#"{ a = "b" , c!~"d|e", }"#, r#"{a="b",c!~"d|e"}"#);
+        check(r#"{"my label"="x"}"#, r#"{"my label"="x"}"#);
+        check("foo=bar baz", r#"{foo="bar baz"}"#);
+        check(r"foo=a\nb", r#"{foo="a\nb"}"#);
+    }
+
+    #[test]
+    fn tells_what_is_wrong() {
+        check(
+            "{foo",
+            "error: 4:4: end of input: expected an operator such as '=', '!=', '=~' or '!~'",
+        );
+        check("foo=~(", "error: `(` is not a usable regular expression: unclosed group");
+    }
+}

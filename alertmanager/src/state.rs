@@ -1,0 +1,202 @@
+//! What must survive: alerts with their timers, what each receiver was told, and the outbox.
+//!
+//! ```text
+//! rule_alerts   rule, labels          how far each alert of a rule is
+//! told          lane, group           what a receiver was last told of a group
+//! outbox        lane, group           what it is to be told next: durable before it is sent
+//! facts         name                  single facts, such as when we were last alive
+//! ```
+//!
+//! It is SQL in a dialect that SQLite and PostgreSQL share; the embedded SQLite file is the default.
+//!
+//! Invariant: what a method returned `Ok` for is on the disk.
+
+mod codec;
+mod outbox;
+mod rule_alerts;
+
+pub use codec::{alert_from_json, alert_to_json};
+pub use outbox::{Intent, Told};
+pub use rule_alerts::{RuleAlertState, StoredAlert};
+
+use std::path::Path;
+use std::time::Duration;
+
+use base::sample::Timestamp;
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
+
+/// Each step makes the tables of one version from those of the version before.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE rule_alerts (
+        rule TEXT NOT NULL, labels TEXT NOT NULL, state TEXT NOT NULL, active_at BIGINT NOT NULL,
+        fired_at BIGINT, keep_since BIGINT, stale_since BIGINT, value DOUBLE PRECISION NOT NULL,
+        annotations TEXT NOT NULL, PRIMARY KEY (rule, labels));
+    CREATE TABLE told (
+        lane TEXT NOT NULL, group_key TEXT NOT NULL, thread TEXT NOT NULL, told_at BIGINT NOT NULL,
+        alerts TEXT NOT NULL, PRIMARY KEY (lane, group_key));
+    CREATE TABLE outbox (
+        id TEXT PRIMARY KEY, lane TEXT NOT NULL, group_key TEXT NOT NULL, created_at BIGINT NOT NULL,
+        attempts BIGINT NOT NULL, next_at BIGINT NOT NULL, last_error TEXT NOT NULL,
+        flush TEXT NOT NULL, UNIQUE (lane, group_key));
+"];
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The database refused.
+    #[error("the state database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// It was written by a later version of ours.
+    #[error("the state database has version {0}, this program knows {1}; install the newer one")]
+    TooNew(i64, usize),
+    /// A row is not what we wrote.
+    #[error("the state database has a row in `{table}` that cannot be read: {what}")]
+    Row {
+        /// Where.
+        table: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// The durable state. Clones share it.
+#[derive(Clone, Debug)]
+pub struct State {
+    pool: AnyPool,
+}
+
+impl State {
+    /// Opens the state in `file`, making it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened as a database of ours.
+    pub async fn open(file: &Path) -> Result<Self, StateError> {
+        sqlx::any::install_default_drivers();
+        let address = format!("sqlite://{}?mode=rwc", file.display());
+        // The pool would go on trying a file that is no database.
+        let mut first = AnyConnection::connect(&address).await?;
+        prepare(&mut first).await?;
+        first.close().await?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(Duration::from_secs(30))
+            .after_connect(|connection, _| Box::pin(prepare(connection)))
+            .connect(&address)
+            .await?;
+        let state = Self { pool };
+        state.migrate().await?;
+        Ok(state)
+    }
+
+    async fn migrate(&self) -> Result<(), StateError> {
+        let mut transaction = self.pool.begin().await?;
+        transaction
+            .execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
+            .await?;
+        let row = transaction.fetch_optional("SELECT version FROM schema_version").await?;
+        let version = row.as_ref().map_or(Ok(0), |row| row.try_get::<i64, _>(0))?;
+        let done = usize::try_from(version)
+            .ok()
+            .filter(|done| *done <= MIGRATIONS.len())
+            .ok_or(StateError::TooNew(version, MIGRATIONS.len()))?;
+        for step in &MIGRATIONS[done..] {
+            for statement in step.split(';').filter(|s| !s.trim().is_empty()) {
+                sqlx::raw_sql(statement).execute(&mut *transaction).await?;
+            }
+        }
+        let write = match row {
+            Some(_) => "UPDATE schema_version SET version = $1",
+            None => "INSERT INTO schema_version (version) VALUES ($1)",
+        };
+        sqlx::query(write).bind(MIGRATIONS.len() as i64).execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Notes that we are alive at `now`.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn set_alive(&self, now: Timestamp) -> Result<(), StateError> {
+        self.set_fact("alive_at", &now.millis().to_string()).await
+    }
+
+    /// When we were last alive before this start.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn last_alive(&self) -> Result<Option<Timestamp>, StateError> {
+        let fact = self.fact("alive_at").await?;
+        Ok(fact.and_then(|text| text.parse().ok()).map(Timestamp::from_millis))
+    }
+
+    async fn fact(&self, name: &str) -> Result<Option<String>, StateError> {
+        let query = sqlx::query("SELECT value FROM facts WHERE name = $1").bind(name.to_owned());
+        let row = query.fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    async fn set_fact(&self, name: &str, value: &str) -> Result<(), StateError> {
+        sqlx::query(
+            "INSERT INTO facts (name, value) VALUES ($1, $2) \
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(name.to_owned())
+        .bind(value.to_owned())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Waits until everything is written and lets go of the file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// SQLite's settings: a commit is on the disk when it returns, and writers wait for each other.
+async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    for pragma in [
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA busy_timeout = 10000",
+        "PRAGMA foreign_keys = ON",
+    ] {
+        sqlx::raw_sql(pragma).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn facts_survive_and_a_later_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state.db");
+        let state = State::open(&file).await.unwrap();
+        assert_eq!(state.last_alive().await.unwrap(), None);
+        state.set_alive(Timestamp::from_millis(5)).await.unwrap();
+        state.set_alive(Timestamp::from_millis(7)).await.unwrap();
+        state.close().await;
+        let state = State::open(&file).await.unwrap();
+        assert_eq!(state.last_alive().await.unwrap(), Some(Timestamp::from_millis(7)));
+        sqlx::raw_sql("UPDATE schema_version SET version = 99").execute(&state.pool).await.unwrap();
+        state.close().await;
+        let error = State::open(&file).await.unwrap_err().to_string();
+        assert!(error.contains("version 99"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state.db");
+        std::fs::write(&file, "not a database, but long enough to look at".repeat(20)).unwrap();
+        assert!(State::open(&file).await.is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! How far each alert of each rule is, so that `for` goes on after a restart (F43).
+//!
+//! Invariant: an alert that is neither pending nor firing has no row.
+
+use std::collections::BTreeMap;
+
+use base::labels::Labels;
+use base::sample::Timestamp;
+use sqlx::{Any, Row, Transaction};
+
+use super::{State, StateError};
+
+/// How far an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleAlertState {
+    /// Its condition holds, not yet for long enough.
+    Pending,
+    /// It fires.
+    Firing,
+}
+
+/// An alert of a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredAlert {
+    /// The rule, by what makes it the same rule after a restart.
+    pub rule: String,
+    /// The alert.
+    pub labels: Labels,
+    /// How far it is.
+    pub state: RuleAlertState,
+    /// Since when its condition holds.
+    pub active_at: Timestamp,
+    /// Since when it fires.
+    pub fired_at: Option<Timestamp>,
+    /// Since when it only fires because of `keep_firing_for`.
+    pub keep_since: Option<Timestamp>,
+    /// Since when its data are missing.
+    pub stale_since: Option<Timestamp>,
+    /// The last value of its expression.
+    pub value: f64,
+    /// Its texts.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl State {
+    /// All alerts of all rules.
+    ///
+    /// # Errors
+    ///
+    /// The database failed, or has a row that is not ours.
+    pub async fn rule_alerts(&self) -> Result<Vec<StoredAlert>, StateError> {
+        let rows = sqlx::query(
+            "SELECT rule, labels, state, active_at, fired_at, keep_since, stale_since, value, \
+             annotations FROM rule_alerts",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Writes the alerts in `changed` and removes those in `ended`, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// The database failed; nothing was changed.
+    pub async fn save_rule_alerts(
+        &self,
+        changed: &[StoredAlert],
+        ended: &[(String, Labels)],
+    ) -> Result<(), StateError> {
+        if changed.is_empty() && ended.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.pool.begin().await?;
+        for alert in changed {
+            write(&mut transaction, alert).await?;
+        }
+        for (rule, labels) in ended {
+            sqlx::query("DELETE FROM rule_alerts WHERE rule = $1 AND labels = $2")
+                .bind(rule.clone())
+                .bind(labels.as_encoded().to_owned())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+}
+
+fn read(row: &sqlx::any::AnyRow) -> Result<StoredAlert, StateError> {
+    let wrong = |what: &str| StateError::Row { table: "rule_alerts", what: what.to_owned() };
+    let time = |column: &str| -> Result<Option<Timestamp>, StateError> {
+        Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_millis))
+    };
+    let labels: String = row.try_get("labels")?;
+    let state: String = row.try_get("state")?;
+    let annotations: String = row.try_get("annotations")?;
+    Ok(StoredAlert {
+        rule: row.try_get("rule")?,
+        labels: Labels::from_encoded(&labels).ok_or_else(|| wrong("labels"))?,
+        state: match state.as_str() {
+            "pending" => RuleAlertState::Pending,
+            "firing" => RuleAlertState::Firing,
+            _ => return Err(wrong("state")),
+        },
+        active_at: time("active_at")?.ok_or_else(|| wrong("active_at"))?,
+        fired_at: time("fired_at")?,
+        keep_since: time("keep_since")?,
+        stale_since: time("stale_since")?,
+        value: row.try_get("value")?,
+        annotations: serde_json::from_str(&annotations).map_err(|e| wrong(&e.to_string()))?,
+    })
+}
+
+async fn write(
+    transaction: &mut Transaction<'_, Any>,
+    alert: &StoredAlert,
+) -> Result<(), StateError> {
+    let annotations = serde_json::to_string(&alert.annotations)
+        .map_err(|e| StateError::Row { table: "rule_alerts", what: e.to_string() })?;
+    let state = match alert.state {
+        RuleAlertState::Pending => "pending",
+        RuleAlertState::Firing => "firing",
+    };
+    sqlx::query(
+        "INSERT INTO rule_alerts (rule, labels, state, active_at, fired_at, keep_since, \
+         stale_since, value, annotations) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         ON CONFLICT (rule, labels) DO UPDATE SET state = excluded.state, \
+         active_at = excluded.active_at, fired_at = excluded.fired_at, \
+         keep_since = excluded.keep_since, stale_since = excluded.stale_since, \
+         value = excluded.value, annotations = excluded.annotations",
+    )
+    .bind(alert.rule.clone())
+    .bind(alert.labels.as_encoded().to_owned())
+    .bind(state.to_owned())
+    .bind(alert.active_at.millis())
+    .bind(alert.fired_at.map(Timestamp::millis))
+    .bind(alert.keep_since.map(Timestamp::millis))
+    .bind(alert.stale_since.map(Timestamp::millis))
+    // SQL has no NaN that both databases keep.
+    .bind(if alert.value.is_finite() { alert.value } else { 0.0 })
+    .bind(annotations)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn alerts_survive_with_their_timers() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state.db");
+        let at = Timestamp::from_millis;
+        let pending = StoredAlert {
+            rule: "r1".to_owned(),
+            labels: Labels::from_pairs([("alertname", "a"), ("instance", "é:1")]),
+            state: RuleAlertState::Pending,
+            active_at: at(1_700_000_000_000),
+            fired_at: None,
+            keep_since: None,
+            stale_since: Some(at(3)),
+            value: 0.1,
+            annotations: BTreeMap::from([("summary".to_owned(), "it's \"bad\"".to_owned())]),
+        };
+        let firing = StoredAlert {
+            state: RuleAlertState::Firing,
+            fired_at: Some(at(1_700_000_000_001)),
+            stale_since: None,
+            ..pending.clone()
+        };
+        let other = StoredAlert { rule: "r2".to_owned(), ..pending.clone() };
+        {
+            let state = State::open(&file).await.unwrap();
+            state.save_rule_alerts(&[pending, other.clone()], &[]).await.unwrap();
+            let ended = [(other.rule, other.labels)];
+            state.save_rule_alerts(std::slice::from_ref(&firing), &ended).await.unwrap();
+        }
+        let state = State::open(&file).await.unwrap();
+        assert_eq!(state.rule_alerts().await.unwrap(), [firing]);
+    }
+}
