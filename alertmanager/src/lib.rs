@@ -5,5 +5,7 @@ pub mod matchers;
 pub mod http_config;
 pub mod alerts;
 pub mod state;
+pub mod outbox;
 pub mod discovery;
 pub mod scrape;
+pub mod dispatch;

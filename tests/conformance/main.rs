@@ -17,6 +17,7 @@ mod report;
 mod exposition;
 mod relabel;
 mod matchers;
+mod routing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("exposition", exposition::run),
     ("relabel", relabel::run),
     ("alertmanager-tables", matchers::run),
+    ("alertmanager-tables", routing::run),
 ];
 
 type Suite = fn(&mut Report);

@@ -1,0 +1,169 @@
+//! What is news to a receiver: what it was last told, compared with what is true now.
+//!
+//! Invariant: the decision depends on nothing but its arguments, and telling what it says makes the
+//! next decision "nothing".
+
+use std::sync::Arc;
+
+use base::period::Period;
+use base::sample::Timestamp;
+
+use crate::alerts::{Alert, Ending};
+use crate::outbox::Reason;
+
+/// What is to be done about a receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// It knows what there is to know.
+    Nothing,
+    /// It is to be told of these.
+    Tell(Reason, Vec<Alert>),
+    /// It does not want to hear of endings; count it as told that these fire.
+    CountAsTold(Vec<Alert>),
+}
+
+/// What a receiver knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The alerts that it was told are firing.
+    pub told: &'a [Alert],
+    /// When it was last told.
+    pub told_at: Option<Timestamp>,
+}
+
+/// Compares what a receiver knows with `now_alerts`, the alerts of the group as they are, firing
+/// and ended.
+pub fn decide(
+    known: Known<'_>,
+    now_alerts: &[Arc<Alert>],
+    now: Timestamp,
+    repeat_interval: Period,
+    send_resolved: bool,
+) -> Decision {
+    let firing: Vec<&Alert> =
+        now_alerts.iter().map(AsRef::as_ref).filter(|alert| alert.is_firing()).collect();
+    let fires = |alert: &Alert| firing.iter().any(|other| other.labels == alert.labels);
+    let was_told = |alert: &Alert| known.told.iter().any(|other| other.labels == alert.labels);
+    let gone: Vec<&Alert> = known.told.iter().filter(|alert| !fires(alert)).collect();
+    let new = firing.iter().any(|alert| !was_told(alert));
+    let clones = |alerts: &[&Alert]| alerts.iter().map(|alert| (*alert).clone()).collect();
+
+    let reason = if new && known.told.is_empty() {
+        Reason::First
+    } else if new {
+        Reason::NewAlerts
+    } else if !gone.is_empty() {
+        if !send_resolved {
+            return Decision::CountAsTold(clones(&firing));
+        }
+        Reason::Resolved
+    } else if !firing.is_empty()
+        && known.told_at.is_some_and(|at| now.since(at) >= repeat_interval.duration())
+    {
+        Reason::Repeat
+    } else {
+        return Decision::Nothing;
+    };
+    let mut alerts: Vec<Alert> = clones(&firing);
+    if send_resolved {
+        alerts.extend(gone.iter().map(|alert| ended(alert, now_alerts, now)));
+    }
+    Decision::Tell(reason, alerts)
+}
+
+/// The end of an alert that somebody was told of: as the group knows it, else as of now.
+fn ended(told: &Alert, now_alerts: &[Arc<Alert>], now: Timestamp) -> Alert {
+    match now_alerts.iter().find(|alert| alert.labels == told.labels) {
+        Some(alert) => Alert::clone(alert),
+        None => Alert { ended: Some((now, Ending::Resolved)), stale_since: None, ..told.clone() },
+    }
+}
+
+/// Whether two messages tell of the same alerts in the same states.
+pub(super) fn says_the_same(a: &[Alert], b: &[Alert]) -> bool {
+    let key = |alert: &Alert| (alert.labels.clone(), alert.is_firing());
+    let mut a: Vec<_> = a.iter().map(key).collect();
+    let mut b: Vec<_> = b.iter().map(key).collect();
+    a.sort();
+    b.sort();
+    a == b
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use base::labels::Labels;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    /// An alert by its letter: a lower case one fires, an upper case one has ended.
+    fn alert(letter: char) -> Alert {
+        Alert {
+            labels: Labels::from_pairs([("alertname", letter.to_ascii_lowercase().to_string())]),
+            annotations: BTreeMap::new(),
+            starts_at: at(0),
+            ended: letter.is_ascii_uppercase().then(|| (at(50), Ending::Resolved)),
+            stale_since: None,
+            generator_url: String::new(),
+        }
+    }
+
+    fn letters(alerts: &[Alert]) -> String {
+        let letter =
+            |a: &Alert| if a.is_firing() { a.name().to_owned() } else { a.name().to_uppercase() };
+        alerts.iter().map(letter).collect()
+    }
+
+    /// Told at 0 s, asked at `seconds`, repeated after 100 s.
+    #[track_caller]
+    fn check(told: &str, group: &str, seconds: i64, expected: &str) {
+        for send_resolved in [true, false] {
+            let told: Vec<_> = told.chars().map(alert).collect();
+            let group: Vec<_> = group.chars().map(|c| Arc::new(alert(c))).collect();
+            let known = Known { told: &told, told_at: (!told.is_empty()).then(|| at(0)) };
+            let repeat = Period::from_secs(100);
+            let got = match decide(known, &group, at(seconds), repeat, send_resolved) {
+                Decision::Nothing => "nothing".to_owned(),
+                Decision::Tell(reason, alerts) => {
+                    format!("{} {}", reason.as_str(), letters(&alerts))
+                }
+                Decision::CountAsTold(alerts) => format!("count {}", letters(&alerts)),
+            };
+            let mut expected = expected.split(" / ");
+            let with = expected.next().unwrap();
+            let without = expected.next().unwrap_or(with);
+            let expected = if send_resolved { with } else { without };
+            assert_eq!(got, expected, "send_resolved: {send_resolved}");
+        }
+    }
+
+    #[test]
+    fn tells_the_difference_between_told_and_true() {
+        check("", "a", 10, "first a");
+        check("", "A", 10, "nothing");
+        check("a", "a", 10, "nothing");
+        check("a", "ab", 10, "new alerts ab");
+        check("ab", "aB", 10, "resolved aB / count a");
+        check("a", "A", 10, "resolved A / count ");
+        // It ended while nobody watched: a restart, a rule that is gone.
+        check("a", "", 10, "resolved A / count ");
+        check("ab", "cA", 10, "new alerts cAB / new alerts c");
+        check("a", "a", 99, "nothing");
+        check("a", "a", 100, "repeat a");
+        check("a", "A", 100, "resolved A / count ");
+        check("", "", 500, "nothing");
+    }
+
+    #[test]
+    fn the_same_message_is_the_same_in_any_order() {
+        let of = |text: &str| text.chars().map(alert).collect::<Vec<_>>();
+        assert!(says_the_same(&of("aB"), &of("Ba")));
+        assert!(!says_the_same(&of("aB"), &of("ab")));
+        assert!(!says_the_same(&of("a"), &of("ab")));
+    }
+}

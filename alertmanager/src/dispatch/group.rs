@@ -1,0 +1,206 @@
+//! The alerts of one route that are told together, and when they are due.
+//!
+//! Invariant: a group is due at its ticks only: first after `group_wait`, then every
+//! `group_interval`; a tick at which nothing changed costs nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base::labels::{Labels, escape_value};
+use base::sample::Timestamp;
+
+use super::route::Route;
+use crate::alerts::Alert;
+
+/// By what a group is known, also after a restart: its route and its labels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupKey {
+    /// The way to the route.
+    pub route: String,
+    /// The labels that the alerts agree on.
+    pub labels: Labels,
+}
+
+/// Prints the key as Alertmanager's webhooks have it: `{}/{team="db"}:{alertname="Down"}`.
+impl fmt::Display for GroupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{{", self.route)?;
+        for (n, (name, value)) in self.labels.iter().enumerate() {
+            let separator = if n > 0 { ", " } else { "" };
+            write!(f, "{separator}{name}=\"{}\"", escape_value(value))?;
+        }
+        f.write_str("}")
+    }
+}
+
+/// A group.
+#[derive(Clone, Debug)]
+pub struct Group {
+    key: GroupKey,
+    route: Arc<Route>,
+    alerts: BTreeMap<Labels, Arc<Alert>>,
+    /// The first tick; every `group_interval` after it is another.
+    first_tick: Timestamp,
+    last_flush: Option<Timestamp>,
+    /// Something has changed since the last flush.
+    changed: bool,
+    /// When people are to be told again although nothing changed.
+    repeat_at: Option<Timestamp>,
+}
+
+impl Group {
+    /// The group of `route` that an alert with `labels` belongs to, met at `now`. `told_at` is when
+    /// somebody was last told of it, before a restart or a reload.
+    pub fn new(
+        key: GroupKey,
+        route: Arc<Route>,
+        began: Timestamp,
+        now: Timestamp,
+        told_at: Option<Timestamp>,
+    ) -> Self {
+        // An alert that has been firing for longer has waited already.
+        let first = told_at.unwrap_or_else(|| (began + route.group_wait.duration()).max(now));
+        Self {
+            key,
+            route,
+            alerts: BTreeMap::new(),
+            first_tick: first,
+            last_flush: told_at,
+            changed: false,
+            repeat_at: None,
+        }
+    }
+
+    /// What it is known by.
+    pub fn key(&self) -> &GroupKey {
+        &self.key
+    }
+
+    /// The route that it belongs to.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Its alerts, sorted by labels.
+    pub fn alerts(&self) -> impl Iterator<Item = &Arc<Alert>> {
+        self.alerts.values()
+    }
+
+    /// Takes the newest state of an alert.
+    pub fn insert(&mut self, alert: Arc<Alert>) {
+        self.alerts.insert(alert.labels.clone(), alert);
+        self.changed = true;
+    }
+
+    /// Notes that something came of what was to be told, so that it is compared again.
+    pub fn touch(&mut self) {
+        self.changed = true;
+    }
+
+    /// When there is something to do; `None` where nothing is.
+    pub fn due(&self) -> Option<Timestamp> {
+        match (self.changed, self.last_flush) {
+            (true, None) => Some(self.first_tick),
+            (true, Some(last)) => Some(self.tick_after(last)),
+            (false, _) => self.repeat_at.map(|at| self.tick_at_or_after(at)),
+        }
+    }
+
+    /// Notes that the group was looked at at `now`; people are to be told again at `repeat_at`.
+    pub fn flushed(&mut self, now: Timestamp, repeat_at: Option<Timestamp>) {
+        self.last_flush = Some(now);
+        self.changed = false;
+        self.repeat_at = repeat_at;
+    }
+
+    /// Drops the alerts that ended, but for those that `keep` still needs; true where none is left.
+    pub fn drop_ended(&mut self, keep: impl Fn(&Alert) -> bool) -> bool {
+        self.alerts.retain(|_, alert| alert.is_firing() || keep(alert));
+        self.alerts.is_empty()
+    }
+
+    fn tick_after(&self, time: Timestamp) -> Timestamp {
+        self.tick_at_or_after(Timestamp::from_millis(time.millis() + 1))
+    }
+
+    fn tick_at_or_after(&self, time: Timestamp) -> Timestamp {
+        let interval = self.route.group_interval.millis().max(1) as i64;
+        let late = time.millis() - self.first_tick.millis();
+        let ticks = late.max(0).div_euclid(interval) + i64::from(late.max(0) % interval > 0);
+        Timestamp::from_millis(self.first_tick.millis() + ticks * interval)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::diagnostic::{Diagnostics, Place};
+
+    use super::*;
+    use crate::dispatch::RouteConfig;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn group(began: i64, now: i64, told_at: Option<i64>) -> Group {
+        let yaml = "{receiver: r, group_wait: 10s, group_interval: 60s}";
+        let mut diagnostics = Diagnostics::new("");
+        let config: RouteConfig = base::yaml::read(yaml, &mut diagnostics).unwrap();
+        let route = config.build(Place::default(), &["r".to_owned()], &mut diagnostics);
+        let labels = Labels::from_pairs([("a", "\"")]);
+        let key = GroupKey { route: route.key.clone(), labels };
+        Group::new(key, Arc::new(route), at(began), at(now), told_at.map(at))
+    }
+
+    fn alert(name: &str, ended: bool) -> Arc<Alert> {
+        Arc::new(Alert {
+            labels: Labels::from_pairs([("alertname", name)]),
+            annotations: BTreeMap::new(),
+            starts_at: at(0),
+            ended: ended.then(|| (at(1), crate::alerts::Ending::Resolved)),
+            stale_since: None,
+            generator_url: String::new(),
+        })
+    }
+
+    #[test]
+    fn waits_before_the_first_time_and_between_changes() {
+        let mut group = group(100, 101, None);
+        assert_eq!(group.due(), None);
+        group.insert(alert("a", false));
+        assert_eq!(group.due(), Some(at(110)));
+        group.flushed(at(110), Some(at(110 + 240)));
+        assert_eq!(group.due(), Some(at(350)));
+        // Ticks are at 110, 170, 230, 290: what changes at 232 is due at 290.
+        group.flushed(at(231), Some(at(471)));
+        group.insert(alert("b", false));
+        assert_eq!(group.due(), Some(at(290)));
+        group.flushed(at(290), Some(at(471)));
+        assert_eq!(group.due(), Some(at(530)));
+    }
+
+    #[test]
+    fn what_has_fired_for_long_does_not_wait_again() {
+        let mut group = group(100, 500, None);
+        group.insert(alert("a", false));
+        assert_eq!(group.due(), Some(at(500)));
+    }
+
+    #[test]
+    fn goes_on_from_what_was_told_before_a_restart() {
+        let mut group = group(100, 500, Some(480));
+        group.insert(alert("a", false));
+        assert_eq!(group.due(), Some(at(540)));
+    }
+
+    #[test]
+    fn forgets_what_ended_when_nobody_needs_it() {
+        let mut group = group(0, 0, None);
+        group.insert(alert("a", true));
+        group.insert(alert("b", true));
+        assert!(!group.drop_ended(|alert| alert.name() == "b"));
+        assert!(group.drop_ended(|_| false));
+        assert_eq!(group.key().to_string(), r#"{}:{a="\""}"#);
+    }
+}

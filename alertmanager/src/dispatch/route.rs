@@ -1,0 +1,359 @@
+//! The tree of routes.
+//!
+//! Source: the configuration reference of Alertmanager.
+//!
+//! Invariant: every node is complete: what it does not say it has from its parent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::diagnostic::{Diagnostics, Place, Spanned, nearest};
+use base::labels::Labels;
+use base::matcher::{MatchOp, Matcher};
+use base::period::Period;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::matchers;
+
+/// A node of the tree, as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouteConfig {
+    /// Who is told.
+    pub receiver: Option<Spanned<String>>,
+    /// The labels by which alerts are put together; `...` for all.
+    pub group_by: Option<Vec<Spanned<String>>>,
+    /// Labels with their values; the older form of `matchers`.
+    #[serde(rename = "match")]
+    pub equal: BTreeMap<Spanned<String>, String>,
+    /// Labels with regular expressions; the older form of `matchers`.
+    pub match_re: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// Which alerts go here.
+    pub matchers: Vec<Spanned<String>>,
+    /// Whether the next sibling is asked too.
+    #[serde(rename = "continue")]
+    pub goes_on: bool,
+    /// Nodes below.
+    pub routes: Vec<Spanned<Self>>,
+    /// How long a new group waits for others.
+    pub group_wait: Option<Spanned<Period>>,
+    /// How long a group waits before it tells of changes.
+    pub group_interval: Option<Spanned<Period>>,
+    /// After which time people are told again although nothing changed.
+    pub repeat_interval: Option<Spanned<Period>>,
+    /// Not supported yet.
+    pub mute_time_intervals: Option<Spanned<IgnoredAny>>,
+    /// Not supported yet.
+    pub active_time_intervals: Option<Spanned<IgnoredAny>>,
+    /// Not supported yet.
+    pub labels: Option<Spanned<IgnoredAny>>,
+}
+
+/// By which labels alerts are put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// Alerts with exactly the same labels.
+    All,
+    /// Alerts that agree on these.
+    Labels(BTreeSet<String>),
+}
+
+impl GroupBy {
+    /// The labels of the group that an alert belongs to.
+    pub fn group_labels(&self, labels: &Labels) -> Labels {
+        match self {
+            Self::All => labels.clone(),
+            Self::Labels(names) => labels.filter(|name| names.contains(name)),
+        }
+    }
+}
+
+/// A node of the tree.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Who is told.
+    pub receiver: String,
+    /// By which labels alerts are put together.
+    pub group_by: GroupBy,
+    /// How long a new group waits for others.
+    pub group_wait: Period,
+    /// How long a group waits before it tells of changes.
+    pub group_interval: Period,
+    /// After which time people are told again although nothing changed.
+    pub repeat_interval: Period,
+    /// The way to the node, by its matchers and those of its parents: `{}/{team="db"}`.
+    pub key: String,
+    matchers: Vec<Matcher>,
+    goes_on: bool,
+    routes: Vec<Self>,
+}
+
+/// What a node has from its parent.
+#[derive(Clone)]
+struct Inherited<'a> {
+    receiver: Option<String>,
+    group_by: GroupBy,
+    group_wait: Period,
+    group_interval: Period,
+    repeat_interval: Period,
+    key: &'a str,
+}
+
+/// The deepest that routes can be nested.
+const MAX_DEPTH: usize = 32;
+
+impl Route {
+    /// The tree that leads everything to `receiver`.
+    pub fn to(receiver: &str) -> Self {
+        let mut root = RouteConfig::default();
+        root.receiver = Some(Spanned { value: receiver.to_owned(), place: Place::default() });
+        let mut diagnostics = Diagnostics::new("");
+        root.build(Place::default(), &[receiver.to_owned()], &mut diagnostics)
+    }
+
+    /// The nodes that an alert goes to, in the order of the configuration.
+    pub fn matching(&self, labels: &Labels) -> Vec<&Self> {
+        if !self.matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for route in &self.routes {
+            let below = route.matching(labels);
+            let hit = !below.is_empty();
+            found.extend(below);
+            if hit && !route.goes_on {
+                break;
+            }
+        }
+        if found.is_empty() { vec![self] } else { found }
+    }
+
+    /// The node and all below it.
+    pub fn all(&self) -> Vec<&Self> {
+        std::iter::once(self).chain(self.routes.iter().flat_map(Self::all)).collect()
+    }
+}
+
+impl RouteConfig {
+    /// The tree with this node as its root, at `place`; `receivers` are those that exist.
+    pub fn build(
+        &self,
+        place: Place,
+        receivers: &[String],
+        diagnostics: &mut Diagnostics,
+    ) -> Route {
+        if self.receiver.is_none() {
+            diagnostics.report_with_help(
+                place,
+                "the first route has no receiver",
+                "name the receiver of whatever no other route takes",
+            );
+        }
+        if !self.equal.is_empty() || !self.match_re.is_empty() || !self.matchers.is_empty() {
+            diagnostics.report(place, "the first route takes everything; it cannot have matchers");
+        }
+        if self.goes_on {
+            diagnostics.report(place, "the first route has no sibling to `continue` with");
+        }
+        let inherited = Inherited {
+            receiver: None,
+            group_by: GroupBy::Labels(BTreeSet::new()),
+            group_wait: Period::from_secs(30),
+            group_interval: Period::from_secs(300),
+            repeat_interval: Period::from_secs(4 * 3600),
+            key: "",
+        };
+        self.node(place, &inherited, receivers, 0, diagnostics)
+    }
+
+    fn node(
+        &self,
+        place: Place,
+        inherited: &Inherited<'_>,
+        receivers: &[String],
+        depth: usize,
+        diagnostics: &mut Diagnostics,
+    ) -> Route {
+        self.check(receivers, diagnostics);
+        let matchers = self.build_matchers(diagnostics);
+        let own_key = matchers::print_all(&matchers);
+        let key = if depth == 0 { own_key } else { format!("{}/{own_key}", inherited.key) };
+        let or = |own: &Option<Spanned<Period>>, parent| own.as_ref().map_or(parent, |p| p.value);
+        let receiver = self.receiver.as_ref().map(|r| r.value.clone());
+        let mut node = Inherited {
+            receiver: receiver.or_else(|| inherited.receiver.clone()),
+            group_by: self.build_group_by(diagnostics).unwrap_or(inherited.group_by.clone()),
+            group_wait: or(&self.group_wait, inherited.group_wait),
+            group_interval: or(&self.group_interval, inherited.group_interval),
+            repeat_interval: or(&self.repeat_interval, inherited.repeat_interval),
+            key: "",
+        };
+        node.key = &key;
+        let mut routes = Vec::new();
+        if depth >= MAX_DEPTH && !self.routes.is_empty() {
+            diagnostics.report(place, format!("routes are nested more than {MAX_DEPTH} deep"));
+        } else {
+            for route in &self.routes {
+                let below = route.value.node(route.place, &node, receivers, depth + 1, diagnostics);
+                routes.push(below);
+            }
+        }
+        Route {
+            receiver: node.receiver.unwrap_or_default(),
+            group_by: node.group_by,
+            group_wait: node.group_wait,
+            group_interval: node.group_interval,
+            repeat_interval: node.repeat_interval,
+            key,
+            matchers,
+            goes_on: self.goes_on,
+            routes,
+        }
+    }
+
+    fn check(&self, receivers: &[String], diagnostics: &mut Diagnostics) {
+        if let Some(receiver) = &self.receiver
+            && !receivers.contains(&receiver.value)
+            && !diagnostics.is_partial()
+        {
+            let near = nearest(&receiver.value, receivers.iter().map(String::as_str));
+            let help = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "add it under `receivers:`".to_owned(),
+            };
+            let message = format!("there is no receiver `{}`", receiver.value);
+            diagnostics.report_with_help(receiver, message, help);
+        }
+        for (name, period) in
+            [("group_interval", &self.group_interval), ("repeat_interval", &self.repeat_interval)]
+        {
+            if let Some(period) = period.as_ref().filter(|period| period.value.is_zero()) {
+                diagnostics.report(period, format!("`{name}` cannot be zero"));
+            }
+        }
+        for (name, place) in [
+            ("mute_time_intervals", self.mute_time_intervals.as_ref().map(|s| s.place)),
+            ("active_time_intervals", self.active_time_intervals.as_ref().map(|s| s.place)),
+            ("labels", self.labels.as_ref().map(|s| s.place)),
+        ] {
+            if let Some(place) = place {
+                diagnostics.report(place, format!("`{name}` of a route is not supported yet"));
+            }
+        }
+    }
+
+    fn build_group_by(&self, diagnostics: &mut Diagnostics) -> Option<GroupBy> {
+        let names = self.group_by.as_ref()?;
+        let mut labels = BTreeSet::new();
+        let all = names.iter().any(|name| name.value == "...");
+        for name in names {
+            if name.value.is_empty() {
+                diagnostics.report(name, "a label name is empty");
+            } else if all && names.len() > 1 {
+                diagnostics.report(name, "`...` stands for all labels, no other can be beside it");
+                break;
+            } else if !labels.insert(name.value.clone()) {
+                diagnostics.report(name, format!("`{}` is there twice", name.value));
+            }
+        }
+        Some(if all { GroupBy::All } else { GroupBy::Labels(labels) })
+    }
+
+    fn build_matchers(&self, diagnostics: &mut Diagnostics) -> Vec<Matcher> {
+        let mut found = Vec::new();
+        for (name, value) in &self.equal {
+            found.push(Matcher::equal(&name.value, value));
+        }
+        for (name, pattern) in &self.match_re {
+            // As Alertmanager writes it, which shows in the route's key.
+            let anchored = format!("^(?:{})$", pattern.value);
+            match Matcher::new(&name.value, MatchOp::Matches, &anchored) {
+                Ok(matcher) => found.push(matcher),
+                Err(error) => diagnostics.report(pattern, error.to_string()),
+            }
+        }
+        for text in &self.matchers {
+            match matchers::parse(&text.value) {
+                Ok(matchers) => found.extend(matchers),
+                Err(error) => diagnostics.report(text, error.to_string()),
+            }
+        }
+        found.sort_by(|a, b| (a.name(), a.op(), a.value()).cmp(&(b.name(), b.op(), b.value())));
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(yaml: &str) -> (Route, String) {
+        let mut diagnostics = Diagnostics::new("f.yml");
+        let config: Spanned<RouteConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
+        let receivers = ["a", "b", "ops"].map(str::to_owned);
+        let route = config.value.build(config.place, &receivers, &mut diagnostics);
+        (route, diagnostics.to_string())
+    }
+
+    const TREE: &str = "
+receiver: ops
+group_by: [alertname]
+routes:
+- matchers: ['team=\"db\"']
+  receiver: a
+  continue: true
+  routes:
+  - matchers: [severity=page]
+    group_by: [...]
+    repeat_interval: 1h
+- match: {team: db}
+  receiver: b
+";
+
+    #[track_caller]
+    fn check(labels: &[(&str, &str)], expected: &str) {
+        let (route, faults) = build(TREE);
+        assert_eq!(faults, "");
+        let labels = Labels::from_pairs(labels.iter().copied());
+        let found = route.matching(&labels);
+        let got: Vec<_> = found.iter().map(|r| format!("{} {}", r.receiver, r.key)).collect();
+        assert_eq!(got.join(", "), expected);
+    }
+
+    #[test]
+    fn an_alert_goes_to_the_deepest_node() {
+        check(&[("x", "y")], "ops {}");
+        check(&[("team", "db")], r#"a {}/{team="db"}, b {}/{team="db"}"#);
+        check(
+            &[("team", "db"), ("severity", "page")],
+            r#"a {}/{team="db"}/{severity="page"}, b {}/{team="db"}"#,
+        );
+    }
+
+    #[test]
+    fn a_node_has_from_its_parent_what_it_does_not_say() {
+        let (route, _) = build(TREE);
+        let page = &route.routes[0].routes[0];
+        assert_eq!((page.receiver.as_str(), &page.group_by), ("a", &GroupBy::All));
+        assert_eq!(
+            (page.repeat_interval.to_string(), page.group_wait.to_string()),
+            ("1h".into(), "30s".into())
+        );
+    }
+
+    #[test]
+    fn reports_every_fault() {
+        let text = "receiver: opps\nmatchers: [a=b]\ngroup_interval: 0s\nroutes:\n- receiver: a\n  \
+                    matchers: ['=x']\n  group_by: [a, a]\n  mute_time_intervals: [night]\n- match_re: {a: '('}\n";
+        assert_eq!(
+            build(text).1,
+            "f.yml:1:1: the first route takes everything; it cannot have matchers\n\
+             f.yml:1:11: there is no receiver `opps`\n  help: did you mean `ops`?\n\
+             f.yml:3:17: `group_interval` cannot be zero\n\
+             f.yml:6:14: 0:1: unexpected =: expected label name\n\
+             f.yml:7:17: `a` is there twice\n\
+             f.yml:8:24: `mute_time_intervals` of a route is not supported yet\n\
+             f.yml:9:17: `^(?:()$` is not a usable regular expression: unclosed group"
+        );
+    }
+}

@@ -1,0 +1,297 @@
+//! The loop of dispatch, and the groups that it keeps.
+//!
+//! Invariant: an intent is durable before anything else happens with it; a group is looked at only
+//! when it is due, or when news of its messages came.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::labels::Labels;
+use base::sample::Timestamp;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::decide::{Decision, Known, decide, says_the_same};
+use super::group::{Group, GroupKey};
+use super::route::Route;
+use crate::alerts::{Alert, Alerts, Ending};
+use crate::outbox::{Flush, LaneGroup, Outbox, Reason};
+use crate::state::StateError;
+
+/// One way to a receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Its name: `ops/email/0`.
+    pub id: String,
+    /// Whether it is told that alerts have ended.
+    pub send_resolved: bool,
+}
+
+/// The lanes of each receiver.
+pub type Lanes = BTreeMap<String, Vec<Lane>>;
+
+/// How often it looks although nothing woke it: a lost wake-up costs no more.
+const AT_LEAST: Duration = Duration::from_secs(5);
+
+/// The groups, and what decides about them.
+#[derive(Debug)]
+pub struct Dispatcher {
+    root: Arc<Route>,
+    lanes: Lanes,
+    alerts: Alerts,
+    outbox: Outbox,
+    groups: HashMap<String, Group>,
+    /// What was told of groups that there are no more, or by lanes that no longer serve them.
+    orphans: HashSet<LaneGroup>,
+}
+
+impl Dispatcher {
+    /// A dispatcher for a configuration. The groups of what fires now are made at once, and go on
+    /// from what was told before.
+    pub fn new(root: Route, lanes: Lanes, alerts: Alerts, outbox: Outbox, now: Timestamp) -> Self {
+        let mut dispatcher = Self {
+            root: Arc::new(root),
+            lanes,
+            alerts,
+            outbox,
+            groups: HashMap::new(),
+            orphans: HashSet::new(),
+        };
+        for alert in dispatcher.alerts.all() {
+            dispatcher.take(alert, now);
+        }
+        dispatcher
+    }
+
+    /// Takes over what a run before, or another configuration, left: what it was about to tell and
+    /// is no longer so is withdrawn, and who was told and has lost its route is remembered. To be
+    /// called before anything is delivered.
+    ///
+    /// # Errors
+    ///
+    /// The state failed.
+    pub async fn adopt(&mut self) -> Result<(), StateError> {
+        let told: Vec<_> = self.outbox.told_keys();
+        for key in self.outbox.intended_keys() {
+            let configured = self.lanes.values().flatten().any(|lane| lane.id == key.lane);
+            if !configured || !self.is_served(&key) && !told.contains(&key) {
+                info!(lane = key.lane, "a message is withdrawn: it is no longer to be told");
+                self.outbox.withdraw(&key).await?;
+            }
+        }
+        self.orphans = told.into_iter().filter(|key| !self.is_served(key)).collect();
+        Ok(())
+    }
+
+    /// Whether there is a group of that key whose receiver has that lane.
+    fn is_served(&self, key: &LaneGroup) -> bool {
+        let lanes = self
+            .groups
+            .get(&key.group_key)
+            .and_then(|group| self.lanes.get(&group.route().receiver));
+        lanes.is_some_and(|lanes| lanes.iter().any(|lane| lane.id == key.lane))
+    }
+
+    /// Dispatches until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// The state failed; the groups are as before, and the supervisor starts again.
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            let now = Timestamp::now();
+            let next = self.step(now).await?;
+            let wait = next.map_or(AT_LEAST, |next| next.since(now).min(AT_LEAST));
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.alerts.changed() => {}
+                () = self.outbox.news() => {}
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Looks at everything that is due at `now`; returns when the next thing is.
+    ///
+    /// # Errors
+    ///
+    /// The state failed; what was due still is.
+    pub async fn step(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StateError> {
+        for alert in self.alerts.take_changed() {
+            self.take(alert, now);
+        }
+        for news in self.outbox.take_news() {
+            if let Some(group) = self.groups.get_mut(&news.group_key) {
+                group.touch();
+                self.let_go(&news.group_key);
+            }
+        }
+        let due: Vec<String> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.due().is_some_and(|due| due <= now))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in due {
+            self.flush(&key, now).await?;
+        }
+        self.reconcile(now).await?;
+        self.alerts.forget_ended(now);
+        Ok(self.groups.values().filter_map(Group::due).min())
+    }
+
+    /// Puts an alert into the groups that it belongs to.
+    fn take(&mut self, alert: Arc<Alert>, now: Timestamp) {
+        let root = Arc::clone(&self.root);
+        for route in root.matching(&alert.labels) {
+            let labels = route.group_by.group_labels(&alert.labels);
+            let key = GroupKey { route: route.key.clone(), labels };
+            let id = key.to_string();
+            if !self.groups.contains_key(&id) {
+                if !alert.is_firing() {
+                    // Nobody was told of it here; what others know is reconciled below.
+                    continue;
+                }
+                let told_at = self.told_at(route, &id);
+                let route = Arc::new(route.clone());
+                let group = Group::new(key, route, alert.starts_at, now, told_at);
+                self.groups.insert(id.clone(), group);
+            }
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.insert(Arc::clone(&alert));
+            }
+        }
+    }
+
+    /// When the receiver of `route` was last told of a group.
+    fn told_at(&self, route: &Route, group_key: &str) -> Option<Timestamp> {
+        let lanes = self.lanes.get(&route.receiver)?;
+        let told = |lane: &Lane| {
+            let key = LaneGroup { lane: lane.id.clone(), group_key: group_key.to_owned() };
+            self.outbox.last_told(&key).map(|told| told.at)
+        };
+        lanes.iter().filter_map(told).max()
+    }
+
+    /// Compares what the receiver of a group knows with what is true, and queues the difference.
+    async fn flush(&mut self, id: &str, now: Timestamp) -> Result<(), StateError> {
+        let Some(group) = self.groups.get(id) else { return Ok(()) };
+        let route = Arc::clone(group.route());
+        let alerts: Vec<_> = group.alerts().cloned().collect();
+        let labels = group.key().labels.clone();
+        let lanes = self.lanes.get(&route.receiver).cloned().unwrap_or_default();
+        let mut flushes = Vec::new();
+        let mut repeat_at: Option<Timestamp> = None;
+        for lane in lanes {
+            let key = LaneGroup { lane: lane.id, group_key: id.to_owned() };
+            let told = self.outbox.last_told(&key);
+            let known = Known {
+                told: told.as_ref().map_or(&[], |told| told.firing.as_slice()),
+                told_at: told.as_ref().map(|told| told.at),
+            };
+            let intended = self.outbox.intended(&key);
+            match decide(known, &alerts, now, route.repeat_interval, lane.send_resolved) {
+                Decision::Nothing => {
+                    if intended.is_some() {
+                        // It was over before anybody was told.
+                        self.outbox.withdraw(&key).await?;
+                    }
+                    if let Some(told) = told {
+                        let at = told.at + route.repeat_interval.duration();
+                        repeat_at = Some(repeat_at.map_or(at, |other| other.min(at)));
+                    }
+                }
+                Decision::CountAsTold(firing) => {
+                    if intended.is_some() {
+                        self.outbox.withdraw(&key).await?;
+                    }
+                    self.outbox.count_as_told(&key, firing).await?;
+                }
+                Decision::Tell(reason, alerts) => {
+                    let same = intended.is_some_and(|i| says_the_same(&i.alerts, &alerts));
+                    if !same {
+                        let receiver = route.receiver.clone();
+                        let group_labels = labels.clone();
+                        let flush = Flush { receiver, group_labels, reason, alerts };
+                        flushes.push((key, flush));
+                    }
+                }
+            }
+        }
+        self.outbox.enqueue(flushes, now).await?;
+        if let Some(group) = self.groups.get_mut(id) {
+            group.flushed(now, repeat_at);
+        }
+        self.let_go(id);
+        Ok(())
+    }
+
+    /// Drops the alerts of a group that have ended and that nobody needs to be told of any more,
+    /// and the group when none is left.
+    fn let_go(&mut self, id: &str) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let lanes = self.lanes.get(&group.route().receiver).map_or(&[][..], Vec::as_slice);
+        let mut needed: HashSet<Labels> = HashSet::new();
+        for lane in lanes {
+            let key = LaneGroup { lane: lane.id.clone(), group_key: id.to_owned() };
+            let told = self.outbox.last_told(&key).map_or_else(Vec::new, |told| told.firing);
+            let intended = self.outbox.intended(&key).map_or_else(Vec::new, |flush| flush.alerts);
+            needed.extend(told.into_iter().chain(intended).map(|alert| alert.labels));
+        }
+        if group.drop_ended(|alert| needed.contains(&alert.labels)) {
+            self.groups.remove(id);
+        }
+    }
+
+    /// What was told of groups that there are no more: the route or the alert went while we were
+    /// away or were given another configuration. When its alerts have ended, the receiver is told
+    /// so (F04).
+    async fn reconcile(&mut self, now: Timestamp) -> Result<(), StateError> {
+        let mut flushes = Vec::new();
+        for key in self.orphans.clone() {
+            let Some(told) = self.outbox.last_told(&key) else {
+                self.orphans.remove(&key);
+                continue;
+            };
+            if self.is_served(&key) {
+                self.orphans.remove(&key);
+                continue;
+            }
+            let still_fires = |alert: &Alert| {
+                self.alerts.get(&alert.labels).is_some_and(|alert| alert.is_firing())
+            };
+            let waits = told.firing.iter().any(still_fires) || self.outbox.intended(&key).is_some();
+            let lane = self.lanes.values().flatten().find(|lane| lane.id == key.lane);
+            match lane {
+                Some(_) if waits => {}
+                Some(lane) if lane.send_resolved => {
+                    warn!(lane = key.lane, group = key.group_key, "an ending is told late");
+                    let alerts = told.firing.iter().map(|alert| self.ended(alert, now)).collect();
+                    let (receiver, group_labels) = (told.receiver, told.group_labels);
+                    let reason = Reason::Resolved;
+                    flushes.push((key, Flush { receiver, group_labels, reason, alerts }));
+                }
+                _ => {
+                    if lane.is_none() {
+                        info!(lane = key.lane, "the receiver is no longer configured");
+                    }
+                    self.outbox.count_as_told(&key, Vec::new()).await?;
+                }
+            }
+        }
+        self.outbox.enqueue(flushes, now).await
+    }
+
+    /// The end of an alert that somebody was told of, as far as it is known.
+    fn ended(&self, told: &Alert, now: Timestamp) -> Alert {
+        match self.alerts.get(&told.labels) {
+            Some(known) => Alert::clone(&known),
+            None => {
+                let ended = Some((now, Ending::Resolved));
+                Alert { ended, stale_since: None, ..told.clone() }
+            }
+        }
+    }
+}
