@@ -9,3 +9,4 @@ pub mod outbox;
 pub mod discovery;
 pub mod scrape;
 pub mod dispatch;
+pub mod notify;

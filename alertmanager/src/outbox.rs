@@ -17,6 +17,7 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::alerts::Alert;
 use crate::state::{Intent, State, StateError, Told, alert_from_json, alert_to_json};
@@ -261,8 +262,8 @@ impl Outbox {
         })
     }
 
-    /// Waits until something is put in.
-    pub fn queued(&self) -> impl Future<Output = ()> + '_ {
+    /// Waits until something is put in. To miss nothing, enable it before asking for what is due.
+    pub fn queued(&self) -> Notified<'_> {
         self.queued.notified()
     }
 

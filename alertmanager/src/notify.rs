@@ -1,0 +1,25 @@
+//! Delivers what dispatch has queued: each way to each receiver is a lane of its own.
+//!
+//! ```text
+//! [outbox] ─▶ lane ops/email/0 ─▶ mail
+//!          ─▶ lane ops/slack/0 ─▶ chat       a lane that fails or hangs delays only itself
+//!          ─▶ lane hooks/webhook/0 ─▶ ...
+//! ```
+//!
+//! A [`Notifier`] knows one service: it renders a [`Notification`] and hands it over. Whether it
+//! is tried again, when, and what is noted of it is the lane's part.
+//!
+//! Invariant: success is the positive final answer of the service, nothing less (F14).
+
+mod notifier;
+mod post;
+mod console;
+mod webhook;
+mod status;
+mod run;
+
+pub use console::{ConsoleConfig, ConsoleNotifier};
+pub use notifier::{DeliveryError, Notification, Notifier};
+pub use run::{LaneRunner, NotifyMetrics};
+pub use status::{LaneState, LaneStates};
+pub use webhook::{WebhookConfig, WebhookNotifier};

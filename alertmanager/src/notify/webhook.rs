@@ -1,0 +1,250 @@
+//! Posts JSON in the form of Alertmanager's webhooks, version 4.
+//!
+//! Source: the webhook section of Alertmanager's configuration reference.
+//!
+//! Invariant: the fields and their names are those of version 4; what we add has other names.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::client::Origin;
+use base::labels::Labels;
+use base::period::Period;
+use base::sample::Timestamp;
+use base::secret::Secret;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::notifier::{DeliveryError, Notification, Notifier};
+use super::post::post;
+use crate::alerts::Alert;
+use crate::http_config::{HttpAccess, HttpConfig, SecretSource};
+
+/// An entry of `webhook_configs`, as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhookConfig {
+    /// Whether endings are sent; by default they are.
+    pub send_resolved: Option<Spanned<bool>>,
+    /// Where to.
+    pub url: Option<Spanned<Secret>>,
+    /// The file that holds the address.
+    pub url_file: Option<std::path::PathBuf>,
+    /// How we speak HTTP.
+    pub http_config: Option<Spanned<HttpConfig>>,
+    /// The most alerts in one message; 0 is any number.
+    pub max_alerts: usize,
+    /// The longest that it may take; 0 is the lane's limit.
+    pub timeout: Option<Period>,
+}
+
+/// Posts to one address.
+#[derive(Clone, Debug)]
+pub struct WebhookNotifier {
+    url: SecretSource,
+    access: HttpAccess,
+    max_alerts: usize,
+    timeout: Option<Duration>,
+}
+
+impl WebhookConfig {
+    /// The notifier; `http` is the global configuration of HTTP.
+    pub fn build(
+        &self,
+        place: Place,
+        http: &HttpConfig,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<WebhookNotifier> {
+        if let Some(url) = &self.url {
+            check_url(url, diagnostics);
+        }
+        let given = self.url.as_ref().map(|url| url.value.clone());
+        let names = ("url", "url_file");
+        let both = (given.is_some(), self.url_file.is_some());
+        let url = SecretSource::one_of(given, self.url_file.clone(), names, place, diagnostics);
+        if both == (false, false) {
+            diagnostics.report(place, "`url` is missing");
+        }
+        let access = match &self.http_config {
+            Some(config) => config.value.build(config.place, diagnostics),
+            None => http.build(place, diagnostics),
+        };
+        Some(WebhookNotifier {
+            url: url?,
+            access: access?,
+            max_alerts: self.max_alerts,
+            timeout: self.timeout.filter(|t| !t.is_zero()).map(Period::duration),
+        })
+    }
+}
+
+/// Reports an address that cannot be posted to; the address itself may be a secret.
+pub(super) fn check_url(url: &Spanned<Secret>, diagnostics: &mut Diagnostics) {
+    let origin = url.value.expose().parse().ok().and_then(|uri| Origin::of(&uri).ok());
+    if origin.is_none() {
+        diagnostics.report_with_help(
+            url,
+            "this is no address to post to",
+            "write `http://host:port/path` or `https://...`, without a user name",
+        );
+    }
+}
+
+#[async_trait]
+impl Notifier for WebhookNotifier {
+    fn integration(&self) -> &'static str {
+        "webhook"
+    }
+
+    async fn notify(&self, notification: &Notification) -> Result<(), DeliveryError> {
+        let body = body(notification, self.max_alerts).to_string().into_bytes();
+        let url = self.url.read().map_err(DeliveryError::transient)?;
+        let sent = post(&self.access, &url, "application/json", body);
+        let answer = match self.timeout {
+            Some(limit) => tokio::time::timeout(limit, sent)
+                .await
+                .map_err(|_| DeliveryError::transient(format!("no answer within {limit:?}")))?,
+            None => sent.await,
+        }?;
+        if (200..300).contains(&answer.status) {
+            return Ok(());
+        }
+        let (status, headers) = (answer.status, &answer.headers);
+        Err(DeliveryError::from_status(status, headers, &answer.body, notification.at))
+    }
+}
+
+/// The message in version 4.
+fn body(notification: &Notification, max_alerts: usize) -> Value {
+    let kept = match max_alerts {
+        0 => notification.alerts.len(),
+        most => notification.alerts.len().min(most),
+    };
+    json!({
+        "version": "4",
+        "groupKey": notification.group_key,
+        "truncatedAlerts": notification.alerts.len() - kept,
+        "status": notification.status(),
+        "receiver": notification.receiver,
+        "groupLabels": object(&notification.group_labels),
+        "commonLabels": object(&notification.common_labels()),
+        "commonAnnotations": notification.common_annotations(),
+        "externalURL": notification.external_url,
+        "alerts": notification.alerts[..kept].iter().map(alert).collect::<Vec<_>>(),
+        "notificationId": notification.id,
+    })
+}
+
+fn alert(alert: &Alert) -> Value {
+    let mut value = json!({
+        "status": if alert.is_firing() { "firing" } else { "resolved" },
+        "labels": object(&alert.labels),
+        "annotations": alert.annotations,
+        "startsAt": time(Some(alert.starts_at)),
+        "endsAt": time(alert.ended.map(|(at, _)| at)),
+        "generatorURL": alert.generator_url,
+        "fingerprint": format!("{:016x}", alert.labels.fingerprint()),
+    });
+    if let Some(since) = alert.stale_since {
+        value["staleSince"] = json!(time(Some(since)));
+    }
+    if let Some((_, ending)) = alert.ended {
+        value["ending"] = json!(ending.as_str());
+    }
+    value
+}
+
+fn object(labels: &Labels) -> Value {
+    labels.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
+}
+
+/// RFC 3339; no time is Go's zero time, as Alertmanager writes it.
+fn time(at: Option<Timestamp>) -> String {
+    at.and_then(|at| jiff::Timestamp::from_millisecond(at.millis()).ok())
+        .map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::alerts::Ending;
+    use crate::outbox::Reason;
+
+    fn notification() -> Notification {
+        let alert = |instance: &str, ended: bool| Alert {
+            labels: Labels::from_pairs([("alertname", "Down"), ("instance", instance)]),
+            annotations: BTreeMap::from([("summary".into(), "it is down".into())]),
+            starts_at: Timestamp::from_millis(1_700_000_000_123),
+            ended: ended.then(|| (Timestamp::from_millis(1_700_000_060_000), Ending::Resolved)),
+            stale_since: None,
+            generator_url: "http://v/x".into(),
+        };
+        Notification {
+            id: "id1".into(),
+            thread: "id1".into(),
+            receiver: "hooks".into(),
+            group_key: "{}:{alertname=\"Down\"}".into(),
+            group_labels: Labels::from_pairs([("alertname", "Down")]),
+            reason: Reason::First,
+            alerts: vec![alert("a", false), alert("b", true)],
+            at: Timestamp::default(),
+            external_url: "http://v".into(),
+        }
+    }
+
+    #[test]
+    fn writes_version_4() {
+        let expected = json!({
+            "version": "4", "groupKey": "{}:{alertname=\"Down\"}", "truncatedAlerts": 0,
+            "status": "firing", "receiver": "hooks", "groupLabels": {"alertname": "Down"},
+            "commonLabels": {"alertname": "Down"}, "commonAnnotations": {"summary": "it is down"},
+            "externalURL": "http://v", "notificationId": "id1",
+            "alerts": [
+                {"status": "firing", "labels": {"alertname": "Down", "instance": "a"},
+                 "annotations": {"summary": "it is down"}, "startsAt": "2023-11-14T22:13:20.123Z",
+                 "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "http://v/x",
+                 "fingerprint": "f1d0d8bf7d6a0a1c"},
+                {"status": "resolved", "labels": {"alertname": "Down", "instance": "b"},
+                 "annotations": {"summary": "it is down"}, "startsAt": "2023-11-14T22:13:20.123Z",
+                 "endsAt": "2023-11-14T22:14:20Z", "generatorURL": "http://v/x",
+                 "fingerprint": "x", "ending": "resolved"},
+            ],
+        });
+        let mut got = body(&notification(), 0);
+        let mut expected = expected;
+        for n in 0..2 {
+            let fingerprint = notification().alerts[n].labels.fingerprint();
+            expected["alerts"][n]["fingerprint"] = json!(format!("{fingerprint:016x}"));
+        }
+        assert_eq!(got.take(), expected);
+        let cut = body(&notification(), 1);
+        assert_eq!(
+            (cut["truncatedAlerts"].clone(), cut["alerts"].as_array().unwrap().len()),
+            (json!(1), 1)
+        );
+    }
+
+    #[test]
+    fn reports_every_fault_without_the_address() {
+        let check = |yaml: &str, expected: &str| {
+            let mut diagnostics = Diagnostics::new("f.yml");
+            let config: Spanned<WebhookConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
+            config.value.build(config.place, &HttpConfig::default(), &mut diagnostics);
+            assert_eq!(diagnostics.to_string(), expected, "{yaml}");
+        };
+        check("{url: 'http://127.0.0.1:1/x'}", "");
+        check("{max_alerts: 1}", "f.yml:1:1: `url` is missing");
+        check(
+            "{url: 'hooks.example/s3cret'}",
+            "f.yml:1:7: this is no address to post to\n  \
+             help: write `http://host:port/path` or `https://...`, without a user name",
+        );
+        check(
+            "{url: 'http://h/', url_file: /x}",
+            "f.yml:1:1: only one of `url` and `url_file` can be given",
+        );
+    }
+}
