@@ -8,5 +8,6 @@ pub mod state;
 pub mod outbox;
 pub mod discovery;
 pub mod scrape;
+pub mod rules;
 pub mod dispatch;
 pub mod notify;

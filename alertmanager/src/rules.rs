@@ -1,0 +1,2 @@
+//! Judging.
+mod states;
