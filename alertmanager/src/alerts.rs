@@ -92,6 +92,8 @@ impl Alerts {
     /// Takes the newest state of some alerts. Dispatch is woken where it says something new; a
     /// text that differs is kept and wakes nobody.
     pub fn put(&self, alerts: impl IntoIterator<Item = Alert>) {
+        // Whatever makes the alerts may look at those that are here.
+        let alerts: Vec<Alert> = alerts.into_iter().collect();
         let mut inner = self.lock();
         for alert in alerts {
             let labels = alert.labels.clone();
