@@ -15,11 +15,16 @@ mod notifier;
 mod post;
 mod console;
 mod webhook;
+mod texts;
+mod slack;
+mod mail;
 mod status;
 mod run;
 
 pub use console::{ConsoleConfig, ConsoleNotifier};
+pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
 pub use notifier::{DeliveryError, Notification, Notifier};
 pub use run::{LaneRunner, NotifyMetrics};
+pub use slack::{SlackConfig, SlackGlobals, SlackNotifier};
 pub use status::{LaneState, LaneStates};
 pub use webhook::{WebhookConfig, WebhookNotifier};
