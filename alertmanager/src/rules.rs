@@ -1,2 +1,30 @@
-//! Judging.
+//! Judging: expressions over samples become new samples and alerts.
+//!
+//! ```text
+//! rule files, built-in rules ──▶ RuleGroup ── every interval ──▶ evaluate(now)
+//!                                                                 │ samples ──▶ storage
+//!                                                                 │ timers  ──▶ state (durable)
+//!                                                                 └ alerts  ──▶ [alerts]
+//! ```
+//!
+//! A [`RuleGroup`] is what was configured and never changes; what an evaluation must remember is a
+//! [`GroupState`], which a restart finds again in the state.
+//!
+//! Invariant: an alert's timer is durable before anybody hears of the alert.
+
+mod file;
+mod template;
 mod states;
+mod missing;
+mod alerting;
+mod recording;
+mod group;
+mod builtin;
+mod view;
+mod run;
+
+pub use builtin::{BuiltinConfig, builtin_group};
+pub use file::{RuleFile, read_file};
+pub use group::{Evaluation, GroupState, RuleGroup, Sources};
+pub use run::{RuleMetrics, RuleRunner};
+pub use view::{AlertView, GroupView, RuleKind, RuleView, Rules};

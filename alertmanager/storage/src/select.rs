@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use base::labels::Labels;
 use base::matcher::Matcher;
-use base::sample::{Ended, Timestamp};
+use base::sample::{Sample, Timestamp};
 
 use crate::Storage;
 use crate::block::{Block, BlockError};
+use crate::head::HeadSeries;
 
 /// The samples of one series, as two columns of the same length; times are milliseconds since the
 /// Unix epoch and rise. Markers of an ended series are among the values.
@@ -87,23 +88,15 @@ impl Storage {
         (found, self.blocks(), begins)
     }
 
-    /// How the series that `matchers` accept ended, looking at the last sample of each from `from`
-    /// to `to`; series that did not end are `None`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Storage::select`].
-    pub fn ends(
-        &self,
-        matchers: &[Matcher],
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<(Labels, Option<Ended>)>, SelectError> {
-        let last = |s: SeriesSamples| {
-            let end = s.values.last().and_then(|value| Ended::from_value(*value));
-            (s.labels, end)
+    /// The last sample of each series in memory that `matchers` accept, in no order: those that had
+    /// one in the last hours. A marker says that a series ended, and why.
+    pub fn last(&self, matchers: &[Matcher]) -> Vec<(Labels, Sample)> {
+        let head = self.head();
+        let last = |series: &HeadSeries| {
+            let (timestamp, value) = series.last()?;
+            Some((series.labels.clone(), Sample { timestamp, value }))
         };
-        Ok(self.select(matchers, from, to)?.into_iter().map(last).collect())
+        head.select(matchers).into_iter().filter_map(last).collect()
     }
 
     /// The names of all labels, sorted.

@@ -1,0 +1,171 @@
+//! A rule that makes alerts.
+//!
+//! Invariant: an evaluation that fails changes no alert.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use base::labels::{ALERT_NAME, Labels, LabelsBuilder, METRIC_NAME};
+use base::sample::Timestamp;
+use promql::{EvalError, Query, Value};
+
+use super::group::Sources;
+use super::missing::{Inputs, Watched};
+use super::states::{Active, AlertStates, Changes, Found};
+use super::template::{Seen, Texts};
+use crate::state::RuleAlertState;
+use crate::template::QuerySample;
+
+/// The series that show alerts to queries.
+const ALERTS: &str = "ALERTS";
+const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
+/// The series that shows alerts whose data are missing; a built-in rule watches it.
+const STALE: &str = "veilleur_alert_stale";
+
+/// A rule that makes alerts.
+#[derive(Clone, Debug)]
+pub(super) struct AlertingRule {
+    pub(super) name: String,
+    pub(super) query: Query,
+    pub(super) hold: Duration,
+    pub(super) keep_firing_for: Duration,
+    pub(super) labels: Texts,
+    pub(super) annotations: Texts,
+    pub(super) written_labels: BTreeMap<String, String>,
+    pub(super) written_annotations: BTreeMap<String, String>,
+    /// What makes it the same rule after a restart: name, expression and labels, but neither its
+    /// file, its group, nor how long it waits (F43).
+    pub(super) id: String,
+}
+
+/// A sample that a rule writes.
+pub(super) type Written = (Labels, f64);
+
+impl AlertingRule {
+    /// The id of a rule.
+    pub(super) fn id(name: &str, query: &Query, labels: &BTreeMap<String, String>) -> String {
+        let mut text = format!("{query}");
+        for (label, value) in labels {
+            text.push_str(&format!("\n{label}={value}"));
+        }
+        format!("{name}-{:016x}", Labels::from_pairs([("rule", text)]).fingerprint())
+    }
+
+    /// One evaluation at `now`, of data as of `at`.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong; `states` is as before.
+    pub(super) fn evaluate(
+        &self,
+        states: &mut AlertStates,
+        now: Timestamp,
+        at: Timestamp,
+        limit: usize,
+        sources: &Sources,
+    ) -> Result<(Changes, Vec<Written>), String> {
+        let samples = sources.instant(&self.query, at).map_err(|error| error.to_string())?;
+        let found = self.found(samples, at, sources)?;
+        if limit > 0 && found.len() > limit {
+            return Err(format!("exceeded limit of {limit} with {} alerts", found.len()));
+        }
+        let present: HashSet<&Labels> = found.iter().map(|found| &found.labels).collect();
+        let missing = states.iter().any(|active| !present.contains(&active.labels));
+        let inputs = match missing {
+            true => Inputs::read(&self.query, &sources.storage, at, sources.lookback)
+                .map_err(|error| error.to_string())?,
+            false => Inputs::default(),
+        };
+        let watched = Watched { targets: &sources.targets, started: sources.started };
+        let fate = |active: &Active| {
+            let own = active.labels.filter(|name| !self.written_labels.contains_key(name));
+            inputs.fate(active, &own.with(ALERT_NAME, ""), at, watched)
+        };
+        let changes = states.advance(now, self.hold, self.keep_firing_for, found, fate);
+        Ok((changes, self.series(states)))
+    }
+
+    /// The alerts that the samples of the expression are.
+    fn found(
+        &self,
+        samples: Vec<(Labels, f64)>,
+        now: Timestamp,
+        sources: &Sources,
+    ) -> Result<Vec<Found>, String> {
+        let query = |text: &str| -> Result<Vec<QuerySample>, String> {
+            let query = Query::new(text).map_err(|error| error.to_string())?;
+            let samples = sources.instant(&query, now).map_err(|error| error.to_string())?;
+            Ok(samples.into_iter().map(|(labels, value)| QuerySample { labels, value }).collect())
+        };
+        let mut seen_labels = HashSet::new();
+        let mut found = Vec::with_capacity(samples.len());
+        for (labels, value) in samples {
+            let own = labels.without_name();
+            let output = sources.outputs.get(&own);
+            let seen = Seen {
+                labels: &own,
+                value,
+                output: output.as_deref().unwrap_or(""),
+                external_labels: &sources.external_labels,
+                external_url: &sources.external_url,
+                query: &query,
+                now,
+            };
+            let mut builder = LabelsBuilder::from(&own);
+            for (name, text) in self.labels.render(&seen) {
+                builder.set(name, &text);
+            }
+            builder.set(ALERT_NAME, &self.name);
+            let labels = builder.build();
+            if !seen_labels.insert(labels.clone()) {
+                return Err("vector contains metrics with the same labelset after applying alert labels".to_owned());
+            }
+            let annotations =
+                self.annotations.render(&seen).map(|(name, text)| (name.to_owned(), text)).collect();
+            found.push(Found { labels, annotations, value });
+        }
+        Ok(found)
+    }
+
+    /// The series that show the alerts.
+    fn series(&self, states: &AlertStates) -> Vec<Written> {
+        let mut series = Vec::new();
+        for active in states.iter() {
+            let state = match active.state {
+                RuleAlertState::Pending => "pending",
+                RuleAlertState::Firing => "firing",
+            };
+            let labels = active.labels.with(METRIC_NAME, ALERTS).with("alertstate", state);
+            series.push((labels, 1.0));
+            let since = active.active_at.seconds().floor();
+            series.push((active.labels.with(METRIC_NAME, ALERTS_FOR_STATE), since));
+            if active.stale_since.is_some() && active.state == RuleAlertState::Firing {
+                let labels = active.labels.with("alert", &self.name).with(ALERT_NAME, "");
+                series.push((labels.with(METRIC_NAME, STALE), 1.0));
+            }
+        }
+        series
+    }
+}
+
+impl Sources {
+    /// The samples of an expression at `now`.
+    pub(super) fn instant(
+        &self,
+        query: &Query,
+        now: Timestamp,
+    ) -> Result<Vec<(Labels, f64)>, EvalError> {
+        let options = promql::Options { lookback: self.lookback, ..promql::Options::default() };
+        let range = promql::Range::instant(now);
+        let output = promql::evaluate(query, &self.storage, range, &options)?;
+        match output.value {
+            Value::Vector(samples) => {
+                Ok(samples.into_iter().map(|(labels, sample)| (labels, sample.value)).collect())
+            }
+            Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.value)]),
+            Value::Matrix(_) | Value::String(_) => {
+                Err(EvalError::Query("rule result is not a vector or scalar".to_owned()))
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Rules that are evaluated together, one after the other, at one time.
+//!
+//! Invariant: what a rule records is there for the rules after it; a rule that fails neither stops
+//! the others nor changes anything.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::clock::Stopwatch;
+use base::labels::{Labels, LabelsBuilder};
+use base::own_metrics::IntCounter;
+use base::period::Period;
+use base::sample::{Ended, Timestamp};
+use storage::{AppendError, Point, Storage};
+
+use super::alerting::{AlertingRule, Written};
+use super::recording::RecordingRule;
+use super::states::{Active, AlertStates, Changes};
+use super::view::{AlertView, GroupView, RuleKind, RuleView};
+use crate::alerts::{Alert, Ending};
+use crate::scrape::{Outputs, Targets};
+use crate::state::StoredAlert;
+
+/// A rule.
+#[derive(Clone, Debug)]
+pub(super) enum Rule {
+    Alerting(AlertingRule),
+    Recording(RecordingRule),
+}
+
+/// Rules with a name and an interval.
+#[derive(Clone, Debug)]
+pub struct RuleGroup {
+    pub(super) name: String,
+    pub(super) file: String,
+    pub(super) interval: Period,
+    pub(super) query_offset: Period,
+    pub(super) limit: usize,
+    pub(super) rules: Vec<Rule>,
+}
+
+/// What rules read and write.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The samples.
+    pub storage: Arc<Storage>,
+    /// What checks said.
+    pub outputs: Outputs,
+    /// What is watched.
+    pub targets: Targets,
+    /// Added to every alert that leaves us.
+    pub external_labels: Labels,
+    /// Where people reach us, without a slash at the end.
+    pub external_url: Arc<str>,
+    /// How far back a sample counts.
+    pub lookback: Duration,
+    /// When we were started.
+    pub started: Timestamp,
+    /// Counts samples that were stored.
+    pub appended: IntCounter,
+}
+
+/// What a group remembers from one evaluation to the next.
+#[derive(Debug)]
+pub struct GroupState {
+    rules: Vec<RuleState>,
+}
+
+#[derive(Debug, Default)]
+struct RuleState {
+    alerts: AlertStates,
+    /// The series that it wrote last.
+    written: HashSet<Labels>,
+    error: Option<String>,
+    duration: Duration,
+    evaluated_at: Option<Timestamp>,
+}
+
+/// What an evaluation changed, for whoever keeps and tells it.
+#[derive(Debug, Default)]
+pub struct Evaluation {
+    /// Alerts whose timers changed.
+    pub stored: Vec<StoredAlert>,
+    /// Alerts that are neither pending nor firing any more, by rule.
+    pub ended: Vec<(String, Labels)>,
+    /// What there is to tell.
+    pub alerts: Vec<Alert>,
+    /// How many rules failed.
+    pub failed: usize,
+}
+
+impl RuleGroup {
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file that it is from.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// From one evaluation to the next.
+    pub fn interval(&self) -> Period {
+        self.interval
+    }
+
+    /// How many rules it has.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether it has no rule.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The ids of its rules that make alerts.
+    pub fn alerting_ids(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().filter_map(|rule| match rule {
+            Rule::Alerting(rule) => Some(rule.id.as_str()),
+            Rule::Recording(_) => None,
+        })
+    }
+
+    /// What it remembers at the start: the alerts in `stored` that are its rules'. Nobody evaluated
+    /// for `blind`.
+    pub fn restore(&self, stored: &[StoredAlert], blind: Duration) -> GroupState {
+        let restore = |rule: &Rule| {
+            let mut state = RuleState::default();
+            if let Rule::Alerting(rule) = rule {
+                for alert in stored.iter().filter(|alert| alert.rule == rule.id) {
+                    state.alerts.restore(alert.clone(), blind);
+                }
+            }
+            state
+        };
+        GroupState { rules: self.rules.iter().map(restore).collect() }
+    }
+
+    /// The alerts that fire, as far as it remembers.
+    pub fn firing(&self, state: &GroupState, sources: &Sources) -> Vec<Alert> {
+        let firing = |active: &&Active| active.fired_at.is_some();
+        let all = state.rules.iter().flat_map(|rule| rule.alerts.iter());
+        all.filter(firing).map(|active| sources.alert(active, None)).collect()
+    }
+
+    /// Evaluates every rule at `now`.
+    pub fn evaluate(&self, state: &mut GroupState, now: Timestamp, sources: &Sources) -> Evaluation {
+        let at = now - self.query_offset.duration();
+        let mut evaluation = Evaluation::default();
+        for (rule, state) in self.rules.iter().zip(&mut state.rules) {
+            let watch = Stopwatch::start();
+            let result = match rule {
+                Rule::Recording(rule) => rule
+                    .evaluate(at, self.limit, sources)
+                    .map(|written| (Changes::default(), written)),
+                Rule::Alerting(rule) => {
+                    rule.evaluate(&mut state.alerts, now, at, self.limit, sources)
+                }
+            };
+            state.error = match result {
+                Ok((changes, written)) => {
+                    if let Rule::Alerting(rule) = rule {
+                        evaluation.add(&rule.id, changes, sources);
+                    }
+                    state.write(written, at, sources).err().map(|error| error.to_string())
+                }
+                Err(error) => Some(error),
+            };
+            evaluation.failed += usize::from(state.error.is_some());
+            state.duration = watch.elapsed();
+            state.evaluated_at = Some(now);
+        }
+        evaluation
+    }
+
+    /// The group as people see it.
+    pub fn view(&self, state: &GroupState, evaluated_at: Option<Timestamp>) -> GroupView {
+        GroupView {
+            name: self.name.clone(),
+            file: self.file.clone(),
+            interval: self.interval,
+            limit: self.limit,
+            evaluated_at,
+            duration: state.rules.iter().map(|rule| rule.duration).sum(),
+            rules: self.rules.iter().zip(&state.rules).map(|(rule, state)| state.view(rule)).collect(),
+        }
+    }
+}
+
+impl RuleState {
+    /// Stores what a rule gave, and ends what it gave last time and does not now.
+    fn write(
+        &mut self,
+        written: Vec<Written>,
+        at: Timestamp,
+        sources: &Sources,
+    ) -> Result<(), AppendError> {
+        let storage = &sources.storage;
+        let now: HashSet<Labels> = written.iter().map(|(labels, _)| labels.clone()).collect();
+        let mut points = Vec::with_capacity(written.len());
+        for (labels, value) in &written {
+            points.push(Point { series: storage.series(labels)?, timestamp: at, value: *value });
+        }
+        for labels in self.written.difference(&now) {
+            let value = Ended::Gone.value();
+            points.push(Point { series: storage.series(labels)?, timestamp: at, value });
+        }
+        let appended = storage.append(&points)?;
+        sources.appended.inc_by(appended.stored as u64);
+        self.written = now;
+        Ok(())
+    }
+
+    fn view(&self, rule: &Rule) -> RuleView {
+        let (name, query, kind) = match rule {
+            Rule::Recording(rule) => {
+                (&rule.name, &rule.query, RuleKind::Recording { labels: rule.labels.clone() })
+            }
+            Rule::Alerting(rule) => {
+                let mut alerts: Vec<_> = self.alerts.iter().map(AlertView::of).collect();
+                alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
+                let kind = RuleKind::Alerting {
+                    hold: rule.hold,
+                    keep_firing_for: rule.keep_firing_for,
+                    labels: rule.written_labels.clone(),
+                    annotations: rule.written_annotations.clone(),
+                    alerts,
+                };
+                (&rule.name, &rule.query, kind)
+            }
+        };
+        RuleView {
+            name: name.clone(),
+            query: query.to_string(),
+            error: self.error.clone(),
+            duration: self.duration,
+            evaluated_at: self.evaluated_at,
+            kind,
+        }
+    }
+}
+
+impl Evaluation {
+    fn add(&mut self, rule: &str, changes: Changes, sources: &Sources) {
+        self.stored.extend(changes.stored.iter().map(|active| active.to_stored(rule)));
+        self.ended.extend(changes.gone.into_iter().map(|labels| (rule.to_owned(), labels)));
+        let alerts = changes.alerts.iter().map(|(active, ended)| sources.alert(active, *ended));
+        self.alerts.extend(alerts);
+    }
+}
+
+impl Sources {
+    /// The alert as it leaves the rules: with the external labels that it does not have itself.
+    fn alert(&self, active: &Active, ended: Option<(Timestamp, Ending)>) -> Alert {
+        let mut builder = LabelsBuilder::from(&active.labels);
+        for (name, value) in &self.external_labels {
+            if builder.get(name).is_none() {
+                builder.set(name, value);
+            }
+        }
+        let labels = builder.build();
+        let url = format!("{}/#alert-{:016x}", self.external_url, labels.fingerprint());
+        Alert { labels, ..active.to_alert(ended, url) }
+    }
+}

@@ -1,0 +1,196 @@
+//! Why an alert's expression finds nothing any more: because its condition is over, or because
+//! nobody knows.
+//!
+//! Each selector of the expression reads series. Those that could be the alert's, because they do
+//! not contradict its labels, say what became of it: a series whose target did not answer ended
+//! with [`Ended::Lost`], one whose target is no longer configured with [`Ended::Removed`].
+//!
+//! Invariant: an alert is over only if a series with fresh samples, or one that its answering target
+//! no longer has, says so, and none of the others is lost.
+
+use std::time::Duration;
+
+use base::labels::Labels;
+use base::sample::{Ended, Sample, Timestamp};
+use promql::{Query, Range};
+use storage::{SelectError, Storage};
+
+use super::states::{Active, Fate};
+use crate::scrape::Targets;
+
+/// So long after our start we know all targets, if not sooner.
+const SETTLED: Duration = Duration::from_secs(15 * 60);
+
+/// What the last sample of a series says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It has fresh samples.
+    Alive,
+    /// Its target answers and no longer has it.
+    Gone,
+    /// Its target does not answer, or we were not there to ask.
+    Lost,
+    Removed,
+}
+
+/// The series that an expression reads, with what became of them.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    ends: Vec<(Labels, End)>,
+    has_selectors: bool,
+}
+
+/// What is known about targets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watched<'a> {
+    pub(super) targets: &'a Targets,
+    /// When we were started.
+    pub(super) started: Timestamp,
+}
+
+impl Inputs {
+    /// Reads what became of the series that `query` reads, as of `now`.
+    pub(super) fn read(
+        query: &Query,
+        storage: &Storage,
+        now: Timestamp,
+        lookback: Duration,
+    ) -> Result<Self, SelectError> {
+        let mut inputs = Self::default();
+        for reads in query.reads() {
+            inputs.has_selectors = true;
+            let (_, until) = reads.span(Range::instant(now), lookback);
+            if until >= now {
+                for (labels, last) in storage.last(reads.matchers()) {
+                    inputs.ends.push((labels, end_of(last, now, lookback)));
+                }
+            } else {
+                // With an offset the present says nothing: what was there at that time does.
+                for series in storage.select(reads.matchers(), until - lookback, until)? {
+                    if let (Some(&time), Some(&value)) = (series.times.last(), series.values.last()) {
+                        let last = Sample { timestamp: Timestamp::from_millis(time), value };
+                        inputs.ends.push((series.labels, end_of(last, until, lookback)));
+                    }
+                }
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// What they say of an alert that was not found, whose labels from the data are `own`.
+    pub(super) fn fate(&self, active: &Active, own: &Labels, now: Timestamp, watched: Watched<'_>) -> Fate {
+        let fits = |labels: &Labels| {
+            own.iter().all(|(name, value)| labels.get(name).is_none_or(|other| other == value))
+        };
+        let mut found = [false; 4];
+        for (_, end) in self.ends.iter().filter(|(labels, _)| fits(labels)) {
+            found[*end as usize] = true;
+        }
+        let [alive, gone, lost, removed] = found;
+        if lost {
+            Fate::Missing
+        } else if alive || gone || !self.has_selectors {
+            Fate::Over
+        } else if removed {
+            Fate::Removed
+        } else if active.restored || active.stale_since.is_some() {
+            // It was there before us, and no sample of it has come since.
+            match is_watched(own, watched.targets) {
+                false if now.since(watched.started) >= SETTLED => Fate::Removed,
+                _ => Fate::Missing,
+            }
+        } else {
+            Fate::Over
+        }
+    }
+}
+
+fn end_of(last: Sample, now: Timestamp, lookback: Duration) -> End {
+    match Ended::from_value(last.value) {
+        Some(Ended::Gone) => End::Gone,
+        Some(Ended::Lost) => End::Lost,
+        Some(Ended::Removed) => End::Removed,
+        // Silence without a marker: we were not running, or the disk was full.
+        None if now.since(last.timestamp) >= lookback => End::Lost,
+        None => End::Alive,
+    }
+}
+
+/// Whether a target is configured that the labels could be of.
+fn is_watched(own: &Labels, targets: &Targets) -> bool {
+    let (Some(job), Some(instance)) = (own.get("job"), own.get("instance")) else { return true };
+    targets.all().keys().any(|key| key.job == job && key.labels.get("instance") == Some(instance))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use storage::{Options, Point};
+
+    use super::*;
+    use crate::state::RuleAlertState;
+
+    const LOOKBACK: Duration = Duration::from_secs(300);
+
+    /// The fate of an alert of instance `a`, whose series have as their last samples what `series`
+    /// says: name, instance, value, seconds ago.
+    #[track_caller]
+    fn check(expression: &str, series: &[(&str, &str, f64, i64)], restored: bool, expected: Fate) {
+        let storage = Storage::in_memory(Options::default());
+        let now = Timestamp::from_millis(100_000_000);
+        for (name, instance, value, ago) in series {
+            let labels = Labels::from_pairs([("__name__", *name), ("instance", instance), ("job", "j")]);
+            let series = storage.series(&labels).unwrap();
+            let timestamp = Timestamp::from_millis(now.millis() - ago * 1000);
+            storage.append(&[Point { series, timestamp, value: *value }]).unwrap();
+        }
+        let own = Labels::from_pairs([("instance", "a"), ("job", "j")]);
+        let active = Active {
+            labels: own.with("alertname", "x"),
+            annotations: BTreeMap::new(),
+            value: 1.0,
+            state: RuleAlertState::Firing,
+            active_at: now,
+            fired_at: Some(now),
+            keep_since: None,
+            stale_since: None,
+            restored,
+        };
+        let query = Query::new(expression).unwrap();
+        let inputs = Inputs::read(&query, &storage, now, LOOKBACK).unwrap();
+        let targets = Targets::default();
+        let started = Timestamp::from_millis(now.millis() - 3_600_000);
+        let fate = inputs.fate(&active, &own, now, Watched { targets: &targets, started });
+        assert_eq!(fate, expected, "{expression} {series:?}");
+    }
+
+    #[test]
+    fn only_fresh_samples_end_an_alert() {
+        let (gone, lost, removed) = (Ended::Gone.value(), Ended::Lost.value(), Ended::Removed.value());
+        check("x > 5", &[("x", "a", 1.0, 10)], false, Fate::Over);
+        check("x > 5", &[("x", "a", lost, 10)], false, Fate::Missing);
+        check("x > 5", &[("x", "a", gone, 10)], false, Fate::Over);
+        check("x > 5", &[("x", "a", removed, 10)], false, Fate::Removed);
+        // Nothing for longer than a sample counts, and no word why.
+        check("x > 5", &[("x", "a", 9.0, 400)], false, Fate::Missing);
+        // Another instance's series say nothing of this one.
+        check("x > 5", &[("x", "a", 1.0, 10), ("x", "b", lost, 10)], false, Fate::Over);
+        check("x > 5", &[("x", "b", 1.0, 10), ("x", "a", lost, 10)], false, Fate::Missing);
+        // One input that is lost is enough.
+        check("x / y > 5", &[("x", "a", 1.0, 10), ("y", "a", lost, 10)], false, Fate::Missing);
+        check("sum(x) > 5", &[("x", "a", 1.0, 10), ("x", "a", 1.0, 9)], false, Fate::Over);
+        check("rate(x[5m]) > 5", &[("x", "a", lost, 10)], false, Fate::Missing);
+        check("absent(x)", &[("x", "a", 1.0, 10)], false, Fate::Over);
+        check("vector(1) > 2", &[], false, Fate::Over);
+        check("x > 5", &[], false, Fate::Over);
+        check("x offset 1h > 5", &[("x", "a", lost, 3605), ("x", "a", 1.0, 5)], false, Fate::Missing);
+        check("x offset 1h > 5", &[("x", "a", 1.0, 3605), ("x", "a", lost, 5)], false, Fate::Over);
+    }
+
+    #[test]
+    fn after_a_restart_no_trace_is_not_an_end() {
+        check("x > 5", &[("y", "a", 1.0, 10)], true, Fate::Removed);
+        check("x > 5", &[("x", "a", 1.0, 10)], true, Fate::Over);
+    }
+}

@@ -1,0 +1,135 @@
+//! The loop of a group.
+//!
+//! Invariant: the times at which a group is evaluated are multiples of its interval, moved by a
+//! share of it that depends on its name: the same after every restart, and spread over all groups.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::clock::Stopwatch;
+use base::labels::Labels;
+use base::own_metrics::{HistogramVec, IntCounterVec, OwnMetrics};
+use base::sample::Timestamp;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::group::{GroupState, RuleGroup, Sources};
+use super::view::Rules;
+use crate::alerts::Alerts;
+use crate::state::State;
+
+/// Counters of judging.
+#[derive(Clone, Debug)]
+pub struct RuleMetrics {
+    evaluations: IntCounterVec,
+    duration: HistogramVec,
+    late: IntCounterVec,
+}
+
+impl RuleMetrics {
+    /// Adds them to `metrics`.
+    pub fn new(metrics: &OwnMetrics) -> Self {
+        Self {
+            evaluations: metrics.counters(
+                "veilleur_rule_evaluations_total",
+                "Evaluations of rules, by group and whether they gave a result.",
+                &["group", "result"],
+            ),
+            duration: metrics.seconds_by(
+                "veilleur_rule_group_duration_seconds",
+                "How long evaluating all rules of a group took.",
+                &["group"],
+            ),
+            late: metrics.counters(
+                "veilleur_rule_group_late_total",
+                "Evaluations of groups that did not happen because the one before took too long.",
+                &["group"],
+            ),
+        }
+    }
+}
+
+/// Evaluates a group at its interval.
+#[derive(Clone, Debug)]
+pub struct RuleRunner {
+    /// The group.
+    pub group: Arc<RuleGroup>,
+    /// What it reads and writes.
+    pub sources: Sources,
+    /// Where timers are kept.
+    pub state: State,
+    /// Where alerts go.
+    pub alerts: Alerts,
+    /// Where people see it.
+    pub rules: Rules,
+    /// Counters.
+    pub metrics: RuleMetrics,
+    /// How long nobody evaluated before this start.
+    pub blind: Duration,
+}
+
+impl RuleRunner {
+    /// Evaluates until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// The state failed, or an evaluation did so badly that its thread ended; started again, it
+    /// goes on from the state.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let stored = self.state.rule_alerts().await?;
+        let mut state = self.group.restore(&stored, self.blind);
+        self.rules.set(self.group.view(&state, None));
+        let mut planned = self.next_tick(Timestamp::now());
+        loop {
+            let now = Timestamp::now();
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = sleep(planned.since(now)) => {}
+            }
+            state = self.evaluate(state, planned).await?;
+            let next = self.next_tick(Timestamp::now());
+            let missed = next.since(planned).as_millis() / self.interval_millis() as u128;
+            if missed > 1 {
+                let group = self.group.name();
+                self.metrics.late.with_label_values(&[group]).inc_by(missed as u64 - 1);
+                warn!(group, missed = missed - 1, "evaluations are left out: the one before took too long");
+            }
+            planned = next;
+        }
+    }
+
+    /// One evaluation, everything that it changed made durable, and then told.
+    async fn evaluate(&self, mut state: GroupState, now: Timestamp) -> anyhow::Result<GroupState> {
+        let watch = Stopwatch::start();
+        let (group, sources) = (Arc::clone(&self.group), self.sources.clone());
+        // Off the runtime's threads: an expensive expression must not hold up anything else.
+        let (state, evaluation) = tokio::task::spawn_blocking(move || {
+            let evaluation = group.evaluate(&mut state, now, &sources);
+            (state, evaluation)
+        })
+        .await?;
+        self.state.save_rule_alerts(&evaluation.stored, &evaluation.ended).await?;
+        self.alerts.put(evaluation.alerts);
+        self.rules.set(self.group.view(&state, Some(now)));
+        let name = self.group.name();
+        let good = self.group.len() - evaluation.failed;
+        self.metrics.evaluations.with_label_values(&[name, "ok"]).inc_by(good as u64);
+        self.metrics.evaluations.with_label_values(&[name, "failed"]).inc_by(evaluation.failed as u64);
+        self.metrics.duration.with_label_values(&[name]).observe(watch.seconds());
+        Ok(state)
+    }
+
+    fn interval_millis(&self) -> i64 {
+        i64::try_from(self.group.interval().millis()).unwrap_or(i64::MAX).max(1)
+    }
+
+    /// The first time after `now` that is the group's.
+    fn next_tick(&self, now: Timestamp) -> Timestamp {
+        let names = [("file", self.group.file()), ("group", self.group.name())];
+        let interval = self.interval_millis();
+        let phase = (Labels::from_pairs(names).fingerprint() % interval as u64) as i64;
+        let since = (now.millis() - phase).rem_euclid(interval);
+        Timestamp::from_millis(now.millis() - since + interval)
+    }
+}
