@@ -6,6 +6,7 @@
 mod file;
 
 pub use file::FileSd;
+pub(crate) use file::matching;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,9 @@
-//! The central evaluator.
+//! The central evaluator: scrape, judge, route, notify.
+//!
+//! The modules stand in the order of dependency: each uses only modules above it, a test checks it.
+//! So a stage knows where its input is, never who uses its output; `app` connects them.
+//!
+//! Invariant: only `app` knows all stages.
 
 pub mod relabel;
 pub mod matchers;
@@ -8,6 +13,8 @@ pub mod state;
 pub mod outbox;
 pub mod discovery;
 pub mod scrape;
+pub mod template;
 pub mod rules;
 pub mod dispatch;
 pub mod notify;
+pub mod config;

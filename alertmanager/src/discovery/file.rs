@@ -116,7 +116,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Discovered>, Diagnostics> {
 }
 
 /// The files that `pattern` names, sorted; `*` in its last part stands for anything.
-fn matching(pattern: &Path) -> Vec<PathBuf> {
+pub(crate) fn matching(pattern: &Path) -> Vec<PathBuf> {
     let Some(last) = pattern.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
     if !last.contains('*') {
         return vec![pattern.to_owned()];

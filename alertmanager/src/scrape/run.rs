@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use base::clock::Stopwatch;
 use base::labels::{Labels, METRIC_NAME};
+use base::matcher::Matcher;
 use base::own_metrics::{Histogram, IntCounter, IntCounterVec, OwnMetrics};
 use base::sample::{Ended, Timestamp};
 use base::supervisor::Supervisor;
@@ -31,6 +32,8 @@ use super::targets::{Health, TargetState, Targets};
 const REFRESH: Duration = Duration::from_secs(1);
 /// A sample gets its planned time where it is no later than this.
 const PUNCTUAL: Duration = Duration::from_millis(50);
+/// Like `up`, for agents of ours only: a built-in rule watches it.
+const AGENT_UP: &str = "veilleur_agent_up";
 /// How many dropped targets of a job are shown.
 const MOST_DROPPED: usize = 100;
 
@@ -222,16 +225,19 @@ pub(super) struct TargetLoop {
     cache: SeriesCache,
     /// The series about the scrape itself, by name.
     report: HashMap<&'static str, SeriesRef>,
+    /// Whether the target is one of our agents, as it said when it last answered.
+    is_agent: bool,
 }
 
 impl TargetLoop {
     pub(super) fn new(scraper: Scraper) -> Self {
         let (fetcher, cache) = (Fetcher::default(), SeriesCache::default());
-        Self { scraper, fetcher, cache, report: HashMap::new() }
+        Self { scraper, fetcher, cache, report: HashMap::new(), is_agent: false }
     }
 
     async fn run(&mut self, settings: &ArcSwap<(Arc<Job>, Target)>, stop: &CancellationToken) {
         self.show(&settings.load().1, Health::Unknown, "", None, Duration::ZERO);
+        self.is_agent = self.was_agent(&settings.load().1);
         loop {
             let now = Timestamp::now();
             let tick = next_tick(&settings.load().1, now);
@@ -261,6 +267,7 @@ impl TargetLoop {
             Ok(fetched) => fetched,
             Err(_) => Err(format!("no complete answer within {}", target.timeout)),
         };
+        let says_agent = incoming.is_agent;
         let taken = match fetched {
             Ok(()) => incoming.finish(&self.scraper.storage).map_err(|error| error.to_string()),
             Err(error) => Err(error),
@@ -268,6 +275,7 @@ impl TargetLoop {
         let elapsed = watch.elapsed();
         let (mut points, counts, error) = match taken {
             Ok((points, outputs, counts)) => {
+                self.is_agent = says_agent;
                 self.scraper.outputs.replace(&target.key.labels, outputs);
                 (points, counts, None)
             }
@@ -277,6 +285,9 @@ impl TargetLoop {
             }
         };
         let up = f64::from(u8::from(error.is_none()));
+        if self.is_agent {
+            points.extend(self.report_point(AGENT_UP, &target.key.labels, now, up));
+        }
         let about = [
             ("up", up),
             ("scrape_duration_seconds", elapsed.as_secs_f64()),
@@ -304,6 +315,14 @@ impl TargetLoop {
             debug!(url = target.key.url, error, "a target is down");
         }
         self.show(target, health, &error, Some(now), elapsed);
+    }
+
+    /// Whether the target was an agent of ours before we were started: it may not answer now, and
+    /// then nobody else would say so.
+    fn was_agent(&self, target: &Target) -> bool {
+        let labels = target.key.labels.with(METRIC_NAME, AGENT_UP);
+        let matchers: Vec<_> = labels.iter().map(|(name, v)| Matcher::equal(name, v)).collect();
+        !self.scraper.storage.last(&matchers).is_empty()
     }
 
     fn report_point(

@@ -20,6 +20,9 @@ use crate::relabel::Relabel;
 const OLDEST: std::time::Duration = std::time::Duration::from_secs(3600);
 const NEWEST: std::time::Duration = std::time::Duration::from_secs(600);
 
+/// What an agent of ours says of itself.
+const AGENT: &str = "veilleur_agent_info";
+
 /// The series of a target by their text.
 #[derive(Debug, Default)]
 pub(super) struct SeriesCache {
@@ -65,6 +68,8 @@ pub(super) struct Incoming<'a> {
     fresh: Vec<Fresh>,
     pub(super) outputs: Collected,
     pub(super) counts: Counts,
+    /// The target says that it is one of our agents.
+    pub(super) is_agent: bool,
 }
 
 /// A series whose text is new.
@@ -106,6 +111,7 @@ impl<'a> Incoming<'a> {
             fresh: Vec::new(),
             outputs: Collected::default(),
             counts: Counts::default(),
+            is_agent: false,
         }
     }
 
@@ -123,6 +129,7 @@ impl<'a> Incoming<'a> {
 
     fn sample(&mut self, sample: &SampleEntry<'_>) -> Result<(), Refusal> {
         self.counts.samples += 1;
+        self.is_agent |= sample.series.starts_with(AGENT);
         let timed = sample.timestamp.is_some() && self.job.honor_timestamps;
         let timestamp = sample.timestamp.filter(|_| timed).unwrap_or(self.now);
         if timestamp < self.now - OLDEST || timestamp > self.now + NEWEST {

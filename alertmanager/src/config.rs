@@ -1,0 +1,311 @@
+//! `veilleur.yml`: the sections of `prometheus.yml` and `alertmanager.yml` in one file, under their
+//! own names.
+//!
+//! Each section belongs to its stage, which says what it may hold; here they are put together, and
+//! checked for what they refer to in each other.
+//!
+//! Invariant: what [`read`] gives is complete and without fault; nothing is started or replaced
+//! before all of it is there.
+
+mod receivers;
+
+pub use receivers::{ReceiverConfig, Receivers};
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::tls::TlsConfig;
+use base::labels::Labels;
+use base::period::Period;
+use base::secret::Secret;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::discovery::{matching, relative_to};
+use crate::dispatch::{Lanes, Route, RouteConfig};
+use crate::http_config::HttpConfig;
+use crate::notify::EmailGlobals;
+use crate::rules::{BuiltinConfig, RuleGroup, builtin_group, read_file};
+use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
+use crate::template::{Dialect, Templates};
+
+/// The configuration of whoever has written none: scrapes the agent on this host and prints.
+pub const DEFAULT: &str = include_str!("config/default.yml");
+
+/// The file, as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileConfig {
+    global: GlobalConfig,
+    scrape_configs: Vec<ScrapeConfig>,
+    rule_files: Vec<Spanned<String>>,
+    builtin_rules: BuiltinConfig,
+    route: Option<Spanned<RouteConfig>>,
+    receivers: Vec<Spanned<ReceiverConfig>>,
+    templates: Vec<Spanned<String>>,
+    // What the others have and we do not have yet; told by name, so that nobody believes it works.
+    alerting: Option<Spanned<IgnoredAny>>,
+    remote_write: Option<Spanned<IgnoredAny>>,
+    remote_read: Option<Spanned<IgnoredAny>>,
+    scrape_config_files: Option<Spanned<IgnoredAny>>,
+    storage: Option<Spanned<IgnoredAny>>,
+    tracing: Option<Spanned<IgnoredAny>>,
+    otlp: Option<Spanned<IgnoredAny>>,
+    inhibit_rules: Option<Spanned<IgnoredAny>>,
+    mute_time_intervals: Option<Spanned<IgnoredAny>>,
+    time_intervals: Option<Spanned<IgnoredAny>>,
+}
+
+/// What holds for everything that does not say otherwise, as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct GlobalConfig {
+    scrape_interval: Option<Spanned<Period>>,
+    scrape_timeout: Option<Spanned<Period>>,
+    evaluation_interval: Option<Spanned<Period>>,
+    rule_query_offset: Option<Period>,
+    external_labels: BTreeMap<Spanned<String>, String>,
+    /// Alerts that are pushed end after it; ours end when their data say so.
+    resolve_timeout: Option<Period>,
+    http_config: HttpConfig,
+    smtp_from: Option<Spanned<String>>,
+    smtp_smarthost: Option<Spanned<String>>,
+    smtp_hello: Option<Spanned<String>>,
+    smtp_auth_username: Option<String>,
+    smtp_auth_password: Option<Secret>,
+    smtp_auth_password_file: Option<PathBuf>,
+    smtp_require_tls: Option<bool>,
+    smtp_tls_config: Option<Spanned<TlsConfig>>,
+    slack_api_url: Option<Spanned<Secret>>,
+    slack_api_url_file: Option<PathBuf>,
+}
+
+/// The configuration, ready to run.
+#[derive(Debug)]
+pub struct Config {
+    /// What is scraped.
+    pub jobs: Vec<Arc<Job>>,
+    /// What is judged.
+    pub groups: Vec<Arc<RuleGroup>>,
+    /// Who hears of what.
+    pub route: Route,
+    /// How they are reached.
+    pub receivers: Receivers,
+    /// The ways to each receiver.
+    pub lanes: Lanes,
+    /// Added to every alert.
+    pub external_labels: Labels,
+}
+
+/// The configuration in `text`, which is shown to people as `name`; relative paths in it are
+/// relative to `folder`. Reads every file that it refers to.
+///
+/// # Errors
+///
+/// Everything that is wrong with it and with the files that it refers to.
+pub fn parse(name: &str, text: &str, folder: &Path) -> Result<Config, Diagnostics> {
+    let mut diagnostics = Diagnostics::new(name);
+    let file = base::yaml::read(text, &mut diagnostics);
+    build(file, folder, diagnostics)
+}
+
+/// The configuration in the file at `path`.
+///
+/// # Errors
+///
+/// As [`parse`]; the file cannot be read.
+pub fn read(path: &Path) -> Result<Config, Diagnostics> {
+    let mut diagnostics = Diagnostics::new(&path.display().to_string());
+    let file = base::yaml::read_file(path, &mut diagnostics);
+    build(file, path.parent().unwrap_or(Path::new(".")), diagnostics)
+}
+
+fn build(
+    file: Option<FileConfig>,
+    folder: &Path,
+    mut diagnostics: Diagnostics,
+) -> Result<Config, Diagnostics> {
+    let Some(file) = file else { return Err(diagnostics) };
+    file.report_unsupported(&mut diagnostics);
+    let global = &file.global;
+    let default_interval = Period::from_secs(60);
+    let scrape = GlobalScrape {
+        interval: global.scrape_interval.map_or(default_interval, |period| period.value),
+        timeout: global.scrape_timeout.map_or(Period::from_secs(10), |period| period.value),
+    };
+    let evaluation = global.evaluation_interval.map_or(default_interval, |period| period.value);
+    for (name, period) in [
+        ("scrape_interval", &global.scrape_interval),
+        ("evaluation_interval", &global.evaluation_interval),
+    ] {
+        if let Some(period) = period.as_ref().filter(|period| period.value.is_zero()) {
+            diagnostics.report(period, format!("`{name}` cannot be zero"));
+        }
+    }
+    for name in global.external_labels.keys().filter(|name| name.value.is_empty()) {
+        diagnostics.report(name, "a label name is empty");
+    }
+    let external = global.external_labels.iter().map(|(name, value)| (name.value.clone(), value));
+    let external_labels = Labels::from_pairs(external);
+
+    let jobs = jobs(&file.scrape_configs, scrape, folder, &mut diagnostics);
+    let mut groups: Vec<Arc<RuleGroup>> = Vec::new();
+    groups.extend(builtin_group(&file.builtin_rules, evaluation, &mut diagnostics).map(Arc::new));
+    groups.extend(rule_groups(&file.rule_files, evaluation, folder, &mut diagnostics));
+    let templates = templates(&file.templates, folder, &mut diagnostics);
+    let globals = receivers::Globals {
+        http: &global.http_config,
+        email: global.email(),
+        slack_api_url: global.slack_api_url.as_ref(),
+        slack_api_url_file: global.slack_api_url_file.as_ref(),
+    };
+    let receivers = Receivers::build(&file.receivers, &globals, &templates, &mut diagnostics);
+    let names: Vec<String> = file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
+    let (route, receivers) = match &file.route {
+        Some(route) => (route.value.build(route.place, &names, &mut diagnostics), receivers),
+        None => {
+            if let Some(receiver) = file.receivers.first() {
+                diagnostics.report_with_help(
+                    receiver,
+                    "there are receivers, but no `route` leads to them",
+                    "add `route: {receiver: ...}`",
+                );
+            }
+            // Whoever has configured nobody reads it on the console.
+            (Route::to("console"), Receivers::console())
+        }
+    };
+    let lanes = receivers.lanes();
+    diagnostics.into_result(Config { jobs, groups, route, receivers, lanes, external_labels })
+}
+
+impl FileConfig {
+    fn report_unsupported(&self, diagnostics: &mut Diagnostics) {
+        for (name, section) in [
+            ("alerting", &self.alerting),
+            ("remote_write", &self.remote_write),
+            ("remote_read", &self.remote_read),
+            ("scrape_config_files", &self.scrape_config_files),
+            ("storage", &self.storage),
+            ("tracing", &self.tracing),
+            ("otlp", &self.otlp),
+            ("inhibit_rules", &self.inhibit_rules),
+            ("mute_time_intervals", &self.mute_time_intervals),
+            ("time_intervals", &self.time_intervals),
+        ] {
+            if let Some(section) = section {
+                let help = match name {
+                    "alerting" => "not needed: alerts go to `route` without a detour",
+                    "storage" => "set the retention with `--retention`",
+                    _ => "take the section out",
+                };
+                let message = format!("the section `{name}` is not supported yet");
+                diagnostics.report_with_help(Place::from(section), message, help);
+            }
+        }
+    }
+}
+
+impl GlobalConfig {
+    fn email(&self) -> EmailGlobals {
+        EmailGlobals {
+            from: self.smtp_from.clone(),
+            smarthost: self.smtp_smarthost.clone(),
+            hello: self.smtp_hello.clone(),
+            auth_username: self.smtp_auth_username.clone(),
+            auth_password: self.smtp_auth_password.clone(),
+            auth_password_file: self.smtp_auth_password_file.clone(),
+            require_tls: self.smtp_require_tls,
+            tls_config: self.smtp_tls_config.clone(),
+        }
+    }
+}
+
+fn jobs(
+    configs: &[ScrapeConfig],
+    global: GlobalScrape,
+    folder: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Arc<Job>> {
+    let mut seen = HashSet::new();
+    let mut jobs = Vec::new();
+    for config in configs {
+        let name = &config.job_name;
+        if !seen.insert(name.value.clone()) {
+            diagnostics.report(name, format!("there are two jobs `{}`", name.value));
+        }
+        jobs.extend(config.clone().build(global, folder, diagnostics).map(Arc::new));
+    }
+    jobs
+}
+
+/// The files that patterns name, in the order of the patterns, none twice.
+fn files(
+    patterns: &[Spanned<String>],
+    folder: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        let path = relative_to(folder, &pattern.value);
+        let in_folder = path.parent().and_then(Path::to_str).is_some_and(|p| p.contains('*'));
+        if in_folder {
+            let help = "write `*` in the last part of the path only";
+            let message = format!("`{}` has `*` in the name of a folder", pattern.value);
+            diagnostics.report_with_help(pattern, message, help);
+            continue;
+        }
+        for path in matching(&path) {
+            if !found.contains(&path) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn rule_groups(
+    patterns: &[Spanned<String>],
+    interval: Period,
+    folder: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Arc<RuleGroup>> {
+    let mut groups = Vec::new();
+    for path in files(patterns, folder, diagnostics) {
+        match read_file(&path, interval) {
+            Ok(read) => groups.extend(read.into_iter().map(Arc::new)),
+            Err(faults) => diagnostics.extend(faults),
+        }
+    }
+    groups
+}
+
+fn templates(
+    patterns: &[Spanned<String>],
+    folder: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Arc<Templates> {
+    let mut templates = Templates::defaults();
+    for path in files(patterns, folder, diagnostics) {
+        let name = path.display().to_string();
+        let mut own = Diagnostics::new(&name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let faults = crate::template::Template::faults(Dialect::Notification, &name, &text);
+                for fault in &faults {
+                    own.report(fault.fault().place, fault.fault().message.clone());
+                }
+                if faults.is_empty()
+                    && let Err(error) = templates.add(&name, &text)
+                {
+                    own.report(error.fault().place, error.fault().message.clone());
+                }
+            }
+            Err(error) => own.report_file(format!("cannot be read: {error}")),
+        }
+        diagnostics.extend(own);
+    }
+    Arc::new(templates)
+}

@@ -1,0 +1,158 @@
+//! `receivers:` who can be told, and how each is reached.
+//!
+//! Invariant: a lane's name depends on the receiver's name and the place among its kind only, so
+//! that what it was told is found again after a restart.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::secret::Secret;
+use serde::Deserialize;
+
+use crate::dispatch::{Lane, Lanes};
+use crate::http_config::HttpConfig;
+use crate::notify::{
+    ConsoleConfig, ConsoleNotifier, EmailConfig, EmailGlobals, Notifier, SlackConfig, SlackGlobals,
+    WebhookConfig,
+};
+use crate::template::Templates;
+
+/// A receiver, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiverConfig {
+    /// The name by which routes call it.
+    pub name: Spanned<String>,
+    #[serde(default)]
+    email_configs: Vec<Spanned<EmailConfig>>,
+    #[serde(default)]
+    slack_configs: Vec<Spanned<SlackConfig>>,
+    #[serde(default)]
+    webhook_configs: Vec<Spanned<WebhookConfig>>,
+    #[serde(default)]
+    console_configs: Vec<Spanned<ConsoleConfig>>,
+}
+
+/// What holds for every receiver.
+pub(super) struct Globals<'a> {
+    pub(super) http: &'a HttpConfig,
+    pub(super) email: EmailGlobals,
+    pub(super) slack_api_url: Option<&'a Spanned<Secret>>,
+    pub(super) slack_api_url_file: Option<&'a PathBuf>,
+}
+
+/// All ways to all receivers.
+#[derive(Clone, Debug, Default)]
+pub struct Receivers {
+    /// Receivers by name, also those that nobody is told by.
+    names: Vec<String>,
+    ways: Vec<Way>,
+}
+
+/// One way to one receiver.
+#[derive(Clone, Debug)]
+struct Way {
+    receiver: String,
+    lane: Lane,
+    notifier: Arc<dyn Notifier>,
+}
+
+impl Receivers {
+    /// The receiver that prints.
+    pub(super) fn console() -> Self {
+        let mut receivers = Self { names: vec!["console".to_owned()], ways: Vec::new() };
+        receivers.add("console", 0, None, Some(ConsoleNotifier));
+        receivers
+    }
+
+    pub(super) fn build(
+        configs: &[Spanned<ReceiverConfig>],
+        globals: &Globals<'_>,
+        templates: &Arc<Templates>,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
+        let mut receivers = Self::default();
+        for config in configs {
+            let config = &config.value;
+            let name = &config.name;
+            if name.value.is_empty() || name.value.contains('/') {
+                diagnostics.report(name, format!("`{}` cannot name a receiver", name.value));
+            } else if receivers.names.contains(&name.value) {
+                diagnostics.report(name, format!("there are two receivers `{}`", name.value));
+            }
+            receivers.names.push(name.value.clone());
+            for (n, email) in config.email_configs.iter().enumerate() {
+                let built = email.value.build(email.place, &globals.email, templates, diagnostics);
+                receivers.add(&name.value, n, email.value.send_resolved.as_ref(), built);
+            }
+            let slack_globals = SlackGlobals {
+                api_url: globals.slack_api_url,
+                api_url_file: globals.slack_api_url_file,
+                http: globals.http,
+            };
+            for (n, slack) in config.slack_configs.iter().enumerate() {
+                let built = slack.value.build(slack.place, slack_globals, templates, diagnostics);
+                receivers.add(&name.value, n, slack.value.send_resolved.as_ref(), built);
+            }
+            for (n, webhook) in config.webhook_configs.iter().enumerate() {
+                let built = webhook.value.build(webhook.place, globals.http, diagnostics);
+                receivers.add(&name.value, n, webhook.value.send_resolved.as_ref(), built);
+            }
+            for (n, console) in config.console_configs.iter().enumerate() {
+                let send_resolved = console.value.send_resolved.as_ref();
+                receivers.add(&name.value, n, send_resolved, Some(ConsoleNotifier));
+            }
+        }
+        receivers
+    }
+
+    /// Adds a way; where none is said, endings are told too: whoever was told that something fires
+    /// is told when it is over.
+    fn add<N: Notifier + 'static>(
+        &mut self,
+        receiver: &str,
+        place: usize,
+        send_resolved: Option<&Spanned<bool>>,
+        notifier: Option<N>,
+    ) {
+        let Some(notifier) = notifier else { return };
+        let id = format!("{receiver}/{}/{place}", notifier.integration());
+        let send_resolved = send_resolved.is_none_or(|send| send.value);
+        self.ways.push(Way {
+            receiver: receiver.to_owned(),
+            lane: Lane { id, send_resolved },
+            notifier: Arc::new(notifier),
+        });
+    }
+
+    /// The lanes of each receiver.
+    pub(super) fn lanes(&self) -> Lanes {
+        let mut lanes: Lanes = self.names.iter().map(|name| (name.clone(), Vec::new())).collect();
+        for way in &self.ways {
+            lanes.entry(way.receiver.clone()).or_default().push(way.lane.clone());
+        }
+        lanes
+    }
+
+    /// Every lane with its service.
+    pub fn notifiers(&self) -> impl Iterator<Item = (&str, &Arc<dyn Notifier>)> {
+        self.ways.iter().map(|way| (way.lane.id.as_str(), &way.notifier))
+    }
+
+    /// How many receivers there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+impl From<&ReceiverConfig> for Place {
+    fn from(config: &ReceiverConfig) -> Self {
+        config.name.place
+    }
+}
