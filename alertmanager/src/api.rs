@@ -1,0 +1,270 @@
+//! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
+//!
+//! Invariant: everything here reads the stores; only `POST /-/reload` changes something, and a
+//! page of another site cannot make a browser ask for it (X30).
+
+mod reply;
+mod time;
+mod query;
+mod labels;
+mod status;
+mod health;
+mod metrics;
+mod page;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use base::http::server::{Limits, serve};
+use base::labels::Labels;
+use base::own_metrics::OwnMetrics;
+use base::sample::Timestamp;
+use base::supervisor::Supervisor;
+use storage::Storage;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tower_service::Service;
+
+use crate::alerts::Alerts;
+use crate::notify::LaneStates;
+use crate::outbox::Outbox;
+use crate::rules::Rules;
+use crate::scrape::{Outputs, Targets};
+
+pub use metrics::Gauges;
+
+/// The most queries at a time; one more waits.
+const QUERIES: usize = 4;
+/// The longest that an answer to a request may take to make.
+const LONGEST: Duration = Duration::from_secs(150);
+
+/// What the API shows. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The samples.
+    pub storage: Arc<Storage>,
+    /// What is scraped, and how it is.
+    pub targets: Targets,
+    /// What checks said.
+    pub outputs: Outputs,
+    /// The rules and their alerts.
+    pub rules: Rules,
+    /// What fires.
+    pub alerts: Alerts,
+    /// What waits to be told.
+    pub outbox: Outbox,
+    /// How the ways to the receivers are doing.
+    pub lanes: LaneStates,
+    /// Our own metrics.
+    pub metrics: OwnMetrics,
+    /// Those of them that are looked up when asked for.
+    pub gauges: Gauges,
+    /// The configuration.
+    pub config: Arc<ConfigState>,
+    /// Every task with how often it was started again.
+    pub supervisor: Supervisor,
+    /// Asks for a reload; full while one is under way and another waits.
+    pub reload: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
+    /// When we were started.
+    pub started: Timestamp,
+    /// How far back a sample counts.
+    pub lookback: Duration,
+    queries: Arc<Semaphore>,
+}
+
+/// What there is to know of the configuration.
+#[derive(Debug, Default)]
+pub struct ConfigState {
+    /// Why the last reload failed.
+    pub fault: std::sync::Mutex<Option<String>>,
+}
+
+impl ConfigState {
+    /// Why the last reload failed, if it did.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Notes how a reload went.
+    pub fn set_fault(&self, fault: Option<String>) {
+        *self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = fault;
+    }
+}
+
+/// What [`Shown`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The samples.
+    pub storage: Arc<Storage>,
+    /// What is scraped, and how it is.
+    pub targets: Targets,
+    /// What checks said.
+    pub outputs: Outputs,
+    /// The rules and their alerts.
+    pub rules: Rules,
+    /// What fires.
+    pub alerts: Alerts,
+    /// What waits to be told.
+    pub outbox: Outbox,
+    /// How the ways to the receivers are doing.
+    pub lanes: LaneStates,
+    /// Our own metrics.
+    pub metrics: OwnMetrics,
+    /// The configuration.
+    pub config: Arc<ConfigState>,
+    /// Every task with how often it was started again.
+    pub supervisor: Supervisor,
+    /// Asks for a reload.
+    pub reload: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
+    /// When we were started.
+    pub started: Timestamp,
+    /// How far back a sample counts.
+    pub lookback: Duration,
+}
+
+impl Shown {
+    /// What the API shows of `parts`.
+    pub fn new(parts: Parts) -> Self {
+        let gauges = Gauges::new(&parts.metrics);
+        Self {
+            storage: parts.storage,
+            targets: parts.targets,
+            outputs: parts.outputs,
+            rules: parts.rules,
+            alerts: parts.alerts,
+            outbox: parts.outbox,
+            lanes: parts.lanes,
+            metrics: parts.metrics,
+            gauges,
+            config: parts.config,
+            supervisor: parts.supervisor,
+            reload: parts.reload,
+            started: parts.started,
+            lookback: parts.lookback,
+            queries: Arc::new(Semaphore::new(QUERIES)),
+        }
+    }
+
+    /// Serves on `listener` until the scope stops.
+    pub async fn serve(self, listener: TcpListener, supervisor: Supervisor) {
+        let router = router(self);
+        let handler = move |request: base::http::Request<base::http::Body>, _: SocketAddr| {
+            let mut router = router.clone();
+            async move {
+                match router.call(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+        };
+        serve(listener, Limits::default(), supervisor, handler).await;
+    }
+}
+
+/// Every route there is.
+fn router(shown: Shown) -> Router {
+    Router::new()
+        .route("/", get(page::index))
+        .route("/health", get(health::health))
+        .route("/metrics", get(metrics::metrics))
+        .route("/-/ready", get(ready))
+        .route("/-/healthy", get(ready))
+        .route("/-/reload", post(reload))
+        .route("/api/v1/query", get(query::instant).post(query::instant))
+        .route("/api/v1/query_range", get(query::range).post(query::range))
+        .route("/api/v1/labels", get(labels::names).post(labels::names))
+        .route("/api/v1/label/{name}/values", get(labels::values))
+        .route("/api/v1/series", get(labels::series).post(labels::series))
+        .route("/api/v1/rules", get(status::rules))
+        .route("/api/v1/alerts", get(status::alerts))
+        .route("/api/v1/targets", get(status::targets))
+        .route("/api/v1/status/buildinfo", get(status::build))
+        .fallback(|| async { reply::Failure::not_found("there is nothing here").into_response() })
+        .layer(middleware::from_fn(guard))
+        .with_state(shown)
+}
+
+/// Sets the headers that every answer has, and refuses what a browser was tricked into.
+async fn guard(request: Request, next: Next) -> Response {
+    let asks_only = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !asks_only && is_foreign(request.headers()) {
+        return reply::Failure::forbidden("this request comes from another site").into_response();
+    }
+    let mut response = match tokio::time::timeout(LONGEST, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => reply::Failure::timeout("the answer took too long").into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, header::HeaderValue::from_static("DENY"));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Whether a browser says that the page that made it ask is not ours.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    match (headers.get(header::ORIGIN), text(header::ORIGIN), text(header::HOST)) {
+        (None, _, _) => false,
+        (Some(_), Some(origin), Some(host)) => {
+            origin.split_once("://").is_none_or(|(_, of)| of != host)
+        }
+        _ => true,
+    }
+}
+
+/// We serve only after everything is read, so whoever gets an answer may ask.
+async fn ready(State(shown): State<Shown>) -> Response {
+    if shown.supervisor.stop_token().is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "Veilleur is stopping.\n").into_response();
+    }
+    (StatusCode::OK, "Veilleur is ready.\n").into_response()
+}
+
+async fn reload(State(shown): State<Shown>) -> Response {
+    let (answer, answered) = oneshot::channel();
+    if shown.reload.try_send(answer).is_err() {
+        return reply::Failure::unavailable("a reload is under way").into_response();
+    }
+    match answered.await {
+        Ok(Ok(())) => StatusCode::OK.into_response(),
+        Ok(Err(faults)) => {
+            let text = format!("the configuration is not taken over:\n{faults}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+        Err(_) => reply::Failure::unavailable("Veilleur is stopping").into_response(),
+    }
+}
+
+/// Labels as a JSON object.
+fn object(labels: &Labels) -> serde_json::Value {
+    labels.iter().map(|(name, value)| (name.to_owned(), serde_json::json!(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_another_site_is_told_apart() {
+        let check = |origin: Option<&str>, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "127.0.0.1:12912".parse().unwrap());
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, origin.parse().unwrap());
+            }
+            assert_eq!(is_foreign(&headers), expected, "{origin:?}");
+        };
+        check(None, false);
+        check(Some("http://127.0.0.1:12912"), false);
+        check(Some("http://evil.example"), true);
+        check(Some("null"), true);
+    }
+}

@@ -1,0 +1,116 @@
+//! `/metrics`: what we know of ourselves.
+//!
+//! Invariant: labels are names from the configuration or from closed sets (X27).
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use base::exposition::{Encoding, encode};
+use base::own_metrics::{IntGauge, IntGaugeVec, OwnMetrics};
+use base::sample::Timestamp;
+
+use super::Shown;
+use super::reply::compressed;
+
+/// Metrics that are looked up when somebody asks.
+#[derive(Clone, Debug)]
+pub struct Gauges {
+    series: IntGauge,
+    chunk_bytes: IntGauge,
+    blocks: IntGauge,
+    block_bytes: IntGauge,
+    log_bytes: IntGauge,
+    alerts: IntGaugeVec,
+    waiting: IntGaugeVec,
+    oldest: IntGaugeVec,
+    failing: IntGaugeVec,
+    restarts: IntGaugeVec,
+    config_good: IntGauge,
+}
+
+impl Gauges {
+    /// Adds them to `metrics`.
+    pub(super) fn new(metrics: &OwnMetrics) -> Self {
+        metrics
+            .gauges("veilleur_build_info", "A constant 1 with the version.", &["version"])
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let gauge = |name: &str, help: &str| metrics.gauge(name, help);
+        Self {
+            series: gauge("veilleur_storage_series", "Series in memory."),
+            chunk_bytes: gauge("veilleur_storage_chunk_bytes", "Bytes of samples in memory."),
+            blocks: gauge("veilleur_storage_blocks", "Blocks of samples on disk."),
+            block_bytes: gauge("veilleur_storage_block_bytes", "Their bytes."),
+            log_bytes: gauge("veilleur_storage_log_bytes", "Bytes of the sample log's newest segment."),
+            alerts: metrics.gauges("veilleur_alerts", "Alerts, by state.", &["state"]),
+            waiting: metrics.gauges(
+                "veilleur_outbox_waiting",
+                "Messages that wait to be delivered, by receiver.",
+                &["receiver"],
+            ),
+            oldest: metrics.gauges(
+                "veilleur_outbox_oldest_seconds",
+                "How long the oldest of them has waited.",
+                &["receiver"],
+            ),
+            failing: metrics.gauges(
+                "veilleur_receiver_failing",
+                "Whether the last try to reach a receiver failed, by lane.",
+                &["lane"],
+            ),
+            restarts: metrics.gauges(
+                "veilleur_task_restarts",
+                "How often a task was started again after a failure.",
+                &["task"],
+            ),
+            config_good: gauge(
+                "veilleur_config_last_reload_successful",
+                "Whether the newest configuration was taken over.",
+            ),
+        }
+    }
+
+    fn set(&self, shown: &Shown, now: Timestamp) {
+        let whole = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let stats = shown.storage.stats();
+        self.series.set(whole(stats.series));
+        self.chunk_bytes.set(whole(stats.chunk_bytes));
+        self.blocks.set(whole(stats.blocks));
+        self.block_bytes.set(i64::try_from(stats.block_bytes).unwrap_or(i64::MAX));
+        self.log_bytes.set(i64::try_from(stats.log_bytes).unwrap_or(i64::MAX));
+        let (mut firing, mut stale) = (0, 0);
+        for alert in shown.alerts.all().iter().filter(|alert| alert.is_firing()) {
+            firing += 1;
+            stale += i64::from(alert.stale_since.is_some());
+        }
+        self.alerts.with_label_values(&["firing"]).set(firing);
+        self.alerts.with_label_values(&["stale"]).set(stale);
+        self.waiting.reset();
+        self.oldest.reset();
+        for (lane, waiting) in shown.outbox.waiting() {
+            let receiver = lane.split('/').next().unwrap_or("").to_owned();
+            self.waiting.with_label_values(&[&receiver]).add(whole(waiting.intents));
+            let age = waiting.oldest.map_or(0, |at| now.since(at).as_secs());
+            let oldest = self.oldest.with_label_values(&[&receiver]);
+            oldest.set(oldest.get().max(i64::try_from(age).unwrap_or(i64::MAX)));
+        }
+        self.failing.reset();
+        for (lane, state) in shown.lanes.all() {
+            self.failing.with_label_values(&[&lane]).set(i64::from(state.failing_since.is_some()));
+        }
+        for (task, count) in shown.supervisor.restarts() {
+            self.restarts.with_label_values(&[task]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.config_good.set(i64::from(shown.config.fault().is_none()));
+    }
+}
+
+/// `/metrics`
+pub(super) async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Response {
+    shown.gauges.set(&shown, Timestamp::now());
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let encoding = Encoding::negotiate(accept);
+    let mut text = String::new();
+    encode(&shown.metrics.families(), encoding, &mut text);
+    compressed(&headers, StatusCode::OK, &encoding.content_type(), text)
+}

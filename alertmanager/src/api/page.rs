@@ -1,0 +1,180 @@
+//! The page for people: what is wrong, what is watched, what checks say.
+//!
+//! Invariant: everything is escaped by the template, and the page runs no script (X13).
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use base::labels::{ALERT_NAME, Labels, METRIC_NAME};
+use base::matcher::Matcher;
+use base::period::Period;
+use base::sample::{Timestamp, is_stale};
+
+use super::Shown;
+use super::health::{Health, parts};
+use super::reply::{Failure, compressed};
+use crate::rules::{AlertView, RuleKind};
+use crate::state::RuleAlertState;
+
+/// What the page may load: its own style and nothing else.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'";
+
+#[derive(Template)]
+#[template(path = "index.html")]
+struct Page {
+    version: &'static str,
+    problems: Vec<(String, &'static str, String)>,
+    alerts: Vec<AlertRow>,
+    checks: Vec<CheckRow>,
+    targets: Vec<TargetRow>,
+    receivers: Vec<ReceiverRow>,
+}
+
+struct AlertRow {
+    id: String,
+    state: &'static str,
+    name: String,
+    severity: String,
+    labels: String,
+    age: String,
+    texts: Vec<String>,
+}
+
+struct CheckRow {
+    status: &'static str,
+    check: String,
+    instance: String,
+    output: String,
+}
+
+struct TargetRow {
+    health: &'static str,
+    job: String,
+    instance: String,
+    url: String,
+    error: String,
+    age: String,
+}
+
+struct ReceiverRow {
+    health: &'static str,
+    lane: String,
+    text: String,
+}
+
+/// `/`
+pub(super) async fn index(
+    State(shown): State<Shown>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let now = Timestamp::now();
+    let page = Page {
+        version: env!("CARGO_PKG_VERSION"),
+        problems: problems(&shown, now),
+        alerts: alerts(&shown, now),
+        checks: checks(&shown),
+        targets: targets(&shown, now),
+        receivers: receivers(&shown, now),
+    };
+    let text = page.render().map_err(|error| Failure::internal(error.to_string()))?;
+    let mut response = compressed(&headers, StatusCode::OK, "text/html; charset=utf-8", text);
+    let policy = header::HeaderValue::from_static(POLICY);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    Ok(response)
+}
+
+fn age(now: Timestamp, since: Timestamp) -> String {
+    Period::from_secs(now.since(since).as_secs()).to_string()
+}
+
+fn problems(shown: &Shown, now: Timestamp) -> Vec<(String, &'static str, String)> {
+    parts(shown, now)
+        .into_iter()
+        .filter(|part| part.health != Health::Pass)
+        .map(|part| (part.name, part.health.as_str(), part.output))
+        .collect()
+}
+
+fn alerts(shown: &Shown, now: Timestamp) -> Vec<AlertRow> {
+    let groups = shown.rules.all();
+    let views = groups.iter().flat_map(|group| &group.rules).filter_map(|rule| match &rule.kind {
+        RuleKind::Alerting { alerts, .. } => Some(alerts),
+        RuleKind::Recording { .. } => None,
+    });
+    let mut rows: Vec<_> = views.flatten().map(|view| alert_row(view, now)).collect();
+    // What fires first, then what is about to, then by name.
+    rows.sort_by(|a, b| (a.state == "pending", &a.name, &a.labels).cmp(&(b.state == "pending", &b.name, &b.labels)));
+    rows
+}
+
+fn alert_row(view: &AlertView, now: Timestamp) -> AlertRow {
+    let state = match (view.state, view.stale_since) {
+        (RuleAlertState::Pending, _) => "pending",
+        (RuleAlertState::Firing, None) => "firing",
+        (RuleAlertState::Firing, Some(_)) => "stale",
+    };
+    AlertRow {
+        id: format!("alert-{:016x}", view.labels.fingerprint()),
+        state,
+        name: view.labels.get(ALERT_NAME).unwrap_or("").to_owned(),
+        severity: view.labels.get("severity").unwrap_or("").to_owned(),
+        labels: view.labels.filter(|name| name != ALERT_NAME && name != "severity").to_string(),
+        age: age(now, view.active_at),
+        texts: view.annotations.values().filter(|text| !text.is_empty()).cloned().collect(),
+    }
+}
+
+/// The checks of all agents, as their last samples say.
+fn checks(shown: &Shown) -> Vec<CheckRow> {
+    let matchers = [Matcher::equal(METRIC_NAME, "veilleur_check_status")];
+    let mut rows: BTreeMap<(u8, String, String), CheckRow> = BTreeMap::new();
+    for (labels, sample) in shown.storage.last(&matchers) {
+        let (status, rank) = match sample.value {
+            value if is_stale(value) => ("stale", 1),
+            2.0 => ("critical", 0),
+            3.0 => ("unknown", 1),
+            1.0 => ("warning", 2),
+            _ => ("ok", 3),
+        };
+        let get = |name: &str| labels.get(name).unwrap_or("").to_owned();
+        let output = shown.outputs.get(&labels).map_or_else(String::new, |text| text.to_string());
+        let row = CheckRow { status, check: get("check"), instance: get("instance"), output };
+        rows.insert((rank, row.instance.clone(), row.check.clone()), row);
+    }
+    rows.into_values().collect()
+}
+
+fn targets(shown: &Shown, now: Timestamp) -> Vec<TargetRow> {
+    let instance = |labels: &Labels| labels.get("instance").unwrap_or("").to_owned();
+    let all = shown.targets.all();
+    let row = |(key, state): (&crate::scrape::TargetKey, &crate::scrape::TargetState)| TargetRow {
+        health: state.health.as_str(),
+        job: key.job.clone(),
+        instance: instance(&key.labels),
+        url: key.url.clone(),
+        error: state.last_error.clone(),
+        age: state.last_scrape.map_or_else(|| "never".to_owned(), |at| age(now, at)),
+    };
+    let mut rows: Vec<_> = all.iter().map(row).collect();
+    rows.sort_by_key(|row| row.health != "down");
+    rows
+}
+
+fn receivers(shown: &Shown, now: Timestamp) -> Vec<ReceiverRow> {
+    let waiting = shown.outbox.waiting();
+    let row = |(lane, state): (String, crate::notify::LaneState)| {
+        let waits = waiting.get(&lane).copied().unwrap_or_default().intents;
+        let (health, text) = match (state.failing_since, state.delivered_at) {
+            (Some(since), _) => ("down", format!("fails since {}: {}", age(now, since), state.last_error)),
+            (None, Some(at)) => ("up", format!("last told {} ago", age(now, at))),
+            (None, None) => ("up", "nothing told yet".to_owned()),
+        };
+        let text = if waits > 0 { format!("{text}, {waits} messages wait") } else { text };
+        ReceiverRow { health, lane, text }
+    };
+    shown.lanes.all().into_iter().map(row).collect()
+}

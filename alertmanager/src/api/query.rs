@@ -1,0 +1,302 @@
+//! `/api/v1/query` and `/api/v1/query_range`.
+//!
+//! Invariant: a query runs off the runtime's threads, at most a few at a time, and ends when its
+//! time is up or nobody waits for it any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use base::labels::Labels;
+use base::number;
+use base::sample::{Sample, Timestamp};
+use promql::{EvalError, Options, Output, Query, Range, Severity, Value};
+use tokio::time::timeout;
+
+use super::Shown;
+use super::reply::{Failure, Remarks, raw_success};
+use super::time::{parse_duration, parse_time};
+
+/// The longest that a query may take, unless it asks for less.
+const LONGEST: Duration = Duration::from_secs(120);
+/// The most values of one series in an answer.
+const MOST_STEPS: i64 = 11_000;
+
+/// The parameters of a request: those of the URL and those of a form.
+#[derive(Debug)]
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    pub(super) fn read(query: Option<String>, headers: &HeaderMap, body: &Bytes) -> Result<Self, Failure> {
+        let mut pairs = decode(query.unwrap_or_default().as_bytes())?;
+        let form = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        if form {
+            pairs.extend(decode(body)?);
+        }
+        Ok(Self(pairs))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let of_name = move |pair: &&(String, String)| pair.0 == name && !pair.1.is_empty();
+        self.0.iter().filter(of_name).map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn time(&self, name: &str, default: Timestamp) -> Result<Timestamp, Failure> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(text) => parse_time(text).map_err(|error| Failure::parameter(name, error)),
+        }
+    }
+
+    fn duration(&self, name: &str) -> Result<Option<Duration>, Failure> {
+        let text = self.get(name).map(parse_duration).transpose();
+        text.map_err(|error| Failure::parameter(name, error))
+    }
+}
+
+/// Reads `a=b&c=d`.
+fn decode(form: &[u8]) -> Result<Vec<(String, String)>, Failure> {
+    let text = |part: &[u8]| {
+        let mut out = Vec::with_capacity(part.len());
+        let mut bytes = part.iter();
+        while let Some(&byte) = bytes.next() {
+            out.push(match byte {
+                b'+' => b' ',
+                b'%' => {
+                    let hex = [*bytes.next()?, *bytes.next()?];
+                    u8::from_str_radix(std::str::from_utf8(&hex).ok()?, 16).ok()?
+                }
+                other => other,
+            });
+        }
+        String::from_utf8(out).ok()
+    };
+    let mut pairs = Vec::new();
+    for pair in form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        let name = text(parts.next().unwrap_or_default());
+        let value = text(parts.next().unwrap_or_default());
+        match (name, value) {
+            (Some(name), Some(value)) => pairs.push((name, value)),
+            _ => return Err(Failure::bad_data("the parameters are not URL-encoded UTF-8")),
+        }
+    }
+    Ok(pairs)
+}
+
+/// `/api/v1/query`
+pub(super) async fn instant(
+    State(shown): State<Shown>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let parameters = Parameters::read(query, &headers, &body)?;
+    let time = parameters.time("time", Timestamp::now())?;
+    let output = run(&shown, &parameters, Range::instant(time)).await?;
+    Ok(answer(&headers, output))
+}
+
+/// `/api/v1/query_range`
+pub(super) async fn range(
+    State(shown): State<Shown>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let parameters = Parameters::read(query, &headers, &body)?;
+    let required = |name: &str| match parameters.get(name) {
+        Some(_) => parameters.time(name, Timestamp::default()),
+        None => Err(Failure::parameter(name, "cannot parse \"\" to a valid timestamp")),
+    };
+    let (start, end) = (required("start")?, required("end")?);
+    let step = parameters.duration("step")?.unwrap_or_default();
+    if end < start {
+        return Err(Failure::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step_millis = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
+    if step_millis == 0 {
+        let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(Failure::parameter("step", why));
+    }
+    if (end.millis().saturating_sub(start.millis())) / step_millis > MOST_STEPS {
+        return Err(Failure::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
+             resolution (?step=XX)",
+        ));
+    }
+    let output = run(&shown, &parameters, Range::new(start, end, step)).await?;
+    Ok(answer(&headers, output))
+}
+
+/// Evaluates the query that `parameters` ask for.
+async fn run(shown: &Shown, parameters: &Parameters, range: Range) -> Result<Output, Failure> {
+    let text = parameters.get("query").unwrap_or("");
+    let query = Query::new(text).map_err(|faults| Failure::parameter("query", faults))?;
+    let longest = parameters.duration("timeout")?.unwrap_or(LONGEST).min(LONGEST);
+    let lookback = parameters.duration("lookback_delta")?.filter(|l| !l.is_zero());
+    let lookback = lookback.unwrap_or(shown.lookback);
+
+    let cancelled = Arc::new(AtomicBool::new(false));
+    // Dropped with this future, so a query that nobody waits for ends too.
+    let _guard = CancelOnDrop(Arc::clone(&cancelled));
+    let evaluate = async {
+        let slot = Arc::clone(&shown.queries).acquire_owned().await;
+        let storage = Arc::clone(&shown.storage);
+        let evaluation = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            let is_cancelled = || cancelled.load(Ordering::Relaxed);
+            let options = Options { lookback, cancelled: &is_cancelled, ..Options::default() };
+            promql::evaluate(&query, &storage, range, &options)
+        });
+        evaluation.await.map_err(|error| Failure::internal(error.to_string()))
+    };
+    let output = timeout(longest, evaluate)
+        .await
+        .map_err(|_| Failure::timeout("query timed out in expression evaluation"))??;
+    output.map_err(|error| match error {
+        EvalError::Query(message) => Failure::execution(message),
+        EvalError::TooManySamples(_) => Failure::execution(error.to_string()),
+        EvalError::Cancelled => Failure::timeout("query timed out in expression evaluation"),
+        EvalError::Storage(error) => Failure::internal(error.to_string()),
+    })
+}
+
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn answer(request: &HeaderMap, output: Output) -> Response {
+    let mut remarks = Remarks::default();
+    for annotation in &output.annotations {
+        let list = match annotation.severity {
+            Severity::Warning => &mut remarks.warnings,
+            Severity::Info => &mut remarks.infos,
+        };
+        list.push(annotation.to_string());
+    }
+    let mut data = String::new();
+    write_value(&mut data, &output.value);
+    raw_success(request, &data, &remarks)
+}
+
+fn write_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Scalar(sample) => {
+            out.push_str("{\"resultType\":\"scalar\",\"result\":");
+            write_sample(out, *sample);
+        }
+        Value::String(text) => {
+            out.push_str("{\"resultType\":\"string\",\"result\":[0,");
+            write_text(out, text);
+            out.push(']');
+        }
+        Value::Vector(samples) => {
+            out.push_str("{\"resultType\":\"vector\",\"result\":[");
+            for (n, (labels, sample)) in samples.iter().enumerate() {
+                out.push_str(if n > 0 { ",{\"metric\":" } else { "{\"metric\":" });
+                write_labels(out, labels);
+                out.push_str(",\"value\":");
+                write_sample(out, *sample);
+                out.push('}');
+            }
+            out.push(']');
+        }
+        Value::Matrix(series) => {
+            out.push_str("{\"resultType\":\"matrix\",\"result\":[");
+            for (n, series) in series.iter().enumerate() {
+                out.push_str(if n > 0 { ",{\"metric\":" } else { "{\"metric\":" });
+                write_labels(out, &series.labels);
+                out.push_str(",\"values\":[");
+                for (n, sample) in series.samples.iter().enumerate() {
+                    if n > 0 {
+                        out.push(',');
+                    }
+                    write_sample(out, *sample);
+                }
+                out.push_str("]}");
+            }
+            out.push(']');
+        }
+    }
+    out.push('}');
+}
+
+fn write_labels(out: &mut String, labels: &Labels) {
+    out.push('{');
+    for (n, (name, value)) in labels.iter().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        write_text(out, name);
+        out.push(':');
+        write_text(out, value);
+    }
+    out.push('}');
+}
+
+fn write_text(out: &mut String, text: &str) {
+    out.push_str(&serde_json::Value::from(text).to_string());
+}
+
+/// `[1435781430.781,"1"]`: seconds as a number, the value as a text, because JSON has no NaN.
+fn write_sample(out: &mut String, sample: Sample) {
+    let millis = sample.timestamp.millis();
+    let (sign, whole, rest) = (millis < 0, (millis / 1000).abs(), (millis % 1000).abs());
+    out.push('[');
+    if sign {
+        out.push('-');
+    }
+    out.push_str(&whole.to_string());
+    if rest > 0 {
+        let fraction = format!(".{rest:03}");
+        out.push_str(fraction.trim_end_matches('0'));
+    }
+    out.push_str(",\"");
+    out.push_str(&number::plain(sample.value));
+    out.push_str("\"]");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_forms() {
+        let pairs = decode(b"query=up%7Ba%3D%22b%22%7D&x=1+2&y&=z").unwrap();
+        let expected = [("query", "up{a=\"b\"}"), ("x", "1 2"), ("y", ""), ("", "z")];
+        assert_eq!(pairs, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        for bad in [&b"a=%"[..], b"a=%zz", b"a=%ff"] {
+            assert!(decode(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn writes_samples_as_prometheus_does() {
+        let check = |millis, value, expected: &str| {
+            let mut out = String::new();
+            write_sample(&mut out, Sample { timestamp: Timestamp::from_millis(millis), value });
+            assert_eq!(out, expected);
+        };
+        check(1_435_781_430_781, 1.0, "[1435781430.781,\"1\"]");
+        check(1_435_781_430_500, 0.1, "[1435781430.5,\"0.1\"]");
+        check(2000, f64::NAN, "[2,\"NaN\"]");
+        check(-1500, f64::NEG_INFINITY, "[-1.5,\"-Inf\"]");
+        check(0, 1e21, "[0,\"1000000000000000000000\"]");
+    }
+}

@@ -1,0 +1,101 @@
+//! Answers in the shape that Prometheus gives them.
+//!
+//! Invariant: every failure has a status, a type from Prometheus's set and a text.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base::http::answer_compressed;
+use serde_json::{Value, json};
+
+/// A request that has no answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+}
+
+impl Failure {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, message: message.into() }
+    }
+
+    /// The request is wrong.
+    pub(super) fn bad_data(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_data", message)
+    }
+
+    /// The parameter `name` is wrong.
+    pub(super) fn parameter(name: &str, why: impl std::fmt::Display) -> Self {
+        Self::bad_data(format!("invalid parameter {name:?}: {why}"))
+    }
+
+    /// The query does not fit the data.
+    pub(super) fn execution(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "execution", message)
+    }
+
+    pub(super) fn timeout(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message)
+    }
+
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let body = json!({"status": "error", "errorType": self.kind, "error": self.message});
+        let headers = [(header::CONTENT_TYPE, "application/json")];
+        (self.status, headers, body.to_string()).into_response()
+    }
+}
+
+/// What there is to say besides the data.
+#[derive(Debug, Default)]
+pub(super) struct Remarks {
+    pub(super) warnings: Vec<String>,
+    pub(super) infos: Vec<String>,
+}
+
+/// A success with `data`, compressed where the request accepts it.
+pub(super) fn success(request: &HeaderMap, data: &Value) -> Response {
+    raw_success(request, &data.to_string(), &Remarks::default())
+}
+
+/// A success with data that are JSON text already.
+pub(super) fn raw_success(request: &HeaderMap, data: &str, remarks: &Remarks) -> Response {
+    let mut body = String::with_capacity(data.len() + 64);
+    body.push_str("{\"status\":\"success\",\"data\":");
+    body.push_str(data);
+    for (name, texts) in [("warnings", &remarks.warnings), ("infos", &remarks.infos)] {
+        if !texts.is_empty() {
+            body.push_str(&format!(",\"{name}\":{}", json!(texts)));
+        }
+    }
+    body.push('}');
+    compressed(request, StatusCode::OK, "application/json", body)
+}
+
+/// An answer, compressed where the request accepts it.
+pub(super) fn compressed(
+    request: &HeaderMap,
+    status: StatusCode,
+    content_type: &str,
+    body: String,
+) -> Response {
+    answer_compressed(request, status, content_type, body.into_bytes()).map(axum::body::Body::new)
+}
