@@ -8,6 +8,7 @@ pub mod state;
 pub mod outbox;
 pub mod discovery;
 pub mod scrape;
+pub mod template;
 pub mod rules;
 pub mod dispatch;
 pub mod notify;
