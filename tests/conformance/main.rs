@@ -18,6 +18,7 @@ mod exposition;
 mod relabel;
 mod matchers;
 mod routing;
+mod templates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +31,10 @@ const SUITES: &[(&str, Suite)] = &[
     ("relabel", relabel::run),
     ("alertmanager-tables", matchers::run),
     ("alertmanager-tables", routing::run),
+    ("alertmanager-tables", templates::notifications),
+    ("alertmanager-templates", templates::defaults),
+    ("templates", templates::rules),
+    ("rule-sets", templates::rule_sets),
 ];
 
 type Suite = fn(&mut Report);
