@@ -15,6 +15,8 @@
 
 mod report;
 mod exposition;
+mod durations;
+mod promql;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +24,13 @@ use std::process::ExitCode;
 use report::Report;
 
 /// Every suite: the folder of its data, and what runs it.
-const SUITES: &[(&str, fn(&mut Report))] = &[("exposition", exposition::run)];
+const SUITES: &[(&str, fn(&mut Report))] = &[
+    ("exposition", exposition::run),
+    ("durations", durations::run),
+    ("promql", promql::run),
+    ("promql-golden", promql::run_golden),
+    ("promql-parse", promql::run_parse),
+];
 
 fn main() -> ExitCode {
     let project = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");

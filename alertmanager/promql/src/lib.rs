@@ -3,7 +3,7 @@
 #![warn(missing_docs)]
 
 mod fault;
-mod ast;
+pub mod ast;
 mod numeric;
 mod literal;
 mod token;
@@ -19,6 +19,7 @@ mod query;
 mod evaluate;
 pub mod series_notation;
 
+pub use ast::Expr;
 pub use annotation::{Annotation, Severity};
 pub use check::check;
 pub use evaluate::{EvalError, Options, Output, Range, Series, Value, evaluate};
