@@ -144,7 +144,7 @@ const fn date(name: &'static str, function: fn(f64, [f64; 2]) -> f64) -> Functio
 static FUNCTIONS: &[Function] = &[
     values("abs", |v, _| v.abs()),
     Function::new("absent", &[Vector], Body::Absent),
-    Function::new("absent_over_time", &[Matrix], Body::AbsentOverTime(slide::<over_time::Present>)),
+    Function::new("absent_over_time", &[Matrix], Body::AbsentOverTime(slide::<over_time::Any>)),
     values("acos", |v, _| v.acos()),
     values("acosh", |v, _| v.acosh()),
     values("asin", |v, _| v.asin()),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no function is named here; what is special about one is in its [`Body`].
 
-use base::labels::{LabelsBuilder, METRIC_NAME};
+use base::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use base::matcher::MatchOp;
 
 use super::{Checked, Checker};
@@ -146,19 +146,22 @@ impl Checker {
 }
 
 /// The labels that a selector leaves no choice about; none where `expr` is something else.
-fn described(expr: &Expr) -> base::labels::Labels {
+fn described(expr: &Expr) -> Labels {
     let selector = match &expr.kind {
         ExprKind::Paren(inner) => return described(inner),
         ExprKind::Vector(selector) => selector,
         ExprKind::Matrix(matrix) => &matrix.selector,
-        _ => return base::labels::Labels::empty(),
+        _ => return Labels::empty(),
     };
     let mut labels = LabelsBuilder::default();
-    let names: Vec<_> = selector.matchers.iter().map(|matcher| matcher.name()).collect();
-    for matcher in &selector.matchers {
-        let once = names.iter().filter(|name| **name == matcher.name()).count() == 1;
-        if once && matcher.op() == MatchOp::Equal && matcher.name() != METRIC_NAME {
+    let mut seen = Vec::new();
+    for matcher in selector.matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
+        // A second condition on a label leaves open what it is; a first one that says so does too.
+        if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
             labels.set(matcher.name(), matcher.value());
+            seen.push(matcher.name());
+        } else {
+            labels.remove(matcher.name());
         }
     }
     labels.build()

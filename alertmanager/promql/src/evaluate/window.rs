@@ -195,9 +195,6 @@ pub(crate) trait Slide: Default {
     /// Whether the result depends on when the window is looked at, not only on the window.
     const DEPENDS_ON_NOW: bool = false;
 
-    /// Looks at the arguments, before any series.
-    fn prepare(_call: &OverTimeCall<'_>) {}
-
     /// Looks at a series that gave a result.
     fn inspect(&mut self, _call: &OverTimeCall<'_>, _key: &Key) {}
 
@@ -217,7 +214,6 @@ pub(crate) fn slide<F: Slide>(
     sink: &mut dyn Sink,
 ) -> Result<(), EvalError> {
     let OverTimeCall { context, input, windows, params, .. } = call;
-    F::prepare(call);
     let (mut function, mut buffer) = (F::default(), Buffer::default());
     let mut lease = context.lease();
     lease.extend(windows.count())?;

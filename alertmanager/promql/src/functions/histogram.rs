@@ -94,8 +94,12 @@ fn histograms(context: &Context<'_>, table: &Table, span: Span) -> Vec<Vec<(f64,
         let key = table.key(row);
         let text = key.get(BOUND).unwrap_or("");
         let Some(bound) = number::parse(text).filter(|bound| !bound.is_nan()) else {
-            let what = format!("bucket label {BOUND:?} is missing or has a malformed value of");
-            context.warn(span, format!("{what} {text:?}{}", of_metric(key)));
+            let name = key.metric_name();
+            let message = format!(
+                "bucket label {BOUND:?} is missing or has a malformed value of {text:?} for \
+                 metric name {name:?}"
+            );
+            context.warn(span, message);
             continue;
         };
         let group = groups.number(key);
@@ -108,18 +112,12 @@ fn histograms(context: &Context<'_>, table: &Table, span: Span) -> Vec<Vec<(f64,
     found
 }
 
-fn of_metric(key: &Key) -> String {
-    match key.metric_name() {
-        "" => String::new(),
-        name => format!(" for metric name {name:?}"),
-    }
-}
-
 fn inform_of_falling_counts(context: &Context<'_>, key: &Key, span: Span) {
+    let name = key.metric_name();
     let message = format!(
         "input to histogram_quantile needed to be fixed for monotonicity (see \
-         https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}",
-        of_metric(key)
+         https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for \
+         metric name {name:?}"
     );
     context.inform(span, message);
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::evaluate::{OverTimeCall, Samples, Slide, Window};
+use crate::evaluate::{Key, OverTimeCall, Samples, Slide, Window};
 use crate::numeric::{self, Mean, Variance};
 
 /// A function that looks at each value once and remembers nothing.
@@ -67,16 +67,33 @@ impl Slide for Last {
     }
 }
 
+/// Where there is any sample, told apart by metric: what `absent_over_time` looks at.
+#[derive(Default)]
+pub(super) struct Any;
+
+impl Slide for Any {
+    const KEEPS_NAME: bool = true;
+
+    #[inline]
+    fn value(&mut self, _window: Window<'_>) -> f64 {
+        1.0
+    }
+}
+
 /// `quantile_over_time`
 #[derive(Default)]
 pub(super) struct Quantile {
     sorted: Vec<f64>,
+    checked: bool,
 }
 
 impl Slide for Quantile {
-    fn prepare(call: &OverTimeCall<'_>) {
-        for quantile in call.params.iter().flat_map(|param| param.values()) {
-            call.context.check_quantile(*quantile, call.spans.first);
+    fn inspect(&mut self, call: &OverTimeCall<'_>, _key: &Key) {
+        // Once is enough, and where there is no series nobody cares.
+        if !std::mem::replace(&mut self.checked, true) {
+            for quantile in call.params.iter().flat_map(|param| param.values()) {
+                call.context.check_quantile(*quantile, call.spans.first);
+            }
         }
     }
 

@@ -44,9 +44,10 @@ impl Falls {
     }
 }
 
-/// The change from edge to edge of a window that has more than one sample.
+/// By how much the change from edge to edge of a window, which has more than one sample, is larger
+/// than that between the samples.
 #[inline]
-fn extrapolated(change: f64, counter: bool, window: &Window<'_>) -> f64 {
+fn factor(change: f64, counter: bool, window: &Window<'_>) -> f64 {
     let (times, values) = (window.times(), window.values());
     let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
     let (first, last) = (times[0], times[times.len() - 1]);
@@ -65,7 +66,7 @@ fn extrapolated(change: f64, counter: bool, window: &Window<'_>) -> f64 {
     if to_end >= threshold {
         to_end = between / 2.0;
     }
-    change * ((sampled + to_start + to_end) / sampled)
+    (sampled + to_start + to_end) / sampled
 }
 
 /// `delta`
@@ -76,60 +77,68 @@ impl Slide for Delta {
     #[inline]
     fn value(&mut self, window: Window<'_>) -> f64 {
         match window.values() {
-            [first, .., last] => extrapolated(last - first, false, &window),
-            _ => ABSENT,
-        }
-    }
-}
-
-/// `increase`
-#[derive(Default)]
-pub(super) struct Increase {
-    falls: Falls,
-    names: CounterNames,
-}
-
-impl Slide for Increase {
-    fn begin(&mut self, samples: Samples<'_>) {
-        self.falls.begin(samples.values);
-    }
-
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key) {
-        self.names.inspect(call, key);
-    }
-
-    #[inline]
-    fn value(&mut self, window: Window<'_>) -> f64 {
-        match window.values() {
             [first, .., last] => {
-                let growth = self.falls.add_lost(last - first, &window);
-                extrapolated(growth, true, &window)
+                let change = last - first;
+                change * factor(change, false, &window)
             }
             _ => ABSENT,
         }
     }
 }
 
-/// `rate`
+/// A counter that is watched for falls.
 #[derive(Default)]
-pub(super) struct Rate(Increase);
+struct Counter {
+    falls: Falls,
+    names: CounterNames,
+}
 
-impl Slide for Rate {
+impl Counter {
+    /// The growth between the samples of a window, and by how much it is larger to the edges.
+    #[inline]
+    fn growth(&self, window: &Window<'_>) -> Option<(f64, f64)> {
+        let [first, .., last] = window.values() else { return None };
+        let growth = self.falls.add_lost(last - first, window);
+        Some((growth, factor(growth, true, window)))
+    }
+}
+
+/// `increase`
+#[derive(Default)]
+pub(super) struct Increase(Counter);
+
+impl Slide for Increase {
     fn begin(&mut self, samples: Samples<'_>) {
-        self.0.begin(samples);
+        self.0.falls.begin(samples.values);
     }
 
     fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key) {
-        self.0.inspect(call, key);
+        self.0.names.inspect(call, key);
     }
 
     #[inline]
     fn value(&mut self, window: Window<'_>) -> f64 {
-        // An absent cell must stay the very same not-a-number.
-        if window.behind - window.first < 2 {
-            return ABSENT;
-        }
-        self.0.value(window) / ((window.end - window.start) as f64 / 1000.0)
+        self.0.growth(&window).map_or(ABSENT, |(growth, factor)| growth * factor)
+    }
+}
+
+/// `rate`
+#[derive(Default)]
+pub(super) struct Rate(Counter);
+
+impl Slide for Rate {
+    fn begin(&mut self, samples: Samples<'_>) {
+        self.0.falls.begin(samples.values);
+    }
+
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key) {
+        self.0.names.inspect(call, key);
+    }
+
+    #[inline]
+    fn value(&mut self, window: Window<'_>) -> f64 {
+        let seconds = (window.end - window.start) as f64 / 1000.0;
+        self.0.growth(&window).map_or(ABSENT, |(growth, factor)| growth * (factor / seconds))
     }
 }
 
