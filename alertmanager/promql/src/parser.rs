@@ -93,6 +93,8 @@ struct Parser<'a> {
     /// Where the last token that was taken ends.
     end: usize,
     nesting: usize,
+    /// Within how many aggregations; a fault of the grammar there says so.
+    aggregations: usize,
     faults: Vec<Fault>,
 }
 
@@ -102,7 +104,7 @@ type Parsed<T> = Result<T, Fault>;
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Self {
         let lexer = Lexer::new(text);
-        Self { lexer, peeked: None, end: 0, nesting: 0, faults: Vec::new() }
+        Self { lexer, peeked: None, end: 0, nesting: 0, aggregations: 0, faults: Vec::new() }
     }
 
     fn whole(&mut self) -> Parsed<Expr> {
@@ -117,7 +119,7 @@ impl<'a> Parser<'a> {
     fn expect_end(&mut self) -> Parsed<()> {
         match self.peek()? {
             Token { kind: TokenKind::End, .. } => Ok(()),
-            token => Err(unexpected(token, "", "")),
+            token => Err(self.unexpected(token)),
         }
     }
 
@@ -147,7 +149,16 @@ impl<'a> Parser<'a> {
     /// Takes the next token, which must be of this kind.
     fn expect(&mut self, kind: TokenKind, context: &str, expected: &str) -> Parsed<Token<'a>> {
         let token = self.peek()?;
-        if token.kind == kind { self.take() } else { Err(unexpected(token, context, expected)) }
+        match token.kind {
+            found if found == kind => self.take(),
+            _ if context.is_empty() => Err(self.unexpected(token)),
+            _ => Err(unexpected(token, context, expected)),
+        }
+    }
+
+    /// The fault of a token where an expression should begin or end.
+    fn unexpected(&self, token: Token<'_>) -> Fault {
+        unexpected(token, if self.aggregations > 0 { "aggregation" } else { "" }, "")
     }
 
     /// From `start` to the end of what has been taken.

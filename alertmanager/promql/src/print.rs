@@ -1,6 +1,6 @@
 //! Prints an expression in its canonical form.
 //!
-//! Invariant: what is printed reads back as the same tree, apart from places in the text.
+//! Invariant: what is printed reads back as an expression that means the same and prints the same.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
@@ -128,19 +128,14 @@ impl Display for VectorSelector {
         let name = self.name.as_deref();
         f.write_str(name.unwrap_or_default())?;
         let own = |m: &&Matcher| m.name() == METRIC_NAME && Some(m.value()) == name;
-        let mut rest = self.matchers.iter().filter(|m| !own(m)).peekable();
-        if name.is_some() && rest.peek().is_none() {
+        let text =
+            |m: &Matcher| format!("{}{}{}", Name(m.name()), m.op().as_str(), Quoted(m.value()));
+        let mut rest: Vec<_> = self.matchers.iter().filter(|m| !own(m)).map(text).collect();
+        if name.is_some() && rest.is_empty() {
             return Ok(());
         }
-        f.write_str("{")?;
-        for (n, matcher) in rest.enumerate() {
-            if n > 0 {
-                f.write_str(",")?;
-            }
-            Name(matcher.name()).fmt(f)?;
-            write!(f, "{}{}", matcher.op().as_str(), Quoted(matcher.value()))?;
-        }
-        f.write_str("}")
+        rest.sort_unstable();
+        write!(f, "{{{}}}", rest.join(","))
     }
 }
 
@@ -279,7 +274,7 @@ mod tests {
         check("x OFFSET 3600 @ 1.5", "x @ 1.500 offset 1h");
         check("x @ -0.25", "x @ -0.250");
         check("x[5m:]offset -5m", "x[5m:] offset -5m");
-        check("{\"a b\",'c d'='e\\t\u{1}'}", "{__name__=\"a b\",\"c d\"=\"e\\t\\x01\"}");
+        check("{\"a b\",'c d'='e\\t\u{1}'}", "{\"c d\"=\"e\\t\\x01\",__name__=\"a b\"}");
         check("a==bool on(x)group_right(y)b", "a == bool on (x) group_right (y) b");
         check("rate(x[1.5])", "rate(x[1s500ms])");
         check("+x^-2", "+x ^ -2");

@@ -154,7 +154,9 @@ impl fmt::Display for Token<'_> {
             TokenKind::Duration => write!(f, "duration {}", Quoted(self.text)),
             TokenKind::String => write!(f, "string {}", Quoted(self.text)),
             TokenKind::Keyword(_) => write!(f, "<{}>", self.text),
-            TokenKind::Operator(_) => write!(f, "<op:{}>", self.text),
+            TokenKind::Operator(_) | TokenKind::Matches | TokenKind::NotMatches => {
+                write!(f, "<op:{}>", self.text)
+            }
             TokenKind::Aggregate(_) => write!(f, "<aggr:{}>", self.text),
             _ => write!(f, "{}", Quoted(self.text)),
         }

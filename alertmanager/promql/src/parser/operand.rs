@@ -54,8 +54,21 @@ impl<'a> Parser<'a> {
                     self.metric(token)
                 }
             }
-            _ => Err(unexpected(token, "", "")),
+            _ => Err(self.unexpected(token)),
         }
+    }
+
+    /// Whether an expression can begin with the next token.
+    fn begins_operand(&mut self) -> Parsed<bool> {
+        Ok(match self.peek()?.kind {
+            TokenKind::Number
+            | TokenKind::Duration
+            | TokenKind::String
+            | TokenKind::LeftParen
+            | TokenKind::LeftBrace
+            | TokenKind::Operator(BinaryOp::Add | BinaryOp::Subtract) => true,
+            kind => kind.names_metric(),
+        })
     }
 
     /// A number or duration token.
@@ -99,10 +112,10 @@ impl<'a> Parser<'a> {
     }
 
     fn call(&mut self, name: Token<'a>) -> Parsed<Node> {
+        let (args, size) = self.arguments()?;
         if functions::find(name.text).is_none() {
             self.report(name.span, format!("unknown function with name {:?}", name.text));
         }
-        let (args, size) = self.arguments()?;
         if name.text == "info" {
             self.allow_any_selector(args.get(1));
         }
@@ -126,7 +139,7 @@ impl<'a> Parser<'a> {
             if !self.accept(TokenKind::Comma)? {
                 break;
             }
-            if matches!(self.peek()?.kind, TokenKind::RightParen | TokenKind::Comma) {
+            if !self.begins_operand()? {
                 self.report(token.span, "trailing commas not allowed in function call args");
                 break;
             }
@@ -141,7 +154,9 @@ impl<'a> Parser<'a> {
         if first.kind != TokenKind::LeftParen {
             return Err(unexpected(first, "aggregation", ""));
         }
+        self.aggregations += 1;
         let (mut args, size) = self.arguments()?;
+        self.aggregations -= 1;
         if grouping.is_none() {
             grouping = self.grouping()?;
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a modifier binds more tightly than any operator, and each may be given once.
 
-use super::{Node, Parsed, Parser, unexpected};
+use super::{Node, Parsed, Parser};
 use crate::ast::{
     At, Edges, Expr, ExprKind, Length, MatrixSelector, Subquery, VectorSelector, When,
 };
@@ -145,7 +145,7 @@ impl Parser<'_> {
             ExprKind::Vector(selector) => selector.edges = edges,
             ExprKind::Matrix(matrix) => matrix.selector.edges = edges,
             _ if !self.faults.is_empty() => {}
-            _ => return Err(unexpected(word, "", "")),
+            _ => return Err(self.unexpected(word)),
         }
         Ok(())
     }

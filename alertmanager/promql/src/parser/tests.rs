@@ -59,9 +59,9 @@ fn words_of_the_language_may_name_metrics_and_labels() {
 fn faults_that_do_not_end_the_reading_come_together() {
     check(
         "foo(1, {}, x[0s])",
-        "0..3 unknown function with name \"foo\"; \
-         7..9 vector selector must contain at least one non-empty matcher; \
-         13..15 duration must be greater than 0",
+        "7..9 vector selector must contain at least one non-empty matcher; \
+         13..15 duration must be greater than 0; \
+         0..3 unknown function with name \"foo\"",
     );
     check(
         "sum(x, y) + topk()",
