@@ -176,8 +176,29 @@ impl PartialOrd for Labels {
 /// Sets sort by their first difference in name or value, a prefix before what it begins.
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        // Most sets have much in common: what both begin with need not be compared text by text.
+        let mut same = common_prefix(self.0.as_bytes(), other.0.as_bytes());
+        let (mut a, mut b) = (&*self.0, &*other.0);
+        while let Some((_, rest)) = take_text(a) {
+            let taken = a.len() - rest.len();
+            let Some(left) = same.checked_sub(taken) else { break };
+            (same, a, b) = (left, rest, &b[taken..]);
+        }
+        let texts = |mut rest| {
+            std::iter::from_fn(move || {
+                let (text, after) = take_text(rest)?;
+                rest = after;
+                Some(text)
+            })
+        };
+        texts(a).cmp(texts(b))
     }
+}
+
+/// How many bytes two texts begin with that are the same.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let words = a.chunks_exact(8).zip(b.chunks_exact(8)).take_while(|(a, b)| a == b).count() * 8;
+    words + a[words..].iter().zip(&b[words..]).take_while(|(a, b)| a == b).count()
 }
 
 /// Prints `name{a="b",c="d"}` as the exposition format and PromQL write it.
@@ -414,6 +435,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn sorts_as_the_pairs_do(
+            shared in prop::collection::btree_map("[a-d]{1,9}", "[xy]{1,70}", 0..5),
+            one in prop::collection::btree_map("[a-d]{1,3}", "[xy]{1,2}", 0..4),
+            two in prop::collection::btree_map("[a-d]{1,3}", "[xy]{1,2}", 0..4),
+        ) {
+            let with = |more| shared.iter().chain(more).collect::<Labels>();
+            let (a, b) = (with(&one), with(&two));
+            prop_assert_eq!(a.cmp(&b), a.iter().cmp(b.iter()));
+        }
+
         #[test]
         fn keeps_every_pair(pairs in prop::collection::btree_map(".{1,90}", ".{1,200}", 0..12)) {
             let labels = Labels::from_pairs(&pairs);

@@ -19,6 +19,8 @@ mod relabel;
 mod matchers;
 mod routing;
 mod templates;
+mod durations;
+mod promql;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,13 +30,17 @@ use report::Report;
 /// Every suite: the folder of its data, and what runs it.
 const SUITES: &[(&str, Suite)] = &[
     ("exposition", exposition::run),
+    ("durations", durations::run),
     ("relabel", relabel::run),
+    ("promql", promql::run),
+    ("promql-golden", promql::run_golden),
+    ("promql-parse", promql::run_parse),
+    ("templates", templates::rules),
+    ("rule-sets", templates::rule_sets),
     ("alertmanager-tables", matchers::run),
     ("alertmanager-tables", routing::run),
     ("alertmanager-tables", templates::notifications),
     ("alertmanager-templates", templates::defaults),
-    ("templates", templates::rules),
-    ("rule-sets", templates::rule_sets),
 ];
 
 type Suite = fn(&mut Report);

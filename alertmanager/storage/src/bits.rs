@@ -57,7 +57,22 @@ impl<'a> BitReader<'a> {
         Self { bytes, word: 0, available: 0 }
     }
 
+    #[inline]
     fn refill(&mut self) {
+        if let Some((bytes, _)) = self.bytes.split_first_chunk() {
+            // The bits behind those that count as available are the ones that come next, so that it
+            // does no harm to have them there already.
+            self.word |= u64::from_be_bytes(*bytes) >> self.available;
+            let taken = (64 - self.available) / 8;
+            self.available += taken * 8;
+            self.bytes = &self.bytes[taken as usize..];
+        } else {
+            self.refill_at_the_end();
+        }
+    }
+
+    #[cold]
+    fn refill_at_the_end(&mut self) {
         while self.available <= 56 {
             let Some((byte, rest)) = self.bytes.split_first() else { return };
             self.word |= u64::from(*byte) << (56 - self.available);

@@ -122,6 +122,9 @@ impl HeadSeries {
     ) {
         for chunk in &self.sealed {
             if chunk.last >= from && chunk.first <= to {
+                let expected = expected(chunk.count, chunk.first, chunk.last, from, to);
+                times.reserve(expected);
+                values.reserve(expected);
                 read_chunk(&chunk.bytes, chunk.count, from, to, times, values);
             }
         }
@@ -129,9 +132,26 @@ impl HeadSeries {
             && open.last() >= from
             && open.first() <= to
         {
+            let expected = expected(open.count(), open.first(), open.last(), from, to);
+            times.reserve(expected);
+            values.reserve(expected);
             read_chunk(open.bytes(), open.count(), from, to, times, values);
         }
     }
+}
+
+/// About how many of the `count` samples from `first` to `last` lie from `from` to `to`, where they
+/// are evenly spaced: so much room that the columns need not grow.
+fn expected(
+    count: u32,
+    first: Timestamp,
+    last: Timestamp,
+    from: Timestamp,
+    to: Timestamp,
+) -> usize {
+    let all = last.since(first).as_millis().max(1);
+    let wanted = last.min(to).since(first.max(from)).as_millis();
+    (u128::from(count) * wanted / all) as usize + 2
 }
 
 /// Appends the samples of a chunk from `from` to `to`, both included.

@@ -1,0 +1,251 @@
+//! Checks that the types of an expression fit, and makes the plan that is evaluated.
+//!
+//! Messages are worded as Prometheus words them; what Prometheus knows and this evaluator does not
+//! is refused here, by name and place.
+//!
+//! Invariant: a plan comes out exactly where no fault does.
+
+mod binary;
+mod call;
+
+use std::sync::Arc;
+
+use crate::ast::{
+    Aggregate, AggregateOp, Binary, Edges, Expr, ExprKind, Length, Number, Unary, VectorSelector,
+    When,
+};
+use crate::fault::{Fault, Faults, Span};
+use crate::plan::{
+    AggregatePlan, Keep, MatrixPlan, Plan, ScalarPlan, Selection, Shift, Type, VectorPlan,
+};
+use crate::query::Query;
+
+/// Checks an expression that was read from `text`.
+///
+/// # Errors
+///
+/// Types do not fit, or a part is not supported yet.
+pub fn check(text: &str, expr: Expr) -> Result<Query, Faults> {
+    let mut checker = Checker::default();
+    match checker.check(&expr).plan {
+        Some(plan) if checker.faults.is_empty() => Ok(Query::checked(text, expr, plan)),
+        _ => Err(Faults::new(text, checker.faults)),
+    }
+}
+
+/// The type of a part, which is known also where its plan is not.
+struct Checked {
+    kind: Type,
+    plan: Option<Plan>,
+}
+
+impl Checked {
+    fn faulty(kind: Type) -> Self {
+        Self { kind, plan: None }
+    }
+
+    fn vector(plan: Option<VectorPlan>) -> Self {
+        Self { kind: Type::Vector, plan: plan.map(Plan::Vector) }
+    }
+
+    fn scalar(plan: Option<ScalarPlan>) -> Self {
+        Self { kind: Type::Scalar, plan: plan.map(Plan::Scalar) }
+    }
+
+    fn matrix(plan: Option<MatrixPlan>) -> Self {
+        Self { kind: Type::Matrix, plan: plan.map(Plan::Matrix) }
+    }
+
+    fn into_vector(self) -> Option<VectorPlan> {
+        if let Some(Plan::Vector(vector)) = self.plan { Some(vector) } else { None }
+    }
+
+    fn into_scalar(self) -> Option<ScalarPlan> {
+        if let Some(Plan::Scalar(scalar)) = self.plan { Some(scalar) } else { None }
+    }
+
+    fn into_string(self) -> Option<String> {
+        if let Some(Plan::String(text)) = self.plan { Some(text) } else { None }
+    }
+}
+
+#[derive(Default)]
+struct Checker {
+    faults: Vec<Fault>,
+}
+
+impl Checker {
+    fn report(&mut self, span: Span, message: impl Into<String>) {
+        self.faults.push(Fault::meaning(span, message));
+    }
+
+    fn unsupported(&mut self, span: Span, what: &str) {
+        self.faults.push(Fault::unsupported(span, what));
+    }
+
+    fn check(&mut self, expr: &Expr) -> Checked {
+        match &expr.kind {
+            ExprKind::Number(Number { value, .. }) => {
+                Checked::scalar(Some(ScalarPlan::Number(*value)))
+            }
+            ExprKind::String(text) => {
+                Checked { kind: Type::String, plan: Some(Plan::String(text.clone())) }
+            }
+            ExprKind::Vector(selector) => {
+                Checked::vector(self.selection(selector, expr.span).map(VectorPlan::Select))
+            }
+            ExprKind::Matrix(matrix) => {
+                let selection = self.selection(&matrix.selector, expr.span);
+                let range = self.length(&matrix.range);
+                let plan = selection.zip(range);
+                Checked::matrix(
+                    plan.map(|(selection, range)| MatrixPlan::Samples { selection, range }),
+                )
+            }
+            ExprKind::Subquery(subquery) => {
+                let inner = self.check(&subquery.expr);
+                if inner.kind != Type::Vector {
+                    let got = inner.kind.short_name();
+                    let message =
+                        format!("subquery is only allowed on instant vector, got {got} instead");
+                    self.report(expr.span, message);
+                }
+                let range = self.length(&subquery.range);
+                let step = match &subquery.step {
+                    Some(step) => self.length(step).map(Some),
+                    None => Some(None),
+                };
+                let shift = self.shift(&subquery.when);
+                let plan = (|| {
+                    let vector = Box::new(inner.into_vector()?);
+                    Some(MatrixPlan::Subquery { vector, range: range?, step: step?, shift: shift? })
+                })();
+                Checked::matrix(plan)
+            }
+            ExprKind::Call(call) => self.call(call, expr.span),
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span),
+            ExprKind::Binary(binary) => self.chain(binary),
+            ExprKind::Unary(unary) => self.unary(unary, expr.span),
+            ExprKind::Paren(inner) => self.check(inner),
+        }
+    }
+
+    /// Checks `expr`, which must have this type.
+    fn expect(&mut self, expr: &Expr, kind: Type, context: &str) -> Checked {
+        let checked = self.check(expr);
+        if checked.kind != kind {
+            let (expected, got) = (kind.as_str(), checked.kind.as_str());
+            self.report(expr.span, format!("expected type {expected} in {context}, got {got}"));
+        }
+        checked
+    }
+
+    fn selection(&mut self, selector: &VectorSelector, span: Span) -> Option<Selection> {
+        match selector.edges {
+            Edges::Plain => {}
+            Edges::Anchored => self.unsupported(span, "`anchored`"),
+            Edges::Smoothed => self.unsupported(span, "`smoothed`"),
+        }
+        let shift = self.shift(&selector.when)?;
+        Some(Selection { matchers: Arc::from(selector.matchers.as_slice()), shift })
+    }
+
+    fn shift(&mut self, when: &When) -> Option<Shift> {
+        let offset = when.offset.as_ref().map_or(Some(0), |offset| self.length(offset))?;
+        Some(Shift { offset, at: when.at })
+    }
+
+    fn length(&mut self, length: &Length) -> Option<i64> {
+        match length {
+            Length::Fixed(millis) => Some(*millis),
+            Length::Computed(expr) => {
+                self.unsupported(expr.span, "a calculated duration");
+                None
+            }
+        }
+    }
+
+    fn unary(&mut self, unary: &Unary, span: Span) -> Checked {
+        let inner = self.check(&unary.expr);
+        match inner.kind {
+            _ if inner.plan.is_none() => {}
+            Type::Scalar | Type::Vector if !unary.negative => {}
+            Type::Scalar => {
+                let scalar = inner.into_scalar().map(|s| ScalarPlan::Negative(Box::new(s)));
+                return Checked::scalar(scalar);
+            }
+            Type::Vector => {
+                let negative = |vector| VectorPlan::Values {
+                    function: |value, _| -value,
+                    vector: Box::new(vector),
+                    params: Vec::new(),
+                };
+                return Checked::vector(inner.into_vector().map(negative));
+            }
+            Type::Matrix | Type::String => {
+                let got = inner.kind.as_str();
+                let message = format!(
+                    "unary expression only allowed on expressions of type scalar or instant \
+                     vector, got {got:?}"
+                );
+                self.report(span, message);
+            }
+        }
+        inner
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate, span: Span) -> Checked {
+        let Aggregate { op, grouping, param, expr } = aggregate;
+        let vector = self.expect(expr, Type::Vector, "aggregation expression").into_vector();
+        let context = "aggregation parameter";
+        let param_span = param.as_ref().map_or(span, |param| param.span);
+        let (mut number, mut label) = (None, None);
+        match param {
+            Some(param) if *op == AggregateOp::CountValues => {
+                label = self.expect(param, Type::String, context).into_string();
+                if label.as_deref() == Some("") {
+                    self.report(param.span, "invalid label name \"\"");
+                }
+            }
+            Some(param) => number = self.expect(param, Type::Scalar, context).into_scalar(),
+            None => {}
+        }
+        if matches!(op, AggregateOp::LimitK | AggregateOp::LimitRatio) {
+            self.unsupported(span, &format!("`{}`", op.as_str()));
+        }
+        let keep = match grouping {
+            Some(grouping) => keep(&grouping.labels, grouping.without),
+            None => Keep::Only(Vec::new()),
+        };
+        let complete = param.is_none() || number.is_some() || label.is_some();
+        Checked::vector(vector.filter(|_| complete).map(|vector| {
+            let label = label.unwrap_or_default();
+            let plan = AggregatePlan { op: *op, keep, param: number, label, vector, param_span };
+            VectorPlan::Aggregate(Box::new(plan))
+        }))
+    }
+
+    /// Checks a chain of operators in a loop, since it may be long.
+    fn chain(&mut self, last: &Binary) -> Checked {
+        let mut chain = vec![last];
+        let mut first = &last.left;
+        while let ExprKind::Binary(binary) = &first.kind {
+            chain.push(binary);
+            first = &binary.left;
+        }
+        let mut left = self.check(first);
+        for binary in chain.into_iter().rev() {
+            left = self.binary(binary, left);
+        }
+        left
+    }
+}
+
+/// The labels of `by` and `on`, or all but those of `without` and `ignoring`.
+fn keep(labels: &[String], except: bool) -> Keep {
+    let mut labels = labels.to_vec();
+    labels.sort_unstable();
+    labels.dedup();
+    if except { Keep::Except(labels) } else { Keep::Only(labels) }
+}
+

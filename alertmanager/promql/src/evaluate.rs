@@ -1,0 +1,300 @@
+//! Evaluates a query: every part of it for all steps at once.
+//!
+//! ```text
+//! Selection ──storage──▶ samples ──┬─ the last before each step ─▶ Table ─┐
+//!                                  └─ windows that slide ────────▶ Table ─┤
+//!                                                                         ▼
+//!                       Value ◀── aggregations, operators, functions of tables
+//! ```
+//!
+//! A [`Table`] has a row for each series and a column for each step. Labels are looked at once for
+//! a series, not once for each of its values; a range is read once and a window slides over it.
+//!
+//! Invariant: a step's values do not depend on which other steps are asked for.
+
+mod context;
+mod steps;
+mod table;
+mod select;
+mod scalar;
+mod window;
+mod grouping;
+mod aggregate;
+mod operator;
+mod matching;
+mod set;
+mod value;
+
+pub use context::{EvalError, Options};
+pub use steps::Range;
+pub use value::{Output, Series, Value};
+
+pub(crate) use context::Context;
+pub(crate) use grouping::Groups;
+pub(crate) use scalar::Column;
+pub(crate) use steps::Steps;
+pub(crate) use table::{ABSENT, Key, Sink, Table, has_value, is_absent};
+pub(crate) use window::{OverTimeCall, Samples, Slide, Window, slide};
+
+use storage::Storage;
+
+use crate::ast::At;
+use crate::plan::{MatrixPlan, Plan, ScalarPlan, Shift, Spans, VectorPlan};
+use crate::query::Query;
+use select::Selections;
+use window::{Input, Windows};
+
+/// Makes rows from the windows of a range vector.
+pub(crate) type OverTime = fn(&OverTimeCall<'_>, &mut dyn Sink) -> Result<(), EvalError>;
+
+/// Makes a table from a table.
+pub(crate) type ToTable = fn(TableCall<'_>) -> Result<Table, EvalError>;
+
+/// What a function of a table is called with.
+pub(crate) struct TableCall<'a> {
+    pub(crate) context: &'a Context<'a>,
+    pub(crate) table: Table,
+    pub(crate) params: Vec<Column>,
+    pub(crate) steps: Steps,
+    pub(crate) spans: Spans,
+}
+
+/// Evaluates `query` over the samples of `storage`.
+///
+/// Cost: all samples that the selectors of the query reach are held in memory at a time, sixteen
+/// bytes each; with the steps of all intermediate series they count towards the limit of `options`.
+///
+/// # Errors
+///
+/// - [`EvalError::Query`]: the series do not match as the query demands.
+/// - [`EvalError::TooManySamples`], [`EvalError::Cancelled`]: a limit or the caller ended it.
+/// - [`EvalError::Storage`]: samples could not be read.
+pub fn evaluate(
+    query: &Query,
+    storage: &Storage,
+    range: Range,
+    options: &Options<'_>,
+) -> Result<Output, EvalError> {
+    let context = Context::new(options, range);
+    let mut evaluation =
+        Evaluation { context: &context, selections: Selections::new(storage, query), range };
+    let value = evaluation.value(query.plan())?;
+    drop(evaluation);
+    Ok(Output { value, annotations: context.into_annotations(query.text()) })
+}
+
+/// A query under evaluation.
+struct Evaluation<'a> {
+    context: &'a Context<'a>,
+    selections: Selections<'a>,
+    range: Range,
+}
+
+impl Evaluation<'_> {
+    fn value(&mut self, plan: &Plan) -> Result<Value, EvalError> {
+        let steps = self.range.steps();
+        match plan {
+            Plan::Scalar(scalar) => {
+                let column = self.scalar(scalar, steps)?;
+                Ok(value::of_scalar(&column, self.range))
+            }
+            Plan::Vector(vector) => {
+                let table = self.vector(vector, steps)?;
+                self.context.check()?;
+                Ok(value::of_table(&table, self.range))
+            }
+            Plan::Matrix(matrix) if self.range.is_instant() => {
+                let (input, windows) = self.matrix(matrix, steps)?;
+                Ok(value::of_windows(&input, &windows))
+            }
+            Plan::String(text) if self.range.is_instant() => Ok(Value::String(text.clone())),
+            Plan::Matrix(_) | Plan::String(_) => {
+                let kind = if matches!(plan, Plan::Matrix(_)) { "range vector" } else { "string" };
+                Err(EvalError::Query(format!(
+                    "invalid expression type {kind:?} for range query, must be Scalar or instant \
+                     Vector"
+                )))
+            }
+        }
+    }
+
+    fn scalar(&mut self, plan: &ScalarPlan, steps: Steps) -> Result<Column, EvalError> {
+        match plan {
+            ScalarPlan::Number(value) => Ok(Column::Constant(*value)),
+            ScalarPlan::Time => Column::times(self.context, steps),
+            ScalarPlan::OfVector(vector) => {
+                let table = self.vector(vector, steps)?;
+                Column::of_table(self.context, &table)
+            }
+            ScalarPlan::Negative(inner) => {
+                let mut column = self.scalar(inner, steps)?;
+                column.change(|value| -value);
+                Ok(column)
+            }
+            // A chain of operators may be long.
+            ScalarPlan::Binary(..) => {
+                let (mut chain, mut first) = (Vec::new(), plan);
+                while let ScalarPlan::Binary(op, left, right) = first {
+                    chain.push((*op, right));
+                    first = left;
+                }
+                let mut left = self.scalar(first, steps)?;
+                for (op, right) in chain.into_iter().rev() {
+                    let right = self.scalar(right, steps)?;
+                    left = operator::between_columns(op, left, right);
+                }
+                Ok(left)
+            }
+        }
+    }
+
+    fn columns(&mut self, plans: &[ScalarPlan], steps: Steps) -> Result<Vec<Column>, EvalError> {
+        plans.iter().map(|plan| self.scalar(plan, steps)).collect()
+    }
+
+    fn vector(&mut self, plan: &VectorPlan, steps: Steps) -> Result<Table, EvalError> {
+        // Down the left sides of operators, and up again: a chain of them may be long.
+        let (mut chain, mut first) = (Vec::new(), plan);
+        while let Some(left) = first.left() {
+            chain.push(first);
+            first = left;
+        }
+        let mut table = self.operand(first, steps)?;
+        for plan in chain.into_iter().rev() {
+            self.context.check()?;
+            table = self.operator(plan, table, steps)?;
+        }
+        Ok(table)
+    }
+
+    fn operator(
+        &mut self,
+        plan: &VectorPlan,
+        left: Table,
+        steps: Steps,
+    ) -> Result<Table, EvalError> {
+        match plan {
+            VectorPlan::WithScalar(plan) => {
+                let scalar = self.scalar(&plan.scalar, steps)?;
+                operator::with_scalar(plan, left, &scalar)
+            }
+            VectorPlan::Match(plan) => {
+                let right = self.vector(&plan.right, steps)?;
+                matching::matched(self.context, plan, &left, &right)
+            }
+            VectorPlan::Set(plan) => {
+                let right = self.vector(&plan.right, steps)?;
+                set::combined(plan, left, right)
+            }
+            _ => Ok(left),
+        }
+    }
+
+    fn operand(&mut self, plan: &VectorPlan, steps: Steps) -> Result<Table, EvalError> {
+        let context = self.context;
+        match plan {
+            VectorPlan::Select(selection) => {
+                let times = self.times(steps, selection.shift);
+                let mut table = Table::new(context, steps.count);
+                self.selections.last_values(context, selection, times, &mut table)?;
+                Ok(table)
+            }
+            VectorPlan::SampleTimes(selection) => {
+                let times = self.times(steps, selection.shift);
+                let mut table = Table::new(context, steps.count);
+                self.selections.last_times(context, selection, times, &mut table)?;
+                table.drop_names()
+            }
+            VectorPlan::OfScalar(scalar) => {
+                let column = self.scalar(scalar, steps)?;
+                column.into_table(context, steps.count)
+            }
+            VectorPlan::Values { function, vector, params } => {
+                let mut table = self.vector(vector, steps)?;
+                let params = self.columns(params, steps)?;
+                operator::each_value(&mut table, *function, &params);
+                table.drop_names()
+            }
+            VectorPlan::OverTime { function, matrix, params, spans } => {
+                let params = self.columns(params, steps)?;
+                let (input, windows) = self.matrix(matrix, steps)?;
+                let call = OverTimeCall { context, input, windows, params, spans: *spans };
+                let mut table = Table::new(context, steps.count);
+                function(&call, &mut table)?;
+                if call.input.may_clash() { table.unique() } else { Ok(table) }
+            }
+            VectorPlan::Table { function, vector, params, spans } => {
+                let params = self.columns(params, steps)?;
+                let table = self.vector(vector, steps)?;
+                function(TableCall { context, table, params, steps, spans: *spans })
+            }
+            VectorPlan::Relabel { relabel, vector } => {
+                let mut table = self.vector(vector, steps)?;
+                table.relabel(|key| relabel.apply(key));
+                table.unique()
+            }
+            VectorPlan::Absent { vector, labels } => {
+                let table = self.vector(vector, steps)?;
+                table.where_absent(context, Key::from(labels.clone()))
+            }
+            VectorPlan::Aggregate(plan) => {
+                let table = self.vector(&plan.vector, steps)?;
+                let param = plan.param.as_ref().map(|param| self.scalar(param, steps));
+                aggregate::aggregated(context, plan, table, param.transpose()?)
+            }
+            // They are handled with the chain that they are in.
+            VectorPlan::WithScalar(_) | VectorPlan::Match(_) | VectorPlan::Set(_) => {
+                self.vector(plan, steps)
+            }
+        }
+    }
+
+    fn matrix(
+        &mut self,
+        plan: &MatrixPlan,
+        steps: Steps,
+    ) -> Result<(Input, Windows), EvalError> {
+        match plan {
+            MatrixPlan::Samples { selection, range } => {
+                let windows = Windows::new(steps, self.times(steps, selection.shift), *range);
+                let (from, to) = windows.reach();
+                let selected = self.selections.select(self.context, selection, from, to)?;
+                Ok((Input::Samples(selected), windows))
+            }
+            MatrixPlan::Subquery { vector, range, step, shift } => {
+                let windows = Windows::new(steps, self.times(steps, *shift), *range);
+                let step = step.unwrap_or(self.context.subquery_step());
+                let (from, to) = windows.reach();
+                let inner = Steps::aligned(from, to, step);
+                let table = self.vector(vector, inner)?;
+                Ok((Input::Table(table, inner), windows))
+            }
+        }
+    }
+
+    /// The times that a selector looks at, one for each step.
+    fn times(&self, steps: Steps, shift: Shift) -> Steps {
+        let at = match shift.at {
+            None => return steps.moved(shift.offset),
+            Some(At::Time(millis)) => millis,
+            Some(At::Start) => self.range.start().millis(),
+            Some(At::End) => self.range.end().millis(),
+        };
+        steps.pinned(at).moved(shift.offset)
+    }
+}
+
+impl VectorPlan {
+    /// The table that an operator changes, where the plan is one.
+    fn left(&self) -> Option<&Self> {
+        match self {
+            Self::WithScalar(plan) => Some(&plan.vector),
+            Self::Match(plan) => Some(&plan.left),
+            Self::Set(plan) => Some(&plan.left),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

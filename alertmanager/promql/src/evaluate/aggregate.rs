@@ -1,0 +1,68 @@
+//! Aggregations: one series for each group of series, or some series of each.
+//!
+//! ```text
+//! aggregate   which calculation, and what comes before it
+//!   fold      sum, avg, min, ...: values one by one, nothing of them is kept
+//!   rank      topk, bottomk: some series, as they are
+//!   collect   quantile, count_values: need all values of a group at a time
+//! ```
+//!
+//! Invariant: labels are looked at once for each series, whatever the number of steps.
+
+mod collect;
+mod fold;
+mod rank;
+
+pub(crate) use fold::Fold;
+
+use super::scalar::Column;
+use super::{Context, EvalError, Groups, Table};
+use crate::ast::AggregateOp;
+use crate::plan::AggregatePlan;
+
+/// The aggregation of a table.
+pub(crate) fn aggregated(
+    context: &Context<'_>,
+    plan: &AggregatePlan,
+    table: Table,
+    param: Option<Column>,
+) -> Result<Table, EvalError> {
+    if let Some(mut fold) = Fold::new(context, plan, table.steps()) {
+        for row in 0..table.len() {
+            fold.add(table.key(row), table.row(row))?;
+        }
+        return fold.finish();
+    }
+    let param = param.unwrap_or(Column::Constant(f64::NAN));
+    let members = Members::new(plan, &table);
+    match plan.op {
+        AggregateOp::TopK => rank::ranked(context, table, &members, &param, true),
+        AggregateOp::BottomK => rank::ranked(context, table, &members, &param, false),
+        AggregateOp::Quantile => {
+            for quantile in param.values() {
+                context.check_quantile(*quantile, plan.param_span);
+            }
+            collect::quantiles(context, &table, &members, &param)
+        }
+        _ => collect::counted_values(context, &table, &members, &plan.label),
+    }
+}
+
+/// Which rows make which group.
+struct Members<'a> {
+    groups: Groups<'a>,
+    rows: Vec<Vec<usize>>,
+}
+
+impl<'a> Members<'a> {
+    fn new(plan: &'a AggregatePlan, table: &Table) -> Self {
+        let mut groups = Groups::new(&plan.keep);
+        let mut rows: Vec<Vec<usize>> = Vec::new();
+        for row in 0..table.len() {
+            let group = groups.number(table.key(row));
+            rows.resize_with(groups.len(), Vec::new);
+            rows[group].push(row);
+        }
+        Self { groups, rows }
+    }
+}

@@ -1,0 +1,162 @@
+//! What every part of an evaluation shares: its limits, the way to stop it, its annotations.
+//!
+//! Invariant: whatever holds samples or values of series has leased them, so the limit bounds the
+//! memory of an evaluation at every moment.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use base::number;
+use storage::SelectError;
+
+use super::Range;
+use crate::annotation::{Annotation, Annotations, Severity};
+use crate::fault::Span;
+
+/// How queries are evaluated.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// How far an instant selector looks back for a sample.
+    pub lookback: Duration,
+    /// From one evaluation to the next in a subquery that says nothing about it.
+    pub subquery_step: Duration,
+    /// The most samples and values that may be in memory at a time; each takes 16 bytes at most.
+    pub max_samples: usize,
+    /// Asked now and then; the evaluation ends when it says yes.
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            lookback: Duration::from_secs(300),
+            subquery_step: Duration::from_secs(60),
+            max_samples: 50_000_000,
+            cancelled: &|| false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("lookback", &self.lookback)
+            .field("subquery_step", &self.subquery_step)
+            .field("max_samples", &self.max_samples)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// The query does not fit the series that are there, or asks for nonsense.
+    #[error("{0}")]
+    Query(String),
+    /// The query touches more samples than it may.
+    #[error("query would load more than {0} samples into memory")]
+    TooManySamples(usize),
+    /// The caller ended the evaluation.
+    #[error("query was cancelled")]
+    Cancelled,
+    /// The samples could not be read.
+    #[error(transparent)]
+    Storage(#[from] SelectError),
+}
+
+pub(crate) struct Context<'a> {
+    options: &'a Options<'a>,
+    used: Rc<Cell<usize>>,
+    annotations: RefCell<Annotations>,
+    has_steps: bool,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(options: &'a Options<'a>, range: Range) -> Self {
+        Self {
+            options,
+            used: Rc::default(),
+            annotations: RefCell::default(),
+            has_steps: !range.is_instant(),
+        }
+    }
+
+    pub(crate) fn into_annotations(self, text: &str) -> Vec<Annotation> {
+        self.annotations.into_inner().finish(text)
+    }
+
+    /// Milliseconds that an instant selector looks back.
+    pub(crate) fn lookback(&self) -> i64 {
+        i64::try_from(self.options.lookback.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Milliseconds from step to step of a subquery.
+    pub(crate) fn subquery_step(&self) -> i64 {
+        i64::try_from(self.options.subquery_step.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Whether the query is evaluated in steps, so that the order of its series means nothing.
+    pub(crate) fn has_steps(&self) -> bool {
+        self.has_steps
+    }
+
+    /// Whether the evaluation may go on.
+    pub(crate) fn check(&self) -> Result<(), EvalError> {
+        if (self.options.cancelled)() { Err(EvalError::Cancelled) } else { Ok(()) }
+    }
+
+    /// A lease of nothing yet.
+    pub(crate) fn lease(&self) -> Lease {
+        Lease { used: Rc::clone(&self.used), limit: self.options.max_samples, amount: 0 }
+    }
+
+    pub(crate) fn warn(&self, span: Span, message: String) {
+        self.annotations.borrow_mut().add(Severity::Warning, message, span);
+    }
+
+    pub(crate) fn inform(&self, span: Span, message: String) {
+        self.annotations.borrow_mut().add(Severity::Info, message, span);
+    }
+
+    /// Warns of a quantile that is none.
+    pub(crate) fn check_quantile(&self, quantile: f64, span: Span) {
+        if !(0.0..=1.0).contains(&quantile) {
+            let got = number::shortest(quantile);
+            self.warn(span, format!("quantile value should be between 0 and 1, got {got}"));
+        }
+    }
+}
+
+/// A part of the samples that an evaluation may have in memory, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    used: Rc<Cell<usize>>,
+    limit: usize,
+    amount: usize,
+}
+
+impl Lease {
+    /// Asks for `amount` more.
+    #[inline]
+    pub(crate) fn extend(&mut self, amount: usize) -> Result<(), EvalError> {
+        let used = self.used.get().saturating_add(amount);
+        if used > self.limit {
+            return Err(EvalError::TooManySamples(self.limit));
+        }
+        self.used.set(used);
+        self.amount += amount;
+        Ok(())
+    }
+
+    /// Makes one lease of two.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.amount += std::mem::take(&mut other.amount);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.used.set(self.used.get().saturating_sub(self.amount));
+    }
+}

@@ -1,0 +1,207 @@
+//! Operators between series of two sides that belong together.
+//!
+//! ```text
+//! many side   a{x="1",y="1"} ─┐
+//!             a{x="1",y="2"} ─┴─ {x="1"} ─── b{x="1",z="7"}   one side
+//! ```
+//!
+//! Invariant: at no step does a group have two series on the one side; where each side is to be the
+//! one, it has none with two on either.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use base::labels::{Labels, LabelsBuilder};
+
+use super::grouping::Groups;
+use super::operator::between_cells;
+use super::table::{Key, Sink, Table, has_value, is_absent};
+use super::{ABSENT, Context, EvalError};
+use crate::plan::{Cardinality, Keep, MatchPlan};
+use crate::print::{Name, Quoted};
+
+/// The result of the operator for all series that match.
+pub(crate) fn matched(
+    context: &Context<'_>,
+    plan: &MatchPlan,
+    left: &Table,
+    right: &Table,
+) -> Result<Table, EvalError> {
+    let swapped = plan.cardinality == Cardinality::OneToMany;
+    let (many, one) = if swapped { (right, left) } else { (left, right) };
+    let mut result = Table::new(context, many.steps());
+    if many.len() == 0 || one.len() == 0 {
+        return Ok(result);
+    }
+    let mut groups = Groups::new(&plan.keep);
+    let mut partners: Vec<Vec<usize>> = Vec::new();
+    for row in 0..one.len() {
+        let group = groups.number(one.key(row));
+        partners.resize_with(groups.len(), Vec::new);
+        partners[group].push(row);
+    }
+    check_one_side(plan, many, one, &groups, &partners)?;
+    let mut merged = Merged::new(plan.cardinality, groups.len());
+    let mut cells = vec![ABSENT; many.steps()];
+    for row in 0..many.len() {
+        if row % 256 == 0 {
+            context.check()?;
+        }
+        let Some(group) = groups.find(many.key(row)) else { continue };
+        for &partner in &partners[group] {
+            let (many_cells, one_cells) = (many.row(row), one.row(partner));
+            let (a, b) =
+                if swapped { (one_cells, many_cells) } else { (many_cells, one_cells) };
+            between_cells(plan.op, plan.returns_bool, a, b, &mut cells);
+            if has_value(&cells) {
+                let key = result_key(plan, many.key(row), one.key(partner));
+                merged.add(&mut result, group, key, &cells)?;
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// Refuses groups with two series on the one side at the same step.
+fn check_one_side(
+    plan: &MatchPlan,
+    many: &Table,
+    one: &Table,
+    groups: &Groups<'_>,
+    partners: &[Vec<usize>],
+) -> Result<(), EvalError> {
+    let any = |table: &Table, step: usize| {
+        (0..table.len()).any(|row| !is_absent(table.row(row)[step]))
+    };
+    for (group, rows) in partners.iter().enumerate().filter(|(_, rows)| rows.len() > 1) {
+        for step in 0..one.steps() {
+            let mut present = rows.iter().filter(|row| !is_absent(one.row(**row)[step]));
+            // Where the other side has nothing at all, nothing is matched, and nothing amiss.
+            if let (Some(first), Some(second)) = (present.next(), present.next())
+                && any(many, step)
+            {
+                let mut doubles = [one.key(*first).to_labels(), one.key(*second).to_labels()];
+                doubles.sort_unstable();
+                let side = match plan.cardinality {
+                    Cardinality::OneToMany => "left",
+                    Cardinality::OneToOne | Cardinality::ManyToOne => "right",
+                };
+                return Err(EvalError::Query(format!(
+                    "found duplicate series for the match group {} on the {side} hand-side of the \
+                     operation: [{}, {}];many-to-many matching not allowed: matching labels must \
+                     be unique on one side",
+                    Braces(groups.labels(group)),
+                    Braces(&doubles[0]),
+                    Braces(&doubles[1]),
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The labels of a result.
+fn result_key(plan: &MatchPlan, many: &Key, one: &Key) -> Key {
+    let changes = !plan.op.is_comparison() || plan.returns_bool;
+    let key = if changes { many.without_name() } else { many.clone() };
+    if plan.cardinality == Cardinality::OneToOne {
+        let kept = match &plan.keep {
+            Keep::Only(names) => {
+                Labels::from_sorted(key.iter().filter(|(n, _)| names.iter().any(|k| k == n)))
+            }
+            Keep::Except(names) if names.is_empty() => return key,
+            Keep::Except(names) => {
+                Labels::from_sorted(key.iter().filter(|(n, _)| names.iter().all(|k| k != n)))
+            }
+        };
+        return Key::from(kept);
+    }
+    if plan.include.is_empty() {
+        return key;
+    }
+    let mut labels = LabelsBuilder::from(&key.to_labels());
+    for name in &plan.include {
+        labels.set(name, one.get(name).unwrap_or(""));
+    }
+    Key::from(labels.build())
+}
+
+/// Where the results with the same labels go.
+struct Merged {
+    cardinality: Cardinality,
+    /// The row with these labels, and the group that it is of.
+    rows: HashMap<Labels, (usize, usize)>,
+    /// The rows of each group, for which the one side must stay one.
+    of_group: Vec<Vec<usize>>,
+}
+
+impl Merged {
+    fn new(cardinality: Cardinality, groups: usize) -> Self {
+        let of_group = match cardinality {
+            Cardinality::OneToOne => vec![Vec::new(); groups],
+            Cardinality::ManyToOne | Cardinality::OneToMany => Vec::new(),
+        };
+        Self { cardinality, rows: HashMap::new(), of_group }
+    }
+
+    fn add(
+        &mut self,
+        result: &mut Table,
+        group: usize,
+        key: Key,
+        cells: &[f64],
+    ) -> Result<(), EvalError> {
+        let clash = |message: &str| Err(EvalError::Query(message.to_owned()));
+        if self.cardinality == Cardinality::OneToOne {
+            let overlaps = |row: &usize| overlap(result.row(*row), cells);
+            if self.of_group[group].iter().any(overlaps) {
+                return clash(
+                    "multiple matches for labels: many-to-one matching must be explicit \
+                     (group_left/group_right)",
+                );
+            }
+        }
+        match self.rows.get(&key.to_labels()) {
+            None => {
+                if self.cardinality == Cardinality::OneToOne {
+                    self.of_group[group].push(result.len());
+                }
+                self.rows.insert(key.to_labels(), (result.len(), group));
+                result.push(key, cells)
+            }
+            Some((row, other)) if overlap(result.row(*row), cells) => {
+                if *other == group {
+                    clash("multiple matches for labels: grouping labels must ensure unique matches")
+                } else {
+                    clash("vector cannot contain metrics with the same labelset")
+                }
+            }
+            Some((row, _)) => {
+                for (to, from) in result.row_mut(*row).iter_mut().zip(cells) {
+                    if !is_absent(*from) {
+                        *to = *from;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn overlap(a: &[f64], b: &[f64]) -> bool {
+    a.iter().zip(b).any(|(a, b)| !is_absent(*a) && !is_absent(*b))
+}
+
+/// Prints all labels in braces, the metric name among them.
+struct Braces<'a>(&'a Labels);
+
+impl fmt::Display for Braces<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (n, (name, value)) in self.0.iter().enumerate() {
+            let separator = if n > 0 { ", " } else { "" };
+            write!(f, "{separator}{}={}", Name(name), Quoted(value))?;
+        }
+        f.write_str("}")
+    }
+}

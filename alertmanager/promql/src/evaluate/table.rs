@@ -1,0 +1,355 @@
+//! Series in rows, steps in columns.
+//!
+//! ```text
+//!              step 0   step 1   step 2
+//! up{job="a"}       1   absent        1
+//! up{job="b"}       0        0        0
+//! ```
+//!
+//! All cells are in one piece of memory, row behind row. A cell without a value holds [`ABSENT`], a
+//! not-a-number that no value can be, because samples with it end a series. Another such number can
+//! one day say that the value is a histogram in a table beside the cells.
+//!
+//! Invariant: a row has at least one value, and no two rows have the same labels.
+
+use std::collections::HashMap;
+
+use base::labels::{Labels, METRIC_NAME};
+
+use super::context::Lease;
+use super::{Context, EvalError};
+
+/// The cell of a series that has no value at a step: the bits of [`base::sample::Ended::Gone`].
+pub(crate) const ABSENT: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+
+/// Whether a cell has no value.
+#[inline]
+pub(crate) fn is_absent(cell: f64) -> bool {
+    cell.to_bits() == ABSENT.to_bits()
+}
+
+/// The labels of a row.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    labels: Labels,
+    /// Whether the labels that say what the metric is are gone; they stay in `labels`, so that
+    /// dropping them costs nothing.
+    nameless: bool,
+}
+
+/// Whether a label says what the metric is, and so goes when its values become something else.
+fn is_metadata(name: &str) -> bool {
+    matches!(name, METRIC_NAME | "__type__" | "__unit__")
+}
+
+impl Key {
+    pub(crate) fn empty() -> Self {
+        Self { labels: Labels::empty(), nameless: false }
+    }
+
+    /// The pairs, sorted by name.
+    #[inline]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().filter(|(name, _)| !(self.nameless && is_metadata(name)))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        if self.nameless && is_metadata(name) { None } else { self.labels.get(name) }
+    }
+
+    /// The metric name, or the empty string.
+    pub(crate) fn metric_name(&self) -> &str {
+        self.get(METRIC_NAME).unwrap_or("")
+    }
+
+    pub(crate) fn to_labels(&self) -> Labels {
+        if self.nameless {
+            self.labels.filter(|name| !is_metadata(name))
+        } else {
+            self.labels.clone()
+        }
+    }
+
+    pub(crate) fn without_name(&self) -> Self {
+        Self { labels: self.labels.clone(), nameless: true }
+    }
+}
+
+impl From<Labels> for Key {
+    fn from(labels: Labels) -> Self {
+        Self { labels, nameless: false }
+    }
+}
+
+/// Takes series one by one, each with a cell for every step and a value in one of them at least.
+pub(crate) trait Sink {
+    fn push(&mut self, key: Key, cells: &[f64]) -> Result<(), EvalError>;
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    keys: Vec<Key>,
+    cells: Vec<f64>,
+    steps: usize,
+    lease: Lease,
+}
+
+impl Sink for Table {
+    #[inline]
+    fn push(&mut self, key: Key, cells: &[f64]) -> Result<(), EvalError> {
+        debug_assert!(has_value(cells) && cells.len() == self.steps, "{key:?}: {cells:?}");
+        self.lease.extend(self.steps)?;
+        self.keys.push(key);
+        self.cells.extend_from_slice(cells);
+        Ok(())
+    }
+}
+
+/// Whether one of the cells has a value.
+pub(crate) fn has_value(cells: &[f64]) -> bool {
+    cells.iter().any(|cell| !is_absent(*cell))
+}
+
+/// Whether two of the series may become the same when they lose the labels that say what the metric
+/// is. What all of them share, or have lost already, does not tell them apart.
+pub(crate) fn may_clash<'a>(
+    mut series: impl Iterator<Item = (&'a Labels, NamesGone)>,
+) -> bool {
+    match series.next() {
+        None => false,
+        Some((_, NamesGone(true))) => series.any(|(_, gone)| gone == NamesGone(false)),
+        Some((first, _)) => {
+            let first = metadata(first);
+            series.any(|(labels, gone)| gone == NamesGone(true) || metadata(labels) != first)
+        }
+    }
+}
+
+/// Whether the labels that say what the metric is do not count any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NamesGone(pub(crate) bool);
+
+fn metadata(labels: &Labels) -> [Option<&str>; 3] {
+    let mut found = [None; 3];
+    for (name, value) in labels.iter() {
+        match name {
+            METRIC_NAME => found[0] = Some(value),
+            "__type__" => found[1] = Some(value),
+            "__unit__" => found[2] = Some(value),
+            name if name > "__unit__" => break,
+            _ => {}
+        }
+    }
+    found
+}
+
+impl Table {
+    /// A table without rows.
+    pub(crate) fn new(context: &Context<'_>, steps: usize) -> Self {
+        Self { keys: Vec::new(), cells: Vec::new(), steps, lease: context.lease() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn steps(&self) -> usize {
+        self.steps
+    }
+
+    pub(crate) fn key(&self, row: usize) -> &Key {
+        &self.keys[row]
+    }
+
+    pub(crate) fn row(&self, row: usize) -> &[f64] {
+        &self.cells[row * self.steps..][..self.steps]
+    }
+
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f64] {
+        &mut self.cells[row * self.steps..][..self.steps]
+    }
+
+    /// All cells, row behind row.
+    pub(crate) fn cells_mut(&mut self) -> &mut [f64] {
+        &mut self.cells
+    }
+
+    /// Keeps the rows that `keep` accepts, by their number.
+    fn retain_rows(&mut self, keep: impl Fn(usize) -> bool) {
+        let mut kept = 0;
+        for row in 0..self.keys.len() {
+            if !keep(row) {
+                continue;
+            }
+            if kept != row {
+                self.keys.swap(kept, row);
+                self.cells.copy_within(row * self.steps..(row + 1) * self.steps, kept * self.steps);
+            }
+            kept += 1;
+        }
+        self.keys.truncate(kept);
+        self.cells.truncate(kept * self.steps);
+    }
+
+    /// Drops the rows that have lost all their values.
+    pub(crate) fn drop_empty_rows(&mut self) {
+        let full: Vec<_> = (0..self.len()).map(|row| has_value(self.row(row))).collect();
+        if full.contains(&false) {
+            self.retain_rows(|row| full[row]);
+        }
+    }
+
+    /// Puts the rows into another order, or leaves some out.
+    #[must_use]
+    pub(crate) fn with_rows(self, rows: &[usize]) -> Self {
+        let mut cells = Vec::with_capacity(rows.len() * self.steps);
+        rows.iter().for_each(|row| cells.extend_from_slice(self.row(*row)));
+        let keys = rows.iter().map(|row| self.keys[*row].clone()).collect();
+        Self { keys, cells, ..self }
+    }
+
+    /// Changes the labels of every row, which may then be the same for several; see
+    /// [`Table::unique`].
+    pub(crate) fn relabel(&mut self, mut change: impl FnMut(&Key) -> Key) {
+        self.keys.iter_mut().for_each(|key| *key = change(key));
+    }
+
+    /// Drops the labels that say what the metric is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::unique`].
+    pub(crate) fn drop_names(mut self) -> Result<Self, EvalError> {
+        let clash = self.may_clash();
+        self.keys.iter_mut().for_each(|key| key.nameless = true);
+        if clash { self.unique() } else { Ok(self) }
+    }
+
+    /// Whether rows may become the same when they lose the labels that say what the metric is.
+    pub(crate) fn may_clash(&self) -> bool {
+        may_clash(self.keys.iter().map(|key| (&key.labels, NamesGone(key.nameless))))
+    }
+
+    /// Makes one row of those that have the same labels.
+    ///
+    /// # Errors
+    ///
+    /// Two of them have a value at the same step.
+    pub(crate) fn unique(mut self) -> Result<Self, EvalError> {
+        let mut first: HashMap<Labels, usize> = HashMap::with_capacity(self.len());
+        let mut doubles = vec![false; self.len()];
+        for row in 0..self.len() {
+            let before = *first.entry(self.keys[row].to_labels()).or_insert(row);
+            if before == row {
+                continue;
+            }
+            doubles[row] = true;
+            let (above, below) = self.cells.split_at_mut(row * self.steps);
+            let target = &mut above[before * self.steps..][..self.steps];
+            for (to, from) in target.iter_mut().zip(&below[..self.steps]) {
+                match (is_absent(*to), is_absent(*from)) {
+                    (_, true) => {}
+                    (true, false) => *to = *from,
+                    (false, false) => {
+                        let message = "vector cannot contain metrics with the same labelset";
+                        return Err(EvalError::Query(message.to_owned()));
+                    }
+                }
+            }
+        }
+        if doubles.contains(&true) {
+            self.retain_rows(|row| !doubles[row]);
+        }
+        Ok(self)
+    }
+
+    /// The rows of both tables; the labels of the two may overlap, see [`Table::unique`].
+    #[must_use]
+    pub(crate) fn joined(mut self, mut other: Self) -> Self {
+        self.keys.append(&mut other.keys);
+        self.cells.append(&mut other.cells);
+        self.lease.join(other.lease);
+        self
+    }
+
+    /// A row of ones at the steps where no row has a value.
+    pub(crate) fn where_absent(
+        &self,
+        context: &Context<'_>,
+        key: Key,
+    ) -> Result<Self, EvalError> {
+        let mut absent = Self::new(context, self.steps);
+        let mut cells = vec![1.0; self.steps];
+        for row in 0..self.len() {
+            for (to, from) in cells.iter_mut().zip(self.row(row)) {
+                if !is_absent(*from) {
+                    *to = ABSENT;
+                }
+            }
+        }
+        if has_value(&cells) {
+            absent.push(key, &cells)?;
+        }
+        Ok(absent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::sample::Ended;
+
+    use super::*;
+    use crate::evaluate::{Options, Range};
+
+    fn table(rows: &[(&str, &[f64])]) -> Table {
+        let (options, range) = (Options::default(), Range::instant(Default::default()));
+        let context = Context::new(&options, range);
+        let mut table = Table::new(&context, rows[0].1.len());
+        for (label, cells) in rows {
+            let labels: Labels = [("__name__", *label), ("a", &label[..1])].into_iter().collect();
+            table.push(Key::from(labels), cells).unwrap();
+        }
+        table
+    }
+
+    fn text(table: &Table) -> String {
+        let cell = |c: &f64| if is_absent(*c) { "_".to_owned() } else { c.to_string() };
+        let row = |n: usize| {
+            let cells: Vec<_> = table.row(n).iter().map(cell).collect();
+            format!("{} {}", table.key(n).to_labels(), cells.join(" "))
+        };
+        (0..table.len()).map(row).collect::<Vec<_>>().join("; ")
+    }
+
+    const A: f64 = ABSENT;
+
+    #[test]
+    fn absent_is_the_marker_that_ends_a_series() {
+        assert!(is_absent(Ended::Gone.value()) && !is_absent(f64::NAN) && !is_absent(-A));
+    }
+
+    #[test]
+    fn rows_that_lose_their_values_are_dropped() {
+        let mut table = table(&[("x", &[A, 1.0]), ("z", &[2.0, A])]);
+        assert_eq!(text(&table), r#"x{a="x"} _ 1; z{a="z"} 2 _"#);
+        table.row_mut(0).fill(A);
+        table.drop_empty_rows();
+        assert_eq!(text(&table), r#"z{a="z"} 2 _"#);
+    }
+
+    #[test]
+    fn rows_that_lose_their_names_become_one_or_an_error() {
+        let apart = table(&[("x", &[A, 1.0]), ("z", &[3.0, A]), ("xx", &[2.0, A])]);
+        assert_eq!(text(&apart.drop_names().unwrap()), r#"{a="x"} 2 1; {a="z"} 3 _"#);
+        let together = table(&[("x", &[A, 1.0]), ("xx", &[2.0, 3.0])]);
+        let error = together.drop_names().unwrap_err().to_string();
+        assert_eq!(error, "vector cannot contain metrics with the same labelset");
+    }
+
+    #[test]
+    fn rows_are_reordered_and_joined() {
+        let one = table(&[("x", &[1.0]), ("y", &[2.0])]).with_rows(&[1, 0]);
+        let two = one.joined(table(&[("z", &[3.0])]));
+        assert_eq!(text(&two), r#"y{a="y"} 2; x{a="x"} 1; z{a="z"} 3"#);
+    }
+}

@@ -1,0 +1,95 @@
+//! Answers.
+//!
+//! Invariant: series with steps come sorted by labels; those of an instant query come in the order
+//! that the query gives them.
+
+use base::labels::Labels;
+use base::sample::{Sample, Timestamp};
+
+use super::scalar::Column;
+use super::table::{Table, is_absent};
+use super::window::{Buffer, Input, Windows};
+use super::Range;
+use crate::annotation::Annotation;
+
+/// The answer to a query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// What was asked for.
+    pub value: Value,
+    /// What it has to be taken with.
+    pub annotations: Vec<Annotation>,
+}
+
+/// What a query can come to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A number at a time, of an instant query.
+    Scalar(Sample),
+    /// A sample of each series, all at the time of the instant query.
+    Vector(Vec<(Labels, Sample)>),
+    /// Samples of series: every query with steps, and a range vector of an instant query.
+    Matrix(Vec<Series>),
+    /// A text, of an instant query.
+    String(String),
+}
+
+/// A series with its samples in the order of time, at least one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its samples.
+    pub samples: Vec<Sample>,
+}
+
+fn sample(millis: i64, value: f64) -> Sample {
+    Sample { timestamp: Timestamp::from_millis(millis), value }
+}
+
+pub(crate) fn of_scalar(column: &Column, range: Range) -> Value {
+    let steps = range.steps();
+    if range.is_instant() {
+        return Value::Scalar(sample(steps.first(), column.at(0)));
+    }
+    let samples: Vec<_> =
+        (0..steps.count).map(|step| sample(steps.time(step), column.at(step))).collect();
+    let series = Series { labels: Labels::empty(), samples };
+    Value::Matrix(if series.samples.is_empty() { Vec::new() } else { vec![series] })
+}
+
+pub(crate) fn of_table(table: &Table, range: Range) -> Value {
+    let steps = range.steps();
+    if range.is_instant() {
+        let one = |row: usize| (table.key(row).to_labels(), sample(steps.first(), table.row(row)[0]));
+        return Value::Vector((0..table.len()).map(one).collect());
+    }
+    let series = |row: usize| {
+        let cells = table.row(row).iter().enumerate();
+        let present = cells.filter(|(_, cell)| !is_absent(**cell));
+        let samples = present.map(|(step, cell)| sample(steps.time(step), *cell)).collect();
+        Series { labels: table.key(row).to_labels(), samples }
+    };
+    sorted((0..table.len()).map(series).collect())
+}
+
+pub(crate) fn of_windows(input: &Input, windows: &Windows) -> Value {
+    let mut buffer = Buffer::default();
+    let mut found = Vec::new();
+    for row in 0..input.len() {
+        let samples = input.samples(row, &mut buffer);
+        samples.slide(windows, |_, window, _| {
+            let samples: Vec<_> =
+                window.map(|n| sample(samples.times[n], samples.values[n])).collect();
+            if !samples.is_empty() {
+                found.push(Series { labels: input.key(row).to_labels(), samples });
+            }
+        });
+    }
+    sorted(found)
+}
+
+fn sorted(mut series: Vec<Series>) -> Value {
+    series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+    Value::Matrix(series)
+}

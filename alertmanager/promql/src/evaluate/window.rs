@@ -1,0 +1,261 @@
+//! Windows that slide over the samples of a series.
+//!
+//! ```text
+//! samples   · ·  ·  · ·  ·  ·  ·
+//! step 0   (--------]
+//! step 1       (--------]          a window lacks its left end and has its right one
+//! ```
+//!
+//! Invariant: the samples of a window are never copied; a series that has ended and begun again is,
+//! once, without the markers.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use base::sample::is_stale;
+
+use super::scalar::Column;
+use super::select::Selected;
+use super::table::{Key, NamesGone, Sink, Table, is_absent, may_clash};
+use super::{ABSENT, Context, EvalError, Steps};
+use crate::plan::Spans;
+
+/// The windows of all steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    /// When they are looked at.
+    steps: Steps,
+    /// Where they end.
+    ends: Steps,
+    /// How long they are, in milliseconds.
+    pub(crate) range: i64,
+}
+
+impl Windows {
+    pub(crate) fn new(steps: Steps, ends: Steps, range: i64) -> Self {
+        Self { steps, ends, range }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.steps.count
+    }
+
+    /// The earliest and the latest time that lie in a window.
+    pub(crate) fn reach(&self) -> (i64, i64) {
+        let first = self.ends.first().saturating_sub(self.range).saturating_add(1);
+        if self.steps.count == 0 { (first, first - 1) } else { (first, self.ends.last()) }
+    }
+}
+
+/// What the windows slide over.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Samples(Rc<Selected>),
+    /// The steps of a subquery.
+    Table(Table, Steps),
+}
+
+impl Input {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Samples(selected) => selected.series.len(),
+            Self::Table(table, _) => table.len(),
+        }
+    }
+
+    pub(crate) fn key(&self, row: usize) -> Key {
+        match self {
+            Self::Samples(selected) => Key::from(selected.series[row].labels.clone()),
+            Self::Table(table, _) => table.key(row).clone(),
+        }
+    }
+
+    /// Whether series may become the same when they lose their names.
+    pub(crate) fn may_clash(&self) -> bool {
+        match self {
+            Self::Samples(selected) => {
+                may_clash(selected.series.iter().map(|s| (&s.labels, NamesGone(false))))
+            }
+            Self::Table(table, _) => table.may_clash(),
+        }
+    }
+
+    /// The samples of a series, without markers; `buffer` is where a copy goes, if one is needed.
+    pub(crate) fn samples<'a>(&'a self, row: usize, buffer: &'a mut Buffer) -> Samples<'a> {
+        match self {
+            Self::Samples(selected) => {
+                let series = &selected.series[row];
+                let samples = Samples { times: &series.times, values: &series.values };
+                if !samples.values.iter().any(|value| is_stale(*value)) {
+                    return samples;
+                }
+                let pairs = samples.times.iter().copied().zip(samples.values.iter().copied());
+                buffer.fill(pairs.filter(|(_, value)| !is_stale(*value)))
+            }
+            Self::Table(table, steps) => {
+                let cells = table.row(row).iter().enumerate();
+                let present = cells.filter(|(_, cell)| !is_absent(**cell));
+                buffer.fill(present.map(|(n, cell)| (steps.time(n), *cell)))
+            }
+        }
+    }
+}
+
+/// Room for samples that had to be copied.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    times: Vec<i64>,
+    values: Vec<f64>,
+}
+
+impl Buffer {
+    fn fill(&mut self, samples: impl Iterator<Item = (i64, f64)>) -> Samples<'_> {
+        self.times.clear();
+        self.values.clear();
+        for (time, value) in samples {
+            self.times.push(time);
+            self.values.push(value);
+        }
+        Samples { times: &self.times, values: &self.values }
+    }
+}
+
+/// Samples of a series; times rise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Samples<'a> {
+    pub(crate) times: &'a [i64],
+    pub(crate) values: &'a [f64],
+}
+
+impl<'a> Samples<'a> {
+    /// The samples of every window in turn; windows without a sample are empty ranges.
+    pub(crate) fn slide(self, windows: &Windows, mut each: impl FnMut(usize, Range<usize>, i64)) {
+        let (mut first, mut behind) = (0, 0);
+        let times = self.times;
+        for step in 0..windows.count() {
+            let end = windows.ends.time(step);
+            let start = end.saturating_sub(windows.range);
+            if step == 0 {
+                first = times.partition_point(|t| *t <= start);
+                behind = times.partition_point(|t| *t <= end);
+            }
+            while times.get(behind).is_some_and(|t| *t <= end) {
+                behind += 1;
+            }
+            while first < behind && times[first] <= start {
+                first += 1;
+            }
+            each(step, first..behind, end);
+        }
+    }
+}
+
+/// The samples of one series that lie in the window of one step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window<'a> {
+    /// All samples of the series.
+    pub(crate) samples: Samples<'a>,
+    /// The first in the window, and the one behind the last; there is one at least between.
+    pub(crate) first: usize,
+    pub(crate) behind: usize,
+    /// The edges, in milliseconds.
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    /// When it is looked at, in milliseconds.
+    pub(crate) now: i64,
+    /// The number beside the range vector, where the function takes one.
+    pub(crate) param: f64,
+}
+
+impl<'a> Window<'a> {
+    #[inline]
+    pub(crate) fn times(&self) -> &'a [i64] {
+        &self.samples.times[self.first..self.behind]
+    }
+
+    #[inline]
+    pub(crate) fn values(&self) -> &'a [f64] {
+        &self.samples.values[self.first..self.behind]
+    }
+}
+
+/// What a function of a range vector is called with.
+pub(crate) struct OverTimeCall<'a> {
+    pub(crate) context: &'a Context<'a>,
+    pub(crate) input: Input,
+    pub(crate) windows: Windows,
+    pub(crate) params: Vec<Column>,
+    pub(crate) spans: Spans,
+}
+
+/// A function of a range vector, as it slides over one series after the other.
+pub(crate) trait Slide: Default {
+    /// Whether what comes out is still the same metric.
+    const KEEPS_NAME: bool = false;
+    /// Whether the result depends on when the window is looked at, not only on the window.
+    const DEPENDS_ON_NOW: bool = false;
+
+    /// Looks at a series that gave a result.
+    fn inspect(&mut self, _call: &OverTimeCall<'_>, _key: &Key) {}
+
+    /// Begins with the next series.
+    fn begin(&mut self, _samples: Samples<'_>) {}
+
+    /// The result for a window, or [`ABSENT`]. Windows come in the order of time.
+    fn value(&mut self, window: Window<'_>) -> f64;
+}
+
+/// After so many samples in windows the caller is asked whether to go on.
+const CHECK_AFTER: usize = 1 << 20;
+
+/// Slides the windows of a call over all series.
+pub(crate) fn slide<F: Slide>(
+    call: &OverTimeCall<'_>,
+    sink: &mut dyn Sink,
+) -> Result<(), EvalError> {
+    let OverTimeCall { context, input, windows, params, .. } = call;
+    let (mut function, mut buffer) = (F::default(), Buffer::default());
+    let mut lease = context.lease();
+    lease.extend(windows.count())?;
+    let mut cells = vec![ABSENT; windows.count()];
+    let constant = params.iter().all(|param| matches!(param, Column::Constant(_)));
+    let same_everywhere = windows.ends.is_pinned() && constant && !F::DEPENDS_ON_NOW;
+    let mut work = 0;
+    for row in 0..input.len() {
+        let samples = input.samples(row, &mut buffer);
+        function.begin(samples);
+        let (mut any, mut cancelled) = (false, Ok(()));
+        samples.slide(windows, |step, Range { start: first, end: behind }, end| {
+            if step > 0 && same_everywhere {
+                cells[step] = cells[0];
+                return;
+            }
+            cells[step] = ABSENT;
+            work += behind - first + 1;
+            if first == behind || cancelled.is_err() {
+                return;
+            }
+            if work >= CHECK_AFTER {
+                work = 0;
+                cancelled = context.check();
+            }
+            cells[step] = function.value(Window {
+                samples,
+                first,
+                behind,
+                start: end.saturating_sub(windows.range),
+                end,
+                now: windows.steps.time(step),
+                param: params.first().map_or(f64::NAN, |param| param.at(step)),
+            });
+            any |= !is_absent(cells[step]);
+        });
+        cancelled?;
+        if any {
+            let key = input.key(row);
+            function.inspect(call, &key);
+            sink.push(if F::KEEPS_NAME { key } else { key.without_name() }, &cells)?;
+        }
+    }
+    Ok(())
+}

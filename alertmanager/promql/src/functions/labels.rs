@@ -1,0 +1,82 @@
+//! `label_replace` and `label_join`: the same values under other labels.
+//!
+//! Invariant: patterns are compiled and names are checked before anything is evaluated.
+
+use base::labels::Labels;
+use base::matcher::anchored;
+use regex::Regex;
+
+use super::Literal;
+use crate::evaluate::Key;
+use crate::fault::Fault;
+
+/// How labels change.
+#[derive(Clone, Debug)]
+pub(crate) enum Relabel {
+    /// A label from what a pattern finds in another; nothing where it does not match.
+    Replace { to: String, template: String, from: String, pattern: Regex },
+    /// A label from the values of others.
+    Join { to: String, separator: String, from: Vec<String> },
+}
+
+impl Relabel {
+    /// Of `label_replace`: the label, the template, the label to look at, the pattern.
+    pub(super) fn replace(args: &[Literal]) -> Result<Self, Fault> {
+        let [to, template, from, pattern] = args else {
+            return Err(Fault::meaning(Default::default(), "label_replace needs four strings"));
+        };
+        let compiled = anchored(&pattern.text).map_err(|error| {
+            let message = format!("invalid regular expression in label_replace(): {error}");
+            Fault::meaning(pattern.span, message)
+        })?;
+        Ok(Self::Replace {
+            to: label_name(to, "invalid destination label name in label_replace()")?,
+            template: template.text.clone(),
+            from: from.text.clone(),
+            pattern: compiled,
+        })
+    }
+
+    /// Of `label_join`: the label, the separator, the labels to look at.
+    pub(super) fn join(args: &[Literal]) -> Result<Self, Fault> {
+        let [to, separator, from @ ..] = args else {
+            return Err(Fault::meaning(Default::default(), "label_join needs two strings"));
+        };
+        let names = from.iter().map(|from| label_name(from, "invalid source label name in label_join()"));
+        Ok(Self::Join {
+            to: label_name(to, "invalid destination label name in label_join()")?,
+            separator: separator.text.clone(),
+            from: names.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The changed labels.
+    pub(crate) fn apply(&self, key: &Key) -> Key {
+        match self {
+            Self::Replace { to, template, from, pattern } => {
+                let value = key.get(from).unwrap_or("");
+                let Some(found) = pattern.captures(value) else { return key.clone() };
+                let mut text = String::new();
+                found.expand(template, &mut text);
+                with(key, to, &text)
+            }
+            Self::Join { to, separator, from } => {
+                let values: Vec<_> =
+                    from.iter().map(|name| key.get(name).unwrap_or("")).collect();
+                with(key, to, &values.join(separator))
+            }
+        }
+    }
+}
+
+fn with(key: &Key, name: &str, value: &str) -> Key {
+    let labels: Labels = key.to_labels().with(name, value);
+    Key::from(labels)
+}
+
+fn label_name(name: &Literal, message: &str) -> Result<String, Fault> {
+    if name.text.is_empty() {
+        return Err(Fault::meaning(name.span, format!("{message}: {}", name.text)));
+    }
+    Ok(name.text.clone())
+}

@@ -1,0 +1,200 @@
+//! Growth of counters and change of gauges, extrapolated to the edges of a window or between the
+//! last two samples.
+//!
+//! ```text
+//!        start        first sample             last sample   end
+//!          ├──────────────┤· · · · · · · · · · · · ├──────────┤
+//!            as far as a sample could be missing, and never below zero
+//! ```
+//!
+//! Invariant: a counter that falls has begun again at zero.
+
+use base::labels::METRIC_NAME;
+
+use crate::evaluate::{ABSENT, Key, OverTimeCall, Samples, Slide, Window};
+
+/// Where the values of a series fall, so that windows need not look at each pair again.
+#[derive(Default)]
+struct Falls {
+    /// The samples before the falls.
+    places: Vec<usize>,
+}
+
+impl Falls {
+    fn begin(&mut self, values: &[f64]) {
+        self.places.clear();
+        // Most counters never fall in a query's range: find that out without a branch a value.
+        let falls = values.windows(2).fold(false, |falls, pair| falls | (pair[1] < pair[0]));
+        if falls {
+            let pairs = values.windows(2).enumerate();
+            self.places.extend(pairs.filter(|(_, pair)| pair[1] < pair[0]).map(|(at, _)| at));
+        }
+    }
+
+    /// What the counter lost by the falls between the samples of a window, in their order.
+    fn add_lost(&self, mut growth: f64, window: &Window<'_>) -> f64 {
+        let begin = self.places.partition_point(|at| *at < window.first);
+        for at in &self.places[begin..] {
+            if *at + 1 >= window.behind {
+                break;
+            }
+            growth += window.samples.values[*at];
+        }
+        growth
+    }
+}
+
+/// By how much the change from edge to edge of a window, which has more than one sample, is larger
+/// than that between the samples.
+#[inline]
+fn factor(change: f64, counter: bool, window: &Window<'_>) -> f64 {
+    let (times, values) = (window.times(), window.values());
+    let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
+    let (first, last) = (times[0], times[times.len() - 1]);
+    let sampled = seconds(first, last);
+    let mut to_start = seconds(window.start, first);
+    let mut to_end = seconds(last, window.end);
+    let between = sampled / (times.len() - 1) as f64;
+    // A sample that is this far from an edge has none missing before it.
+    let threshold = between * 1.1;
+    if to_start >= threshold {
+        to_start = between / 2.0;
+    }
+    if counter && change > 0.0 && values[0] >= 0.0 {
+        to_start = to_start.min(sampled * (values[0] / change));
+    }
+    if to_end >= threshold {
+        to_end = between / 2.0;
+    }
+    (sampled + to_start + to_end) / sampled
+}
+
+/// `delta`
+#[derive(Default)]
+pub(super) struct Delta;
+
+impl Slide for Delta {
+    #[inline]
+    fn value(&mut self, window: Window<'_>) -> f64 {
+        match window.values() {
+            [first, .., last] => {
+                let change = last - first;
+                change * factor(change, false, &window)
+            }
+            _ => ABSENT,
+        }
+    }
+}
+
+/// A counter that is watched for falls.
+#[derive(Default)]
+struct Counter {
+    falls: Falls,
+    names: CounterNames,
+}
+
+impl Counter {
+    /// The growth between the samples of a window, and by how much it is larger to the edges.
+    #[inline]
+    fn growth(&self, window: &Window<'_>) -> Option<(f64, f64)> {
+        let [first, .., last] = window.values() else { return None };
+        let growth = self.falls.add_lost(last - first, window);
+        Some((growth, factor(growth, true, window)))
+    }
+}
+
+/// `increase`
+#[derive(Default)]
+pub(super) struct Increase(Counter);
+
+impl Slide for Increase {
+    fn begin(&mut self, samples: Samples<'_>) {
+        self.0.falls.begin(samples.values);
+    }
+
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key) {
+        self.0.names.inspect(call, key);
+    }
+
+    #[inline]
+    fn value(&mut self, window: Window<'_>) -> f64 {
+        self.0.growth(&window).map_or(ABSENT, |(growth, factor)| growth * factor)
+    }
+}
+
+/// `rate`
+#[derive(Default)]
+pub(super) struct Rate(Counter);
+
+impl Slide for Rate {
+    fn begin(&mut self, samples: Samples<'_>) {
+        self.0.falls.begin(samples.values);
+    }
+
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key) {
+        self.0.names.inspect(call, key);
+    }
+
+    #[inline]
+    fn value(&mut self, window: Window<'_>) -> f64 {
+        let seconds = (window.end - window.start) as f64 / 1000.0;
+        self.0.growth(&window).map_or(ABSENT, |(growth, factor)| growth * (factor / seconds))
+    }
+}
+
+/// The last two samples of a window: the values, and the seconds between them.
+#[inline]
+fn last_two(window: &Window<'_>) -> Option<(f64, f64, f64)> {
+    match (window.times(), window.values()) {
+        ([.., s, t], [.., a, b]) => Some((*a, *b, (t - s) as f64 / 1000.0)),
+        _ => None,
+    }
+}
+
+/// `idelta`
+#[derive(Default)]
+pub(super) struct LastDelta;
+
+impl Slide for LastDelta {
+    #[inline]
+    fn value(&mut self, window: Window<'_>) -> f64 {
+        last_two(&window).map_or(ABSENT, |(before, last, _)| last - before)
+    }
+}
+
+/// `irate`
+#[derive(Default)]
+pub(super) struct LastRate;
+
+impl Slide for LastRate {
+    #[inline]
+    fn value(&mut self, window: Window<'_>) -> f64 {
+        match last_two(&window) {
+            Some((before, last, seconds)) if last < before => last / seconds,
+            Some((before, last, seconds)) => (last - before) / seconds,
+            None => ABSENT,
+        }
+    }
+}
+
+/// Remarks on metrics whose name does not say that they are counters.
+#[derive(Default)]
+struct CounterNames {
+    /// The last name that was fine.
+    fine: String,
+}
+
+impl CounterNames {
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key) {
+        let Some(name) = key.get(METRIC_NAME).filter(|name| *name != self.fine) else { return };
+        if ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
+            name.clone_into(&mut self.fine);
+            return;
+        }
+        let message = format!(
+            "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
+             {name:?}"
+        );
+        call.context.inform(call.spans.first, message);
+    }
+}

@@ -1,0 +1,187 @@
+//! What is evaluated: an expression whose types have been checked.
+//!
+//! ```text
+//!   Expr ──check──▶ Plan ──evaluate──▶ Value
+//! ```
+//!
+//! Invariant: every part has the type that its place asks for, because the types of the plan say
+//! so; the evaluator has nothing left to check.
+
+use std::sync::Arc;
+
+use base::labels::Labels;
+use base::matcher::Matcher;
+
+use crate::ast::{AggregateOp, At, BinaryOp};
+use crate::evaluate::{OverTime, ToTable};
+use crate::fault::Span;
+use crate::functions::labels::Relabel;
+
+/// The type of an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Type {
+    /// A number at each step.
+    Scalar,
+    /// Series with a number at each step.
+    Vector,
+    /// Series with a stretch of samples at each step.
+    Matrix,
+    /// A text.
+    String,
+}
+
+impl Type {
+    /// What people call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Vector => "instant vector",
+            Self::Matrix => "range vector",
+            Self::String => "string",
+        }
+    }
+
+    /// What the HTTP API calls it.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Vector => "vector",
+            Self::Matrix => "matrix",
+            Self::String => "string",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Plan {
+    Scalar(ScalarPlan),
+    Vector(VectorPlan),
+    Matrix(MatrixPlan),
+    String(String),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ScalarPlan {
+    Number(f64),
+    /// `time()`
+    Time,
+    /// `scalar(v)`
+    OfVector(Box<VectorPlan>),
+    Negative(Box<Self>),
+    Binary(BinaryOp, Box<Self>, Box<Self>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum VectorPlan {
+    Select(Selection),
+    /// `timestamp(selector)`: the times of the samples themselves.
+    SampleTimes(Selection),
+    /// `vector(s)`
+    OfScalar(ScalarPlan),
+    /// A value from a value, without the metric name.
+    Values { function: fn(f64, [f64; 2]) -> f64, vector: Box<Self>, params: Vec<ScalarPlan> },
+    /// A value from a stretch of samples.
+    OverTime { function: OverTime, matrix: MatrixPlan, params: Vec<ScalarPlan>, spans: Spans },
+    /// Anything that needs to see all series.
+    Table { function: ToTable, vector: Box<Self>, params: Vec<ScalarPlan>, spans: Spans },
+    /// Other labels, the same values.
+    Relabel { relabel: Relabel, vector: Box<Self> },
+    /// One series with these labels where there is none.
+    Absent { vector: Box<Self>, labels: Labels },
+    Aggregate(Box<AggregatePlan>),
+    /// An operator between series and a number.
+    WithScalar(Box<WithScalarPlan>),
+    /// An operator between the series of two sides that match.
+    Match(Box<MatchPlan>),
+    /// `and`, `or`, `unless`
+    Set(Box<SetPlan>),
+}
+
+/// Where a call stands, for annotations.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spans {
+    pub(crate) call: Span,
+    /// The first argument.
+    pub(crate) first: Span,
+    /// The vector or matrix among the arguments.
+    pub(crate) series: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum MatrixPlan {
+    Samples { selection: Selection, range: i64 },
+    Subquery { vector: Box<VectorPlan>, range: i64, step: Option<i64>, shift: Shift },
+}
+
+/// Which series, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    pub(crate) matchers: Arc<[Matcher]>,
+    pub(crate) shift: Shift,
+}
+
+/// How a selector or a subquery is moved in time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shift {
+    /// Milliseconds into the past.
+    pub(crate) offset: i64,
+    pub(crate) at: Option<At>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct AggregatePlan {
+    pub(crate) op: AggregateOp,
+    pub(crate) keep: Keep,
+    pub(crate) param: Option<ScalarPlan>,
+    /// The label of `count_values`.
+    pub(crate) label: String,
+    pub(crate) vector: VectorPlan,
+    pub(crate) param_span: Span,
+}
+
+/// Which labels make a group.
+#[derive(Clone, Debug)]
+pub(crate) enum Keep {
+    /// These, sorted.
+    Only(Vec<String>),
+    /// All but these, sorted, and the metric name.
+    Except(Vec<String>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct WithScalarPlan {
+    pub(crate) op: BinaryOp,
+    pub(crate) returns_bool: bool,
+    pub(crate) vector: VectorPlan,
+    pub(crate) scalar: ScalarPlan,
+    pub(crate) scalar_is_left: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct MatchPlan {
+    pub(crate) op: BinaryOp,
+    pub(crate) returns_bool: bool,
+    pub(crate) keep: Keep,
+    pub(crate) cardinality: Cardinality,
+    /// Labels that the one side passes on.
+    pub(crate) include: Vec<String>,
+    pub(crate) left: VectorPlan,
+    pub(crate) right: VectorPlan,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cardinality {
+    OneToOne,
+    /// `group_left`
+    ManyToOne,
+    /// `group_right`
+    OneToMany,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SetPlan {
+    pub(crate) op: BinaryOp,
+    pub(crate) keep: Keep,
+    pub(crate) left: VectorPlan,
+    pub(crate) right: VectorPlan,
+}

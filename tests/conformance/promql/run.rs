@@ -1,0 +1,237 @@
+//! Runs the commands of a script over a storage of their own.
+//!
+//! Native histograms cannot be stored yet. A case whose query reads a series that has some, or that
+//! would have been converted from a classic histogram, fails; it is not counted as passed because
+//! there happens to be nothing to read.
+
+use std::time::Duration;
+
+use base::labels::Labels;
+use base::sample::Timestamp;
+use promql::series_notation::Point;
+use promql::ast::{self, At, Expr, ExprKind};
+use promql::{Options, Query, Range, evaluate};
+use storage::Storage;
+
+use super::compare;
+use super::script::{Command, Eval, LoadLine, Millis, When};
+
+/// What the scripts are run with: 10,000 samples at most.
+fn options() -> Options<'static> {
+    Options { max_samples: 10_000, ..Options::default() }
+}
+
+struct Data {
+    storage: Storage,
+    /// Series with native histograms.
+    native: Vec<Labels>,
+    start_times: bool,
+}
+
+impl Data {
+    fn new() -> Self {
+        let storage = Storage::in_memory(storage::Options::default());
+        Self { storage, native: Vec::new(), start_times: false }
+    }
+}
+
+/// The results of all evaluations of a script.
+pub(crate) fn script(commands: &[Command]) -> Vec<(String, Result<(), String>)> {
+    let mut data = Data::new();
+    let mut results = Vec::new();
+    for command in commands {
+        match command {
+            Command::Clear => data = Data::new(),
+            Command::Load { step, lines, to_native } => {
+                load(&mut data, *step, lines, *to_native);
+            }
+            Command::Eval(eval) => {
+                let name = format!("line {} {:?}", eval.line, eval.query);
+                results.push((name, judge(&data, eval)));
+            }
+        }
+    }
+    results
+}
+
+fn load(data: &mut Data, step: Millis, lines: &[LoadLine], to_native: bool) {
+    // Of a series that comes twice in a command the last line counts.
+    let mut series: Vec<(&Labels, &[Point])> = Vec::new();
+    for line in lines {
+        let LoadLine::Series(labels, points) = line else {
+            data.start_times = true;
+            continue;
+        };
+        series.retain(|(known, _)| *known != labels);
+        series.push((labels, points));
+    }
+    for (labels, points) in series {
+        if points.iter().any(|point| matches!(point, Point::Histogram(_))) {
+            data.native.push(labels.clone());
+        }
+        if to_native {
+            data.native.extend(native_of(labels));
+        }
+        let reference = data.storage.series(labels).unwrap();
+        let samples: Vec<_> = points
+            .iter()
+            .enumerate()
+            .filter_map(|(n, point)| match point {
+                Point::Float(value) => Some(storage::Point {
+                    series: reference,
+                    timestamp: Timestamp::from_millis(n as i64 * step),
+                    value: *value,
+                }),
+                Point::Gap | Point::Histogram(_) => None,
+            })
+            .collect();
+        let appended = data.storage.append(&samples).unwrap();
+        assert_eq!(appended.stored, samples.len(), "{labels} does not fit what is there");
+    }
+}
+
+/// The native histogram that a series of a classic one would be a part of.
+fn native_of(labels: &Labels) -> Option<Labels> {
+    let suffixes = ["_bucket", "_count", "_sum"];
+    let name = suffixes.iter().find_map(|suffix| labels.metric_name().strip_suffix(suffix))?;
+    Some(labels.with("__name__", name).with("le", ""))
+}
+
+fn judge(data: &Data, eval: &Eval) -> Result<(), String> {
+    let query = match Query::new(&eval.query) {
+        Ok(query) => query,
+        Err(faults) => {
+            let unsupported =
+                faults.iter().find(|fault| fault.kind == promql::FaultKind::Unsupported);
+            return match (unsupported, &eval.expect.fail) {
+                (Some(fault), _) => Err(fault.message.clone()),
+                (None, Some(_)) => compare::failure(&eval.expect, &faults.to_string()),
+                (None, None) => Err(faults.to_string()),
+            };
+        }
+    };
+    let reads_native = data.native.iter().any(|labels| {
+        query.reads().iter().any(|r| r.matchers().iter().all(|m| m.matches_labels(labels)))
+    });
+    if reads_native {
+        return Err("native histograms are not supported yet".to_owned());
+    }
+    if data.start_times {
+        return Err("start times are not supported yet".to_owned());
+    }
+    let at = Timestamp::from_millis;
+    let range = match eval.when {
+        When::Instant(time) => Range::instant(at(time)),
+        When::Range { start, end, step } => {
+            Range::new(at(start), at(end), Duration::from_millis(step as u64))
+        }
+    };
+    let result = evaluate(&query, &data.storage, range, &options());
+    let output = match (result, &eval.expect.fail) {
+        (Err(error), Some(_)) => return compare::failure(&eval.expect, &error.to_string()),
+        (Err(error), None) => return Err(error.to_string()),
+        (Ok(_), Some(_)) => return Err("did not fail".to_owned()),
+        (Ok(output), None) => output,
+    };
+    compare::annotations(&eval.expect, &output)?;
+    match eval.when {
+        When::Range { start, end, step } => {
+            compare::matrix(&eval.expect, &output.value, (start, end, step))
+        }
+        When::Instant(time) => {
+            compare::instant(&eval.expect, &output.value)?;
+            same_in_the_middle(data, &query, eval, time)?;
+            same_when_pinned(data, &query, eval, time)
+        }
+    }
+}
+
+/// Whether the result is the same as the middle step of a range.
+fn same_in_the_middle(
+    data: &Data,
+    query: &Query,
+    eval: &Eval,
+    time: Millis,
+) -> Result<(), String> {
+    if !has_steps(query) || asks_for_bounds(query.expr()) {
+        return Ok(());
+    }
+    let at = Timestamp::from_millis;
+    let range = Range::new(at(time - 60_000), at(time + 60_000), Duration::from_secs(60));
+    let output = evaluate(query, &data.storage, range, &options()).map_err(|e| e.to_string())?;
+    compare::middle(&eval.expect, &output.value, time)
+        .map_err(|why| format!("in the middle of a range: {why}"))
+}
+
+fn has_steps(query: &Query) -> bool {
+    matches!(query.kind(), promql::Type::Scalar | promql::Type::Vector)
+}
+
+fn asks_for_bounds(expr: &Expr) -> bool {
+    let is_bound = |when: &ast::When| matches!(when.at, Some(At::Start | At::End));
+    expr.parts().any(|part| match &part.kind {
+        ExprKind::Vector(selector) => is_bound(&selector.when),
+        ExprKind::Matrix(matrix) => is_bound(&matrix.selector.when),
+        ExprKind::Subquery(subquery) => is_bound(&subquery.when),
+        _ => false,
+    })
+}
+
+/// Functions of the current time.
+const OF_NOW: [&str; 11] = [
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "days_in_month",
+    "hour",
+    "minute",
+    "month",
+    "predict_linear",
+    "time",
+    "timestamp",
+    "year",
+];
+
+/// Whether the result is the same at any time once all selectors look at the time of the query.
+fn same_when_pinned(data: &Data, query: &Query, eval: &Eval, time: Millis) -> Result<(), String> {
+    let of_now = query.expr().functions().iter().any(|name| OF_NOW.contains(name));
+    if !has_steps(query) || of_now || asks_for_bounds(query.expr()) {
+        return Ok(());
+    }
+    let mut expr = query.expr().clone();
+    pin(&mut expr, time);
+    let pinned = promql::check(query.text(), expr).map_err(|e| e.to_string())?;
+    for other in [time - 3_600_000, time + 1, time + 86_400_000] {
+        let range = Range::instant(Timestamp::from_millis(other));
+        let output =
+            evaluate(&pinned, &data.storage, range, &options()).map_err(|e| e.to_string())?;
+        compare::instant(&eval.expect, &output.value)
+            .map_err(|why| format!("pinned and evaluated at {other}: {why}"))?;
+    }
+    Ok(())
+}
+
+/// Gives `@ time` to all selectors and subqueries that have none; what is in a subquery moves with
+/// it.
+fn pin(expr: &mut Expr, time: Millis) {
+    let set = |when: &mut ast::When| {
+        when.at.get_or_insert(At::Time(time));
+    };
+    match &mut expr.kind {
+        ExprKind::Number(_) | ExprKind::String(_) => {}
+        ExprKind::Vector(selector) => set(&mut selector.when),
+        ExprKind::Matrix(matrix) => set(&mut matrix.selector.when),
+        ExprKind::Subquery(subquery) => set(&mut subquery.when),
+        ExprKind::Call(call) => call.args.iter_mut().for_each(|arg| pin(arg, time)),
+        ExprKind::Aggregate(aggregate) => {
+            aggregate.param.iter_mut().for_each(|param| pin(param, time));
+            pin(&mut aggregate.expr, time);
+        }
+        ExprKind::Binary(binary) => {
+            pin(&mut binary.left, time);
+            pin(&mut binary.right, time);
+        }
+        ExprKind::Unary(unary) => pin(&mut unary.expr, time),
+        ExprKind::Paren(inner) => pin(inner, time),
+    }
+}
