@@ -36,6 +36,8 @@ mod netstat;
 mod conntrack;
 mod cpufreq;
 mod netclass;
+#[cfg(test)]
+mod tests;
 
 pub use config::{CpuConfig, DeviceConfig, FilesystemConfig, HostConfig, PathsConfig, StatConfig};
 

@@ -22,8 +22,11 @@ use std::process::ExitCode;
 
 use report::Report;
 
-/// Every suite: the folder of its data, and what runs it.
-const SUITES: &[(&str, fn(&mut Report))] = &[("exposition", exposition::run), ("node", node::run)];
+/// The folder of a suite's data, and what runs it.
+type Suite = (&'static str, fn(&mut Report));
+
+/// Every suite.
+const SUITES: &[Suite] = &[("exposition", exposition::run), ("node", node::run)];
 
 fn main() -> ExitCode {
     let project = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");

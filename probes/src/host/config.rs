@@ -269,3 +269,77 @@ fn pattern(written: Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Re
 fn known(pattern: &str) -> Regex {
     Regex::new(pattern).expect("our own patterns are valid")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let mut diagnostics = Diagnostics::new("f.yml");
+        let config: Option<HostConfig> = base::yaml::read(text, &mut diagnostics);
+        config.unwrap().build(&mut diagnostics);
+        assert_eq!(diagnostics.to_string(), expected);
+    }
+
+    #[test]
+    fn accepts_what_it_documents() {
+        check("", "");
+        check("collectors: [cpu, meminfo]", "");
+        check("disable: [netclass, cpufreq]", "");
+        check(
+            "filesystem: {mount_points_exclude: '', fs_types_exclude: ^nfs, mount_timeout: 1s}",
+            "",
+        );
+        check("diskstats: {device_include: ^sd}", "");
+        check("cpu: {info: true, flags_include: aes, bugs_include: .}", "");
+        check("stat: {softirqs: true}", "");
+        check("paths: {procfs: /host/proc, sysfs: /host/sys, rootfs: /host, udev: /x}", "");
+    }
+
+    #[test]
+    fn reports_what_cannot_be_meant() {
+        check(
+            "collectors: [cpu, memory]\ndisable: [diskstat]",
+            "f.yml:1:19: there is no collector `memory`\n  help: there are: cpu, stat, meminfo, \
+             loadavg, filesystem, diskstats, netdev, uname, time, vmstat, filefd, entropy, pressure, \
+             sockstat, netstat, conntrack, cpufreq, netclass\n\
+             f.yml:2:11: there is no collector `diskstat`\n  help: did you mean `diskstats`?\n\
+             f.yml:2:11: `disable` has no meaning beside `collectors`",
+        );
+        check(
+            "netdev: {device_exclude: 'a(', device_include: b}",
+            "f.yml:1:26: `a(` is not a regular expression: unclosed group\n\
+             f.yml:1:48: `device_include` has no meaning beside `device_exclude`",
+        );
+        check(
+            "filesystem: {mount_timeout: 0s}",
+            "f.yml:1:29: `mount_timeout` must be longer than 0",
+        );
+        check(
+            "filesystem: {mount_point_exclude: x}",
+            "f.yml:1:14: unknown setting `mount_point_exclude`\n  \
+             help: did you mean `mount_points_exclude`?",
+        );
+    }
+
+    #[test]
+    fn devices_are_left_out_or_picked() {
+        #[track_caller]
+        fn check(text: &str, default: Option<&str>, accepted: &str) {
+            let mut diagnostics = Diagnostics::new("f.yml");
+            let config = base::yaml::read(text, &mut diagnostics).unwrap();
+            let filter = devices(config, default, &mut diagnostics);
+            assert!(diagnostics.is_empty(), "{diagnostics}");
+            let all = ["sda", "sda1", "nvme0n1", "nvme0n1p1", "loop0", "md0"];
+            let got: Vec<_> = all.into_iter().filter(|device| filter.accepts(device)).collect();
+            assert_eq!(got.join(" "), accepted, "{text}");
+        }
+        check("", None, "sda sda1 nvme0n1 nvme0n1p1 loop0 md0");
+        check("", Some(DISKS_EXCLUDE), "sda nvme0n1 md0");
+        check("device_exclude: ''", Some(DISKS_EXCLUDE), "sda sda1 nvme0n1 nvme0n1p1 loop0 md0");
+        check("device_exclude: ^sd", Some(DISKS_EXCLUDE), "nvme0n1 nvme0n1p1 loop0 md0");
+        check("device_include: 1$", Some(DISKS_EXCLUDE), "sda1 nvme0n1 nvme0n1p1");
+        check("device_include: ''", Some(DISKS_EXCLUDE), "sda nvme0n1 md0");
+    }
+}

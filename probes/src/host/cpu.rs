@@ -110,10 +110,15 @@ fn times(
     let lines = text::lines(stat).skip_while(|line| line.starts_with(b"cpu "));
     for line in lines.take_while(|line| line.starts_with(b"cpu")) {
         match Cpu::parse(line) {
-            Some(cpu) => match cpus.iter().find(|shown| shown.number == cpu.number) {
-                Some(shown) => now.push(cpu.after(shown)),
-                None => now.push(cpu),
-            },
+            Some(cpu) => {
+                // It stands where it stood, unless CPUs came or went.
+                let same = |shown: &&Cpu| shown.number == cpu.number;
+                let shown = cpus.get(now.len()).filter(same);
+                match shown.or_else(|| cpus.iter().find(same)) {
+                    Some(shown) => now.push(cpu.after(shown)),
+                    None => now.push(cpu),
+                }
+            }
             None => malformed = Err(source.malformed(format!("`{}`", text::text(line)))),
         }
     }
@@ -135,18 +140,24 @@ fn times(
     malformed
 }
 
-/// Adds the CPUs of a list such as `1,3-5`; the file is empty where there are none.
+/// Adds the CPUs that the scheduler leaves alone; the file is empty where there are none.
 fn isolated_cpus(source: &mut Source, buffer: &mut Buffer, table: &mut Table) {
-    let Ok(list) = source.read(buffer) else { return };
+    for cpu in source.read(buffer).map(listed).unwrap_or_default() {
+        table.add(ISOLATED, &[("cpu", &cpu.to_string())], 1.0);
+    }
+}
+
+/// The CPUs of a list such as `1,3-5`.
+fn listed(list: &[u8]) -> Vec<u64> {
+    let mut cpus = Vec::new();
     for range in list.trim_ascii().split(|byte| *byte == b',') {
         let (first, last) = text::split(range, b'-').unwrap_or((range, range));
         if let (Some(first), Some(last)) = (text::number(first), text::number(last)) {
             // No kernel has more CPUs than this.
-            for cpu in first..=last.min(first.saturating_add(8192)) {
-                table.add(ISOLATED, &[("cpu", itoa::Buffer::new().format(cpu))], 1.0);
-            }
+            cpus.extend((first..=last).take(8192));
         }
     }
+    cpus
 }
 
 /// The counters of throttling, which the CPUs of a core share, and the cores of a package.
@@ -244,5 +255,16 @@ mod tests {
         check("cpu0 5 0 0 900 50", "cpu0 6 0 0 899 49", "cpu0 6 0 0 900 50");
         check("cpu0 5 0 0 900 50", "cpu0 4 0 0 601 49", "cpu0 5 0 0 900 50");
         check("cpu0 5 0 0 900 50", "cpu0 1 0 0 600 2", "cpu0 1 0 0 600 2");
+    }
+
+    #[test]
+    fn lists_of_cpus_have_single_ones_and_ranges() {
+        let check = |list: &str, expected: &[u64]| {
+            assert_eq!(listed(list.as_bytes()), expected, "{list:?}");
+        };
+        check("1,3-5,9\n", &[1, 3, 4, 5, 9]);
+        check("\n", &[]);
+        check("2-1,x,4-y,7", &[7]);
+        assert_eq!(listed(b"0-18446744073709551615").len(), 8192);
     }
 }

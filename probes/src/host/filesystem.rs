@@ -12,6 +12,7 @@ mod ask;
 mod mounts;
 
 use rustix::fs::StatVfs;
+use rustix::io::Errno;
 
 use super::config::Settings;
 use super::file::Source;
@@ -84,10 +85,7 @@ pub(super) fn collector(settings: &Settings) -> Collect {
             };
             match answer {
                 Some(Ok(found)) => add(&mut table, mount, found),
-                Some(Err(error)) => {
-                    let error = std::io::Error::from(*error).to_string();
-                    add_error(&mut table, mount, system_text(&error));
-                }
+                Some(Err(error)) => add_error(&mut table, mount, &error_text(*error)),
                 None => add_error(&mut table, mount, TIMEOUT),
             }
         }
@@ -138,7 +136,28 @@ fn labels<'a>(mount: &'a Mount, error: &'a str) -> [(&'static str, &'a str); 4] 
     ]
 }
 
-/// The text of the system's error alone.
-fn system_text(error: &str) -> &str {
-    error.split(" (os error").next().unwrap_or(error)
+/// The system's text of an error as node_exporter, being written in Go, shows it.
+fn error_text(error: Errno) -> String {
+    if error == Errno::STALE {
+        return "stale NFS file handle".to_owned();
+    }
+    let text = std::io::Error::from(error).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |l| l.to_lowercase().collect()) + letters.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_as_node_exporter_shows_them() {
+        let check = |error, text| assert_eq!(error_text(error), text);
+        check(Errno::NOENT, "no such file or directory");
+        check(Errno::ACCESS, "permission denied");
+        check(Errno::IO, "input/output error");
+        check(Errno::STALE, "stale NFS file handle");
+        check(Errno::NOTCONN, "transport endpoint is not connected");
+    }
 }

@@ -64,7 +64,8 @@ pub(super) fn collector(settings: &Settings) -> Collect {
             for (column, count) in counters.into_iter().enumerate() {
                 table.add(column, &[("device", name)], count as f64);
             }
-            if let Some(device) = devices.iter().find(|device| device.name == name) {
+            if let Ok(at) = devices.binary_search_by(|device| device.name.as_str().cmp(name)) {
+                let device = &devices[at];
                 let source = no_handler.get(device, || {
                     let path = folder.join(name).join("statistics/rx_nohandler");
                     Source::record(path, &descriptors)

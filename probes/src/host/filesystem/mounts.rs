@@ -193,3 +193,127 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mounts(root: &str, mountinfo: &str) -> (Mounts, Option<String>) {
+        let mut mounts = Mounts {
+            exclude_points: Some(Regex::new("^/(dev|proc)($|/)").unwrap()),
+            exclude_kinds: Some(Regex::new("^(sysfs|autofs)$").unwrap()),
+            root: root.into(),
+            mountinfo: Vec::new(),
+            mounts: Vec::new(),
+            malformed: None,
+        };
+        let malformed = mounts.update(mountinfo.as_bytes());
+        (mounts, malformed)
+    }
+
+    /// What is kept of lines of mountinfo, which are given without their first two fields.
+    #[track_caller]
+    fn check(lines: &[&str], expected: &[&str]) {
+        let mountinfo: String = lines.iter().map(|line| format!("29 1 {line}\n")).collect();
+        let (mounts, malformed) = mounts("/", &mountinfo);
+        assert_eq!(malformed, None);
+        let got: Vec<_> = mounts
+            .iter()
+            .map(|m| {
+                let ro = if m.read_only { " ro" } else { "" };
+                let hang = if m.may_hang { " may hang" } else { "" };
+                format!("{} {} {} {}:{}{ro}{hang}", m.device, m.kind, m.point, m.major, m.minor)
+            })
+            .collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn reads_what_is_mounted_and_leaves_out_what_is_excluded() {
+        check(
+            &[
+                "259:2 / / rw,relatime shared:1 - ext4 /dev/dm-2 rw,errors=remount-ro",
+                "0:22 / /sys rw - sysfs sysfs rw",
+                "0:23 / /dev/shm rw - tmpfs tmpfs rw",
+                "0:24 / /devices rw shared:4 master:2 propagate_from:1 - tmpfs tmpfs rw",
+            ],
+            &["/dev/dm-2 ext4 / 259:2", "tmpfs tmpfs /devices 0:24"],
+        );
+        check(
+            &[r"8:1 / /a\040b\134\011c\04x rw - xfs /dev/sd\040a rw"],
+            &["/dev/sd a xfs /a b\\\tc\\04x 8:1"],
+        );
+    }
+
+    #[test]
+    fn read_only_is_the_mount_or_the_filesystem() {
+        check(&["8:1 / /a ro,relatime - ext4 /dev/sda1 rw"], &["/dev/sda1 ext4 /a 8:1 ro"]);
+        check(&["8:1 / /a rw - ext4 /dev/sda1 ro,data=ordered"], &["/dev/sda1 ext4 /a 8:1 ro"]);
+        check(&["8:1 / /a rw - ext4 /dev/sda1 rw,emergency_ro"], &["/dev/sda1 ext4 /a 8:1 ro"]);
+        check(&["8:1 / /a rw,errors=ro - ext4 /dev/sda1 rw"], &["/dev/sda1 ext4 /a 8:1"]);
+    }
+
+    #[test]
+    fn what_lies_behind_a_mount_that_may_hang_may_hang_too() {
+        check(
+            &[
+                "8:1 / / rw - ext4 /dev/sda1 rw",
+                "0:42 / /srv/nfs rw - nfs4 server:/srv rw",
+                "8:2 / /srv/nfs/disk rw - ext4 /dev/sdb1 rw",
+                "8:3 / /srv/nfs2 rw - ext4 /dev/sdc1 rw",
+                "0:43 / /auto rw - autofs systemd-1 rw",
+                "8:4 / /auto/disk rw - ext4 /dev/sdd1 rw",
+            ],
+            &[
+                "/dev/sda1 ext4 / 8:1",
+                "server:/srv nfs4 /srv/nfs 0:42 may hang",
+                "/dev/sdb1 ext4 /srv/nfs/disk 8:2 may hang",
+                "/dev/sdc1 ext4 /srv/nfs2 8:3",
+                "/dev/sdd1 ext4 /auto/disk 8:4 may hang",
+            ],
+        );
+    }
+
+    #[test]
+    fn of_what_is_mounted_twice_the_last_counts() {
+        check(
+            &["0:30 / /tmp rw - tmpfs tmpfs rw", "0:31 / /tmp ro - tmpfs tmpfs rw"],
+            &["tmpfs tmpfs /tmp 0:31 ro"],
+        );
+        check(
+            &["8:1 / /a rw - ext4 /dev/sda1 rw", "8:1 /x /b rw - ext4 /dev/sda1 rw"],
+            &["/dev/sda1 ext4 /a 8:1", "/dev/sda1 ext4 /b 8:1"],
+        );
+    }
+
+    #[test]
+    fn a_root_elsewhere_is_taken_off_the_mount_point_and_put_before_the_path() {
+        let check = |point: &str, shown: &str, path: &str| {
+            let (mounts, _) =
+                mounts("/host", &format!("29 1 8:1 / {point} rw - ext4 /dev/sda rw\n"));
+            let mount = mounts.iter().next().unwrap();
+            assert_eq!((mount.point.as_str(), mount.path.as_path()), (shown, Path::new(path)));
+        };
+        check("/", "/", "/host");
+        check("/home", "/home", "/host/home");
+        check("/host", "/", "/host");
+        check("/host/home", "/home", "/host/home");
+        check("/hosting", "/hosting", "/host/hosting");
+    }
+
+    #[test]
+    fn a_malformed_line_costs_its_own_mount_only() {
+        let good = "29 1 8:1 / /a rw - ext4 /dev/sda1 rw\n";
+        for bad in [
+            "29",
+            "29 1 8 / /b rw - ext4 x rw",
+            "29 1 8:x / /b rw - ext4 x rw",
+            "29 1 8:1 / /b rw ext4 x rw",
+            "29 1 8:1 / /b rw -",
+        ] {
+            let (mut mounts, malformed) = mounts("/", &format!("{bad}\n{good}"));
+            assert_eq!((mounts.iter().count(), malformed), (1, Some(format!("`{bad}`"))));
+            assert_eq!(mounts.update(good.as_bytes()), None);
+        }
+    }
+}
