@@ -1,7 +1,9 @@
 //! What a scrape of the host costs: reading everything, and writing it as text.
 //!
-//! Run with `cargo bench -p probes --bench host`. The numbers of a run depend on how many devices
-//! and CPUs the machine has; compare runs of one machine only.
+//! Run with `cargo bench -p probes --bench host`.
+//!
+//! Invariant: the numbers depend on how many devices and CPUs the machine has, so that only runs of
+//! one machine can be compared.
 
 use std::hint::black_box;
 

@@ -8,6 +8,8 @@
 //!
 //! The recordings of `netdev` are of the machine that they were made on, because node_exporter asks
 //! the kernel and not the tree: all but the values is compared, with the loopback device here.
+//!
+//! Invariant: nothing of a recorded series is left uncompared, but for those values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
