@@ -167,15 +167,17 @@ fn time_server(ahead: f64, first: u8, stratum: u8) -> String {
 fn ntp_offset() {
     let stage = Stage::new();
     let script = "ntp_offset.py";
+    // Ranges that hold on a machine that is busy with other tests.
     let at = |port: &str, code: i32, part: &str| {
-        stage.check(script, &["127.0.0.1", "-p", port, "-t", "5"], code, part)
+        let ranges = ["-t", "5", "--warning=-2:2", "--critical=-9:9"];
+        stage.check(script, &[&["127.0.0.1", "-p", port], &ranges[..]].concat(), code, part)
     };
     let said = at(&time_server(0.0, 0x24, 2), 0, "s off that of 127.0.0.1");
     assert_eq!(said.measured("stratum").0, 2.0);
-    assert!(said.measured("offset").0.abs() < 0.1, "{}", said.text);
-    let said = at(&time_server(0.5, 0x24, 2), 1, "the clock is -0.");
-    assert!((said.measured("offset").0 + 0.5).abs() < 0.1, "{}", said.text);
-    at(&time_server(-20.0, 0x24, 2), 2, "the clock is +20.0");
+    let said = at(&time_server(5.0, 0x24, 2), 1, "the clock is -");
+    assert!((said.measured("offset").0 + 5.0).abs() < 2.0, "{}", said.text);
+    assert_eq!(said.measured("offset").1, "s");
+    at(&time_server(-20.0, 0x24, 2), 2, "the clock is +");
     at(&time_server(0.0, 0xe4, 2), 3, "has no time itself");
     at(&time_server(0.0, 0x24, 0), 3, "has no time itself");
     at(&time_server(0.0, 0x23, 2), 3, "does not answer as a time server");
