@@ -135,9 +135,10 @@ impl Host {
 
     /// Reads everything now, which is what `node_time_seconds` will say.
     ///
-    /// Takes about a quarter of a millisecond and does not wait for anything but the kernel, except
-    /// once for a mount that hangs (`mount_timeout` of the configuration, then it is remembered).
-    /// Of every collector there is `node_scrape_collector_success`: 1 where it gave everything.
+    /// Takes about a third of a millisecond and waits for nothing but the kernel, except once for
+    /// each mount that hangs: it blocks the calling thread for `mount_timeout` at most, and
+    /// remembers the mount. Scrapes that come together are read one after the other. Of every
+    /// collector there is `node_scrape_collector_success`: 1 where it gave everything.
     pub fn collect(&self, now: Timestamp) -> Vec<MetricFamily> {
         self.read(now).0
     }
