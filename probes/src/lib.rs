@@ -9,6 +9,8 @@
 
 #![warn(missing_docs)]
 
+pub mod host;
+
 mod outcome;
 
 pub use outcome::{Measurement, Outcome, Reason, Status};

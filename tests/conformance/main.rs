@@ -20,6 +20,7 @@ mod matchers;
 mod routing;
 mod templates;
 mod durations;
+mod node;
 mod promql;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use report::Report;
 const SUITES: &[(&str, Suite)] = &[
     ("exposition", exposition::run),
     ("durations", durations::run),
+    ("node", node::run),
     ("relabel", relabel::run),
     ("promql", promql::run),
     ("promql-golden", promql::run_golden),

@@ -1,0 +1,345 @@
+//! What the host collectors are told: which of them run, what they leave out, where they read.
+//!
+//! ```yaml
+//! host:
+//!   disable: [netclass]
+//!   filesystem: {mount_points_exclude: '^/(dev|proc|sys)($|/)'}
+//! ```
+//!
+//! Invariant: without a word of configuration everything runs as node_exporter does by default.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use base::diagnostic::{Diagnostics, Spanned, nearest};
+use base::period::Period;
+use regex::Regex;
+use serde::Deserialize;
+
+use super::file::Descriptors;
+use super::{COLLECTORS, Host};
+
+/// Mount points that hold nothing that fills up, or that belong to containers.
+const MOUNT_POINTS_EXCLUDE: &str =
+    "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
+/// Filesystems that have no size of their own.
+const FS_TYPES_EXCLUDE: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|\
+     devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|\
+     securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$";
+/// Partitions, and devices in memory.
+const DISKS_EXCLUDE: &str = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
+/// How long all mounts that could hang have together for their answers.
+const MOUNT_TIMEOUT: Period = Period::from_millis(300);
+
+/// The host collectors, as written; everything has a default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostConfig {
+    /// The collectors that run; all of them where nothing is written.
+    pub collectors: Option<Vec<Spanned<String>>>,
+    /// Collectors that do not run; not together with `collectors`.
+    pub disable: Vec<Spanned<String>>,
+    /// What else `cpu` tells.
+    pub cpu: CpuConfig,
+    /// What else `stat` tells.
+    pub stat: StatConfig,
+    /// What `filesystem` leaves out.
+    pub filesystem: FilesystemConfig,
+    /// What `diskstats` leaves out; by default partitions and devices in memory.
+    pub diskstats: DeviceConfig,
+    /// What `netdev` leaves out; by default nothing.
+    pub netdev: DeviceConfig,
+    /// What `netclass` leaves out; by default nothing.
+    pub netclass: DeviceConfig,
+    /// Where to read.
+    pub paths: PathsConfig,
+}
+
+/// What `cpu` tells beyond the time that was spent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CpuConfig {
+    /// Whether `node_cpu_info` is there: make and model of every CPU. Off by default, because the
+    /// kernel wakes idle CPUs up to tell.
+    pub info: bool,
+    /// A pattern of flags of the first CPU to show as `node_cpu_flag_info`; implies `info`.
+    pub flags_include: Option<Spanned<String>>,
+    /// A pattern of bugs of the first CPU to show as `node_cpu_bug_info`; implies `info`.
+    pub bugs_include: Option<Spanned<String>>,
+}
+
+/// What `stat` tells beyond the totals.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatConfig {
+    /// Whether `node_softirqs_total` is there.
+    pub softirqs: bool,
+}
+
+/// What `filesystem` leaves out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FilesystemConfig {
+    /// A pattern of mount points.
+    pub mount_points_exclude: Option<Spanned<String>>,
+    /// A pattern of filesystem types.
+    pub fs_types_exclude: Option<Spanned<String>>,
+    /// How long a scrape waits for the mounts that can hang (NFS, CIFS, FUSE, ...), together; one
+    /// that has not answered by then shows `device_error` until it does. 300 ms by default.
+    pub mount_timeout: Option<Spanned<Period>>,
+}
+
+/// Which devices are looked at.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeviceConfig {
+    /// A pattern of devices that are left out.
+    pub device_exclude: Option<Spanned<String>>,
+    /// A pattern of the only devices that are looked at; not together with `device_exclude`.
+    pub device_include: Option<Spanned<String>>,
+}
+
+/// Where the collectors read; each path has the usual place as its default.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PathsConfig {
+    /// Where procfs is mounted.
+    pub procfs: PathBuf,
+    /// Where sysfs is mounted.
+    pub sysfs: PathBuf,
+    /// Where the host's root is mounted, for an agent that lives in a container.
+    pub rootfs: PathBuf,
+    /// Where udev keeps what it knows of devices.
+    pub udev: PathBuf,
+}
+
+impl Default for PathsConfig {
+    fn default() -> Self {
+        Self {
+            procfs: "/proc".into(),
+            sysfs: "/sys".into(),
+            rootfs: "/".into(),
+            udev: "/run/udev/data".into(),
+        }
+    }
+}
+
+/// The same, as meant: what a collector is made from.
+pub(super) struct Settings {
+    pub(super) collectors: BTreeSet<&'static str>,
+    pub(super) cpu_info: Option<CpuInfo>,
+    pub(super) softirqs: bool,
+    pub(super) mount_points_exclude: Option<Regex>,
+    pub(super) fs_types_exclude: Option<Regex>,
+    pub(super) mount_timeout: Period,
+    pub(super) disks: DeviceFilter,
+    pub(super) netdev: DeviceFilter,
+    pub(super) netclass: DeviceFilter,
+    pub(super) paths: PathsConfig,
+    /// The bound on descriptors that all collectors share.
+    pub(super) descriptors: Descriptors,
+}
+
+/// What is shown of `/proc/cpuinfo`.
+#[derive(Clone)]
+pub(super) struct CpuInfo {
+    pub(super) flags: Option<Regex>,
+    pub(super) bugs: Option<Regex>,
+    /// Whether the clock speed belongs to it: so it does for node_exporter where `cpufreq` runs.
+    pub(super) frequency: bool,
+}
+
+/// Which devices are looked at.
+#[derive(Clone)]
+pub(super) struct DeviceFilter {
+    exclude: Option<Regex>,
+    include: Option<Regex>,
+}
+
+impl DeviceFilter {
+    pub(super) fn accepts(&self, device: &str) -> bool {
+        self.exclude.as_ref().is_none_or(|exclude| !exclude.is_match(device))
+            && self.include.as_ref().is_none_or(|include| include.is_match(device))
+    }
+}
+
+impl HostConfig {
+    /// Makes the collectors, reporting everything that is wrong with what was written. Reads no
+    /// file yet.
+    pub fn build(self, diagnostics: &mut Diagnostics) -> Host {
+        let collectors = chosen(self.collectors, self.disable, diagnostics);
+        let flags = self.cpu.flags_include.and_then(|p| pattern(p, diagnostics));
+        let bugs = self.cpu.bugs_include.and_then(|p| pattern(p, diagnostics));
+        let info = self.cpu.info || flags.is_some() || bugs.is_some();
+        let mut with_default = |written: Option<Spanned<String>>, default: &str| match written {
+            Some(written) => pattern(written, diagnostics),
+            None => Some(known(default)),
+        };
+        let filesystem = self.filesystem;
+        let mount_points_exclude =
+            with_default(filesystem.mount_points_exclude, MOUNT_POINTS_EXCLUDE);
+        let fs_types_exclude = with_default(filesystem.fs_types_exclude, FS_TYPES_EXCLUDE);
+        let mount_timeout = filesystem.mount_timeout.unwrap_or_else(|| Spanned {
+            value: MOUNT_TIMEOUT,
+            place: base::diagnostic::Place::default(),
+        });
+        if mount_timeout.value.is_zero() {
+            diagnostics.report(&mount_timeout, "`mount_timeout` must be longer than 0");
+        }
+        let frequency = collectors.contains("cpufreq");
+        Host::new(&Settings {
+            collectors,
+            cpu_info: info.then_some(CpuInfo { flags, bugs, frequency }),
+            softirqs: self.stat.softirqs,
+            mount_points_exclude,
+            fs_types_exclude,
+            mount_timeout: mount_timeout.value,
+            disks: devices(self.diskstats, Some(DISKS_EXCLUDE), diagnostics),
+            netdev: devices(self.netdev, None, diagnostics),
+            netclass: devices(self.netclass, None, diagnostics),
+            paths: self.paths,
+            descriptors: Descriptors::new(),
+        })
+    }
+}
+
+/// The collectors that run.
+fn chosen(
+    chosen: Option<Vec<Spanned<String>>>,
+    disabled: Vec<Spanned<String>>,
+    diagnostics: &mut Diagnostics,
+) -> BTreeSet<&'static str> {
+    let all = || COLLECTORS.iter().map(|(name, _)| *name);
+    let mut find = |written: &Spanned<String>| {
+        let found = all().find(|name| *name == written.value);
+        if found.is_none() {
+            let message = format!("there is no collector `{}`", written.value);
+            let help = match nearest(&written.value, all()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("there are: {}", all().collect::<Vec<_>>().join(", ")),
+            };
+            diagnostics.report_with_help(written, message, help);
+        }
+        found
+    };
+    let run: BTreeSet<_> = match &chosen {
+        Some(chosen) => chosen.iter().filter_map(&mut find).collect(),
+        None => all().collect(),
+    };
+    let not: BTreeSet<_> = disabled.iter().filter_map(&mut find).collect();
+    if let (Some(_), Some(first)) = (&chosen, disabled.first()) {
+        diagnostics.report(first, "`disable` has no meaning beside `collectors`");
+    }
+    run.difference(&not).copied().collect()
+}
+
+fn devices(
+    config: DeviceConfig,
+    default: Option<&str>,
+    diagnostics: &mut Diagnostics,
+) -> DeviceFilter {
+    if let (Some(_), Some(include)) = (&config.device_exclude, &config.device_include) {
+        diagnostics.report(include, "`device_include` has no meaning beside `device_exclude`");
+    }
+    let include = config.device_include.and_then(|p| pattern(p, diagnostics));
+    let exclude = match config.device_exclude {
+        Some(written) => pattern(written, diagnostics),
+        // Who says what to include wants nothing else left out.
+        None if include.is_some() => None,
+        None => default.map(known),
+    };
+    DeviceFilter { exclude, include }
+}
+
+/// A pattern that matches anywhere, as node_exporter's do; an empty one matches nothing.
+fn pattern(written: Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Regex> {
+    match Regex::new(&written.value) {
+        _ if written.value.is_empty() => None,
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            let error = error.to_string();
+            let reason = error.lines().last().unwrap_or("").trim_start_matches("error: ");
+            let message = format!("`{}` is not a regular expression: {reason}", written.value);
+            diagnostics.report(&written, message);
+            None
+        }
+    }
+}
+
+fn known(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("our own patterns are valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let mut diagnostics = Diagnostics::new("f.yml");
+        let config: Option<HostConfig> = base::yaml::read(text, &mut diagnostics);
+        config.unwrap().build(&mut diagnostics);
+        assert_eq!(diagnostics.to_string(), expected);
+    }
+
+    #[test]
+    fn accepts_what_it_documents() {
+        check("", "");
+        check("collectors: [cpu, meminfo]", "");
+        check("disable: [netclass, cpufreq]", "");
+        check(
+            "filesystem: {mount_points_exclude: '', fs_types_exclude: ^nfs, mount_timeout: 1s}",
+            "",
+        );
+        check("diskstats: {device_include: ^sd}", "");
+        check("cpu: {info: true, flags_include: aes, bugs_include: .}", "");
+        check("stat: {softirqs: true}", "");
+        check("paths: {procfs: /host/proc, sysfs: /host/sys, rootfs: /host, udev: /x}", "");
+    }
+
+    #[test]
+    fn reports_what_cannot_be_meant() {
+        check(
+            "collectors: [cpu, memory]\ndisable: [diskstat]",
+            "f.yml:1:19: there is no collector `memory`\n  help: there are: cpu, stat, meminfo, \
+             loadavg, filesystem, diskstats, netdev, uname, time, vmstat, filefd, entropy, pressure, \
+             sockstat, netstat, conntrack, cpufreq, netclass\n\
+             f.yml:2:11: there is no collector `diskstat`\n  help: did you mean `diskstats`?\n\
+             f.yml:2:11: `disable` has no meaning beside `collectors`",
+        );
+        check(
+            "netdev: {device_exclude: 'a(', device_include: b}",
+            "f.yml:1:26: `a(` is not a regular expression: unclosed group\n\
+             f.yml:1:48: `device_include` has no meaning beside `device_exclude`",
+        );
+        check(
+            "filesystem: {mount_timeout: 0s}",
+            "f.yml:1:29: `mount_timeout` must be longer than 0",
+        );
+        check(
+            "filesystem: {mount_point_exclude: x}",
+            "f.yml:1:14: unknown setting `mount_point_exclude`\n  \
+             help: did you mean `mount_points_exclude`?",
+        );
+    }
+
+    #[test]
+    fn devices_are_left_out_or_picked() {
+        #[track_caller]
+        fn check(text: &str, default: Option<&str>, accepted: &str) {
+            let mut diagnostics = Diagnostics::new("f.yml");
+            let config = base::yaml::read(text, &mut diagnostics).unwrap();
+            let filter = devices(config, default, &mut diagnostics);
+            assert!(diagnostics.is_empty(), "{diagnostics}");
+            let all = ["sda", "sda1", "nvme0n1", "nvme0n1p1", "loop0", "md0"];
+            let got: Vec<_> = all.into_iter().filter(|device| filter.accepts(device)).collect();
+            assert_eq!(got.join(" "), accepted, "{text}");
+        }
+        check("", None, "sda sda1 nvme0n1 nvme0n1p1 loop0 md0");
+        check("", Some(DISKS_EXCLUDE), "sda nvme0n1 md0");
+        check("device_exclude: ''", Some(DISKS_EXCLUDE), "sda sda1 nvme0n1 nvme0n1p1 loop0 md0");
+        check("device_exclude: ^sd", Some(DISKS_EXCLUDE), "nvme0n1 nvme0n1p1 loop0 md0");
+        check("device_include: 1$", Some(DISKS_EXCLUDE), "sda1 nvme0n1 nvme0n1p1");
+        check("device_include: ''", Some(DISKS_EXCLUDE), "sda nvme0n1 md0");
+    }
+}

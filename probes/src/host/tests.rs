@@ -1,0 +1,292 @@
+//! The host collectors together, on trees of files made up here.
+//!
+//! Invariant: every test says what is in its tree; nothing of this machine is looked at, but for
+//! `uname` and the time zone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::family::MetricFamily;
+use base::sample::Timestamp;
+use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
+
+use super::{DeviceConfig, Host, HostConfig, PathsConfig};
+use crate::{Outcome, Probe, Reason, Status};
+
+/// A host with a bit of everything.
+const TREE: &[(&str, &str)] = &[
+    ("proc/stat", STAT),
+    ("proc/meminfo", "MemTotal:  16 kB\nMemFree: 8 kB\nActive(anon): 2 kB\nHugePages_Free: 3\n"),
+    ("proc/loadavg", "0.21 0.37 0.39 1/719 19737\n"),
+    (
+        "proc/self/mountinfo",
+        "29 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 1 8:2 / /no rw - nfs s:/ rw\n",
+    ),
+    ("proc/diskstats", "8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n8 1 sda1 1 2 3 4 5 6 7 8 9 10 11\n"),
+    ("proc/net/dev", "a\nb\n  eth0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n"),
+    ("proc/net/netstat", "TcpExt: ListenDrops\nTcpExt: 5\n"),
+    ("proc/net/snmp", "Tcp: MaxConn InSegs\nTcp: -1 17\n"),
+    ("proc/net/snmp6", "Ip6InOctets 460\nIcmp6InMsgs 4\n"),
+    ("proc/net/sockstat", "sockets: used 229\nTCP: inuse 4 mem 2\n"),
+    ("proc/net/sockstat6", "TCP6: inuse 17\n"),
+    ("proc/net/stat/nf_conntrack", "entries found\n1 a\n2 1\n"),
+    ("proc/vmstat", "nr_free_pages 1\npgfault 7\noom_kill 0\n"),
+    ("proc/sys/fs/file-nr", "1024\t0\t1631329\n"),
+    ("proc/sys/kernel/random/entropy_avail", "256\n"),
+    ("proc/sys/kernel/random/poolsize", "4096\n"),
+    ("proc/sys/net/netfilter/nf_conntrack_count", "123\n"),
+    ("proc/sys/net/netfilter/nf_conntrack_max", "65536\n"),
+    ("proc/pressure/cpu", "some avg10=0.00 avg60=0.00 avg300=0.00 total=14036781\n"),
+    ("proc/pressure/io", "some avg10=0.00 total=2\nfull avg10=0.00 total=1\n"),
+    ("sys/class/net/eth0/operstate", "up\n"),
+    ("sys/class/net/eth0/flags", "0x1003\n"),
+    ("sys/class/net/eth0/speed", "1000\n"),
+    ("sys/class/net/eth0/statistics/rx_nohandler", "6\n"),
+    ("sys/block/sda/queue/rotational", "1\n"),
+    ("sys/devices/system/cpu/isolated", "1\n"),
+    ("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "1700000\n"),
+    ("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n"),
+    ("udev/b8:0", "E:ID_MODEL=Disk\nE:ID_SERIAL=17\nE:ID_FS_TYPE=ext4\nE:DM_NAME=m\nE:ID_ATA=1\n"),
+];
+const STAT: &str = "cpu 1 2 3 4\ncpu0 1 2 3 4000 5 6 7 8 9 10\ncpu1 1 2 3 4\nintr 17 4 4\nctxt 3\n\
+                    btime 1418183276\nprocesses 26442\nprocs_running 2\nprocs_blocked 0\n\
+                    softirq 9 1 2\n";
+
+fn write(root: &Path, path: &str, text: impl AsRef<[u8]>) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+fn tree() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    TREE.iter().for_each(|(path, text)| write(folder.path(), path, text));
+    folder
+}
+
+fn config(root: &Path) -> HostConfig {
+    let paths = PathsConfig {
+        procfs: root.join("proc"),
+        sysfs: root.join("sys"),
+        rootfs: root.to_owned(),
+        udev: root.join("udev"),
+    };
+    HostConfig { paths, ..HostConfig::default() }
+}
+
+fn build(config: HostConfig) -> Host {
+    let mut diagnostics = Diagnostics::new("test");
+    let host = config.build(&mut diagnostics);
+    assert!(diagnostics.is_empty(), "{diagnostics}");
+    host
+}
+
+fn host(root: &Path) -> Host {
+    build(config(root))
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_500);
+
+/// The samples by name and labels.
+fn samples(families: &[MetricFamily]) -> BTreeMap<String, f64> {
+    let samples = families.iter().flat_map(|family| {
+        family.samples.iter().map(|sample| {
+            let labels: Vec<_> = sample.labels.iter().map(|(n, v)| format!("{n}={v}")).collect();
+            (format!("{}{{{}}}", family.name, labels.join(",")), sample.value)
+        })
+    });
+    samples.collect()
+}
+
+/// The collectors that did not give everything.
+fn unsuccessful(families: &[MetricFamily]) -> Vec<String> {
+    let success = families.iter().find(|f| f.name == "node_scrape_collector_success").unwrap();
+    let failed = success.samples.iter().filter(|sample| sample.value == 0.0);
+    failed.map(|sample| sample.labels[0].1.clone()).collect()
+}
+
+async fn run(host: &Host) -> Outcome {
+    host.run(&CancellationToken::new()).await
+}
+
+#[test]
+fn reads_what_the_files_say() {
+    let folder = tree();
+    let families = host(folder.path()).collect(NOW);
+    assert_eq!(unsuccessful(&families), [""; 0]);
+    let samples = samples(&families);
+    let check = |sample: &str, value: f64| {
+        assert_eq!(samples.get(sample), Some(&value), "{sample} of {samples:#?}");
+    };
+    check("node_cpu_seconds_total{cpu=0,mode=idle}", 40.0);
+    check("node_cpu_guest_seconds_total{cpu=0,mode=nice}", 0.1);
+    check("node_cpu_isolated{cpu=1}", 1.0);
+    check("node_boot_time_seconds{}", 1_418_183_276.0);
+    check("node_memory_MemTotal_bytes{}", 16_384.0);
+    check("node_memory_Active_anon_bytes{}", 2048.0);
+    check("node_memory_HugePages_Free{}", 3.0);
+    check("node_load15{}", 0.39);
+    check("node_disk_read_bytes_total{device=sda}", 1536.0);
+    check("node_disk_io_time_seconds_total{device=sda}", 0.01);
+    check(
+        "node_disk_info{device=sda,major=8,minor=0,model=Disk,path=,revision=,rotational=1,\
+         serial=17,wwn=}",
+        1.0,
+    );
+    check("node_network_receive_bytes_total{device=eth0}", 1.0);
+    check("node_network_receive_nohandler_total{device=eth0}", 6.0);
+    check("node_network_speed_bytes{device=eth0}", 125_000_000.0);
+    check("node_network_up{device=eth0}", 1.0);
+    check("node_netstat_Tcp_InSegs{}", 17.0);
+    check("node_netstat_Ip6_InOctets{}", 460.0);
+    check("node_sockstat_TCP6_inuse{}", 17.0);
+    check("node_nf_conntrack_stat_found{}", 11.0);
+    check("node_vmstat_pgfault{}", 7.0);
+    check("node_filefd_maximum{}", 1_631_329.0);
+    check("node_pressure_cpu_waiting_seconds_total{}", 14.036_781_000_000_001);
+    check("node_cpu_scaling_frequency_hertz{cpu=0}", 1.7e9);
+    check("node_time_seconds{}", 1_800_000_000.5);
+    check("node_time_clocksource_current_info{clocksource=tsc,device=0}", 1.0);
+    let error = "device=s:/,device_error=no such file or directory,fstype=nfs,mountpoint=/no";
+    check(&format!("node_filesystem_device_error{{{error}}}"), 1.0);
+    check(&format!("node_filesystem_readonly{{{error}}}"), 0.0);
+    assert!(!samples.contains_key(&format!("node_filesystem_size_bytes{{{error}}}")));
+    let good = "device=/dev/sda1,device_error=,fstype=ext4,mountpoint=/";
+    check(&format!("node_filesystem_device_error{{{good}}}"), 0.0);
+    assert!(samples[&format!("node_filesystem_size_bytes{{{good}}}")] > 0.0);
+    assert!(!samples.keys().any(|name| name.contains("device=sda1")), "partitions are left out");
+}
+
+#[test]
+fn sees_what_changed_since_the_last_scrape() {
+    let folder = tree();
+    let host = host(folder.path());
+    host.collect(NOW);
+    write(folder.path(), "proc/loadavg", "7 8 9 1/1 1\n");
+    write(folder.path(), "proc/diskstats", "8 0 sda 5\n8 16 sdb 1 2 3\n");
+    write(folder.path(), "udev/b8:0", "E:ID_MODEL=Another\n");
+    let devices = folder.path().join("sys/class/net");
+    std::fs::rename(devices.join("eth0"), devices.join("lan")).unwrap();
+    let samples = samples(&host.collect(NOW));
+    assert_eq!(samples["node_load1{}"], 7.0);
+    assert_eq!(samples["node_disk_reads_completed_total{device=sda}"], 5.0);
+    assert_eq!(samples["node_disk_read_bytes_total{device=sdb}"], 1536.0);
+    assert!(!samples.contains_key("node_disk_io_now{device=sdb}"));
+    assert!(samples.keys().any(|sample| sample.contains("model=Another")), "{samples:#?}");
+    assert_eq!(samples["node_network_up{device=lan}"], 1.0);
+    assert!(!samples.contains_key("node_network_up{device=eth0}"));
+}
+
+#[tokio::test]
+async fn says_which_collectors_failed_and_still_gives_what_it_could_read() {
+    let folder = tree();
+    let outcome = run(&host(folder.path())).await;
+    assert_eq!((outcome.status, outcome.reason), (Status::Ok, Reason::None), "{outcome:?}");
+
+    write(folder.path(), "proc/net/snmp", "Tcp: InSegs OutSegs\nTcp: 17 x\n");
+    write(folder.path(), "proc/loadavg", "?");
+    std::fs::remove_file(folder.path().join("proc/meminfo")).unwrap();
+    let outcome = run(&host(folder.path())).await;
+    assert_eq!((outcome.status, outcome.reason), (Status::Warning, Reason::CollectorFailed));
+    assert_eq!(outcome.summary, "collectors that failed: meminfo, loadavg, netstat");
+    let root = folder.path().display();
+    assert_eq!(
+        outcome.details,
+        format!(
+            "meminfo: `{root}/proc/meminfo` cannot be read: No such file or directory (os error 2)\n\
+             loadavg: `{root}/proc/loadavg` is malformed: `?`\n\
+             netstat: `{root}/proc/net/snmp` is malformed: `x`"
+        )
+    );
+    assert_eq!(unsuccessful(&outcome.families), ["meminfo", "loadavg", "netstat"]);
+    let samples = samples(&outcome.families);
+    assert_eq!(samples["node_netstat_Tcp_InSegs{}"], 17.0);
+    assert!(!samples.contains_key("node_netstat_Tcp_OutSegs{}"));
+}
+
+#[tokio::test]
+async fn what_the_kernel_does_not_have_is_no_reason_to_warn() {
+    let folder = tree();
+    for absent in ["proc/pressure", "proc/sys/net", "sys", "udev"] {
+        std::fs::remove_dir_all(folder.path().join(absent)).unwrap();
+    }
+    for absent in ["proc/net/snmp6", "proc/net/sockstat6"] {
+        std::fs::remove_file(folder.path().join(absent)).unwrap();
+    }
+    let outcome = run(&host(folder.path())).await;
+    assert_eq!((outcome.status, outcome.details.as_str()), (Status::Ok, ""));
+    assert_eq!(unsuccessful(&outcome.families), ["pressure", "conntrack", "netclass"]);
+}
+
+#[tokio::test]
+async fn a_host_without_any_file_fails_in_every_part_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = run(&host(folder.path())).await;
+    assert_eq!(
+        outcome.summary,
+        "collectors that failed: cpu, stat, meminfo, loadavg, filesystem, diskstats, netdev, vmstat, \
+         filefd, netstat"
+    );
+    let samples = samples(&outcome.families);
+    assert!(samples.contains_key("node_time_seconds{}"), "{samples:#?}");
+}
+
+#[test]
+fn runs_the_collectors_that_are_chosen() {
+    let written = |text: &str| Spanned { value: text.to_owned(), place: Place::default() };
+    let folder = tree();
+    let names = |config: HostConfig| {
+        let families = build(config).collect(NOW);
+        let ran = families.iter().find(|f| f.name == "node_scrape_collector_success").unwrap();
+        ran.samples.iter().map(|s| s.labels[0].1.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let collectors = Some(vec![written("uname"), written("loadavg")]);
+    assert_eq!(names(HostConfig { collectors, ..config(folder.path()) }), "loadavg uname");
+    let disable = vec![written("cpu"), written("netclass")];
+    let some = names(HostConfig { disable, ..config(folder.path()) });
+    assert!(some.starts_with("stat meminfo") && some.ends_with("conntrack cpufreq"), "{some}");
+    let netdev = DeviceConfig { device_exclude: Some(written("^eth")), device_include: None };
+    let families = build(HostConfig { netdev, ..config(folder.path()) }).collect(NOW);
+    assert!(families.iter().all(|family| family.name != "node_network_receive_bytes_total"));
+    assert!(families.iter().any(|family| family.name == "node_network_up"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever a file says, nothing panics and every other file is read as before.
+    #[test]
+    fn no_content_of_a_file_disturbs_the_others(
+        file in 0..TREE.len(),
+        cut in any::<prop::sample::Index>(),
+        noise in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..200),
+            "[a-z0-9 :\\-\n=,.|/]{0,200}".prop_map(String::into_bytes),
+            "(-|[0-9]{1,30}|:| |\n|x){0,40}".prop_map(String::into_bytes),
+        ],
+    ) {
+        let folder = tree();
+        let host = host(folder.path());
+        host.collect(NOW);
+        let (path, text) = TREE[file];
+        let cut = cut.index(text.len() + 1);
+        let mut bytes = text.as_bytes()[..cut].to_vec();
+        bytes.extend(noise);
+        bytes.extend(&text.as_bytes()[cut..]);
+        write(folder.path(), path, bytes);
+        let samples = samples(&host.collect(NOW));
+        let others = [
+            ("proc/stat", "node_forks_total{}"),
+            ("proc/loadavg", "node_load1{}"),
+            ("proc/net/dev", "node_network_transmit_bytes_total{device=eth0}"),
+            ("proc/diskstats", "node_disk_io_now{device=sda}"),
+            ("proc/vmstat", "node_vmstat_oom_kill{}"),
+            ("proc/sys/fs/file-nr", "node_filefd_allocated{}"),
+        ];
+        for (source, sample) in others {
+            prop_assert!(source == path || samples.contains_key(sample), "{sample}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The host collectors beside the real node_exporter, both on this machine: the same series under
+//! the same names, with the same help and types, and counters that agree with what node_exporter
+//! said just before and just after.
+//!
+//! node_exporter is looked for in `NODE_EXPORTER`, in the `PATH` under its two usual names, and among
+//! the peers that measurements use. Without it the test says so and proves nothing; under `CI` it
+//! fails then.
+//!
+//! Invariant: what is left out of the comparison is named here, with the reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base::diagnostic::Diagnostics;
+use base::exposition::{Encoding, Format, encode, parse_families};
+use base::family::{MetricFamily, MetricKind};
+use base::sample::Timestamp;
+use probes::host::HostConfig;
+
+/// The collectors that we have.
+const COLLECTORS: [&str; 18] = [
+    "conntrack",
+    "cpu",
+    "cpufreq",
+    "diskstats",
+    "entropy",
+    "filefd",
+    "filesystem",
+    "loadavg",
+    "meminfo",
+    "netclass",
+    "netdev",
+    "netstat",
+    "pressure",
+    "sockstat",
+    "stat",
+    "time",
+    "uname",
+    "vmstat",
+];
+/// What is left out by the project's own default; packagers change it.
+const MOUNT_POINTS: &str =
+    "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
+/// Families of node_exporter that are not about the host, or that no table of its names has: whether
+/// CPUs are online, what a disk is mapped on, and the clock speed that hardware reports.
+const NOT_OURS: [&str; 6] = [
+    "node_exporter_build_info",
+    "node_cpu_online",
+    "node_disk_device_mapper_backing_device_info",
+    "node_cpu_frequency_min_hertz",
+    "node_cpu_frequency_max_hertz",
+    "node_cpu_frequency_hertz",
+];
+/// Gauges that stay what they are while the test runs. `node_filesystem_readonly` is not among them:
+/// node_exporter 1.11 overlooks `ro` beside other options, which 1.12 has put right.
+const STEADY: [&str; 16] = [
+    "node_boot_time_seconds",
+    "node_entropy_pool_size_bits",
+    "node_filefd_maximum",
+    "node_filesystem_device_error",
+    "node_filesystem_files",
+    "node_filesystem_mount_info",
+    "node_filesystem_size_bytes",
+    "node_memory_HugePages_Total",
+    "node_memory_MemTotal_bytes",
+    "node_memory_SwapTotal_bytes",
+    "node_network_flags",
+    "node_network_iface_id",
+    "node_network_mtu_bytes",
+    "node_network_speed_bytes",
+    "node_nf_conntrack_entries_limit",
+    "node_uname_info",
+];
+
+/// A node_exporter that ends with the test.
+struct NodeExporter {
+    process: Child,
+    port: u16,
+}
+
+impl NodeExporter {
+    fn start() -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(program()?);
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command.arg("--web.disable-exporter-metrics").arg("--collector.disable-defaults");
+        command.args(COLLECTORS.map(|collector| format!("--collector.{collector}")));
+        command.arg(format!("--collector.filesystem.mount-points-exclude={MOUNT_POINTS}"));
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let exporter = Self { process, port };
+        let since = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(since.elapsed() < Duration::from_secs(20), "node_exporter does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(exporter)
+    }
+
+    fn scrape(&self) -> Vec<MetricFamily> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+        parse(body)
+    }
+}
+
+impl Drop for NodeExporter {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+fn program() -> Option<PathBuf> {
+    if let Some(program) = std::env::var_os("NODE_EXPORTER") {
+        return Some(program.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path)
+        .flat_map(|f| [f.join("node_exporter"), f.join("prometheus-node-exporter")]);
+    let peers = PathBuf::from("/tmp/peers/root/usr/bin/prometheus-node-exporter");
+    in_path.chain([peers]).find(|program| program.is_file())
+}
+
+fn parse(text: &str) -> Vec<MetricFamily> {
+    parse_families(text.as_bytes(), Format::Text, 64 << 20).unwrap()
+}
+
+type Series<'f> = BTreeMap<(&'f str, Vec<(&'f str, &'f str)>), f64>;
+
+/// The values by name and labels.
+fn series(families: &[MetricFamily]) -> Series<'_> {
+    let samples = families.iter().flat_map(|family| {
+        family.samples.iter().map(|sample| {
+            let mut labels: Vec<_> =
+                sample.labels.iter().map(|(name, value)| (name.as_ref(), value.as_str())).collect();
+            labels.sort_unstable();
+            // On kernels that lack one of the files about queues, node_exporter 1.11 gives up on
+            // all of them and takes every disk for one that does not rotate.
+            labels.retain(|(name, _)| *name != "rotational");
+            ((family.name.as_str(), labels), sample.value)
+        })
+    });
+    samples.collect()
+}
+
+/// What is told of each family besides its samples.
+fn metadata(families: &[MetricFamily]) -> BTreeMap<&str, (MetricKind, &str)> {
+    families.iter().map(|f| (f.name.as_str(), (f.kind, f.help.as_str()))).collect()
+}
+
+#[test]
+fn shows_what_node_exporter_shows() {
+    let Some(exporter) = NodeExporter::start() else {
+        assert!(std::env::var_os("CI").is_none(), "there is no node_exporter to compare with");
+        println!("not run: there is no node_exporter");
+        return;
+    };
+    let mut diagnostics = Diagnostics::new("test");
+    let host = HostConfig::default().build(&mut diagnostics);
+    // Both have kept descriptors and the highest CPU times then.
+    host.collect(Timestamp::now());
+    exporter.scrape();
+    let mut before = exporter.scrape();
+    let mut text = String::new();
+    let encoding = Encoding { format: Format::Text, utf8_names: false };
+    encode(&host.collect(Timestamp::now()), encoding, &mut text);
+    let ours = parse(&text);
+    let mut after = exporter.scrape();
+    for families in [&mut before, &mut after] {
+        families.retain(|family| !NOT_OURS.contains(&family.name.as_str()));
+    }
+    assert_eq!(metadata(&ours), metadata(&before));
+
+    let (before, ours, after) = (series(&before), series(&ours), series(&after));
+    let names = |series: &Series<'_>| -> BTreeSet<String> {
+        series.keys().map(|(name, labels)| format!("{name} {labels:?}")).collect()
+    };
+    let (of_theirs, of_ours) = (names(&before), names(&ours));
+    let missing: Vec<_> = of_theirs.difference(&of_ours).collect();
+    let more: Vec<_> = of_ours.difference(&of_theirs).collect();
+    assert!(missing.is_empty() && more.is_empty(), "missing: {missing:#?}\nmore: {more:#?}");
+
+    let mut compared = 0;
+    for (key, value) in &ours {
+        let (name, _) = key;
+        let (least, most) = (before[key], after[key]);
+        let is_collectors = name.starts_with("node_scrape_collector");
+        if name.ends_with("_total") || *name == "node_time_seconds" {
+            // We have milliseconds of the time, and CPU time that steps back is held at the highest
+            // value seen, which is each program's own.
+            let slack = 0.1;
+            assert!(least - slack <= *value && *value <= most + slack, "{key:?}: {value}");
+            compared += 1;
+        } else if STEADY.contains(name) || is_collectors && name.ends_with("_success") {
+            assert_eq!((*value, *value), (least, most), "{key:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "only {compared} values were compared");
+}

@@ -1,0 +1,234 @@
+//! The host collectors: the names of node_exporter 1.11 and, on a tree of `/proc`, `/sys` and udev
+//! files, its values.
+//!
+//! `node/COLLECTOR` compares every series of a recorded output with ours: name, labels, value, help
+//! and type; one more case is that ours has no other series. `node/families` asks for every family
+//! that the tables list for a collector that we have. `node/names` looks at what each
+//! collector shows of this machine: no name, type or label that the tables do not know.
+//!
+//! The recordings of `netdev` are of the machine that they were made on, because node_exporter asks
+//! the kernel and not the tree: all but the values is compared, with the loopback device here.
+//!
+//! Invariant: nothing of a recorded series is left uncompared, but for those values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::exposition::{Format, parse_families};
+use base::family::{MetricFamily, MetricKind};
+use base::labels::{LabelsBuilder, METRIC_NAME};
+use base::number;
+use base::sample::Timestamp;
+use probes::host::{CpuConfig, DeviceConfig, HostConfig, PathsConfig, StatConfig};
+
+use crate::report::Report;
+
+/// What we have, each with a recorded output.
+const RECORDED: [&str; 8] =
+    ["cpu", "diskstats", "filefd", "loadavg", "netstat", "pressure", "sockstat", "stat"];
+/// What we have besides.
+const OTHERS: [&str; 10] = [
+    "conntrack",
+    "cpufreq",
+    "entropy",
+    "filesystem",
+    "meminfo",
+    "netclass",
+    "netdev",
+    "time",
+    "uname",
+    "vmstat",
+];
+/// Metrics of node_exporter itself.
+const ITS_OWN: &str = "node_exporter_build_info";
+
+pub(crate) fn run(report: &mut Report) {
+    let folder = tempfile::tempdir().unwrap();
+    let unpacked = std::process::Command::new("tar")
+        .arg("-xJf")
+        .arg(report.path("node/fixtures.tar.xz"))
+        .arg("-C")
+        .arg(folder.path())
+        .status();
+    assert!(unpacked.is_ok_and(|status| status.success()), "tar and xz unpack the tree");
+    let tree = folder.path().join("fixtures");
+    for collector in RECORDED {
+        let expected = recorded(report, collector);
+        let ours = collect(&tree, &[collector]);
+        report.suite(&format!("node/{collector}"), compare(&expected, &ours, |value| value));
+    }
+    let live = HostConfig {
+        collectors: Some(vec![written("netdev")]),
+        netdev: DeviceConfig { device_include: Some(written("^lo$")), device_exclude: None },
+        ..HostConfig::default()
+    };
+    let expected = recorded(report, "netdev");
+    report.suite("node/netdev", compare(&expected, &families(live), |_| "of its machine".into()));
+    report.suite("node/families", all_families(report, &tree));
+    report.suite("node/names", names(report));
+}
+
+fn written(text: &str) -> Spanned<String> {
+    Spanned { value: text.to_owned(), place: Place::default() }
+}
+
+fn families(config: HostConfig) -> Vec<MetricFamily> {
+    let mut diagnostics = Diagnostics::new("test");
+    let host = config.build(&mut diagnostics);
+    assert!(diagnostics.is_empty(), "{diagnostics}");
+    let now = Timestamp::now();
+    // The second time everything is read from what the first one kept.
+    host.collect(now);
+    let mut families = host.collect(now);
+    families.retain(|family| !family.name.starts_with("node_scrape_collector_"));
+    families
+}
+
+/// What `collectors` give on the tree, with the options of `fixture-output/manifest.tsv`.
+fn collect(tree: &Path, collectors: &[&str]) -> Vec<MetricFamily> {
+    families(HostConfig {
+        collectors: Some(collectors.iter().map(|name| written(name)).collect()),
+        cpu: CpuConfig {
+            info: true,
+            flags_include: Some(written("^(aes|avx.?|constant_tsc)$")),
+            bugs_include: Some(written("^(cpu_meltdown|spectre_.*|mds)$")),
+        },
+        stat: StatConfig { softirqs: true },
+        paths: PathsConfig {
+            procfs: tree.join("proc"),
+            sysfs: tree.join("sys"),
+            rootfs: tree.to_owned(),
+            udev: tree.join("udev/data"),
+        },
+        ..HostConfig::default()
+    })
+}
+
+fn recorded(report: &Report, collector: &str) -> Vec<MetricFamily> {
+    let text = report.text(&format!("node/fixture-output/{collector}.prom"));
+    let mut families = parse_families(text.as_bytes(), Format::Text, 16 << 20).unwrap();
+    families.retain(|family| family.name != ITS_OWN);
+    families
+}
+
+/// Everything that is told of a series: kind, help, value, by name and labels.
+fn series(
+    families: &[MetricFamily],
+    value: impl Fn(String) -> String,
+) -> BTreeMap<String, (MetricKind, &str, String)> {
+    let mut series = BTreeMap::new();
+    for family in families {
+        for sample in &family.samples {
+            let mut labels = LabelsBuilder::default();
+            labels.set(METRIC_NAME, &format!("{}{}", family.name, sample.suffix));
+            // An empty label is none to the storage, but here it has to be written.
+            let empty = sample.labels.iter().filter(|(_, value)| value.is_empty());
+            let empty: BTreeSet<_> = empty.map(|(name, _)| name.to_string()).collect();
+            sample.labels.iter().for_each(|(name, value)| _ = labels.set(name, value));
+            let key = format!("{} {}", labels.build(), Vec::from_iter(empty).join(","));
+            let told = (family.kind, family.help.as_str(), value(number::shortest(sample.value)));
+            assert_eq!(series.insert(key, told), None, "twice: {}", family.name);
+        }
+    }
+    series
+}
+
+fn compare(
+    expected: &[MetricFamily],
+    ours: &[MetricFamily],
+    value: impl Fn(String) -> String,
+) -> Vec<(String, Result<(), String>)> {
+    let mut ours = series(ours, &value);
+    let mut cases: Vec<_> = series(expected, &value)
+        .into_iter()
+        .map(|(name, expected)| {
+            let result = match ours.remove(&name) {
+                Some(got) if got == expected => Ok(()),
+                Some(got) => Err(format!("{got:?} and not {expected:?}")),
+                None => Err("missing".to_owned()),
+            };
+            (name, result)
+        })
+        .collect();
+    let more: Vec<_> = ours.into_keys().collect();
+    let none_more = if more.is_empty() { Ok(()) } else { Err(more.join("; ")) };
+    cases.push(("no other series".to_owned(), none_more));
+    cases
+}
+
+/// The type and the names of the labels of a family, as the tables write them.
+fn shapes(family: &MetricFamily) -> BTreeSet<(String, String)> {
+    let kind = match family.kind {
+        MetricKind::Unknown => "untyped",
+        kind => kind.as_str(),
+    };
+    let shape = family.samples.iter().map(|sample| {
+        let names: BTreeSet<_> = sample.labels.iter().map(|(name, _)| name.as_ref()).collect();
+        (kind.to_owned(), Vec::from_iter(names).join(","))
+    });
+    shape.collect()
+}
+
+/// The lines of a table that has the columns `name`, `type` and `labels` first.
+fn table(report: &Report, path: &str) -> Vec<Vec<String>> {
+    let text = report.text(path);
+    let lines = text.lines().filter(|line| !line.starts_with('#')).skip(1);
+    lines.map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+}
+
+/// The types and label names that the tables know of each name.
+fn known(report: &Report) -> BTreeMap<String, BTreeSet<(String, String)>> {
+    let mut known: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for path in ["node/metrics.tsv", "node/names-on-a-small-vm.tsv"] {
+        for line in table(report, path) {
+            let [name, kind, labels, ..] = &line[..] else { continue };
+            known.entry(name.clone()).or_default().insert((kind.clone(), labels.clone()));
+        }
+    }
+    known
+}
+
+/// Every family that `metrics.tsv` has for a collector of ours, on the tree; those of `netdev`, for
+/// which the tree has no file, on this machine.
+fn all_families(report: &Report, tree: &Path) -> Vec<(String, Result<(), String>)> {
+    let known = known(report);
+    let ours: Vec<_> = RECORDED.into_iter().chain(OTHERS).collect();
+    let mut found = collect(tree, &ours);
+    let live = HostConfig { collectors: Some(vec![written("netdev")]), ..HostConfig::default() };
+    found.extend(families(live));
+    let cases = table(report, "node/metrics.tsv").into_iter().filter_map(|line| {
+        let [name, _, _, collector, _, help] = &line[..] else { panic!("{line:?}") };
+        if !ours.contains(&collector.as_str()) {
+            return None;
+        }
+        let result = match found.iter().find(|family| family.name == *name) {
+            None => Err("missing".to_owned()),
+            Some(family) if family.help != *help => Err(format!("help: {}", family.help)),
+            Some(family) if shapes(family).is_subset(&known[name]) => Ok(()),
+            Some(family) => Err(format!("{:?} and not {:?}", shapes(family), known[name])),
+        };
+        Some((name.clone(), result))
+    });
+    cases.collect()
+}
+
+/// Every family that we show of this machine: the tables know it so. A case is a collector, because
+/// how many families there are is the machine's affair.
+fn names(report: &Report) -> Vec<(String, Result<(), String>)> {
+    let known = known(report);
+    let cases = RECORDED.into_iter().chain(OTHERS).map(|collector| {
+        let collectors = Some(vec![written(collector)]);
+        let mut diagnostics = Diagnostics::new("test");
+        let host = HostConfig { collectors, ..HostConfig::default() }.build(&mut diagnostics);
+        let mut unknown = Vec::new();
+        for family in host.collect(Timestamp::now()) {
+            if !known.get(&family.name).is_some_and(|known| shapes(&family).is_subset(known)) {
+                unknown.push(format!("{} {:?}", family.name, shapes(&family)));
+            }
+        }
+        let result = if unknown.is_empty() { Ok(()) } else { Err(unknown.join("; ")) };
+        (collector.to_owned(), result)
+    });
+    cases.collect()
+}
