@@ -1,6 +1,8 @@
 //! Scripts that start processes without end. F47. Alone in its file, so that nothing else of ours
 //! suffers; and each bomb goes on only for as long as its fuse, a file, exists.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod common;
 
 use std::time::Duration;

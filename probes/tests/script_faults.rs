@@ -1,6 +1,8 @@
 //! Scripts that hang, flee, multiply and flood; and who meddles with the program. F45, F46, F47,
 //! F49, X10.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,8 @@
 //! What flees without a trace: in a session of its own and without the marker. Alone in its file,
 //! because such a process is ended only when all runs have that were there when it was first seen.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What a script's exit code and output become: status, reason, texts, numbers and metrics.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod common;
 
 use base::exposition::{Encoding, Format, encode};

@@ -15,6 +15,7 @@
 
 mod report;
 mod exposition;
+mod nagios;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +23,8 @@ use std::process::ExitCode;
 use report::Report;
 
 /// Every suite: the folder of its data, and what runs it.
-const SUITES: &[(&str, fn(&mut Report))] = &[("exposition", exposition::run)];
+const SUITES: &[(&str, fn(&mut Report))] =
+    &[("exposition", exposition::run), ("nagios", nagios::run)];
 
 fn main() -> ExitCode {
     let project = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -34,12 +34,24 @@ pub fn status_of(exit_code: i32) -> Option<Status> {
 pub fn take_apart(output: &str) -> Printed<'_> {
     let (first, rest) = output.split_once('\n').unwrap_or((output, ""));
     let (text, first_perfdata) = first.split_once('|').unwrap_or((first, ""));
-    // From the bar in the further lines on, everything is performance data.
-    let (long_text, last_perfdata) = rest.split_once('|').unwrap_or((rest, ""));
+    let (long_text, last_perfdata) = split_long(rest);
     let mut perfdata = entries(first_perfdata);
     perfdata.extend(entries(last_perfdata));
     let long_text: Vec<_> = long_text.lines().map(str::trim_end).collect();
     Printed { text: text.trim(), long_text: long_text.join("\n").trim_end().to_owned(), perfdata }
+}
+
+/// Splits the further lines at the bar from which everything is performance data. A bar that is
+/// not followed by an entry belongs to the text: usage messages are full of them.
+fn split_long(text: &str) -> (&str, &str) {
+    /// No text for people has more.
+    const MAX_BARS: usize = 200;
+    let bars = text.match_indices('|').map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let begins = |perfdata: &str| {
+        let perfdata = perfdata.trim_start();
+        perfdata.is_empty() || first_entry(perfdata).0.contains('=')
+    };
+    bars.take(MAX_BARS).find(|(_, perfdata)| begins(perfdata)).unwrap_or((text, ""))
 }
 
 /// The entries, which blanks separate where they are not between quotes. A quote counts only at
@@ -50,14 +62,20 @@ fn entries(perfdata: &str) -> Vec<&str> {
     for line in perfdata.lines() {
         let mut rest = line.trim();
         while !rest.is_empty() {
-            let label =
-                if rest.starts_with('\'') { quoted_end(rest).unwrap_or(rest.len()) } else { 0 };
-            let end = rest[label..].find(char::is_whitespace).map_or(rest.len(), |at| label + at);
-            entries.push(&rest[..end]);
-            rest = rest[end..].trim_start();
+            let (entry, after) = first_entry(rest);
+            entries.push(entry);
+            rest = after.trim_start();
         }
     }
     entries
+}
+
+/// The entry at the start of `text`, and what follows it.
+fn first_entry(text: &str) -> (&str, &str) {
+    let quoted = text.starts_with('\'').then(|| quoted_end(text).unwrap_or(text.len()));
+    let label = quoted.unwrap_or(0);
+    let end = text[label..].find(char::is_whitespace).map_or(text.len(), |at| label + at);
+    text.split_at(end)
 }
 
 /// Where the quoted label at the start of `text` ends, after its closing quote; a quote within is
@@ -216,6 +234,9 @@ mod tests {
         assert_eq!((printed.text, printed.long_text.as_str()), ("OK", "line 2\n\nline 3"));
         assert_eq!(printed.perfdata, ["a=1", "b=2", "'c d'=3", "e=4"]);
         assert_eq!(take_apart(""), Printed::default());
+        let usage = take_apart("Usage:\nx [-H <host> | -I <ip>] [-f <ok|warning>]\n|a=1");
+        assert_eq!(usage.long_text, "x [-H <host> | -I <ip>] [-f <ok|warning>]");
+        assert_eq!(usage.perfdata, ["a=1"]);
     }
 
     #[test]
