@@ -174,7 +174,8 @@ async fn who_we_are_is_sent_and_not_shown() {
     );
     let probe = probe(&yaml);
     check(&run(probe.as_ref()).await, Reason::None, "");
-    let shown = format!("{probe:?}");
+    let other = common::probe(&format!("http: {{url: 'http://{echo}/'{auth}}}"));
+    let shown = format!("{other:?}");
     assert!(
         !shown.contains("k3y") && !shown.contains("p:w") && !shown.contains("dTpwOnc"),
         "{shown}"

@@ -22,9 +22,10 @@ use std::process::ExitCode;
 
 use report::Report;
 
-/// Every suite: the folder of its data, and what runs it.
-const SUITES: &[(&str, fn(&mut Report))] =
-    &[("exposition", exposition::run), ("nagios", nagios::run)];
+/// The folder of a suite's data, and what runs it.
+type Suite = (&'static str, fn(&mut Report));
+
+const SUITES: &[Suite] = &[("exposition", exposition::run), ("nagios", nagios::run)];
 
 fn main() -> ExitCode {
     let project = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");

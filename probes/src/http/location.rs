@@ -13,7 +13,10 @@ pub(super) fn join(at: &Uri, location: &str) -> Result<Uri, String> {
     let reference = location.split('#').next().unwrap_or("").trim();
     let scheme = at.scheme_str().unwrap_or("http");
     let authority = at.authority().map_or("", |authority| authority.as_str());
-    let whole = if has_scheme(reference) {
+    let whole = if let Some(scheme) = scheme_of(reference) {
+        if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
+            return Err("is not an http or https URL".to_owned());
+        }
         reference.to_owned()
     } else if let Some(rest) = reference.strip_prefix("//") {
         format!("{scheme}://{rest}")
@@ -38,11 +41,13 @@ pub(super) fn join(at: &Uri, location: &str) -> Result<Uri, String> {
     whole.parse().map_err(|_| "is no URL".to_owned())
 }
 
-/// Whether the text begins with a scheme: a letter, then letters, digits, `+`, `-` and `.`.
-fn has_scheme(text: &str) -> bool {
-    let Some((scheme, _)) = text.split_once(':') else { return false };
-    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+/// The scheme that the text begins with: a letter, then letters, digits, `+`, `-` and `.`.
+fn scheme_of(text: &str) -> Option<&str> {
+    let (scheme, _) = text.split_once(':')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    let is_scheme =
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(plain);
+    is_scheme.then_some(scheme)
 }
 
 /// The path with its `.` and `..` resolved.
@@ -90,5 +95,7 @@ mod tests {
         check("#top", "http://a.example:8080/b/c/d?q=1");
         check("e f", "http://a.example:8080/b/c/e%20f");
         check("http://[bad", "error: it is no URL");
+        check("file:///etc/passwd", "error: it is not an http or https URL");
+        check("javascript:alert(1)", "error: it is not an http or https URL");
     }
 }
