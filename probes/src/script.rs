@@ -29,7 +29,7 @@ mod json;
 mod judge;
 
 pub use limits::{ByteSize, Limits, LimitsConfig};
-pub use runs::{Totals, totals};
+pub use runs::{Totals, kill_all, totals};
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -147,6 +147,11 @@ impl ScriptConfig {
         let command = Command { arguments, environment };
         ScriptProbe { start: Arc::new(Start { program, command, limits }), output }
     }
+}
+
+/// Whether scripts run as root, who may do everything.
+pub fn run_as_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Walks to the program and looks at its first line.

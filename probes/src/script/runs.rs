@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use base::clock::Stopwatch;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process, set_child_subreaper, test_kill_process_group,
-    waitid,
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, set_child_subreaper,
+    test_kill_process_group, waitid,
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -207,6 +207,15 @@ fn kill(pid: i32, started: u64) {
     if let (true, Some(pid)) = (same, Pid::from_raw(pid)) {
         KILLED.fetch_add(1, Ordering::Relaxed);
         let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Kills the groups of all scripts that run, without waiting: for an end at once.
+pub fn kill_all() {
+    for leader in runs().leaders.keys() {
+        if let Some(leader) = Pid::from_raw(*leader) {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
     }
 }
 
