@@ -171,7 +171,9 @@ fn performance_data(seen: &[Seen]) -> [MetricFamily; 3] {
             }
             let labels = || {
                 let mut labels = one.with("perfdata", label);
-                labels.push(("unit".into(), unit.to_owned()));
+                if !unit.is_empty() {
+                    labels.push(("unit".into(), unit.to_owned()));
+                }
                 labels
             };
             values.add_pairs("", labels(), value * factor);
