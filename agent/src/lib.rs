@@ -1,1 +1,22 @@
-//! (begun)
+//! The agent: runs checks on a schedule and shows what they find, as metrics and as health pages.
+//!
+//! ```text
+//! config ─▶ check (a probe with its schedule) ─▶ run (one loop a check) ─▶ results ─▶ server
+//!                                                  └ state: attempts, soft and hard
+//! ```
+//!
+//! Invariant: one slow check delays only itself, and no request changes anything.
+
+pub mod schedule;
+pub mod check;
+pub mod state;
+pub mod results;
+pub mod service;
+pub mod config;
+mod run;
+pub mod server;
+mod app;
+mod out;
+mod once;
+mod demo;
+pub mod cli;

@@ -12,7 +12,15 @@
 pub mod host;
 
 mod outcome;
+pub mod range;
+mod text;
+mod network;
+pub mod script;
+pub mod http;
+pub mod tcp;
+mod config;
 
+pub use config::ProbeConfig;
 pub use outcome::{Measurement, Outcome, Reason, Status};
 
 use async_trait::async_trait;

@@ -15,23 +15,27 @@
 
 mod report;
 mod exposition;
+mod durations;
+mod nagios;
+mod node;
 mod relabel;
+mod promql;
+mod templates;
 mod matchers;
 mod routing;
-mod templates;
-mod durations;
-mod node;
-mod promql;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use report::Report;
 
+type Suite = fn(&mut Report);
+
 /// Every suite: the folder of its data, and what runs it.
 const SUITES: &[(&str, Suite)] = &[
     ("exposition", exposition::run),
     ("durations", durations::run),
+    ("nagios", nagios::run),
     ("node", node::run),
     ("relabel", relabel::run),
     ("promql", promql::run),
@@ -44,8 +48,6 @@ const SUITES: &[(&str, Suite)] = &[
     ("alertmanager-tables", templates::notifications),
     ("alertmanager-templates", templates::defaults),
 ];
-
-type Suite = fn(&mut Report);
 
 fn main() -> ExitCode {
     let project = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");

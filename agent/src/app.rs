@@ -1,0 +1,208 @@
+//! The agent's life: wiring, reload, end.
+//!
+//! ```text
+//! load ─▶ listen ─▶ loops and server ─▶ ready ─▶ HUP: reload ─▶ TERM: not ready, loops end, server ends
+//! ```
+//!
+//! Invariant: nothing runs before the configuration is right and the port is ours; a configuration
+//! that is wrong changes nothing.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use base::clock::Stopwatch;
+use base::http::server::{Limits, listen, serve};
+use base::sample::Timestamp;
+use base::supervisor::Supervisor;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Source, Terms};
+use crate::results::{Results, Slot};
+use crate::run::{self, ScriptSlots, WRAP_UP};
+use crate::server::{Collector, Reload, Shown, handle};
+
+/// How long running checks have to end: their probes' own time, and a little.
+const CHECKS_GRACE: Duration = Duration::from_millis(WRAP_UP.as_millis() as u64 + 1000);
+/// How long answers that are being made have to end.
+const SERVER_GRACE: Duration = Duration::from_secs(3);
+
+/// Where the configuration is read from, and what the command line says beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) source: Source,
+    pub(crate) listen: Option<String>,
+    pub(crate) insecure_listen: bool,
+}
+
+impl Origin {
+    pub(crate) fn load(&self) -> Result<Config, base::diagnostic::Diagnostics> {
+        let (listen, insecure_listen) = (self.listen.as_deref(), self.insecure_listen);
+        self.source.load(Terms { listen, insecure_listen })
+    }
+}
+
+/// The running agent.
+struct App {
+    origin: Origin,
+    shown: Arc<Shown>,
+    scripts: ScriptSlots,
+    /// The scope of all checks; each has one of its own inside.
+    checks: Supervisor,
+    scopes: Mutex<BTreeMap<Arc<str>, Supervisor>>,
+}
+
+/// Runs the agent with `config`, which was read from `origin`, until a signal ends it.
+///
+/// # Errors
+///
+/// The port cannot be had, or the system gives us no signals.
+pub(crate) async fn run(origin: Origin, config: Config) -> anyhow::Result<ExitCode> {
+    let listener = listen(config.listen).await?;
+    let address = listener.local_addr().context("the port that was opened has no address")?;
+    let mut signals = Signals::new().context("the system gives us no signals")?;
+
+    let (checks, services) = (config.checks.len(), config.services.len());
+    let source = origin.source.name();
+    let (everything, app) = start(origin, config, listener);
+    info!(config = source, checks, services, "listening on http://{address}");
+    if probes::script::run_as_root() {
+        warn!("we run as root, and so do all scripts; a user of our own can do less harm");
+    }
+    loop {
+        tokio::select! {
+            _ = signals.hang_up.recv() => app.reload().await,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+        }
+    }
+
+    info!("stopping");
+    let watch = Stopwatch::start();
+    app.shown.ready.store(false, Ordering::Release);
+    let stop = async {
+        app.checks.shutdown(CHECKS_GRACE).await;
+        everything.shutdown(SERVER_GRACE).await;
+    };
+    tokio::select! {
+        () = stop => info!(after = ?watch.elapsed(), "stopped"),
+        _ = signals.terminate.recv() => return Ok(at_once()),
+        _ = signals.interrupt.recv() => return Ok(at_once()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn at_once() -> ExitCode {
+    warn!("told again to stop: at once");
+    probes::script::kill_all();
+    ExitCode::FAILURE
+}
+
+/// Starts the loops and the server; returns the scope of everything.
+fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, App) {
+    let everything = Supervisor::new();
+    let results = Arc::new(Results::new(config.checks));
+    let reload = Reload { source: origin.source.name(), taken: Timestamp::now(), faults: None };
+    let collectors: Vec<Collector> = Vec::new();
+    let app = App {
+        origin,
+        shown: Arc::new(Shown::new(Arc::clone(&results), collectors, reload)),
+        scripts: Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency))),
+        checks: everything.child(),
+        scopes: Mutex::default(),
+    };
+    app.shown.services.store(Arc::new(config.services));
+    app.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
+    results.slots().iter().for_each(|slot| app.start_check(slot));
+    let (shown, scope) = (Arc::clone(&app.shown), everything.clone());
+    let answer = move |request, peer| handle(Arc::clone(&shown), request, peer);
+    everything.spawn("server", serve(listener, Limits::default(), scope, answer));
+    app.shown.ready.store(true, Ordering::Release);
+    (everything, app)
+}
+
+impl App {
+    /// Starts the loop of a check, in a scope of its own.
+    fn start_check(&self, slot: &Arc<Slot>) {
+        let scope = self.checks.child();
+        let (check, scripts) = (Arc::clone(slot), Arc::clone(&self.scripts));
+        scope.supervise("check", move |stop| {
+            run::run(Arc::clone(&check), Arc::clone(&scripts), stop)
+        });
+        let name = Arc::clone(&slot.check().name);
+        self.scopes.lock().unwrap_or_else(PoisonError::into_inner).insert(name, scope);
+    }
+
+    /// Reads the configuration again and, if it is right, takes it.
+    async fn reload(&self) {
+        let origin = self.origin.clone();
+        // It walks to every program; a file system that hangs must not hang us.
+        let loaded = tokio::task::spawn_blocking(move || origin.load()).await;
+        let now = Timestamp::now();
+        let source = self.origin.source.name();
+        match loaded {
+            Ok(Ok(config)) => {
+                let checks = config.checks.len();
+                self.take(config).await;
+                self.shown.set_reload(|reload| {
+                    *reload = Reload { source: source.clone(), taken: now, faults: None }
+                });
+                info!(config = source, checks, "the configuration was read again");
+            }
+            Ok(Err(diagnostics)) => {
+                for fault in diagnostics.faults() {
+                    error!("{fault}");
+                }
+                error!(config = source, "the configuration is wrong; the one before stays in use");
+                let faults = Some(diagnostics.to_string());
+                self.shown.set_reload(|reload| reload.faults = faults);
+            }
+            Err(panic) => error!(%panic, "the configuration could not be read"),
+        }
+    }
+
+    /// Puts `config` in the place of the one before.
+    async fn take(&self, config: Config) {
+        let before = self.scripts.load().available_permits();
+        if before != config.concurrency {
+            self.scripts.store(Arc::new(Semaphore::new(config.concurrency)));
+        }
+        self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
+        let (new, gone) = self.shown.results.replace(config.checks);
+        self.shown.services.store(Arc::new(config.services));
+        for slot in &gone {
+            let name = slot.check();
+            let scope =
+                self.scopes.lock().unwrap_or_else(PoisonError::into_inner).remove(&name.name);
+            if let Some(scope) = scope {
+                let ending = scope.clone();
+                self.checks.spawn("retire", async move { ending.shutdown(CHECKS_GRACE).await });
+            }
+        }
+        new.iter().for_each(|slot| self.start_check(slot));
+    }
+}
+
+/// What we are told from outside.
+struct Signals {
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}

@@ -1,0 +1,237 @@
+//! A probe with its schedule, its patience and its labels.
+//!
+//! Invariant: a built check's timeout is at most its interval, so that a run that is stopped at its
+//! deadline does not cost the next one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::diagnostic::{Diagnostics, Spanned};
+use base::labels::is_legacy_label_name;
+use base::period::Period;
+use probes::{Probe, ProbeConfig};
+use serde::Deserialize;
+
+use crate::schedule::{CalendarError, Schedule};
+
+/// The timeout where nothing is said, or the interval where that is shorter.
+const TIMEOUT: Period = Period::from_secs(10);
+/// The most time between two attempts where nothing is said.
+const RETRY_INTERVAL: Period = Period::from_secs(30);
+/// How often a check that failed is tried again where nothing is said.
+const RETRIES: u32 = 2;
+/// The longest name.
+const MAX_NAME: usize = 128;
+
+/// Labels that we set ourselves.
+const OUR_LABELS: [&str; 9] =
+    ["check", "status", "reason", "perfdata", "unit", "service", "dependency", "job", "instance"];
+
+/// One entry under `checks:`, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckConfig {
+    /// Names the check; becomes the `check` label of everything it measures.
+    pub(crate) name: Spanned<String>,
+    /// From the start of one run to the start of the next.
+    #[serde(default)]
+    interval: Option<Spanned<Period>>,
+    /// In place of an interval: minute, hour, day, month, weekday.
+    #[serde(default)]
+    cron: Option<Spanned<String>>,
+    /// The time zone of `cron`; UTC where nothing is said.
+    #[serde(default)]
+    timezone: Option<Spanned<String>>,
+    /// The longest a run may take.
+    #[serde(default)]
+    timeout: Option<Spanned<Period>>,
+    /// How often a failure is tried again before it is held to be true.
+    #[serde(default)]
+    retries: Option<u32>,
+    /// From one attempt to the next.
+    #[serde(default)]
+    retry_interval: Option<Spanned<Period>>,
+    /// Further labels of everything it measures.
+    #[serde(default)]
+    labels: BTreeMap<String, Spanned<String>>,
+    /// What to run.
+    probe: ProbeConfig,
+}
+
+/// A check.
+#[derive(Clone)]
+pub struct Check {
+    /// Its name, which no other check has.
+    pub name: Arc<str>,
+    /// When it runs.
+    pub schedule: Schedule,
+    /// The longest a run may take.
+    pub timeout: Duration,
+    /// How often it is tried before a failure is held to be true.
+    pub max_attempts: u32,
+    /// From one attempt to the next.
+    pub retry_interval: Duration,
+    /// Its labels, with those of the agent.
+    pub labels: BTreeMap<String, String>,
+    /// What to run.
+    pub probe: Arc<dyn Probe>,
+    /// Whether a run takes one of the slots for scripts.
+    pub takes_slot: bool,
+}
+
+impl CheckConfig {
+    /// Turns what was written into what will run, reporting everything that is wrong with it.
+    /// `agent_labels` are those of the whole agent, which the check's own go before.
+    pub fn build(
+        self,
+        agent_labels: &BTreeMap<String, String>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Check> {
+        check_name(&self.name, diagnostics);
+        let schedule = self.schedule(diagnostics);
+        let interval = self.interval.as_ref().map(|interval| interval.value);
+        let timeout = self.timeout(interval, diagnostics);
+        let retry_interval = self.retry_interval(interval, diagnostics);
+        let mut labels = agent_labels.clone();
+        labels.extend(build_labels(self.labels, diagnostics));
+        let takes_slot = self.probe.starts_programs();
+        let probe = self.probe.build(diagnostics);
+        Some(Check {
+            name: self.name.value.into(),
+            schedule: schedule?,
+            timeout: timeout.duration(),
+            max_attempts: self.retries.unwrap_or(RETRIES).saturating_add(1),
+            retry_interval: retry_interval.duration(),
+            labels,
+            probe: probe?,
+            takes_slot,
+        })
+    }
+
+    fn schedule(&self, diagnostics: &mut Diagnostics) -> Option<Schedule> {
+        if let (Some(zone), None) = (&self.timezone, &self.cron) {
+            let message = "a time zone means nothing without `cron`";
+            diagnostics.report(zone, message);
+        }
+        match (&self.interval, &self.cron) {
+            (Some(interval), None) if interval.value.is_zero() => {
+                diagnostics.report(interval, "an interval cannot be 0");
+                None
+            }
+            (Some(interval), None) => {
+                Some(Schedule::every(interval.value.duration(), &self.name.value))
+            }
+            (None, Some(cron)) => self.calendar(cron, diagnostics),
+            (None, None) => {
+                // What could not be read is not missing.
+                if !diagnostics.is_partial() {
+                    let message = "neither `interval` nor `cron` says when the check runs";
+                    diagnostics.report_with_help(&self.name, message, "add `interval: 30s`");
+                }
+                None
+            }
+            (Some(_), Some(cron)) => {
+                let message = "either `interval` or `cron` says when the check runs, not both";
+                diagnostics.report(cron, message);
+                None
+            }
+        }
+    }
+
+    fn calendar(&self, cron: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Schedule> {
+        let zone = self.timezone.as_ref();
+        match Schedule::calendar(&cron.value, zone.map_or("UTC", |zone| &zone.value)) {
+            Ok(schedule) => Some(schedule),
+            Err(error @ CalendarError::NoSuchZone(_)) => {
+                let place = zone.map_or(cron.place, |zone| zone.place);
+                let help = "write a name of the IANA list, such as `Europe/Paris`";
+                diagnostics.report_with_help(place, error.to_string(), help);
+                None
+            }
+            Err(error @ CalendarError::Malformed { .. }) => {
+                let help = "write minute, hour, day, month and weekday, such as `30 6 * * MON-FRI`";
+                diagnostics.report_with_help(cron, error.to_string(), help);
+                None
+            }
+            Err(error) => {
+                diagnostics.report(cron, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn timeout(&self, interval: Option<Period>, diagnostics: &mut Diagnostics) -> Period {
+        let most = interval.filter(|interval| !interval.is_zero());
+        let Some(timeout) = &self.timeout else {
+            return most.map_or(TIMEOUT, |most| most.min(TIMEOUT));
+        };
+        if timeout.value.is_zero() {
+            diagnostics.report(timeout, "a timeout cannot be 0");
+        } else if let Some(most) = most.filter(|most| timeout.value > *most) {
+            let message = format!("{} is longer than the interval, {most}", timeout.value);
+            let help = "shorten `timeout`, or make `interval` longer";
+            diagnostics.report_with_help(timeout, message, help);
+        }
+        timeout.value
+    }
+
+    fn retry_interval(&self, interval: Option<Period>, diagnostics: &mut Diagnostics) -> Period {
+        let usual = interval.map_or(RETRY_INTERVAL, |interval| interval.min(RETRY_INTERVAL));
+        let Some(retry) = &self.retry_interval else { return usual };
+        if retry.value.is_zero() {
+            diagnostics.report(retry, "a retry interval cannot be 0");
+        }
+        retry.value
+    }
+}
+
+impl Check {
+    /// Whether `other` is the same check, so that what is known of this one holds for it. Secrets
+    /// do not count: they are not shown.
+    pub fn is_same(&self, other: &Self) -> bool {
+        format!("{self:?}") == format!("{other:?}")
+    }
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check")
+            .field("name", &self.name)
+            .field("schedule", &self.schedule)
+            .field("timeout", &self.timeout)
+            .field("max_attempts", &self.max_attempts)
+            .field("retry_interval", &self.retry_interval)
+            .field("labels", &self.labels)
+            .field("probe", &self.probe)
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_name(name: &Spanned<String>, diagnostics: &mut Diagnostics) {
+    let text = &name.value;
+    if text.is_empty() || text.len() > MAX_NAME || text.chars().any(char::is_control) {
+        let message = format!("a name has between 1 and {MAX_NAME} characters that can be seen");
+        diagnostics.report(name, message);
+    }
+}
+
+/// Labels that people may set, reporting those they may not.
+pub(crate) fn build_labels(
+    labels: BTreeMap<String, Spanned<String>>,
+    diagnostics: &mut Diagnostics,
+) -> BTreeMap<String, String> {
+    for (name, value) in &labels {
+        if !is_legacy_label_name(name) {
+            let help = "use letters, digits and underscores";
+            diagnostics.report_with_help(value, format!("`{name}` is not a label name"), help);
+        } else if OUR_LABELS.contains(&name.as_str()) || name.starts_with("__") {
+            diagnostics.report(value, format!("the label `{name}` is not yours to set"));
+        } else if matches!(name.as_str(), "le" | "quantile") {
+            diagnostics
+                .report(value, format!("the label `{name}` belongs to histograms and summaries"));
+        }
+    }
+    labels.into_iter().map(|(name, value)| (name, value.value)).collect()
+}

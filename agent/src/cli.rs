@@ -1,0 +1,180 @@
+//! The command line.
+//!
+//! Invariant: exit status 0 done, 1 failed, 2 bad configuration; of `run-once` the worst status of
+//! the checks.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use base::diagnostic::Diagnostics;
+use base::supervisor::Supervisor;
+use clap::{Args, Parser, Subcommand};
+use probes::Status;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::app::{self, Origin};
+use crate::config::Source;
+use crate::out::{complain, print};
+use crate::{demo, once};
+
+/// Where the configuration is looked for, in this order.
+const PLACES: [&str; 2] = ["agent.yml", "/etc/veilleur/agent.yml"];
+
+/// The configuration where there is no file: nothing but the host and ourselves.
+const DEFAULT: &str = include_str!("default.yml");
+
+/// More threads than these only get into each other's way.
+const MAX_THREADS: usize = 4;
+
+/// Runs checks on a schedule and shows what they find.
+#[derive(Debug, Parser)]
+#[command(name = "veilleur-agent", version, args_conflicts_with_subcommands = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run until told to stop (the default)
+    Run(RunArgs),
+    /// Check a configuration and tell everything that is wrong with it
+    Check {
+        /// The configuration
+        file: PathBuf,
+        /// Accept an address that others can reach
+        #[arg(long)]
+        insecure_listen: bool,
+    },
+    /// Run checks once and show what they find
+    RunOnce {
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Only this check; may be given several times
+        #[arg(long, value_name = "NAME")]
+        check: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The configuration [default: ./agent.yml, then /etc/veilleur/agent.yml]
+    #[arg(long, value_name = "FILE", conflicts_with = "demo")]
+    config: Option<PathBuf>,
+    /// The address to serve on, in place of the configuration's
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Accept an address that others can reach, without TLS and passwords
+    #[arg(long)]
+    insecure_listen: bool,
+    /// How much is logged: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: tracing::Level,
+    /// Lay out a demonstration in a directory and run it
+    #[arg(long, value_name = "DIRECTORY")]
+    demo: Option<PathBuf>,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => return usage(&error),
+    };
+    let result = match line.command {
+        None => run(line.run),
+        Some(Command::Run(args)) => run(args),
+        Some(Command::Check { file, insecure_listen }) => check(file, insecure_listen),
+        Some(Command::RunOnce { config, check }) => run_once(config, &check),
+    };
+    result.unwrap_or_else(|error| {
+        complain(&format!("veilleur-agent: {error:#}\n"));
+        ExitCode::FAILURE
+    })
+}
+
+/// Help and version are what was asked for; everything else is a mistake.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        complain(&text);
+        return ExitCode::from(2);
+    }
+    match print(&text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    base::log::init(args.log_level);
+    let source = match &args.demo {
+        Some(directory) => demo::lay_out(directory).map_err(|error| {
+            anyhow::anyhow!("cannot lay out the demonstration in {}: {error}", directory.display())
+        })?,
+        None => find(args.config),
+    };
+    let origin = Origin { source, listen: args.listen, insecure_listen: args.insecure_listen };
+    match origin.load() {
+        Ok(config) => runtime()?.block_on(app::run(origin, config)),
+        Err(diagnostics) => Ok(wrong(&diagnostics)),
+    }
+}
+
+fn check(file: PathBuf, insecure_listen: bool) -> anyhow::Result<ExitCode> {
+    let origin = Origin { source: Source::File(file), listen: None, insecure_listen };
+    match origin.load() {
+        Ok(config) => {
+            let (checks, services) = (config.checks.len(), config.services.len());
+            print(&format!("ok: {checks} checks, {services} services\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(diagnostics) => Ok(wrong(&diagnostics)),
+    }
+}
+
+fn run_once(config: Option<PathBuf>, names: &[String]) -> anyhow::Result<ExitCode> {
+    base::log::init(tracing::Level::WARN);
+    // Nobody listens here, so that the address cannot be wrong.
+    let origin = Origin { source: find(config), listen: None, insecure_listen: true };
+    let config = match origin.load() {
+        Ok(config) => config,
+        Err(diagnostics) => return Ok(wrong(&diagnostics)),
+    };
+    let (concurrency, checks) = match once::choose(config, names) {
+        Ok(chosen) => chosen,
+        Err(message) => {
+            complain(&format!("veilleur-agent: {message}\n"));
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let lines = runtime()?.block_on(once::run(checks, concurrency, &Supervisor::new()));
+    print(&once::table(&lines))?;
+    Ok(match once::worst(&lines) {
+        Status::Ok => ExitCode::SUCCESS,
+        worst => ExitCode::from(worst.code()),
+    })
+}
+
+/// The configuration that was named, or the first that there is.
+fn find(named: Option<PathBuf>) -> Source {
+    let there = |place: &&str| Path::new(place).exists();
+    match named.or_else(|| PLACES.iter().find(|place| there(place)).map(PathBuf::from)) {
+        Some(path) => Source::File(path),
+        None => Source::Embedded { name: "the built-in configuration", text: DEFAULT.to_owned() },
+    }
+}
+
+/// Tells everything that is wrong with a configuration.
+fn wrong(diagnostics: &Diagnostics) -> ExitCode {
+    complain(&format!("{diagnostics}\n"));
+    ExitCode::from(2)
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+}

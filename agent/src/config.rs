@@ -1,0 +1,297 @@
+//! `agent.yml`: what to look at, how often, and who may ask.
+//!
+//! ```yaml
+//! labels: {env: prod}
+//! listen: 127.0.0.1:12911
+//! scripts: {concurrency: 8}
+//! checks:
+//!   - name: disk
+//!     interval: 1m
+//!     probe:
+//!       script: {command: [/usr/lib/nagios/plugins/check_disk, -w, 10%, -c, 5%, -p, /]}
+//! services:
+//!   shop: {needs: [disk], description: The shop.}
+//! ```
+//!
+//! Invariant: a [`Config`] exists only where nothing was wrong with the file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::yaml;
+use serde::Deserialize;
+
+use crate::check::{Check, CheckConfig, build_labels};
+use crate::service::{Service, ServiceConfig};
+
+/// Where we listen where nothing is said.
+pub const LISTEN: &str = "127.0.0.1:12911";
+
+/// The most scripts that may be configured to run at a time.
+const MAX_CONCURRENCY: u32 = 4096;
+
+/// The configuration, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// Labels of everything that checks and services measure.
+    #[serde(default)]
+    labels: BTreeMap<String, Spanned<String>>,
+    /// The address to serve on.
+    #[serde(default)]
+    listen: Option<Spanned<String>>,
+    /// What all scripts share.
+    #[serde(default)]
+    scripts: ScriptsConfig,
+    /// What to look at.
+    #[serde(default)]
+    checks: Vec<CheckConfig>,
+    /// What depends on it.
+    #[serde(default)]
+    services: BTreeMap<String, Spanned<ServiceConfig>>,
+}
+
+/// What all scripts share, as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScriptsConfig {
+    /// How many scripts may run at a time.
+    #[serde(default)]
+    concurrency: Option<Spanned<u32>>,
+}
+
+/// The configuration, as meant.
+#[derive(Debug)]
+pub struct Config {
+    /// The labels of services; those of checks have them already.
+    pub labels: BTreeMap<String, String>,
+    /// The address to serve on.
+    pub listen: SocketAddr,
+    /// How many scripts may run at a time.
+    pub concurrency: usize,
+    /// The checks, in the order of the file.
+    pub checks: Vec<Check>,
+    /// The services, by name.
+    pub services: Vec<Service>,
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// A text that we bring along.
+    Embedded {
+        /// What people are shown as its name.
+        name: &'static str,
+        /// The text.
+        text: String,
+    },
+}
+
+impl Source {
+    /// What people are shown as its name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Embedded { name, .. } => (*name).to_owned(),
+        }
+    }
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn load(&self, terms: Terms<'_>) -> Result<Config, Diagnostics> {
+        let mut diagnostics = Diagnostics::new(&self.name());
+        let config: Option<AgentConfig> = match self {
+            Self::File(path) => yaml::read_file(path, &mut diagnostics),
+            Self::Embedded { text, .. } => yaml::read(text, &mut diagnostics),
+        };
+        let config = config.and_then(|config| config.build(terms, &mut diagnostics));
+        match config {
+            Some(config) => diagnostics.into_result(config),
+            None => Err(diagnostics),
+        }
+    }
+}
+
+/// What the command line says about listening.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    /// The address, which goes before the file's.
+    pub listen: Option<&'a str>,
+    /// Whether others than this host may ask, without TLS and without saying who they are.
+    pub insecure_listen: bool,
+}
+
+impl AgentConfig {
+    /// The configuration, reporting everything that is wrong with it.
+    pub fn build(self, terms: Terms<'_>, diagnostics: &mut Diagnostics) -> Option<Config> {
+        let labels = build_labels(self.labels, diagnostics);
+        let listen = listen(self.listen.as_ref(), terms, diagnostics);
+        let concurrency = concurrency(self.scripts.concurrency.as_ref(), diagnostics);
+        let mut places: BTreeMap<String, Place> = BTreeMap::new();
+        for check in &self.checks {
+            if let Some(first) = places.insert(check.name.value.clone(), check.name.place) {
+                let message = format!("a check `{}` exists already", check.name.value);
+                let help = format!("the first is in line {}; names are unique", first.line);
+                diagnostics.report_with_help(&check.name, message, help);
+            }
+        }
+        let names: Vec<String> = places.into_keys().collect();
+        let services = self.services.into_iter();
+        let services =
+            services.map(|(name, service)| service.value.build(name, &names, diagnostics));
+        let services = services.collect();
+        let checks = self.checks.into_iter();
+        let checks = checks.filter_map(|check| check.build(&labels, diagnostics)).collect();
+        Some(Config { labels, listen: listen?, concurrency, checks, services })
+    }
+}
+
+fn listen(
+    written: Option<&Spanned<String>>,
+    terms: Terms<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<SocketAddr> {
+    let text = terms.listen.or(written.map(|listen| listen.value.as_str())).unwrap_or(LISTEN);
+    let mut report = |message: String, help: &str| match (terms.listen, written) {
+        (None, Some(written)) => diagnostics.report_with_help(written, message, help),
+        _ => diagnostics.report_file(format!("--listen: {message}; {help}")),
+    };
+    match text.parse::<SocketAddr>() {
+        Err(_) => {
+            let help = "write it like `127.0.0.1:12911` or `[::1]:12911`";
+            report(format!("`{text}` is not an address to listen on"), help);
+            None
+        }
+        Ok(address) if !address.ip().to_canonical().is_loopback() && !terms.insecure_listen => {
+            let help = "listen on `127.0.0.1` behind a proxy with TLS, or give `--insecure-listen`";
+            let message = format!("on `{address}` others could read everything without a password");
+            report(message, help);
+            None
+        }
+        Ok(address) => Some(address),
+    }
+}
+
+/// Twice the number of processors, and at least four: most scripts wait.
+fn concurrency(written: Option<&Spanned<u32>>, diagnostics: &mut Diagnostics) -> usize {
+    let Some(written) = written else {
+        return (2 * std::thread::available_parallelism().map_or(2, usize::from)).max(4);
+    };
+    if written.value == 0 || written.value > MAX_CONCURRENCY {
+        let message = format!("between 1 and {MAX_CONCURRENCY} scripts can run at a time");
+        diagnostics.report(written, message);
+    }
+    written.value as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, terms: Terms<'_>) -> Result<Config, String> {
+        let source = Source::Embedded { name: "agent.yml", text: text.to_owned() };
+        source.load(terms).map_err(|diagnostics| diagnostics.to_string())
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let got =
+            load(text, Terms::default()).map(|_| String::new()).unwrap_or_else(|faults| faults);
+        assert_eq!(got, expected, "{text}");
+    }
+
+    const PROBE: &str = "probe: {tcp: {address: 'x:1'}}";
+
+    #[test]
+    fn what_is_not_said_has_a_sensible_value() {
+        let text = format!(
+            "checks: [{{name: a, interval: 5s, {PROBE}}}, {{name: b, cron: '0 6 * * *', {PROBE}}}]"
+        );
+        let config = load(&text, Terms::default()).unwrap();
+        assert_eq!(config.listen.to_string(), LISTEN);
+        let [a, b] = &config.checks[..] else { panic!("{config:?}") };
+        assert_eq!((a.timeout.as_secs(), a.max_attempts, a.retry_interval.as_secs()), (5, 3, 5));
+        assert_eq!(
+            (b.timeout.as_secs(), b.retry_interval.as_secs(), b.takes_slot),
+            (10, 30, false)
+        );
+        assert!(load("", Terms::default()).unwrap().checks.is_empty());
+    }
+
+    #[test]
+    fn labels_of_the_agent_are_those_of_its_checks() {
+        let text = format!(
+            "labels: {{env: prod, team: a}}\nchecks: [{{name: a, interval: 5s, labels: {{team: b}}, {PROBE}}}]"
+        );
+        let labels = &load(&text, Terms::default()).unwrap().checks[0].labels;
+        assert_eq!(format!("{labels:?}"), r#"{"env": "prod", "team": "b"}"#);
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_with_its_place() {
+        check(
+            "labels: {check: x, a-b: y}\nscripts: {concurrency: 0}\nlisten: here\nchecks:\n\
+             - {name: a, interval: 5s, timeout: 6s, probe: {tcp: {address: x}}}\n\
+             - {name: a, cron: '* * *', timezone: Mars, probe: {tcp: {address: 'x:1'}}}\n\
+             - {name: '', interval: 0s, retry_interval: 0s, probe: {http: {url: 'x:1'}}}\n\
+             - {name: c, probe: {script: {command: [/no/such]}}}\n\
+             - {name: d, interval: 1s, cron: '* * * * *', timeout: 0s, probe: {tcp: {address: 'x:1'}}}\n\
+             - {name: e, interval: 1s, timezone: UTC, probe: {tcp: {address: 'x:1'}}}\n\
+             services:\n  s/t: {needs: [c, c, dd, zzz]}\n  u: {needs: []}\n",
+            "agent.yml:1:17: the label `check` is not yours to set\n\
+             agent.yml:1:25: `a-b` is not a label name\n  help: use letters, digits and underscores\n\
+             agent.yml:2:24: between 1 and 4096 scripts can run at a time\n\
+             agent.yml:3:9: `here` is not an address to listen on\n  \
+             help: write it like `127.0.0.1:12911` or `[::1]:12911`\n\
+             agent.yml:5:36: 6s is longer than the interval, 5s\n  \
+             help: shorten `timeout`, or make `interval` longer\n\
+             agent.yml:5:63: `x` has no port\n  help: write it like `db.example:5432`\n\
+             agent.yml:6:10: a check `a` exists already\n  \
+             help: the first is in line 5; names are unique\n\
+             agent.yml:6:38: `Mars` is not a time zone\n  \
+             help: write a name of the IANA list, such as `Europe/Paris`\n\
+             agent.yml:7:10: a name has between 1 and 128 characters that can be seen\n\
+             agent.yml:7:24: an interval cannot be 0\n\
+             agent.yml:7:44: a retry interval cannot be 0\n\
+             agent.yml:7:68: `x:1` is not an http or https URL\n\
+             agent.yml:8:10: neither `interval` nor `cron` says when the check runs\n  \
+             help: add `interval: 30s`\n\
+             agent.yml:8:40: `/no/such` does not exist\n\
+             agent.yml:9:33: either `interval` or `cron` says when the check runs, not both\n\
+             agent.yml:9:55: a timeout cannot be 0\n\
+             agent.yml:10:37: a time zone means nothing without `cron`\n\
+             agent.yml:12:16: `s/t` cannot name a service\n  \
+             help: it is a part of a URL: use letters, digits, `-`, `_` and `.`\n\
+             agent.yml:12:20: `c` is needed twice\n\
+             agent.yml:12:23: there is no check `dd`\n  help: did you mean `d`?\n\
+             agent.yml:12:27: there is no check `zzz`\n\
+             agent.yml:13:14: the service `u` needs nothing",
+        );
+    }
+
+    #[test]
+    fn others_cannot_ask_unless_that_is_accepted_s1() {
+        let with = |text: &str, terms| load(text, terms).map(|config| config.listen.to_string());
+        let given = |listen, insecure_listen| Terms { listen: Some(listen), insecure_listen };
+        check(
+            "listen: 0.0.0.0:12911",
+            "agent.yml:1:9: on `0.0.0.0:12911` others could read everything without a password\n  \
+             help: listen on `127.0.0.1` behind a proxy with TLS, or give `--insecure-listen`",
+        );
+        assert!(
+            with("", given("192.0.2.1:1", false))
+                .unwrap_err()
+                .contains("--listen: on `192.0.2.1:1`")
+        );
+        assert_eq!(with("", given("192.0.2.1:1", true)).unwrap(), "192.0.2.1:1");
+        assert_eq!(with("listen: 0.0.0.0:1", given("[::1]:2", false)).unwrap(), "[::1]:2");
+        assert_eq!(with("", given("[::ffff:127.0.0.1]:2", false)).unwrap(), "[::ffff:127.0.0.1]:2");
+    }
+}

@@ -1,0 +1,7 @@
+//! The program `veilleur-agent`. Everything it does is in the library of the same crate.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    agent::cli::main()
+}

@@ -1,0 +1,242 @@
+//! What the agent shows to whoever asks: metrics for Prometheus and the evaluator, health pages for
+//! people and load balancers.
+//!
+//! ```text
+//! /                   where is what
+//! /metrics            text format or OpenMetrics
+//! /health             all checks and services: HTML, or application/health+json
+//! /health/NAME        one service
+//! /livez /readyz      for whoever starts and stops us
+//! ```
+//!
+//! Invariant: nothing here changes anything; only GET and HEAD are answered.
+
+mod check_metrics;
+mod merge;
+mod metrics;
+mod html;
+mod page;
+mod json;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use base::family::MetricFamily;
+use base::http::{
+    Full, HeaderMap, Method, Request, Response, StatusCode, answer, answer_compressed, header,
+};
+use base::own_metrics::{IntCounterVec, OwnMetrics};
+use base::sample::Timestamp;
+use hyper::body::{Body, Bytes};
+
+use crate::results::Results;
+use crate::service::Service;
+
+/// Gives families that are looked up anew at each scrape, such as those of the host.
+pub type Collector = Arc<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
+
+/// What the pages are made of.
+pub struct Shown {
+    /// The latest of every check.
+    pub results: Arc<Results>,
+    /// The services, by name.
+    pub services: ArcSwap<Vec<Service>>,
+    /// Labels of the whole agent.
+    pub labels: ArcSwap<Vec<(String, String)>>,
+    /// Further families.
+    pub collectors: Vec<Collector>,
+    /// Whether we take work: set once all loops run, and taken back when we stop.
+    pub ready: AtomicBool,
+    reload: Mutex<Reload>,
+    own: OwnMetrics,
+    requests: IntCounterVec,
+}
+
+/// How it went when the configuration was read last.
+#[derive(Clone, Debug, Default)]
+pub struct Reload {
+    /// What people are shown as the configuration's name.
+    pub source: String,
+    /// When it was read last and taken.
+    pub taken: Timestamp,
+    /// Everything that is wrong with the one that was not taken, where the last was not.
+    pub faults: Option<String>,
+}
+
+impl Shown {
+    /// Nothing to show yet but the checks themselves.
+    pub fn new(results: Arc<Results>, collectors: Vec<Collector>, reload: Reload) -> Self {
+        let own = OwnMetrics::new();
+        let help = "Requests that were answered, by what was asked for and the status.";
+        let requests = own.counters("veilleur_http_requests_total", help, &["page", "code"]);
+        Self {
+            results,
+            services: ArcSwap::default(),
+            labels: ArcSwap::default(),
+            collectors,
+            ready: AtomicBool::new(false),
+            reload: Mutex::new(reload),
+            own,
+            requests,
+        }
+    }
+
+    /// How it went when the configuration was read last.
+    pub fn reload(&self) -> Reload {
+        self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how it went.
+    pub fn set_reload(&self, change: impl FnOnce(&mut Reload)) {
+        change(&mut self.reload.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counters about our own process.
+    pub fn own(&self) -> &OwnMetrics {
+        &self.own
+    }
+}
+
+/// The largest URL that is looked at.
+const MAX_PATH: usize = 1024;
+
+/// Answers `request`.
+pub async fn handle<B: Body>(
+    shown: Arc<Shown>,
+    request: Request<B>,
+    _peer: SocketAddr,
+) -> Response<Full<Bytes>> {
+    let (page, response) = respond(&shown, &request);
+    let code = response.status();
+    shown.requests.with_label_values(&[page, code.as_str()]).inc();
+    response
+}
+
+/// The answer, and a name of a closed set for what was asked.
+fn respond<B>(shown: &Shown, request: &Request<B>) -> (&'static str, Response<Full<Bytes>>) {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
+        refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        return ("other", refused);
+    }
+    let (path, now) = (request.uri().path(), Timestamp::now());
+    let query = request.uri().query().unwrap_or("");
+    let headers = request.headers();
+    if path.len() > MAX_PATH {
+        return ("other", text(StatusCode::URI_TOO_LONG, "the path is too long\n"));
+    }
+    match path {
+        "/" => ("index", page(StatusCode::OK, page::index(shown))),
+        "/metrics" => ("metrics", metrics::answer(shown, headers, now)),
+        "/health" => ("health", health(shown, headers, query, now)),
+        "/livez" => ("livez", text(StatusCode::OK, "ok\n")),
+        "/readyz" => ("readyz", ready(shown)),
+        "/style.css" => ("style", answer(StatusCode::OK, "text/css; charset=utf-8", html::STYLE)),
+        _ => match path.strip_prefix("/health/") {
+            Some(name) => ("service", service(shown, name, headers, query, now)),
+            None => ("other", text(StatusCode::NOT_FOUND, "there is nothing here\n")),
+        },
+    }
+}
+
+fn ready(shown: &Shown) -> Response<Full<Bytes>> {
+    if shown.ready.load(Ordering::Acquire) {
+        text(StatusCode::OK, "ok\n")
+    } else {
+        text(StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n")
+    }
+}
+
+fn health(
+    shown: &Shown,
+    headers: &HeaderMap,
+    query: &str,
+    now: Timestamp,
+) -> Response<Full<Bytes>> {
+    let report = json::Report::of_all(shown, now);
+    if wants_json(headers, query) {
+        answer_compressed(headers, report.code(), json::CONTENT_TYPE, report.to_json(now).into())
+    } else {
+        page(report.code(), page::health(shown, &report, now))
+    }
+}
+
+fn service(
+    shown: &Shown,
+    name: &str,
+    headers: &HeaderMap,
+    query: &str,
+    now: Timestamp,
+) -> Response<Full<Bytes>> {
+    let services = shown.services.load();
+    let Some(service) = services.iter().find(|service| service.name == name) else {
+        return text(StatusCode::NOT_FOUND, "there is no such service\n");
+    };
+    let report = json::Report::of_service(shown, service, now);
+    if wants_json(headers, query) {
+        answer_compressed(headers, report.code(), json::CONTENT_TYPE, report.to_json(now).into())
+    } else {
+        page(report.code(), page::service(service, &report, now))
+    }
+}
+
+/// Whether JSON was asked for: by `?format=json`, or by an `Accept` that does not prefer HTML.
+fn wants_json(headers: &HeaderMap, query: &str) -> bool {
+    let format = query.split('&').find_map(|pair| pair.strip_prefix("format="));
+    if let Some(format) = format {
+        return format != "html";
+    }
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let weight = |kinds: &[&str]| {
+        let ranges = accept.split(',').filter_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or("");
+            let q = parts.find_map(|part| part.strip_prefix("q=")).and_then(|q| q.parse().ok());
+            kinds.contains(&kind).then_some(q.unwrap_or(1.0_f32))
+        });
+        ranges.fold(0.0, f32::max)
+    };
+    let json = weight(&["application/health+json", "application/json"]);
+    json > weight(&["text/html", "application/xhtml+xml"])
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    answer(status, "text/plain; charset=utf-8", text)
+}
+
+/// A page for people: nothing in it may run, and it loads nothing but our style.
+fn page(status: StatusCode, html: String) -> Response<Full<Bytes>> {
+    let mut response = answer(status, "text/html; charset=utf-8", html);
+    let headers = response.headers_mut();
+    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
+                  frame-ancestors 'none'";
+    headers.insert(header::CONTENT_SECURITY_POLICY, header::HeaderValue::from_static(policy));
+    headers.insert(header::REFERRER_POLICY, header::HeaderValue::from_static("no-referrer"));
+    headers.insert(header::VARY, header::HeaderValue::from_static("accept"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(accept: &'static str, query: &str, expected: bool) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, header::HeaderValue::from_static(accept));
+        assert_eq!(wants_json(&headers, query), expected, "{accept} {query}");
+    }
+
+    #[test]
+    fn json_is_for_those_who_ask_for_it() {
+        check("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "", false);
+        check("*/*", "", false);
+        check("application/json", "", true);
+        check("application/health+json", "", true);
+        check("text/html;q=0.5, application/json", "", true);
+        check("text/html", "a=b&format=json", true);
+        check("application/json", "format=html", false);
+    }
+}

@@ -1,0 +1,283 @@
+//! Any program as a probe: a script in any language, a Nagios plugin.
+//!
+//! ```yaml
+//! script:
+//!   command: [/usr/lib/nagios/plugins/check_disk, -w, 10%, -c, 5%, -p, /]
+//!   env: {TOKEN_FILE: /etc/shop/token}
+//!   output: nagios                        # or json, or {metrics: {prefix: shop_}}
+//!   limits: {memory: 512MiB, processes: 50, open_files: 64, cpu: 5s}
+//! ```
+//!
+//! ```text
+//! program ─▶ spawn ─▶ wait (output, runs) ─▶ judge (nagios, metrics, json) ─▶ Outcome
+//! ```
+//!
+//! There is no shell in between: the command is a list, and nothing in it comes from a request.
+//!
+//! Invariant: after a run nothing that the script has started is left.
+
+mod program;
+mod limits;
+mod processes;
+mod runs;
+mod spawn;
+mod output;
+mod wait;
+pub mod nagios;
+mod metrics;
+mod json;
+mod judge;
+
+pub use limits::{ByteSize, Limits, LimitsConfig};
+pub use runs::{Totals, kill_all, totals};
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base::clock::Stopwatch;
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::labels::is_legacy_metric_name;
+use base::secret::Secret;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use self::program::{Program, ProgramFault};
+use self::runs::Run;
+use self::spawn::{Command, Started};
+use crate::{Outcome, Probe, Reason};
+
+/// A script, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptConfig {
+    /// The program by its full path, and its arguments.
+    command: Spanned<Vec<Spanned<String>>>,
+    /// Variables of its environment, beside `PATH` and `LANG`.
+    #[serde(default)]
+    env: BTreeMap<String, Spanned<Secret>>,
+    /// In which form it prints its result.
+    #[serde(default)]
+    output: OutputConfig,
+    /// What it may take of the host.
+    #[serde(default)]
+    limits: LimitsConfig,
+}
+
+/// The form of a script's output, as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OutputConfig {
+    /// As a Nagios plugin: exit code, first line, performance data.
+    #[default]
+    Nagios,
+    /// Metrics in the Prometheus text format.
+    Metrics(MetricsConfig),
+    /// One JSON object.
+    Json,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MetricsConfig {
+    /// What the name of every metric begins with.
+    prefix: Spanned<String>,
+}
+
+/// The form of a script's output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Output {
+    Nagios,
+    Metrics(String),
+    Json,
+}
+
+/// Runs a program.
+#[derive(Debug)]
+pub struct ScriptProbe {
+    start: Arc<Start>,
+    output: Output,
+}
+
+/// What it takes to start the program.
+#[derive(Debug)]
+struct Start {
+    program: PathBuf,
+    command: Command,
+    limits: Limits,
+}
+
+impl ScriptConfig {
+    /// The probe, reporting what would keep the program from running.
+    pub fn build(self, diagnostics: &mut Diagnostics) -> ScriptProbe {
+        let limits = self.limits.build(diagnostics);
+        let mut environment: Vec<CString> =
+            [format!("PATH={}", spawn::PATH), "LANG=C.UTF-8".to_owned()]
+                .into_iter()
+                .filter(|default| !self.env.contains_key(default.split('=').next().unwrap_or("")))
+                .filter_map(|default| CString::new(default).ok())
+                .collect();
+        for (name, value) in &self.env {
+            environment.extend(variable(name, value, diagnostics));
+        }
+        let mut arguments = Vec::new();
+        for argument in &self.command.value {
+            match CString::new(argument.value.as_bytes()) {
+                Ok(text) => arguments.push(text),
+                Err(_) => diagnostics.report(argument, "an argument cannot have a zero byte in it"),
+            }
+        }
+        let mut program = PathBuf::new();
+        match self.command.value.first() {
+            None => {
+                let help = "write it like `[/usr/local/bin/check, --verbose]`";
+                diagnostics.report_with_help(&self.command, "the command is empty", help);
+            }
+            Some(path) => {
+                program = PathBuf::from(&path.value);
+                if let Err(fault) = check(&program) {
+                    report(&fault, path.place, diagnostics);
+                }
+            }
+        }
+        let output = self.output.build(diagnostics);
+        let command = Command { arguments, environment };
+        ScriptProbe { start: Arc::new(Start { program, command, limits }), output }
+    }
+}
+
+/// Whether scripts run as root, who may do everything.
+pub fn run_as_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Walks to the program and looks at its first line.
+fn check(program: &Path) -> Result<(), ProgramFault> {
+    let user = rustix::process::geteuid().as_raw();
+    Program::resolve(program, user)?.check_content(user)
+}
+
+fn report(fault: &ProgramFault, place: Place, diagnostics: &mut Diagnostics) {
+    match &fault.help {
+        Some(help) => diagnostics.report_with_help(place, fault.to_string(), help),
+        None => diagnostics.report(place, fault.to_string()),
+    }
+}
+
+/// A variable of the environment as the system wants it.
+fn variable(name: &str, value: &Spanned<Secret>, diagnostics: &mut Diagnostics) -> Option<CString> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(plain)
+    {
+        diagnostics.report(value, format!("`{name}` is not a name of a variable"));
+        return None;
+    }
+    if name == processes::MARKER {
+        diagnostics
+            .report(value, format!("`{name}` is ours: by it we recognise what a script started"));
+        return None;
+    }
+    let variable = CString::new(format!("{name}={}", value.value.expose()));
+    if variable.is_err() {
+        diagnostics.report(value, format!("the value of `{name}` has a zero byte in it"));
+    }
+    variable.ok()
+}
+
+impl OutputConfig {
+    fn build(self, diagnostics: &mut Diagnostics) -> Output {
+        /// Names that mean something else on the same page.
+        const TAKEN: [&str; 4] = ["veilleur_", "probe_", "process_", "scrape_"];
+        let prefix = match self {
+            Self::Nagios => return Output::Nagios,
+            Self::Json => return Output::Json,
+            Self::Metrics(metrics) => metrics.prefix,
+        };
+        let text = &prefix.value;
+        if !is_legacy_metric_name(text) || !text.ends_with('_') {
+            let message = format!("`{text}` is not a prefix of names");
+            let help =
+                "write letters, digits and underscores, with an underscore at the end: `shop_`";
+            diagnostics.report_with_help(&prefix, message, help);
+        } else if TAKEN.iter().any(|taken| text.starts_with(taken)) {
+            diagnostics.report(&prefix, format!("names with `{text}` are not a script's to give"));
+        }
+        Output::Metrics(prefix.value)
+    }
+}
+
+#[async_trait]
+impl Probe for ScriptProbe {
+    async fn run(&self, stop: &CancellationToken) -> Outcome {
+        let watch = Stopwatch::start();
+        let run = Run::begin(self.start.limits.processes);
+        let started = match self.start(&run, stop).await {
+            Ok(started) => started,
+            Err(outcome) => return outcome,
+        };
+        run.started(started.leader.pid);
+        match wait::see_through(started, run, stop).await {
+            Ok(ended) => judge::judge(&ended, &self.output, watch.seconds()),
+            Err(error) => {
+                let summary = format!("the program was started but cannot be watched: {error}");
+                Outcome::unknown(Reason::StartFailed, summary)
+            }
+        }
+    }
+}
+
+impl ScriptProbe {
+    /// Starts the program, on a thread of its own: where its file system hangs, only it waits.
+    async fn start(&self, run: &Run, stop: &CancellationToken) -> Result<Started, Outcome> {
+        let (start, id) = (Arc::clone(&self.start), run.id);
+        let starting = tokio::task::spawn_blocking(move || start.start(id));
+        match stop.run_until_cancelled(starting).await {
+            Some(Ok(started)) => started,
+            Some(Err(panic)) => {
+                Err(Outcome::unknown(Reason::Internal, format!("the start broke off: {panic}")))
+            }
+            // Should it start after all, it is ended at once: nobody takes what `start` returns.
+            None => {
+                let summary = "the program could not be loaded in time; its file system hangs";
+                Err(Outcome::unknown(Reason::Timeout, summary))
+            }
+        }
+    }
+}
+
+impl Start {
+    fn start(&self, run: u64) -> Result<Started, Outcome> {
+        let user = rustix::process::geteuid().as_raw();
+        let program = Program::resolve(&self.program, user).map_err(|fault| {
+            let mut outcome = Outcome::unknown(fault.reason, fault.to_string());
+            outcome.details = fault.help.unwrap_or_default();
+            outcome
+        })?;
+        let started = spawn::start(&program.path, &self.command, run)
+            .map_err(|error| Outcome::unknown(self.reason_of(&error), self.message_of(&error)))?;
+        self.limits.put_on(started.leader.pid, processes::tasks());
+        Ok(started)
+    }
+
+    fn reason_of(&self, error: &io::Error) -> Reason {
+        match error.kind() {
+            // It was there a moment ago: what is missing is its interpreter.
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Reason::NotExecutable,
+            _ if error.raw_os_error() == Some(nix::errno::Errno::ENOEXEC as i32) => {
+                Reason::NotExecutable
+            }
+            _ => Reason::StartFailed,
+        }
+    }
+
+    fn message_of(&self, error: &io::Error) -> String {
+        let shown = self.program.display();
+        match error.kind() {
+            io::ErrorKind::NotFound => format!("the interpreter of `{shown}` does not exist"),
+            _ => format!("`{shown}` cannot be started: {error}"),
+        }
+    }
+}
