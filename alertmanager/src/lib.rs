@@ -18,3 +18,4 @@ pub mod rules;
 pub mod dispatch;
 pub mod notify;
 pub mod config;
+pub mod api;

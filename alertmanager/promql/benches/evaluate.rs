@@ -22,8 +22,13 @@ const BOUNDS: [&str; 10] =
 fn labels(name: &str, n: usize, le: Option<&str>) -> Labels {
     let (job, instance) = (format!("job-{}", n % 20), format!("host-{:03}:9100", n / 20 % 200));
     let path = format!("/api/v1/resource_{}", n / 4000);
-    let pairs =
-        [("__name__", name), ("job", &job), ("instance", &instance), ("path", &path), ("code", "200")];
+    let pairs = [
+        ("__name__", name),
+        ("job", &job),
+        ("instance", &instance),
+        ("path", &path),
+        ("code", "200"),
+    ];
     let labels = Labels::from_pairs(pairs);
     le.map_or_else(|| labels.clone(), |le| labels.with("le", le))
 }
@@ -57,9 +62,10 @@ fn queries(c: &mut Criterion) {
     let instant = Range::instant(end);
     let range = Range::new(end - Duration::from_secs(1800), end, Duration::from_millis(15_000));
     let mut group = c.benchmark_group("evaluate");
-    group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(
-        Duration::from_millis(500),
-    );
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(2))
+        .warm_up_time(Duration::from_millis(500));
     let quantile = "histogram_quantile(0.99, sum by (le) (rate(x_bucket[5m])))";
     for (name, text, range) in [
         ("rate sum by job, instant", "sum by (job) (rate(x_total[5m]))", instant),
@@ -95,9 +101,10 @@ fn parsing(c: &mut Criterion) {
         / on (job) group_left (team) sum by (job, team) (rate(http_requests_total[5m])) > 0.05"#;
     let long = vec![part; 20].join("\n  or ");
     let mut group = c.benchmark_group("parse");
-    group.sample_size(20).measurement_time(Duration::from_secs(1)).warm_up_time(
-        Duration::from_millis(300),
-    );
+    group
+        .sample_size(20)
+        .measurement_time(Duration::from_secs(1))
+        .warm_up_time(Duration::from_millis(300));
     group.bench_function("3,700 characters", |b| b.iter(|| parse(black_box(&long)).expect("fine")));
     group.bench_function("read and check a rule", |b| {
         b.iter(|| Query::new(black_box(part)).expect("fine"));

@@ -248,4 +248,3 @@ fn keep(labels: &[String], except: bool) -> Keep {
     labels.dedup();
     if except { Keep::Except(labels) } else { Keep::Only(labels) }
 }
-

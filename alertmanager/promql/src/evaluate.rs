@@ -249,11 +249,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn matrix(
-        &mut self,
-        plan: &MatrixPlan,
-        steps: Steps,
-    ) -> Result<(Input, Windows), EvalError> {
+    fn matrix(&mut self, plan: &MatrixPlan, steps: Steps) -> Result<(Input, Windows), EvalError> {
         match plan {
             MatrixPlan::Samples { selection, range } => {
                 let windows = Windows::new(steps, self.times(steps, selection.shift), *range);

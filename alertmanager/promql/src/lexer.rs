@@ -24,14 +24,7 @@ pub(crate) struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            at: 0,
-            parens: 0,
-            in_braces: false,
-            in_brackets: false,
-            seen_colon: false,
-        }
+        Self { text, at: 0, parens: 0, in_braces: false, in_brackets: false, seen_colon: false }
     }
 
     /// The next token; at the end of the text always [`TokenKind::End`].

@@ -19,8 +19,8 @@ mod query;
 mod evaluate;
 pub mod series_notation;
 
-pub use ast::Expr;
 pub use annotation::{Annotation, Severity};
+pub use ast::Expr;
 pub use check::check;
 pub use evaluate::{EvalError, Options, Output, Range, Series, Value, evaluate};
 pub use fault::{Fault, FaultKind, Faults, Span};

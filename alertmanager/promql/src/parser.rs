@@ -234,14 +234,8 @@ impl<'a> Parser<'a> {
         };
         let span = left.expr.span.to(right.expr.span);
         let size = left.size.max(right.size.higher());
-        let binary = Binary {
-            op,
-            op_span,
-            returns_bool,
-            matching,
-            left: left.expr,
-            right: right.expr,
-        };
+        let binary =
+            Binary { op, op_span, returns_bool, matching, left: left.expr, right: right.expr };
         self.node(ExprKind::Binary(Box::new(binary)), span, size)
     }
 
@@ -263,12 +257,8 @@ impl<'a> Parser<'a> {
             self.take()?;
             let labels = self.grouping_labels()?;
             let group = self.group()?;
-            matching = Some(Matching {
-                on: word == Keyword::On,
-                labels,
-                group,
-                ..Matching::default()
-            });
+            matching =
+                Some(Matching { on: word == Keyword::On, labels, group, ..Matching::default() });
         }
         while let TokenKind::Keyword(
             word @ (Keyword::Fill | Keyword::FillLeft | Keyword::FillRight),

@@ -79,15 +79,35 @@ pub(crate) enum VectorPlan {
     /// `vector(s)`
     OfScalar(ScalarPlan),
     /// A value from a value, without the metric name.
-    Values { function: fn(f64, [f64; 2]) -> f64, vector: Box<Self>, params: Vec<ScalarPlan> },
+    Values {
+        function: fn(f64, [f64; 2]) -> f64,
+        vector: Box<Self>,
+        params: Vec<ScalarPlan>,
+    },
     /// A value from a stretch of samples.
-    OverTime { function: OverTime, matrix: MatrixPlan, params: Vec<ScalarPlan>, spans: Spans },
+    OverTime {
+        function: OverTime,
+        matrix: MatrixPlan,
+        params: Vec<ScalarPlan>,
+        spans: Spans,
+    },
     /// Anything that needs to see all series.
-    Table { function: ToTable, vector: Box<Self>, params: Vec<ScalarPlan>, spans: Spans },
+    Table {
+        function: ToTable,
+        vector: Box<Self>,
+        params: Vec<ScalarPlan>,
+        spans: Spans,
+    },
     /// Other labels, the same values.
-    Relabel { relabel: Relabel, vector: Box<Self> },
+    Relabel {
+        relabel: Relabel,
+        vector: Box<Self>,
+    },
     /// One series with these labels where there is none.
-    Absent { vector: Box<Self>, labels: Labels },
+    Absent {
+        vector: Box<Self>,
+        labels: Labels,
+    },
     Aggregate(Box<AggregatePlan>),
     /// An operator between series and a number.
     WithScalar(Box<WithScalarPlan>),

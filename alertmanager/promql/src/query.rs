@@ -235,11 +235,7 @@ fn visit_vector<'a>(
     }
 }
 
-fn visit_matrix<'a>(
-    plan: &'a MatrixPlan,
-    around: &mut Around,
-    found: &mut dyn FnMut(Reads<'a>),
-) {
+fn visit_matrix<'a>(plan: &'a MatrixPlan, around: &mut Around, found: &mut dyn FnMut(Reads<'a>)) {
     match plan {
         MatrixPlan::Samples { selection, range } => {
             found(Reads { selection, range: Some(*range), around: around.clone() });

@@ -32,7 +32,9 @@ pub(super) async fn names(
     let names = asked
         .find(shown.storage, |storage, sets| match sets {
             None => storage.label_names().map_err(|error| error.to_string()),
-            Some(sets) => Ok(sets.iter().flat_map(Labels::iter).map(|(name, _)| name.to_owned()).collect()),
+            Some(sets) => {
+                Ok(sets.iter().flat_map(Labels::iter).map(|(name, _)| name.to_owned()).collect())
+            }
         })
         .await?;
     Ok(success(&headers, &json!(names.into_iter().take(limit).collect::<Vec<String>>())))
@@ -51,7 +53,9 @@ pub(super) async fn values(
     let values = asked
         .find(shown.storage, move |storage, sets| match sets {
             None => storage.label_values(&name).map_err(|error| error.to_string()),
-            Some(sets) => Ok(sets.iter().filter_map(|set| set.get(&name)).map(str::to_owned).collect()),
+            Some(sets) => {
+                Ok(sets.iter().filter_map(|set| set.get(&name)).map(str::to_owned).collect())
+            }
         })
         .await?;
     Ok(success(&headers, &json!(values.into_iter().take(limit).collect::<Vec<String>>())))
@@ -95,7 +99,9 @@ impl Asked {
         }
         let limit = match parameters.get("limit") {
             None => usize::MAX,
-            Some(text) => text.parse().map_err(|_| Failure::parameter("limit", "it is no number"))?,
+            Some(text) => {
+                text.parse().map_err(|_| Failure::parameter("limit", "it is no number"))?
+            }
         };
         Ok(Self {
             selectors,

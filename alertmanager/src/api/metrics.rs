@@ -41,7 +41,10 @@ impl Gauges {
             chunk_bytes: gauge("veilleur_storage_chunk_bytes", "Bytes of samples in memory."),
             blocks: gauge("veilleur_storage_blocks", "Blocks of samples on disk."),
             block_bytes: gauge("veilleur_storage_block_bytes", "Their bytes."),
-            log_bytes: gauge("veilleur_storage_log_bytes", "Bytes of the sample log's newest segment."),
+            log_bytes: gauge(
+                "veilleur_storage_log_bytes",
+                "Bytes of the sample log's newest segment.",
+            ),
             alerts: metrics.gauges("veilleur_alerts", "Alerts, by state.", &["state"]),
             waiting: metrics.gauges(
                 "veilleur_outbox_waiting",

@@ -107,7 +107,9 @@ fn alerts(shown: &Shown, now: Timestamp) -> Vec<AlertRow> {
     });
     let mut rows: Vec<_> = views.flatten().map(|view| alert_row(view, now)).collect();
     // What fires first, then what is about to, then by name.
-    rows.sort_by(|a, b| (a.state == "pending", &a.name, &a.labels).cmp(&(b.state == "pending", &b.name, &b.labels)));
+    rows.sort_by(|a, b| {
+        (a.state == "pending", &a.name, &a.labels).cmp(&(b.state == "pending", &b.name, &b.labels))
+    });
     rows
 }
 
@@ -169,7 +171,9 @@ fn receivers(shown: &Shown, now: Timestamp) -> Vec<ReceiverRow> {
     let row = |(lane, state): (String, crate::notify::LaneState)| {
         let waits = waiting.get(&lane).copied().unwrap_or_default().intents;
         let (health, text) = match (state.failing_since, state.delivered_at) {
-            (Some(since), _) => ("down", format!("fails since {}: {}", age(now, since), state.last_error)),
+            (Some(since), _) => {
+                ("down", format!("fails since {}: {}", age(now, since), state.last_error))
+            }
             (None, Some(at)) => ("up", format!("last told {} ago", age(now, at))),
             (None, None) => ("up", "nothing told yet".to_owned()),
         };

@@ -31,7 +31,11 @@ const MOST_STEPS: i64 = 11_000;
 pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    pub(super) fn read(query: Option<String>, headers: &HeaderMap, body: &Bytes) -> Result<Self, Failure> {
+    pub(super) fn read(
+        query: Option<String>,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Self, Failure> {
         let mut pairs = decode(query.unwrap_or_default().as_bytes())?;
         let form = headers
             .get(header::CONTENT_TYPE)

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, Uri};
-use axum::body::Bytes;
 use axum::response::Response;
 use base::number;
 use base::sample::Timestamp;
@@ -31,7 +31,9 @@ pub(super) async fn rules(
         None => (true, true),
         Some("alert") => (true, false),
         Some("record") => (false, true),
-        Some(other) => return Err(Failure::parameter("type", format!("not supported value {other:?}"))),
+        Some(other) => {
+            return Err(Failure::parameter("type", format!("not supported value {other:?}")));
+        }
     };
     let wanted = |rule: &&RuleView| match rule.kind {
         RuleKind::Alerting { .. } => alerting,

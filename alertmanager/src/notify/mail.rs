@@ -7,6 +7,7 @@
 //! header of its own (X17, X18).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,7 +19,9 @@ use base::secret::Secret;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Identity, Tls, TlsParameters};
+use lettre::transport::smtp::client::{
+    Certificate, CertificateStore, Identity, Tls, TlsParameters,
+};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use serde::Deserialize;
@@ -33,8 +36,16 @@ const STEP: Duration = Duration::from_secs(15);
 /// The longest subject.
 const MAX_SUBJECT: usize = 200;
 /// Headers that we write ourselves.
-const OWN_HEADERS: [&str; 8] =
-    ["message-id", "references", "in-reply-to", "date", "mime-version", "content-type", "bcc", "cc"];
+const OWN_HEADERS: [&str; 8] = [
+    "message-id",
+    "references",
+    "in-reply-to",
+    "date",
+    "mime-version",
+    "content-type",
+    "bcc",
+    "cc",
+];
 
 /// An entry of `email_configs`, as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -113,11 +124,21 @@ pub struct EmailNotifier {
 }
 
 /// When TLS begins.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum TlsMode {
     Implicit(TlsParameters),
     Required(TlsParameters),
     IfOffered(TlsParameters),
+}
+
+impl fmt::Debug for TlsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Implicit(_) => "Implicit",
+            Self::Required(_) => "Required",
+            Self::IfOffered(_) => "IfOffered",
+        })
+    }
 }
 
 impl EmailConfig {
@@ -137,8 +158,18 @@ impl EmailConfig {
         let credentials = self.credentials(place, globals, diagnostics);
         let hello = self.hello.as_ref().or(globals.hello.as_ref());
         let hello = ClientId::Domain(hello.map_or("localhost".to_owned(), |h| h.value.clone()));
-        let html = Text::build("html", self.html.as_ref(), "{{ template \"email.default.html\" . }}", diagnostics);
-        let text = Text::build("text", self.text.as_ref(), "{{ template \"email.default.text\" . }}", diagnostics);
+        let html = Text::build(
+            "html",
+            self.html.as_ref(),
+            "{{ template \"email.default.html\" . }}",
+            diagnostics,
+        );
+        let text = Text::build(
+            "text",
+            self.text.as_ref(),
+            "{{ template \"email.default.text\" . }}",
+            diagnostics,
+        );
         let (subject, headers) = self.headers(diagnostics);
         let tls = server.as_ref().and_then(|(host, port)| {
             let config = self.tls_config.as_ref().or(globals.tls_config.as_ref());
@@ -174,7 +205,11 @@ impl EmailConfig {
         diagnostics: &mut Diagnostics,
     ) -> Option<(String, SecretSource)> {
         if let Some(secret) = &self.auth_secret {
-            diagnostics.report_with_help(secret, "CRAM-MD5 is not supported", "use `auth_password`");
+            diagnostics.report_with_help(
+                secret,
+                "CRAM-MD5 is not supported",
+                "use `auth_password`",
+            );
         }
         if let Some(identity) = &self.auth_identity {
             diagnostics.report(identity, "`auth_identity` is not supported");
@@ -307,10 +342,12 @@ fn tls_parameters(
         let mut builder = TlsParameters::builder(name);
         if let Some(file) = &config.ca_file {
             let certificate = Certificate::from_pem(&read(file)?).map_err(|e| e.to_string())?;
-            builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
+            builder =
+                builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
         }
         if let (Some(cert), Some(key)) = (&config.cert_file, &config.key_file) {
-            let identity = Identity::from_pem(&read(cert)?, &read(key)?).map_err(|e| e.to_string())?;
+            let identity =
+                Identity::from_pem(&read(cert)?, &read(key)?).map_err(|e| e.to_string())?;
             builder = builder.identify_with(identity);
         }
         builder
@@ -424,7 +461,8 @@ mod tests {
         (built, diagnostics.to_string())
     }
 
-    const GOOD: &str = "{to: 'Ops <ops@example.org>, b@example.org', from: v@example.net, smarthost: 'mail:587'";
+    const GOOD: &str =
+        "{to: 'Ops <ops@example.org>, b@example.org', from: v@example.net, smarthost: 'mail:587'";
 
     fn written(extra: &str, notification: &Notification) -> String {
         let (notifier, faults) = build(&format!("{GOOD}{extra}}}"));
@@ -459,7 +497,8 @@ mod tests {
         let mut hostile = notification();
         let label = "a\r\nBcc: victim@example.com\r\n\r\n.\r\nQUIT =?utf-8?q?x?=";
         for alert in &mut hostile.alerts {
-            alert.labels = alert.labels.with("alertname", label).with("instance", &"x".repeat(2000));
+            alert.labels =
+                alert.labels.with("alertname", label).with("instance", &"x".repeat(2000));
         }
         hostile.group_labels = base::labels::Labels::from_pairs([("alertname", label)]);
         let mail = written(", headers: {X-Team: '{{ .CommonLabels.alertname }}'}", &hostile);
@@ -485,7 +524,9 @@ mod tests {
              f.yml:1:66: `mail` is not `host:port`",
         );
         check(
-            &format!("{GOOD}, auth_username: u, headers: {{Bcc: x, To: y}}, html: '{{{{ if }}}}'}}"),
+            &format!(
+                "{GOOD}, auth_username: u, headers: {{Bcc: x, To: y}}, html: '{{{{ if }}}}'}}"
+            ),
             "f.yml:1:1: the user `u` has no password\n\
              f.yml:1:115: `Bcc` cannot be set\n\
              f.yml:1:123: `To` is set by `to`\n\

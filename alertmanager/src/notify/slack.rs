@@ -156,9 +156,10 @@ impl SlackConfig {
         }
         let default = |name: &str| format!("{{{{ template \"slack.default.{name}\" . }}}}");
         let mut texts = |parts: &[(&'static str, &Option<Spanned<String>>, String)]| {
-            let build = |(name, written, default): &(&'static str, &Option<Spanned<String>>, String)| {
-                Some((*name, Text::build(name, written.as_ref(), default, diagnostics)?))
-            };
+            let build =
+                |(name, written, default): &(&'static str, &Option<Spanned<String>>, String)| {
+                    Some((*name, Text::build(name, written.as_ref(), default, diagnostics)?))
+                };
             parts.iter().map(build).collect::<Vec<_>>().into_iter().flatten().collect::<Vec<_>>()
         };
         let message = texts(&[
@@ -297,14 +298,22 @@ impl SlackNotifier {
                 insert(&mut action, "type", renderer.render(kind));
                 insert(&mut action, "text", renderer.render(text));
                 insert(&mut action, "url", renderer.render(url));
-                insert(&mut action, "style", style.as_ref().map_or_else(String::new, |s| renderer.render(s)));
+                insert(
+                    &mut action,
+                    "style",
+                    style.as_ref().map_or_else(String::new, |s| renderer.render(s)),
+                );
                 Value::Object(action)
             })
             .collect();
         if !actions.is_empty() {
             attachment.insert("actions".to_owned(), json!(actions));
         }
-        let markup = if self.mrkdwn_in.is_empty() { json!(["fallback", "pretext", "text"]) } else { json!(self.mrkdwn_in) };
+        let markup = if self.mrkdwn_in.is_empty() {
+            json!(["fallback", "pretext", "text"])
+        } else {
+            json!(self.mrkdwn_in)
+        };
         attachment.insert("mrkdwn_in".to_owned(), markup);
         message.insert("attachments".to_owned(), json!([attachment]));
         Value::Object(message)
@@ -385,7 +394,10 @@ mod tests {
         let hostile = format!("<!channel> <@U1> <https://evil|login> {}", "x".repeat(50_000));
         message.alerts[0].annotations.insert("summary".into(), hostile);
         let body = notifier.unwrap().body(&message).to_string();
-        assert!(!body.contains("<!channel>") && !body.contains("<@U1>") && !body.contains("<https"), "{body}");
+        assert!(
+            !body.contains("<!channel>") && !body.contains("<@U1>") && !body.contains("<https"),
+            "{body}"
+        );
         assert!(body.contains("&lt;!channel&gt;") && body.len() < 20_000);
     }
 
@@ -404,9 +416,17 @@ mod tests {
         check(200, r#"{"ok":true}"#, "taken");
         check(200, r#"{"success":true}"#, "taken");
         check(200, "", "taken");
-        check(200, r#"{"ok":false,"error":"channel_not_found"}"#, "never: the answer was: channel_not_found");
+        check(
+            200,
+            r#"{"ok":false,"error":"channel_not_found"}"#,
+            "never: the answer was: channel_not_found",
+        );
         check(200, r#"{"ok":false,"error":"ratelimited"}"#, "again: the answer was: ratelimited");
-        check(200, "<html>log in</html>", "again: the answer is not that of a chat service: <html>log in</html>");
+        check(
+            200,
+            "<html>log in</html>",
+            "again: the answer is not that of a chat service: <html>log in</html>",
+        );
         check(404, "no_service", "never: the answer was HTTP status 404: no_service");
         check(500, "", "again: the answer was HTTP status 500");
     }

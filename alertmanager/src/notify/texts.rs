@@ -34,7 +34,10 @@ impl Text {
         match Template::parse(Dialect::Notification, name, text) {
             Ok(template) => Some(Self { name, template }),
             Err(error) => {
-                diagnostics.report(written.map(Into::into).unwrap_or_default(), error.to_string());
+                diagnostics.report(
+                    written.map(|written| written.place).unwrap_or_default(),
+                    error.to_string(),
+                );
                 None
             }
         }
@@ -84,7 +87,8 @@ fn fallback(notification: &Notification) -> String {
         .iter()
         .take(MOST)
         .map(|alert| {
-            let instance = alert.labels.get("instance").map_or(String::new(), |i| format!(" on {i}"));
+            let instance =
+                alert.labels.get("instance").map_or(String::new(), |i| format!(" on {i}"));
             format!("{}{instance}", alert.name())
         })
         .collect();
@@ -191,9 +195,21 @@ pub(super) mod tests {
             let renderer = Renderer::new(&templates, &notification, escape);
             assert_eq!(renderer.render(&text(template)), expected, "{template}");
         };
-        check(Escape::Text, "{{ .Status }} {{ len .Alerts.Firing }} {{ .CommonLabels.alertname }}", "firing 1 CheckFailed");
-        check(Escape::Text, "{{ (index .Alerts 1).Annotations.ending }}", "expired: target removed");
-        check(Escape::Entities, "<{{ .CommonAnnotations.summary }}>", "<queue &lt;b&gt;full&lt;/b&gt; &amp; more>");
+        check(
+            Escape::Text,
+            "{{ .Status }} {{ len .Alerts.Firing }} {{ .CommonLabels.alertname }}",
+            "firing 1 CheckFailed",
+        );
+        check(
+            Escape::Text,
+            "{{ (index .Alerts 1).Annotations.ending }}",
+            "expired: target removed",
+        );
+        check(
+            Escape::Entities,
+            "<{{ .CommonAnnotations.summary }}>",
+            "<queue &lt;b&gt;full&lt;/b&gt; &amp; more>",
+        );
         check(Escape::Text, "{{ template \"__subject\" . }}", "[FIRING:1] CheckFailed");
     }
 
@@ -203,7 +219,10 @@ pub(super) mod tests {
         let notification = notification();
         let renderer = Renderer::new(&templates, &notification, Escape::Text);
         let got = renderer.render(&text("{{ template \"none\" . }}"));
-        assert!(got.starts_with("[FIRING] CheckFailed on web:1, CheckFailed on db:1\n(the template"), "{got}");
+        assert!(
+            got.starts_with("[FIRING] CheckFailed on web:1, CheckFailed on db:1\n(the template"),
+            "{got}"
+        );
     }
 
     #[test]

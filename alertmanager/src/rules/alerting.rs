@@ -118,10 +118,16 @@ impl AlertingRule {
             builder.set(ALERT_NAME, &self.name);
             let labels = builder.build();
             if !seen_labels.insert(labels.clone()) {
-                return Err("vector contains metrics with the same labelset after applying alert labels".to_owned());
+                return Err(
+                    "vector contains metrics with the same labelset after applying alert labels"
+                        .to_owned(),
+                );
             }
-            let annotations =
-                self.annotations.render(&seen).map(|(name, text)| (name.to_owned(), text)).collect();
+            let annotations = self
+                .annotations
+                .render(&seen)
+                .map(|(name, text)| (name.to_owned(), text))
+                .collect();
             found.push(Found { labels, annotations, value });
         }
         Ok(found)

@@ -83,7 +83,8 @@ impl RuleFile {
                 let message = format!("there are two groups `{}` in this file", config.name.value);
                 diagnostics.report(&config.name, message);
             }
-            if let Some(zero) = config.interval.as_ref().filter(|interval| interval.value.is_zero()) {
+            if let Some(zero) = config.interval.as_ref().filter(|interval| interval.value.is_zero())
+            {
                 diagnostics.report(zero, "the interval cannot be zero");
             }
             check_labels(&config.labels, diagnostics);
@@ -140,7 +141,8 @@ impl RuleConfig {
         match Query::new(&expr.value) {
             Ok(query) if matches!(query.kind(), Type::Vector | Type::Scalar) => Some(query),
             Ok(query) => {
-                let message = format!("the expression is a {}, not a vector", query.kind().as_str());
+                let message =
+                    format!("the expression is a {}, not a vector", query.kind().as_str());
                 diagnostics.report(expr, message);
                 None
             }
@@ -210,7 +212,10 @@ impl RuleConfig {
     }
 }
 
-fn check_labels(labels: &BTreeMap<Spanned<String>, Spanned<String>>, diagnostics: &mut Diagnostics) {
+fn check_labels(
+    labels: &BTreeMap<Spanned<String>, Spanned<String>>,
+    diagnostics: &mut Diagnostics,
+) {
     for name in labels.keys() {
         if name.value.is_empty() || name.value == METRIC_NAME {
             diagnostics.report(name, format!("`{}` is no label name for a rule", name.value));

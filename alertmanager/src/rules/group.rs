@@ -147,7 +147,12 @@ impl RuleGroup {
     }
 
     /// Evaluates every rule at `now`.
-    pub fn evaluate(&self, state: &mut GroupState, now: Timestamp, sources: &Sources) -> Evaluation {
+    pub fn evaluate(
+        &self,
+        state: &mut GroupState,
+        now: Timestamp,
+        sources: &Sources,
+    ) -> Evaluation {
         let at = now - self.query_offset.duration();
         let mut evaluation = Evaluation::default();
         for (rule, state) in self.rules.iter().zip(&mut state.rules) {
@@ -185,7 +190,12 @@ impl RuleGroup {
             limit: self.limit,
             evaluated_at,
             duration: state.rules.iter().map(|rule| rule.duration).sum(),
-            rules: self.rules.iter().zip(&state.rules).map(|(rule, state)| state.view(rule)).collect(),
+            rules: self
+                .rules
+                .iter()
+                .zip(&state.rules)
+                .map(|(rule, state)| state.view(rule))
+                .collect(),
         }
     }
 }

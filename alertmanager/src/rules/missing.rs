@@ -67,7 +67,8 @@ impl Inputs {
             } else {
                 // With an offset the present says nothing: what was there at that time does.
                 for series in storage.select(reads.matchers(), until - lookback, until)? {
-                    if let (Some(&time), Some(&value)) = (series.times.last(), series.values.last()) {
+                    if let (Some(&time), Some(&value)) = (series.times.last(), series.values.last())
+                    {
                         let last = Sample { timestamp: Timestamp::from_millis(time), value };
                         inputs.ends.push((series.labels, end_of(last, until, lookback)));
                     }
@@ -78,7 +79,13 @@ impl Inputs {
     }
 
     /// What they say of an alert that was not found, whose labels from the data are `own`.
-    pub(super) fn fate(&self, active: &Active, own: &Labels, now: Timestamp, watched: Watched<'_>) -> Fate {
+    pub(super) fn fate(
+        &self,
+        active: &Active,
+        own: &Labels,
+        now: Timestamp,
+        watched: Watched<'_>,
+    ) -> Fate {
         let fits = |labels: &Labels| {
             own.iter().all(|(name, value)| labels.get(name).is_none_or(|other| other == value))
         };
@@ -140,7 +147,8 @@ mod tests {
         let storage = Storage::in_memory(Options::default());
         let now = Timestamp::from_millis(100_000_000);
         for (name, instance, value, ago) in series {
-            let labels = Labels::from_pairs([("__name__", *name), ("instance", instance), ("job", "j")]);
+            let labels =
+                Labels::from_pairs([("__name__", *name), ("instance", instance), ("job", "j")]);
             let series = storage.series(&labels).unwrap();
             let timestamp = Timestamp::from_millis(now.millis() - ago * 1000);
             storage.append(&[Point { series, timestamp, value: *value }]).unwrap();
@@ -167,7 +175,8 @@ mod tests {
 
     #[test]
     fn only_fresh_samples_end_an_alert() {
-        let (gone, lost, removed) = (Ended::Gone.value(), Ended::Lost.value(), Ended::Removed.value());
+        let (gone, lost, removed) =
+            (Ended::Gone.value(), Ended::Lost.value(), Ended::Removed.value());
         check("x > 5", &[("x", "a", 1.0, 10)], false, Fate::Over);
         check("x > 5", &[("x", "a", lost, 10)], false, Fate::Missing);
         check("x > 5", &[("x", "a", gone, 10)], false, Fate::Over);
@@ -184,7 +193,12 @@ mod tests {
         check("absent(x)", &[("x", "a", 1.0, 10)], false, Fate::Over);
         check("vector(1) > 2", &[], false, Fate::Over);
         check("x > 5", &[], false, Fate::Over);
-        check("x offset 1h > 5", &[("x", "a", lost, 3605), ("x", "a", 1.0, 5)], false, Fate::Missing);
+        check(
+            "x offset 1h > 5",
+            &[("x", "a", lost, 3605), ("x", "a", 1.0, 5)],
+            false,
+            Fate::Missing,
+        );
         check("x offset 1h > 5", &[("x", "a", 1.0, 3605), ("x", "a", lost, 5)], false, Fate::Over);
     }
 

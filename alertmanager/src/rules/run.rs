@@ -93,7 +93,11 @@ impl RuleRunner {
             if missed > 1 {
                 let group = self.group.name();
                 self.metrics.late.with_label_values(&[group]).inc_by(missed as u64 - 1);
-                warn!(group, missed = missed - 1, "evaluations are left out: the one before took too long");
+                warn!(
+                    group,
+                    missed = missed - 1,
+                    "evaluations are left out: the one before took too long"
+                );
             }
             planned = next;
         }
@@ -115,7 +119,10 @@ impl RuleRunner {
         let name = self.group.name();
         let good = self.group.len() - evaluation.failed;
         self.metrics.evaluations.with_label_values(&[name, "ok"]).inc_by(good as u64);
-        self.metrics.evaluations.with_label_values(&[name, "failed"]).inc_by(evaluation.failed as u64);
+        self.metrics
+            .evaluations
+            .with_label_values(&[name, "failed"])
+            .inc_by(evaluation.failed as u64);
         self.metrics.duration.with_label_values(&[name]).observe(watch.seconds());
         Ok(state)
     }

@@ -49,7 +49,9 @@ impl Texts {
     }
 
     /// The names with their texts as they were written.
-    pub(super) fn written(written: &BTreeMap<Spanned<String>, Spanned<String>>) -> BTreeMap<String, String> {
+    pub(super) fn written(
+        written: &BTreeMap<Spanned<String>, Spanned<String>>,
+    ) -> BTreeMap<String, String> {
         written.iter().map(|(name, text)| (name.value.clone(), text.value.clone())).collect()
     }
 

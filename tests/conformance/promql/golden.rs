@@ -43,11 +43,7 @@ fn load(text: &str) -> Storage {
 
 type Answer = BTreeMap<Labels, Vec<(i64, f64)>>;
 
-fn ask(
-    storage: &Storage,
-    case: &Json,
-    (start, end, step): (i64, i64, i64),
-) -> Result<(), String> {
+fn ask(storage: &Storage, case: &Json, (start, end, step): (i64, i64, i64)) -> Result<(), String> {
     let at = Timestamp::from_millis;
     let range = Range::new(at(start), at(end), Duration::from_millis(step as u64));
     let text = case["query"].as_str().unwrap();

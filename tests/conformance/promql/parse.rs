@@ -17,9 +17,8 @@ pub(crate) fn run(report: &mut Report) {
 /// The input of a case; none where it is not UTF-8.
 fn input(case: &Value) -> Option<String> {
     if let Some(parts) = case["input_repeat"].as_array() {
-        let part = |part: &Value| {
-            part[0].as_str().unwrap().repeat(part[1].as_u64().unwrap() as usize)
-        };
+        let part =
+            |part: &Value| part[0].as_str().unwrap().repeat(part[1].as_u64().unwrap() as usize);
         return Some(parts.iter().map(part).collect());
     }
     case["input"].as_str().map(str::to_owned)
@@ -31,7 +30,9 @@ fn expression(case: &Value) -> Result<(), String> {
     };
     let faults = match Query::new(&text) {
         Ok(_) => Vec::new(),
-        Err(faults) => faults.iter().filter(|f| f.kind != FaultKind::Unsupported).cloned().collect(),
+        Err(faults) => {
+            faults.iter().filter(|f| f.kind != FaultKind::Unsupported).cloned().collect()
+        }
     };
     match (case["ok"] == true, faults.as_slice()) {
         (true, []) => Ok(()),
@@ -42,7 +43,9 @@ fn expression(case: &Value) -> Result<(), String> {
             let missing = expected.iter().find(|e| !faults.iter().any(|fault| is(fault, e)));
             match missing {
                 Some(error) => Err(format!("no {error} among {faults:?}")),
-                None if !is(&faults[0], &expected[0]) => Err(format!("{:?} comes first", faults[0])),
+                None if !is(&faults[0], &expected[0]) => {
+                    Err(format!("{:?} comes first", faults[0]))
+                }
                 None => Ok(()),
             }
         }

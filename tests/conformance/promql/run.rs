@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use base::labels::Labels;
 use base::sample::Timestamp;
-use promql::series_notation::Point;
 use promql::ast::{self, At, Expr, ExprKind};
+use promql::series_notation::Point;
 use promql::{Options, Query, Range, evaluate};
 use storage::Storage;
 
@@ -147,12 +147,7 @@ fn judge(data: &Data, eval: &Eval) -> Result<(), String> {
 }
 
 /// Whether the result is the same as the middle step of a range.
-fn same_in_the_middle(
-    data: &Data,
-    query: &Query,
-    eval: &Eval,
-    time: Millis,
-) -> Result<(), String> {
+fn same_in_the_middle(data: &Data, query: &Query, eval: &Eval, time: Millis) -> Result<(), String> {
     if !has_steps(query) || asks_for_bounds(query.expr()) {
         return Ok(());
     }

@@ -78,8 +78,7 @@ pub(crate) fn commands(text: &str) -> Vec<Command> {
         // A comment counts as an empty line, and an empty line ends the command; only `clear` has
         // nothing below it.
         while line != "clear"
-            && let Some((_, next)) =
-                lines.next_if(|(_, l)| !l.is_empty() && !l.starts_with('#'))
+            && let Some((_, next)) = lines.next_if(|(_, l)| !l.is_empty() && !l.starts_with('#'))
         {
             below.push(next);
         }

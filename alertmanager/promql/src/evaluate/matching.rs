@@ -50,8 +50,7 @@ pub(crate) fn matched(
         let Some(group) = groups.find(many.key(row)) else { continue };
         for &partner in &partners[group] {
             let (many_cells, one_cells) = (many.row(row), one.row(partner));
-            let (a, b) =
-                if swapped { (one_cells, many_cells) } else { (many_cells, one_cells) };
+            let (a, b) = if swapped { (one_cells, many_cells) } else { (many_cells, one_cells) };
             between_cells(plan.op, plan.returns_bool, a, b, &mut cells);
             if has_value(&cells) {
                 let key = result_key(plan, many.key(row), one.key(partner));
@@ -70,9 +69,8 @@ fn check_one_side(
     groups: &Groups<'_>,
     partners: &[Vec<usize>],
 ) -> Result<(), EvalError> {
-    let any = |table: &Table, step: usize| {
-        (0..table.len()).any(|row| !is_absent(table.row(row)[step]))
-    };
+    let any =
+        |table: &Table, step: usize| (0..table.len()).any(|row| !is_absent(table.row(row)[step]));
     for (group, rows) in partners.iter().enumerate().filter(|(_, rows)| rows.len() > 1) {
         for step in 0..one.steps() {
             let mut present = rows.iter().filter(|row| !is_absent(one.row(**row)[step]));

@@ -135,11 +135,7 @@ fn change_cells(table: &mut Table, scalar: &Column, function: impl Fn(f64, f64) 
 }
 
 /// Changes every value by a function of it and of scalars; what becomes absent is dropped.
-pub(crate) fn each_value(
-    table: &mut Table,
-    function: fn(f64, [f64; 2]) -> f64,
-    params: &[Column],
-) {
+pub(crate) fn each_value(table: &mut Table, function: fn(f64, [f64; 2]) -> f64, params: &[Column]) {
     let at = |n: usize, step: usize| params.get(n).map_or(f64::NAN, |param| param.at(step));
     for row in 0..table.len() {
         for (step, cell) in table.row_mut(row).iter_mut().enumerate() {

@@ -31,9 +31,8 @@ impl Column {
     /// The values of the only series of a table, or not a number where there is not one.
     pub(crate) fn of_table(context: &Context<'_>, table: &Table) -> Result<Self, EvalError> {
         let value = |step: usize| {
-            let mut cells = (0..table.len())
-                .map(|row| table.row(row)[step])
-                .filter(|cell| !is_absent(*cell));
+            let mut cells =
+                (0..table.len()).map(|row| table.row(row)[step]).filter(|cell| !is_absent(*cell));
             match (cells.next(), cells.next()) {
                 (Some(value), None) => value,
                 _ => f64::NAN,

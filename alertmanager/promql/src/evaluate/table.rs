@@ -112,9 +112,7 @@ pub(crate) fn has_value(cells: &[f64]) -> bool {
 
 /// Whether two of the series may become the same when they lose the labels that say what the metric
 /// is. What all of them share, or have lost already, does not tell them apart.
-pub(crate) fn may_clash<'a>(
-    mut series: impl Iterator<Item = (&'a Labels, NamesGone)>,
-) -> bool {
+pub(crate) fn may_clash<'a>(mut series: impl Iterator<Item = (&'a Labels, NamesGone)>) -> bool {
     match series.next() {
         None => false,
         Some((_, NamesGone(true))) => series.any(|(_, gone)| gone == NamesGone(false)),
@@ -273,11 +271,7 @@ impl Table {
     }
 
     /// A row of ones at the steps where no row has a value.
-    pub(crate) fn where_absent(
-        &self,
-        context: &Context<'_>,
-        key: Key,
-    ) -> Result<Self, EvalError> {
+    pub(crate) fn where_absent(&self, context: &Context<'_>, key: Key) -> Result<Self, EvalError> {
         let mut absent = Self::new(context, self.steps);
         let mut cells = vec![1.0; self.steps];
         for row in 0..self.len() {

@@ -6,10 +6,10 @@
 use base::labels::Labels;
 use base::sample::{Sample, Timestamp};
 
+use super::Range;
 use super::scalar::Column;
 use super::table::{Table, is_absent};
 use super::window::{Buffer, Input, Windows};
-use super::Range;
 use crate::annotation::Annotation;
 
 /// The answer to a query.
@@ -61,7 +61,8 @@ pub(crate) fn of_scalar(column: &Column, range: Range) -> Value {
 pub(crate) fn of_table(table: &Table, range: Range) -> Value {
     let steps = range.steps();
     if range.is_instant() {
-        let one = |row: usize| (table.key(row).to_labels(), sample(steps.first(), table.row(row)[0]));
+        let one =
+            |row: usize| (table.key(row).to_labels(), sample(steps.first(), table.row(row)[0]));
         return Value::Vector((0..table.len()).map(one).collect());
     }
     let series = |row: usize| {

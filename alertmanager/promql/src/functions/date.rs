@@ -123,16 +123,8 @@ mod tests {
 
     #[track_caller]
     fn check(seconds: f64, expected: [f64; 8]) {
-        let all = [
-            year,
-            month,
-            day_of_month,
-            day_of_year,
-            day_of_week,
-            days_in_month,
-            hour,
-            minute,
-        ];
+        let all =
+            [year, month, day_of_month, day_of_year, day_of_week, days_in_month, hour, minute];
         assert_eq!(all.map(|f| f(seconds, [0.0; 2])), expected, "{seconds}");
     }
 

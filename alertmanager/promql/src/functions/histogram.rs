@@ -61,8 +61,9 @@ fn each_histogram(
         context.check()?;
         for (step, cell) in cells.iter_mut().enumerate() {
             buckets.clear();
-            let bucket = |(bound, row): &(f64, usize)| {
-                Bucket { bound: *bound, count: table.row(*row)[step] }
+            let bucket = |(bound, row): &(f64, usize)| Bucket {
+                bound: *bound,
+                count: table.row(*row)[step],
             };
             buckets.extend(histogram.iter().map(bucket).filter(|b| !is_absent(b.count)));
             *cell = ABSENT;

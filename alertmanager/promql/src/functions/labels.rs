@@ -42,7 +42,8 @@ impl Relabel {
         let [to, separator, from @ ..] = args else {
             return Err(Fault::meaning(Default::default(), "label_join needs two strings"));
         };
-        let names = from.iter().map(|from| label_name(from, "invalid source label name in label_join()"));
+        let names =
+            from.iter().map(|from| label_name(from, "invalid source label name in label_join()"));
         Ok(Self::Join {
             to: label_name(to, "invalid destination label name in label_join()")?,
             separator: separator.text.clone(),
@@ -61,8 +62,7 @@ impl Relabel {
                 with(key, to, &text)
             }
             Self::Join { to, separator, from } => {
-                let values: Vec<_> =
-                    from.iter().map(|name| key.get(name).unwrap_or("")).collect();
+                let values: Vec<_> = from.iter().map(|name| key.get(name).unwrap_or("")).collect();
                 with(key, to, &values.join(separator))
             }
         }

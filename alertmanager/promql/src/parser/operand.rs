@@ -38,8 +38,7 @@ impl<'a> Parser<'a> {
             TokenKind::Aggregate(op) => {
                 self.take()?;
                 match self.peek()?.kind {
-                    TokenKind::LeftParen
-                    | TokenKind::Keyword(Keyword::By | Keyword::Without) => {
+                    TokenKind::LeftParen | TokenKind::Keyword(Keyword::By | Keyword::Without) => {
                         self.aggregate(op, token)
                     }
                     _ => self.metric(token),

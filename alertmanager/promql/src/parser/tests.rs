@@ -68,9 +68,18 @@ fn faults_that_do_not_end_the_reading_come_together() {
         "0..9 wrong number of arguments for aggregate expression provided, expected 1, got 2; \
          12..18 no arguments for aggregate expression provided",
     );
-    check("sum by (a:b, '') (x)", "8..11 invalid label name for grouping: \"a:b\"; 13..15 invalid label name for grouping: \"\"");
-    check("x[5m][5m] offset 1m", "5..9 ranges only allowed for vector selectors; 0..9 ranges only allowed for vector selectors");
-    check("x{a=~'('}", "2..8 error parsing regexp: `(` is not a usable regular expression: unclosed group");
+    check(
+        "sum by (a:b, '') (x)",
+        "8..11 invalid label name for grouping: \"a:b\"; 13..15 invalid label name for grouping: \"\"",
+    );
+    check(
+        "x[5m][5m] offset 1m",
+        "5..9 ranges only allowed for vector selectors; 0..9 ranges only allowed for vector selectors",
+    );
+    check(
+        "x{a=~'('}",
+        "2..8 error parsing regexp: `(` is not a usable regular expression: unclosed group",
+    );
 }
 
 #[test]
@@ -82,7 +91,10 @@ fn text_without_bounds_is_refused_and_not_run_into() {
     let chain = format!("{}x", "x + ".repeat(20_000));
     assert!(parse(&chain).unwrap_err().to_string().contains("2000 chained parts"));
     let long = format!("'{}'", "x".repeat(1_000_000));
-    assert_eq!(parse(&long).unwrap_err().to_string(), "1:1: parse error: expression is longer than 524288 bytes");
+    assert_eq!(
+        parse(&long).unwrap_err().to_string(),
+        "1:1: parse error: expression is longer than 524288 bytes"
+    );
     let brackets = format!("x{}", "[1m:]".repeat(100_000));
     assert!(parse(&brackets).unwrap_err().to_string().contains("more than 120 nested"));
 }

@@ -31,9 +31,8 @@ pub(super) fn ranked(
             candidates.clear();
             let value = |row: &usize| (table.row(*row)[step], *row);
             candidates.extend(rows.iter().map(value).filter(|(cell, _)| !is_absent(*cell)));
-            let compare = |a: &(f64, usize), b: &(f64, usize)| {
-                compare(a.0, b.0, largest).then(a.1.cmp(&b.1))
-            };
+            let compare =
+                |a: &(f64, usize), b: &(f64, usize)| compare(a.0, b.0, largest).then(a.1.cmp(&b.1));
             if k == 0 {
                 // Nothing is chosen, and there is no place to divide at.
             } else if k < candidates.len() {
