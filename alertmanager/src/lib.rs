@@ -19,3 +19,5 @@ pub mod dispatch;
 pub mod notify;
 pub mod config;
 pub mod api;
+pub mod app;
+pub mod cli;

@@ -263,6 +263,11 @@ impl Evaluation {
 }
 
 impl Sources {
+    /// The alert that was stored, as it left the rules when they still had it.
+    pub fn stored_alert(&self, stored: &StoredAlert) -> Alert {
+        self.alert(&Active::from_stored(stored.clone(), Duration::ZERO), None)
+    }
+
     /// The alert as it leaves the rules: with the external labels that it does not have itself.
     fn alert(&self, active: &Active, ended: Option<(Timestamp, Ending)>) -> Alert {
         let mut builder = LabelsBuilder::from(&active.labels);

@@ -76,19 +76,7 @@ impl AlertStates {
     /// Takes over what was stored. The time during which nobody evaluated does not count for
     /// `for`: an alert that was pending waits `blind` longer.
     pub(crate) fn restore(&mut self, stored: StoredAlert, blind: Duration) {
-        let pending = stored.state == RuleAlertState::Pending;
-        let blind = if pending { blind } else { Duration::ZERO };
-        let active = Active {
-            labels: stored.labels,
-            annotations: stored.annotations,
-            value: stored.value,
-            state: stored.state,
-            active_at: stored.active_at + blind,
-            fired_at: stored.fired_at,
-            keep_since: stored.keep_since,
-            stale_since: stored.stale_since,
-            restored: true,
-        };
+        let active = Active::from_stored(stored, blind);
         self.active.insert(active.labels.clone(), active);
     }
 
@@ -210,6 +198,23 @@ impl Active {
             ended,
             stale_since: self.stale_since.filter(|_| ended.is_none()),
             generator_url,
+        }
+    }
+
+    /// The alert as the state kept it, while nobody evaluated for `blind`.
+    pub(crate) fn from_stored(stored: StoredAlert, blind: Duration) -> Self {
+        let pending = stored.state == RuleAlertState::Pending;
+        let blind = if pending { blind } else { Duration::ZERO };
+        Self {
+            labels: stored.labels,
+            annotations: stored.annotations,
+            value: stored.value,
+            state: stored.state,
+            active_at: stored.active_at + blind,
+            fired_at: stored.fired_at,
+            keep_since: stored.keep_since,
+            stale_since: stored.stale_since,
+            restored: true,
         }
     }
 

@@ -1,0 +1,272 @@
+//! The evaluator's life: opening, wiring, reload, end. The one place that knows all stages.
+//!
+//! ```text
+//! configuration ─▶ port ─▶ data folder ─▶ scrape ─▶ rules ─▶ dispatch ─▶ lanes ─▶ pages
+//! HUP, POST /-/reload: all of it is read again, and taken over only if it is right
+//! TERM, INT: the stages end in the order of the data, what waits stays in the outbox
+//! ```
+//!
+//! Invariant: nothing runs before the configuration is right, the port is ours and the data folder
+//! is ours alone; a configuration that is wrong changes nothing.
+
+mod data;
+mod judging;
+mod origin;
+mod upkeep;
+
+pub use origin::Origin;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use base::clock::Stopwatch;
+use base::http::server::listen;
+use base::own_metrics::OwnMetrics;
+use base::sample::Timestamp;
+use base::supervisor::Supervisor;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::alerts::Alerts;
+use crate::api::{ConfigState, Parts, Shown};
+use crate::config::Config;
+use crate::notify::{LaneStates, NotifyMetrics};
+use crate::rules::{RuleMetrics, Rules};
+use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
+use data::Data;
+use judging::Judging;
+
+/// How far back a sample counts.
+const LOOKBACK: Duration = Duration::from_secs(300);
+/// How long scrapes and answers that are being made have to end.
+const GRACE: Duration = Duration::from_secs(3);
+/// How often a reload is tried while the state fails, a second apart.
+const ATTEMPTS: u32 = 30;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The address to serve on.
+    pub listen: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// How long samples are kept.
+    pub retention: Duration,
+    /// Where people reach us, if not at the address that we serve on.
+    pub external_url: Option<String>,
+}
+
+/// A reload that somebody waits for.
+type Asked = oneshot::Sender<Result<(), String>>;
+
+/// The running evaluator.
+struct App {
+    origin: Origin,
+    everything: Supervisor,
+    collecting: Supervisor,
+    jobs: watch::Sender<Vec<Arc<crate::scrape::Job>>>,
+    judging: Judging,
+    config: Arc<ConfigState>,
+}
+
+/// Runs the evaluator with `config`, which was read from `origin`, until a signal ends it.
+///
+/// # Errors
+///
+/// The port or the data folder cannot be had, or the system gives us no signals.
+pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::Result<ExitCode> {
+    let listener = listen(settings.listen).await?;
+    let data = Data::open(&settings.data, settings.retention).await?;
+    let mut signals = Signals::new().context("the system gives us no signals")?;
+    let (reload, mut asked) = mpsc::channel(1);
+    let mut app = App::start(origin, config, &settings, &data, listener, reload).await?;
+    loop {
+        tokio::select! {
+            _ = signals.hang_up.recv() => drop(app.reload().await?),
+            // Whoever asked may have gone.
+            Some(answer) = asked.recv() => drop(answer.send(app.reload().await?)),
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+        }
+    }
+    info!("stopping");
+    let watch = Stopwatch::start();
+    tokio::select! {
+        () = app.stop(&data) => info!(after = ?watch.elapsed(), "stopped"),
+        _ = signals.terminate.recv() => return Ok(at_once()),
+        _ = signals.interrupt.recv() => return Ok(at_once()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn at_once() -> ExitCode {
+    warn!("told again to stop: at once");
+    ExitCode::FAILURE
+}
+
+impl App {
+    async fn start(
+        origin: Origin,
+        config: Config,
+        settings: &Settings,
+        data: &Data,
+        listener: TcpListener,
+        reload: mpsc::Sender<Asked>,
+    ) -> anyhow::Result<Self> {
+        let address = listener.local_addr().context("the port that was opened has no address")?;
+        let own_url = || format!("http://{address}");
+        let external_url: Arc<str> = settings.external_url.clone().unwrap_or_else(own_url).into();
+        let started = Timestamp::now();
+        let blind = data.state.last_alive().await?.map_or(Duration::ZERO, |at| started.since(at));
+        let everything = Supervisor::new();
+        let metrics = OwnMetrics::new();
+        let scraper = Scraper {
+            storage: Arc::clone(&data.storage),
+            outputs: Outputs::default(),
+            targets: Targets::default(),
+            metrics: ScrapeMetrics::new(&metrics),
+        };
+        let parts = Parts {
+            storage: Arc::clone(&data.storage),
+            targets: scraper.targets.clone(),
+            outputs: scraper.outputs.clone(),
+            rules: Rules::default(),
+            alerts: Alerts::default(),
+            outbox: data.outbox.clone(),
+            lanes: LaneStates::default(),
+            metrics: metrics.clone(),
+            config: Arc::default(),
+            supervisor: everything.clone(),
+            reload,
+            started,
+            lookback: LOOKBACK,
+        };
+        let judging = Judging {
+            around: everything.clone(),
+            scope: everything.child(),
+            delivering: everything.child(),
+            lanes: Default::default(),
+            sources: crate::rules::Sources {
+                storage: Arc::clone(&data.storage),
+                outputs: scraper.outputs.clone(),
+                targets: scraper.targets.clone(),
+                external_labels: config.external_labels.clone(),
+                external_url: Arc::clone(&external_url),
+                lookback: LOOKBACK,
+                started,
+                appended: scraper.metrics.appended().clone(),
+            },
+            state: data.state.clone(),
+            outbox: data.outbox.clone(),
+            alerts: parts.alerts.clone(),
+            rules: parts.rules.clone(),
+            lane_states: parts.lanes.clone(),
+            rule_metrics: RuleMetrics::new(&metrics),
+            notify_metrics: NotifyMetrics::new(&metrics),
+        };
+        let (jobs, wanted) = watch::channel(Vec::new());
+        let config_state = Arc::clone(&parts.config);
+        let (name, collecting) = (origin.name(), everything.child());
+        let mut app = Self {
+            origin,
+            everything: everything.clone(),
+            collecting,
+            jobs,
+            judging,
+            config: config_state,
+        };
+        app.take_over(&config, blind).await?;
+        upkeep::start(&everything, data);
+        let scope = app.collecting.clone();
+        app.collecting.spawn("targets", scraper.run(wanted, scope));
+        everything.spawn("pages", Shown::new(parts).serve(listener, everything.clone()));
+        info!(config = name, data = %settings.data.display(), "listening on http://{address}");
+        Ok(app)
+    }
+
+    /// Reads the configuration again and, if it is right, takes it over; says what is wrong with it
+    /// if not.
+    ///
+    /// # Errors
+    ///
+    /// It is right, but the state failed for so long that only another start can help.
+    async fn reload(&mut self) -> anyhow::Result<Result<(), String>> {
+        let origin = self.origin.clone();
+        // A file system that hangs must hang nobody else.
+        let read = match tokio::task::spawn_blocking(move || origin.load()).await {
+            Ok(read) => read.map_err(|faults| faults.to_string()),
+            Err(panic) => Err(format!("reading it failed: {panic}")),
+        };
+        let name = self.origin.name();
+        let result = match read {
+            Ok(config) => {
+                self.insist(&config).await?;
+                info!(config = name, "the configuration was read again");
+                Ok(())
+            }
+            Err(faults) => {
+                faults.lines().for_each(|fault| error!("{fault}"));
+                error!(config = name, "the configuration is wrong; the one before stays in use");
+                Err(faults)
+            }
+        };
+        self.config.set_fault(result.clone().err());
+        Ok(result)
+    }
+
+    /// Takes `config` over, again and again while the state fails: until it is done nobody judges.
+    async fn insist(&mut self, config: &Config) -> anyhow::Result<()> {
+        let mut attempt = 1;
+        while let Err(error) = self.take_over(config, Duration::ZERO).await {
+            if attempt == ATTEMPTS {
+                return Err(error.context("the configuration could not be taken over"));
+            }
+            error!(
+                error = format!("{error:#}"),
+                attempt, "the configuration is not taken over yet"
+            );
+            attempt += 1;
+            sleep(Duration::from_secs(1)).await;
+        }
+        Ok(())
+    }
+
+    /// Puts `config` in the place of the one before; nobody evaluated for `blind`.
+    async fn take_over(&mut self, config: &Config, blind: Duration) -> anyhow::Result<()> {
+        self.judging.take_over(config, blind).await?;
+        self.jobs.send_replace(config.jobs.clone());
+        Ok(())
+    }
+
+    /// Ends every stage, in the order of the data, and leaves everything durable.
+    async fn stop(&mut self, data: &Data) {
+        self.collecting.shutdown(GRACE).await;
+        self.judging.stop().await;
+        self.everything.shutdown(GRACE).await;
+        data.close().await;
+    }
+}
+
+/// What we are told from outside.
+struct Signals {
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! The data folder: samples, state and outbox, and the lock that makes them ours alone.
+//!
+//! ```text
+//! veilleur-data/
+//!   lock       held while a process uses the folder
+//!   samples/   what was scraped and recorded
+//!   state.db   alerts, what was told, the outbox
+//! ```
+//!
+//! Invariant: nothing in the folder is read or written without the lock.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use base::sample::Timestamp;
+use storage::{Options, Storage};
+use tracing::{error, warn};
+
+use crate::outbox::Outbox;
+use crate::state::State;
+
+/// An open data folder.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub(super) storage: Arc<Storage>,
+    pub(super) state: State,
+    pub(super) outbox: Outbox,
+    /// Let go of when the process ends, however it ends.
+    _lock: File,
+}
+
+impl Data {
+    /// Opens the folder, making it where there is none, for us alone to read.
+    pub(super) async fn open(folder: &Path, retention: Duration) -> anyhow::Result<Self> {
+        let shown = folder.display();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("cannot make the data folder {shown}"))?;
+        let lock = lock(folder)?;
+        let samples = folder.join("samples");
+        let open = move || Storage::open(&samples, Options { retention, ..Options::default() });
+        let storage = tokio::task::spawn_blocking(open).await??;
+        let file = folder.join("state.db");
+        let state =
+            State::open(&file).await.with_context(|| format!("cannot use {}", file.display()))?;
+        let outbox = Outbox::open(state.clone()).await?;
+        Ok(Self { storage: Arc::new(storage), state, outbox, _lock: lock })
+    }
+
+    /// Leaves everything durable, and notes that we were alive until now.
+    pub(super) async fn close(&self) {
+        let storage = Arc::clone(&self.storage);
+        match tokio::task::spawn_blocking(move || storage.sync()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(%error, "the last samples cannot be written"),
+            Err(panic) => error!(%panic, "the last samples cannot be written"),
+        }
+        if let Err(error) = self.state.set_alive(Timestamp::now()).await {
+            warn!(%error, "the time of the end cannot be written");
+        }
+        self.state.close().await;
+    }
+}
+
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "the data folder {} is in use by another process; stop it, or choose another folder \
+             with --data",
+            folder.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}

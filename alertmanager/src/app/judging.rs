@@ -1,0 +1,196 @@
+//! Rules, dispatch and lanes of the configuration that is in use, and how another takes their place.
+//!
+//! Invariant: a message goes out by one lane at a time: that of a new configuration begins when the
+//! one before has ended.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base::labels::Labels;
+use base::sample::Timestamp;
+use base::supervisor::Supervisor;
+use tracing::info;
+
+use crate::alerts::{Alert, Alerts, Ending};
+use crate::config::{Config, Receivers};
+use crate::dispatch::{Dispatcher, Lanes, Route};
+use crate::notify::{LaneRunner, LaneStates, NotifyMetrics};
+use crate::outbox::Outbox;
+use crate::rules::{RuleGroup, RuleMetrics, RuleRunner, Rules, Sources};
+use crate::state::State;
+
+/// How long evaluations that are under way have to end.
+const JUDGING_GRACE: Duration = Duration::from_secs(10);
+/// How long messages that are on their way have to arrive: a lane's own limit, and a little.
+const DELIVERY_GRACE: Duration = Duration::from_secs(22);
+
+/// What runs for the configuration, and what it is made with.
+pub(super) struct Judging {
+    /// The scope around that of rules and dispatch.
+    pub(super) around: Supervisor,
+    /// The scope of rules and dispatch.
+    pub(super) scope: Supervisor,
+    /// The scope around all lanes.
+    pub(super) delivering: Supervisor,
+    /// The scope of each lane.
+    pub(super) lanes: HashMap<String, Supervisor>,
+    pub(super) sources: Sources,
+    pub(super) state: State,
+    pub(super) outbox: Outbox,
+    pub(super) alerts: Alerts,
+    pub(super) rules: Rules,
+    pub(super) lane_states: LaneStates,
+    pub(super) rule_metrics: RuleMetrics,
+    pub(super) notify_metrics: NotifyMetrics,
+}
+
+impl Judging {
+    /// Ends what runs and starts what `config` wants; nobody evaluated for `blind`.
+    ///
+    /// # Errors
+    ///
+    /// The state failed. Nothing is judged or told then: call it again.
+    pub(super) async fn take_over(
+        &mut self,
+        config: &Config,
+        blind: Duration,
+    ) -> anyhow::Result<()> {
+        self.scope.shutdown(JUDGING_GRACE).await;
+        self.lanes.values().for_each(|lane| lane.stop_token().cancel());
+        self.scope = self.around.child();
+        self.sources.external_labels = config.external_labels.clone();
+        let now = Timestamp::now();
+        self.reconcile(&config.groups, blind, now).await?;
+        self.rules.clear();
+        self.start_dispatch(config.route.clone(), config.lanes.clone(), now).await?;
+        self.start_lanes(&config.receivers);
+        for group in &config.groups {
+            self.start_group(Arc::clone(group), blind);
+        }
+        Ok(())
+    }
+
+    /// Puts the alerts in order before anybody looks at them: those that fire by the rules that
+    /// there are now fire, the others have ended with their rule.
+    async fn reconcile(
+        &self,
+        groups: &[Arc<RuleGroup>],
+        blind: Duration,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let stored = self.state.rule_alerts().await?;
+        let mut firing: Vec<Alert> = Vec::new();
+        for group in groups {
+            firing.extend(group.firing(&group.restore(&stored, blind), &self.sources));
+        }
+        let known: HashSet<&str> = groups.iter().flat_map(|group| group.alerting_ids()).collect();
+        let gone: Vec<_> = stored.iter().filter(|row| !known.contains(row.rule.as_str())).collect();
+        let fires: HashSet<Labels> = firing.iter().map(|alert| alert.labels.clone()).collect();
+        let fired = gone.iter().filter(|row| row.fired_at.is_some());
+        let fired = fired.map(|row| self.sources.stored_alert(row));
+        let shown = self.alerts.all().into_iter().filter(|alert| alert.is_firing());
+        let ended: Vec<Alert> = fired
+            .chain(shown.map(|alert| Alert::clone(&alert)))
+            .filter(|alert| !fires.contains(&alert.labels))
+            .map(|alert| Alert { ended: Some((now, Ending::RuleRemoved)), ..alert })
+            .collect();
+        for alert in &ended {
+            info!(alert = %alert.labels, "an alert ends: its rule is no longer configured");
+        }
+        self.alerts.put(firing.into_iter().chain(ended));
+        let gone: Vec<_> =
+            gone.into_iter().map(|row| (row.rule.clone(), row.labels.clone())).collect();
+        self.state.save_rule_alerts(&[], &gone).await?;
+        Ok(())
+    }
+
+    async fn start_dispatch(
+        &self,
+        route: Route,
+        lanes: Lanes,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let (alerts, outbox) = (self.alerts.clone(), self.outbox.clone());
+        let make = move |now| {
+            Dispatcher::new(route.clone(), lanes.clone(), alerts.clone(), outbox.clone(), now)
+        };
+        // What is no longer to be told is withdrawn before a lane begins.
+        let mut first = make(now);
+        first.adopt().await?;
+        let (first, make) = (Arc::new(Mutex::new(Some(first))), Arc::new(make));
+        self.scope.supervise("dispatch", move |stop| {
+            let (first, make) = (Arc::clone(&first), Arc::clone(&make));
+            async move {
+                let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let dispatcher = match ready {
+                    Some(dispatcher) => dispatcher,
+                    None => {
+                        let mut again = make(Timestamp::now());
+                        again.adopt().await?;
+                        again
+                    }
+                };
+                dispatcher.run(stop).await
+            }
+        });
+        Ok(())
+    }
+
+    fn start_lanes(&mut self, receivers: &Receivers) {
+        let mut before = std::mem::take(&mut self.lanes);
+        self.lane_states.set_lanes(receivers.notifiers().map(|(lane, _)| lane.to_owned()));
+        for (lane, notifier) in receivers.notifiers() {
+            let runner = LaneRunner {
+                lane: lane.to_owned(),
+                notifier: Arc::clone(notifier),
+                outbox: self.outbox.clone(),
+                states: self.lane_states.clone(),
+                metrics: self.notify_metrics.clone(),
+                external_url: Arc::clone(&self.sources.external_url),
+            };
+            let (old, scope) = (before.remove(lane), self.delivering.child());
+            scope.supervise("deliver", move |stop| {
+                let (old, runner) = (old.clone(), runner.clone());
+                async move {
+                    if let Some(old) = old {
+                        old.shutdown(DELIVERY_GRACE).await;
+                    }
+                    runner.run(stop).await
+                }
+            });
+            self.lanes.insert(lane.to_owned(), scope);
+        }
+        for old in before.into_values() {
+            self.delivering.spawn("retire", async move { old.shutdown(DELIVERY_GRACE).await });
+        }
+    }
+
+    fn start_group(&self, group: Arc<RuleGroup>, blind: Duration) {
+        let runner = RuleRunner {
+            group,
+            sources: self.sources.clone(),
+            state: self.state.clone(),
+            alerts: self.alerts.clone(),
+            rules: self.rules.clone(),
+            metrics: self.rule_metrics.clone(),
+            blind,
+        };
+        // Started again after a failure, it has not been blind.
+        let first = Arc::new(AtomicBool::new(true));
+        self.scope.supervise("rules", move |stop| {
+            let mut runner = runner.clone();
+            if !first.swap(false, Ordering::Relaxed) {
+                runner.blind = Duration::ZERO;
+            }
+            runner.run(stop)
+        });
+    }
+
+    /// Ends everything; what was not delivered stays in the outbox.
+    pub(super) async fn stop(&mut self) {
+        self.scope.shutdown(JUDGING_GRACE).await;
+        self.delivering.shutdown(DELIVERY_GRACE).await;
+    }
+}

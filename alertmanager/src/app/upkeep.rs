@@ -1,0 +1,62 @@
+//! What the stores need from time to time.
+//!
+//! Invariant: what was appended is on the disk a second later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::sample::Timestamp;
+use base::supervisor::Supervisor;
+use storage::Storage;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::data::Data;
+use crate::state::State;
+
+/// How often appended samples are made durable.
+const SYNC: Duration = Duration::from_secs(1);
+/// How often old samples are moved to blocks and dropped.
+const MAINTAIN: Duration = Duration::from_secs(60);
+/// How often we note that we are alive: what a restart takes for the time that nobody watched is
+/// wrong by no more.
+const ALIVE: Duration = Duration::from_secs(10);
+
+/// Starts the loops in the scope of `supervisor`.
+pub(super) fn start(supervisor: &Supervisor, data: &Data) {
+    let storage = Arc::clone(&data.storage);
+    supervisor.supervise("sync", move |stop| {
+        let storage = Arc::clone(&storage);
+        every(SYNC, stop, storage, |storage| storage.sync())
+    });
+    let storage = Arc::clone(&data.storage);
+    supervisor.supervise("maintain", move |stop| {
+        let storage = Arc::clone(&storage);
+        every(MAINTAIN, stop, storage, |storage| storage.maintain(Timestamp::now()))
+    });
+    let state = data.state.clone();
+    supervisor.supervise("alive", move |stop| stay_alive(state.clone(), stop));
+}
+
+/// Does `work`, which may block, at every `interval` until `stop`.
+async fn every(
+    interval: Duration,
+    stop: CancellationToken,
+    storage: Arc<Storage>,
+    work: fn(&Storage) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    while stop.run_until_cancelled(sleep(interval)).await.is_some() {
+        let storage = Arc::clone(&storage);
+        tokio::task::spawn_blocking(move || work(&storage)).await??;
+    }
+    Ok(())
+}
+
+async fn stay_alive(state: State, stop: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        state.set_alive(Timestamp::now()).await?;
+        if stop.run_until_cancelled(sleep(ALIVE)).await.is_none() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The command line.
+//!
+//! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use base::diagnostic::Diagnostics;
+use base::period::Period;
+use clap::{Args, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::app::{self, Origin, Settings};
+
+/// More threads than these only get into each other's way.
+const MAX_THREADS: usize = 8;
+
+/// Scrapes, judges by rules, and tells the people on call.
+#[derive(Debug, Parser)]
+#[command(name = "veilleur", version, args_conflicts_with_subcommands = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run until told to stop (the default)
+    Run(RunArgs),
+    /// Check a configuration and every file that it refers to, and tell everything that is wrong
+    Check {
+        /// The configuration
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The configuration [default: ./veilleur.yml, then /etc/veilleur/veilleur.yml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The address to serve on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12912")]
+    listen: SocketAddr,
+    /// Accept an address that others can reach, without TLS and passwords
+    #[arg(long)]
+    insecure_listen: bool,
+    /// The folder for samples, alerts and the outbox
+    #[arg(long, value_name = "FOLDER", default_value = "veilleur-data")]
+    data: PathBuf,
+    /// How long samples are kept
+    #[arg(long, value_name = "PERIOD", default_value = "15d")]
+    retention: Period,
+    /// Where people reach this program, for the links in messages
+    #[arg(long, value_name = "URL")]
+    external_url: Option<String>,
+    /// How much is logged: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: tracing::Level,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => return usage(&error),
+    };
+    let result = match line.command {
+        None => run(line.run),
+        Some(Command::Run(args)) => run(args),
+        Some(Command::Check { file }) => check(file),
+    };
+    result.unwrap_or_else(|error| {
+        complain(&format!("veilleur: {error:#}\n"));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    base::log::init(args.log_level);
+    if let Some(fault) = args.fault() {
+        complain(&format!("veilleur: {fault}\n"));
+        return Ok(ExitCode::from(2));
+    }
+    let origin = Origin::find(args.config);
+    let config = match origin.load() {
+        Ok(config) => config,
+        Err(faults) => return Ok(wrong(&faults)),
+    };
+    let settings = Settings {
+        listen: args.listen,
+        data: args.data,
+        retention: args.retention.duration(),
+        external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),
+    };
+    runtime()?.block_on(app::run(origin, config, settings))
+}
+
+impl RunArgs {
+    /// What is wrong with the command line beyond its form.
+    fn fault(&self) -> Option<String> {
+        if !self.listen.ip().is_loopback() && !self.insecure_listen {
+            return Some(format!(
+                "others could reach {} without TLS and passwords; listen on 127.0.0.1 behind a \
+                 proxy that asks for them, or accept it with --insecure-listen",
+                self.listen
+            ));
+        }
+        if self.retention.is_zero() {
+            return Some("--retention cannot be zero".to_owned());
+        }
+        let url = self.external_url.as_deref()?;
+        let known = url.starts_with("http://") || url.starts_with("https://");
+        (!known).then(|| format!("--external-url `{url}` does not begin with http:// or https://"))
+    }
+}
+
+fn check(file: PathBuf) -> anyhow::Result<ExitCode> {
+    match Origin::File(file).load() {
+        Ok(config) => {
+            let rules: usize = config.groups.iter().map(|group| group.len()).sum();
+            print(&format!(
+                "ok: {} jobs, {rules} rules in {} groups, {} receivers\n",
+                config.jobs.len(),
+                config.groups.len(),
+                config.receivers.len()
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(faults) => Ok(wrong(&faults)),
+    }
+}
+
+/// Help and version are what was asked for; everything else is a mistake.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        complain(&text);
+        return ExitCode::from(2);
+    }
+    match print(&text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Tells everything that is wrong with a configuration.
+fn wrong(faults: &Diagnostics) -> ExitCode {
+    complain(&format!("{faults}\n"));
+    ExitCode::from(2)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+}
+
+/// Writes to standard output; a reader that hangs up early is no failure.
+fn print(text: &str) -> io::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Writes to standard error, as far as that goes: nobody is left to be told.
+fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
