@@ -1,4 +1,7 @@
 //! Selecting samples by matchers and range.
+//!
+//! Invariant: an answer is of one moment: a window that moves from the head into a block meanwhile is
+//! seen once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

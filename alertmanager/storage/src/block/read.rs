@@ -1,4 +1,7 @@
 //! Reading a block.
+//!
+//! Invariant: nothing that was read is used before its sum has been checked; whatever the bytes are,
+//! the worst is an error.
 
 use std::fs::File;
 use std::io;
