@@ -15,7 +15,6 @@
 #![warn(missing_docs)]
 
 mod varint;
-mod bits;
 mod chunk;
 mod index;
 mod head;
@@ -24,11 +23,12 @@ mod block;
 mod append;
 mod maintain;
 mod select;
+mod scan;
 
 pub use append::{AppendError, Appended, Point};
 pub use head::SeriesRef;
 pub use maintain::Stats;
-pub use select::{SelectError, SeriesSamples};
+pub use select::{SelectError, SeriesColumns, SeriesSamples};
 
 use std::fs;
 use std::io;

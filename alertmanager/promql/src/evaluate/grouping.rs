@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use base::labels::{Labels, METRIC_NAME};
 
-use super::table::Key;
+use super::table::KeyRef;
 use crate::plan::Keep;
 
 /// Numbers the groups of series.
@@ -40,7 +40,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The number of the group that a series belongs to.
-    pub(crate) fn number(&mut self, key: &Key) -> usize {
+    pub(crate) fn number(&mut self, key: KeyRef<'_>) -> usize {
         let mut wanted = std::mem::take(&mut self.wanted);
         wanted.clear();
         for (name, value) in key.iter().filter(|(name, _)| self.keeps(name)) {
@@ -68,7 +68,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The number of the group of a series, where there is one already.
-    pub(crate) fn find(&mut self, key: &Key) -> Option<usize> {
+    pub(crate) fn find(&mut self, key: KeyRef<'_>) -> Option<usize> {
         self.wanted.clear();
         let mut wanted = std::mem::take(&mut self.wanted);
         for (name, value) in key.iter().filter(|(name, _)| self.keeps(name)) {
@@ -118,11 +118,10 @@ mod tests {
     #[track_caller]
     fn check(keep: &Keep, series: &[&[(&str, &str)]], expected: &[usize], labels: &[&str]) {
         let mut groups = Groups::new(keep);
-        let keys: Vec<_> =
-            series.iter().map(|s| Key::from(s.iter().copied().collect::<Labels>())).collect();
-        let numbers: Vec<_> = keys.iter().map(|key| groups.number(key)).collect();
+        let keys: Vec<Labels> = series.iter().map(|s| s.iter().copied().collect()).collect();
+        let numbers: Vec<_> = keys.iter().map(|key| groups.number(key.into())).collect();
         assert_eq!(numbers, expected);
-        let found: Vec<_> = keys.iter().map(|key| groups.find(key).unwrap()).collect();
+        let found: Vec<_> = keys.iter().map(|key| groups.find(key.into()).unwrap()).collect();
         assert_eq!(found, expected);
         let printed: Vec<_> = (0..groups.len()).map(|n| groups.labels(n).to_string()).collect();
         assert_eq!(printed, labels);

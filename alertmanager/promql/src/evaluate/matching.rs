@@ -15,7 +15,7 @@ use base::labels::{Labels, LabelsBuilder};
 
 use super::grouping::Groups;
 use super::operator::between_cells;
-use super::table::{Key, Sink, Table, has_value, is_absent};
+use super::table::{Key, Table, has_value, is_absent};
 use super::{ABSENT, Context, EvalError};
 use crate::plan::{Cardinality, Keep, MatchPlan};
 use crate::print::{Name, Quoted};
@@ -36,7 +36,7 @@ pub(crate) fn matched(
     let mut groups = Groups::new(&plan.keep);
     let mut partners: Vec<Vec<usize>> = Vec::new();
     for row in 0..one.len() {
-        let group = groups.number(one.key(row));
+        let group = groups.number(one.key(row).as_ref());
         partners.resize_with(groups.len(), Vec::new);
         partners[group].push(row);
     }
@@ -47,7 +47,7 @@ pub(crate) fn matched(
         if row % 256 == 0 {
             context.check()?;
         }
-        let Some(group) = groups.find(many.key(row)) else { continue };
+        let Some(group) = groups.find(many.key(row).as_ref()) else { continue };
         for &partner in &partners[group] {
             let (many_cells, one_cells) = (many.row(row), one.row(partner));
             let (a, b) = if swapped { (one_cells, many_cells) } else { (many_cells, one_cells) };
@@ -104,13 +104,13 @@ fn result_key(plan: &MatchPlan, many: &Key, one: &Key) -> Key {
     let key = if changes { many.without_name() } else { many.clone() };
     if plan.cardinality == Cardinality::OneToOne {
         let kept = match &plan.keep {
-            Keep::Only(names) => {
-                Labels::from_sorted(key.iter().filter(|(n, _)| names.iter().any(|k| k == n)))
-            }
+            Keep::Only(names) => Labels::from_sorted(
+                key.as_ref().iter().filter(|(n, _)| names.iter().any(|k| k == n)),
+            ),
             Keep::Except(names) if names.is_empty() => return key,
-            Keep::Except(names) => {
-                Labels::from_sorted(key.iter().filter(|(n, _)| names.iter().all(|k| k != n)))
-            }
+            Keep::Except(names) => Labels::from_sorted(
+                key.as_ref().iter().filter(|(n, _)| names.iter().all(|k| k != n)),
+            ),
         };
         return Key::from(kept);
     }
@@ -165,7 +165,7 @@ impl Merged {
                     self.of_group[group].push(result.len());
                 }
                 self.rows.insert(key.to_labels(), (result.len(), group));
-                result.push(key, cells)
+                result.add(key, cells)
             }
             Some((row, other)) if overlap(result.row(*row), cells) => {
                 if *other == group {

@@ -11,7 +11,7 @@
 
 use base::labels::METRIC_NAME;
 
-use crate::evaluate::{ABSENT, Key, OverTimeCall, Samples, Slide, Window};
+use crate::evaluate::{ABSENT, KeyRef, OverTimeCall, Samples, Slide, Window};
 
 /// Where the values of a series fall, so that windows need not look at each pair again.
 #[derive(Default)]
@@ -112,7 +112,7 @@ impl Slide for Increase {
         self.0.falls.begin(samples.values);
     }
 
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key, _cells: &[f64]) {
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, _cells: &[f64]) {
         self.0.names.inspect(call, key);
     }
 
@@ -131,7 +131,7 @@ impl Slide for Rate {
         self.0.falls.begin(samples.values);
     }
 
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key, _cells: &[f64]) {
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, _cells: &[f64]) {
         self.0.names.inspect(call, key);
     }
 
@@ -185,7 +185,7 @@ struct CounterNames {
 }
 
 impl CounterNames {
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key) {
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>) {
         let Some(name) = key.get(METRIC_NAME).filter(|name| *name != self.fine) else { return };
         if ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
             name.clone_into(&mut self.fine);
