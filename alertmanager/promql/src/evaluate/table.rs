@@ -46,7 +46,7 @@ pub(crate) struct KeyRef<'a> {
 
 /// Whether a label says what the metric is, and so goes when its values become something else.
 fn is_metadata(name: &str) -> bool {
-    matches!(name, METRIC_NAME | "__type__" | "__unit__")
+    name.starts_with("__") && matches!(name, METRIC_NAME | "__type__" | "__unit__")
 }
 
 impl Key {
@@ -89,6 +89,13 @@ impl<'a> KeyRef<'a> {
     #[inline]
     pub(crate) fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.labels.iter().filter(move |(name, _)| !(self.nameless && is_metadata(name)))
+    }
+
+    /// As [`KeyRef::iter`], the pairs encoded; see [`Labels::encoded_pairs`].
+    #[inline]
+    pub(crate) fn encoded_pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let counts = move |(name, _): &(&str, &str)| !(self.nameless && is_metadata(name));
+        self.labels.encoded_pairs().filter(counts)
     }
 
     pub(crate) fn get(self, name: &str) -> Option<&'a str> {
@@ -150,10 +157,15 @@ fn metadata(labels: &Labels) -> [Option<&str>; 3] {
     let mut found = [None; 3];
     for (name, value) in labels.iter() {
         match name {
+            _ if !name.starts_with("__") => {
+                // Nearly always the second label.
+                if name > "__" {
+                    break;
+                }
+            }
             METRIC_NAME => found[0] = Some(value),
             "__type__" => found[1] = Some(value),
             "__unit__" => found[2] = Some(value),
-            name if name > "__unit__" => break,
             _ => {}
         }
     }

@@ -60,7 +60,9 @@ fn factor(change: f64, counter: bool, window: &Window<'_>) -> f64 {
     if to_start >= threshold {
         to_start = between / 2.0;
     }
-    if counter && change > 0.0 && values[0] >= 0.0 {
+    // Where the counter is so far from zero it is further away than the start can be.
+    let near_zero = values[0] < 2.0 * change;
+    if counter && near_zero && change > 0.0 && values[0] >= 0.0 {
         to_start = to_start.min(sampled * (values[0] / change));
     }
     if to_end >= threshold {

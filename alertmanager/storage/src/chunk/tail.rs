@@ -1,19 +1,24 @@
-//! The newest samples of an open chunk, a few bytes each.
+//! The newest samples of an open chunk, in records of few lengths, so that they are read without
+//! guessing where the next begins.
 //!
 //! ```text
-//! time    how much longer the step is than the one before, as a signed number
-//! value   0 + how much a decimal rose, as a signed number of its last places
-//!         1 + the eight bytes of a float
+//! bits 0 and 1   what the record is
+//! 0  small     8 bits: how much longer the step is than the one before; 22 bits: how much the
+//!              decimal rose, in its last places
+//! 1  decimal   30 bits: the same of the step; 8 bytes: the decimal, in its last places
+//! 2  float     30 bits: the same of the step; 8 bytes: the float
+//! 3  apart     nothing; 8 bytes: the step; 8 bytes: the float
 //! ```
 //!
-//! The 0 or 1 is the lowest bit of the number for the time. Numbers take one byte for each seven
-//! bits.
-//!
-//! Invariant: the first sample stands beside the bytes, so a reader needs nothing before them.
+//! Invariant: the first sample stands beside the records, so a reader needs nothing before them.
 
 use super::Columns;
 use super::pack::Decimal;
-use crate::varint;
+
+const SMALL: u32 = 0;
+const DECIMAL: u32 = 1;
+const FLOAT: u32 = 2;
+const APART: u32 = 3;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
@@ -35,15 +40,16 @@ struct State {
 }
 
 impl State {
-    fn begin((time, value): (i64, f64)) -> Self {
-        let decimal = Decimal::of(value);
-        Self {
-            time,
-            step: 0,
-            number: decimal.map_or(0, |decimal| decimal.number),
-            places: decimal.map_or(0, |decimal| decimal.places),
-        }
+    fn begin(time: i64, first: Option<Decimal>) -> Self {
+        let (number, places) = first.map_or((0, 0), |first| (first.number, first.places));
+        Self { time, step: 0, number, places }
     }
+}
+
+/// `number` in so many bits, if it fits.
+fn fitted(number: i64, bits: u32) -> Option<u32> {
+    let half = 1_i64 << (bits - 1);
+    (-half..half).contains(&number).then_some(number as u32 & ((1 << bits) - 1))
 }
 
 impl Tail {
@@ -65,23 +71,36 @@ impl Tail {
         self.count += 1;
         if self.count == 1 {
             self.first = (time, value);
-            self.state = State::begin(self.first);
+            self.state = State::begin(time, Decimal::of(value));
             return;
         }
         let state = &mut self.state;
         let step = time.wrapping_sub(state.time);
-        let change = step.wrapping_sub(state.step);
-        // The bit for the value must not push a bit of the time out.
-        let zigzag = u128::from(((change << 1) ^ (change >> 63)) as u64) << 1;
-        let number = Decimal::with_places(value, state.places);
-        push_wide(&mut self.bytes, zigzag | u128::from(number.is_none()));
+        let longer = step.wrapping_sub(state.step);
         (state.time, state.step) = (time, step);
-        match number {
-            Some(number) => {
-                varint::push_signed(&mut self.bytes, number.wrapping_sub(state.number));
-                state.number = number;
+        let number = Decimal::with_places(value, state.places);
+        let rose = number.map(|number| number.wrapping_sub(state.number));
+        state.number = number.unwrap_or(state.number);
+        let small = || Some(SMALL | fitted(longer, 8)? << 2 | fitted(rose?, 22)? << 10);
+        if let Some(record) = small() {
+            self.bytes.extend_from_slice(&record.to_le_bytes());
+            return;
+        }
+        let bits = value.to_bits().to_le_bytes();
+        match (fitted(longer, 30), number) {
+            (Some(longer), Some(number)) => {
+                self.bytes.extend_from_slice(&(DECIMAL | longer << 2).to_le_bytes());
+                self.bytes.extend_from_slice(&number.to_le_bytes());
             }
-            None => self.bytes.extend_from_slice(&value.to_bits().to_le_bytes()),
+            (Some(longer), None) => {
+                self.bytes.extend_from_slice(&(FLOAT | longer << 2).to_le_bytes());
+                self.bytes.extend_from_slice(&bits);
+            }
+            (None, _) => {
+                self.bytes.extend_from_slice(&APART.to_le_bytes());
+                self.bytes.extend_from_slice(&step.to_le_bytes());
+                self.bytes.extend_from_slice(&bits);
+            }
         }
     }
 
@@ -92,13 +111,18 @@ impl Tail {
         }
         to.times.push(self.first.0);
         to.values.push(self.first.1);
-        let (mut state, mut from) = (State::begin(self.first), self.bytes.as_slice());
-        let scale = Decimal::scale(state.places);
-        for _ in 1..self.count {
-            let Some((time, value)) = next(&mut state, &mut from, scale) else { return };
+        let mut state =
+            State { places: self.state.places, ..State::begin(self.first.0, self.first_decimal()) };
+        let (mut rest, scale) = (self.bytes.as_slice(), Decimal::scale(self.state.places));
+        while let Some((time, value)) = next(&mut state, &mut rest, scale) {
             to.times.push(time);
             to.values.push(value);
         }
+    }
+
+    fn first_decimal(&self) -> Option<Decimal> {
+        let places = self.state.places;
+        Decimal::with_places(self.first.1, places).map(|number| Decimal { number, places })
     }
 
     pub(crate) fn allocated(&self) -> usize {
@@ -107,43 +131,39 @@ impl Tail {
 }
 
 #[inline]
-fn next(state: &mut State, from: &mut &[u8], scale: f64) -> Option<(i64, f64)> {
-    let head = take_wide(from)?;
-    let zigzag = (head >> 1) as u64;
-    state.step = state.step.wrapping_add((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
-    state.time = state.time.wrapping_add(state.step);
-    let value = if head & 1 == 0 {
-        state.number = state.number.wrapping_add(varint::take_signed(from)?);
+fn next(state: &mut State, rest: &mut &[u8], scale: f64) -> Option<(i64, f64)> {
+    let (record, after) = rest.split_first_chunk()?;
+    *rest = after;
+    let record = u32::from_le_bytes(*record);
+    let value = if record & 3 == SMALL {
+        state.step = state.step.wrapping_add(i64::from((record << 22) as i32 >> 24));
+        state.number = state.number.wrapping_add(i64::from(record as i32 >> 10));
         Decimal::value(state.number, scale)
     } else {
-        let (bytes, rest) = from.split_first_chunk()?;
-        *from = rest;
-        f64::from_bits(u64::from_le_bytes(*bytes))
+        wide(state, rest, record, scale)?
     };
+    state.time = state.time.wrapping_add(state.step);
     Some((state.time, value))
 }
 
-fn push_wide(to: &mut Vec<u8>, mut value: u128) {
-    while value >= 0x80 {
-        to.push(value as u8 | 0x80);
-        value >>= 7;
+fn wide(state: &mut State, rest: &mut &[u8], record: u32, scale: f64) -> Option<f64> {
+    let mut word = || {
+        let (word, after) = rest.split_first_chunk()?;
+        *rest = after;
+        Some(i64::from_le_bytes(*word))
+    };
+    if record & 3 == APART {
+        state.step = word()?;
+    } else {
+        state.step = state.step.wrapping_add(i64::from(record as i32 >> 2));
     }
-    to.push(value as u8);
-}
-
-#[inline]
-fn take_wide(from: &mut &[u8]) -> Option<u128> {
-    // Nearly always one byte.
-    let (byte, rest) = from.split_first()?;
-    *from = rest;
-    let mut value = u128::from(byte & 0x7f);
-    let (mut more, mut shift) = (byte & 0x80 != 0, 7);
-    while more {
-        let (byte, rest) = from.split_first()?;
-        *from = rest;
-        value |= u128::from(byte & 0x7f).checked_shl(shift)?;
-        more = byte & 0x80 != 0;
-        shift += 7;
+    let word = word()?;
+    if record & 3 != DECIMAL {
+        // As the writer does, so that both go on from the same number.
+        let value = f64::from_bits(word as u64);
+        state.number = Decimal::with_places(value, state.places).unwrap_or(state.number);
+        return Some(value);
     }
-    Some(value)
+    state.number = word;
+    Some(Decimal::value(word, scale))
 }
