@@ -338,9 +338,9 @@ mod tests {
                 "{GOOD}, auth_username: u, headers: {{Bcc: x, To: y}}, html: '{{{{ if }}}}'}}"
             ),
             "f.yml:1:1: the user `u` has no password\n\
-             f.yml:1:115: `Bcc` cannot be set\n\
-             f.yml:1:123: `To` is set by `to`\n\
-             f.yml:1:137: template: html:1: missing value for if",
+             f.yml:1:118: `Bcc` cannot be set\n\
+             f.yml:1:126: `To` is set by `to`\n\
+             f.yml:1:140: template: html:1: missing value for if",
         );
     }
 }
