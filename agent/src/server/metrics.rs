@@ -23,8 +23,12 @@ const MAX_OUTPUT: usize = 4 << 10;
 pub(super) fn answer(shown: &Shown, headers: &HeaderMap, now: Timestamp) -> Response<Full<Bytes>> {
     let header =
         |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
-    let encoding = Encoding::negotiate(header(header::ACCEPT.as_str()).unwrap_or(""));
-    let outputs = header("veilleur-outputs") == Some("1") && encoding.format == Format::Text;
+    let outputs = header("veilleur-outputs") == Some("1");
+    let mut encoding = Encoding::negotiate(header(header::ACCEPT.as_str()).unwrap_or(""));
+    if outputs {
+        // OpenMetrics allows no comments of our own.
+        encoding.format = Format::Text;
+    }
     let text = write(shown, encoding, outputs, now);
     answer_compressed(headers, StatusCode::OK, &encoding.content_type(), text.into_bytes())
 }

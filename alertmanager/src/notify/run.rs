@@ -13,7 +13,7 @@ use base::own_metrics::{HistogramVec, IntCounterVec, OwnMetrics};
 use base::sample::Timestamp;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{error, info, warn};
 
 use super::notifier::{DeliveryError, Notification, Notifier};
 use super::status::LaneStates;
@@ -134,9 +134,9 @@ impl LaneRunner {
             Ok(()) => {
                 count("delivered");
                 self.states.delivered(&self.lane, now);
-                debug!(
+                info!(
                     lane = self.lane,
-                    id = due.id,
+                    group = due.key.group_key,
                     reason = due.flush.reason.as_str(),
                     "delivered"
                 );

@@ -1,0 +1,6 @@
+//! The real programs, from outside: what people rely on when they are called at night.
+//!
+//! Invariant: every test stands on its own, on ports and in folders that no other uses.
+
+mod rig;
+mod chain;
