@@ -135,10 +135,9 @@ fn path_of(name: &str) -> PathBuf {
     BUILT.call_once(|| {
         // Cargo builds the binaries of a crate for its own tests only.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let arguments = ["build", "--quiet", "--package", "agent", "--package", "alertmanager"];
+        // The whole workspace, so that features are those that the tests themselves have.
         let status = Command::new(cargo)
-            .args(arguments)
-            .arg("--bins")
+            .args(["build", "--quiet", "--workspace", "--bins"])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status();
         assert!(status.unwrap().success(), "the programs cannot be built");

@@ -4,3 +4,4 @@
 
 mod rig;
 mod chain;
+mod crashes;
