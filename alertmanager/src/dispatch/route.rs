@@ -105,8 +105,8 @@ const MAX_DEPTH: usize = 32;
 impl Route {
     /// The tree that leads everything to `receiver`.
     pub fn to(receiver: &str) -> Self {
-        let mut root = RouteConfig::default();
-        root.receiver = Some(Spanned { value: receiver.to_owned(), place: Place::default() });
+        let receiver_here = Spanned { value: receiver.to_owned(), place: Place::default() };
+        let root = RouteConfig { receiver: Some(receiver_here), ..RouteConfig::default() };
         let mut diagnostics = Diagnostics::new("");
         root.build(Place::default(), &[receiver.to_owned()], &mut diagnostics)
     }

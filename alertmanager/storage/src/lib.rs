@@ -18,6 +18,7 @@ mod varint;
 mod bits;
 mod chunk;
 mod index;
+mod series;
 mod head;
 mod log;
 mod block;
@@ -28,7 +29,8 @@ mod select;
 pub use append::{AppendError, Appended, Point};
 pub use head::SeriesRef;
 pub use maintain::Stats;
-pub use select::{SelectError, SeriesSamples};
+pub use select::SelectError;
+pub use series::SeriesSamples;
 
 use std::fs;
 use std::io;

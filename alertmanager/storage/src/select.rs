@@ -1,4 +1,7 @@
 //! Selecting samples by matchers and range.
+//!
+//! Invariant: an answer is of one moment: no sample is missing or there twice because a window
+//! moved from the head into a block meanwhile.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,18 +13,7 @@ use base::sample::{Sample, Timestamp};
 use crate::Storage;
 use crate::block::{Block, BlockError};
 use crate::head::HeadSeries;
-
-/// The samples of one series, as two columns of the same length; times are milliseconds since the
-/// Unix epoch and rise. Markers of an ended series are among the values.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SeriesSamples {
-    /// The series.
-    pub labels: Labels,
-    /// When.
-    pub times: Vec<i64>,
-    /// How much.
-    pub values: Vec<f64>,
-}
+use crate::series::SeriesSamples;
 
 /// Why samples could not be read.
 #[derive(Debug, thiserror::Error)]

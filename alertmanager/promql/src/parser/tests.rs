@@ -1,3 +1,7 @@
+//! Expressions as they are read, and the faults in them.
+//!
+//! Invariant: a case is one line: the text, and the tree or the faults with their places.
+
 use super::*;
 
 /// The printed expression with every operation in parentheses, or the faults with their places.
