@@ -1,1 +1,72 @@
 //! What the acceptance tests, stories and conformance runners share.
+//!
+//! Invariant: whoever waits here waits for a condition, and says for which.
+
+pub mod program;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The longest that anything may take; only a failure takes so long.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds; `what` names it where it does not.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The status and the body that `url` answers with, if it does.
+pub fn get(url: &str) -> Option<(u16, String)> {
+    ask("GET", url, "", "")
+}
+
+/// As [`get`], with a method, further header lines (`name: value\r\n`) and a body.
+pub fn ask(method: &str, url: &str, headers: &str, body: &str) -> Option<(u16, String)> {
+    let (head, body) = exchange(method, url, headers, body)?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body))
+}
+
+/// As [`ask`], with the whole head of the answer in place of its status.
+pub fn exchange(method: &str, url: &str, headers: &str, body: &str) -> Option<(String, String)> {
+    let (address, path) = url.strip_prefix("http://")?.split_once('/')?;
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(LIMIT)).ok()?;
+    // HTTP/1.0, so that the answer comes in one piece and then the end.
+    let length = body.len();
+    write!(
+        stream,
+        "{method} /{path} HTTP/1.0\r\nhost: {address}\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    )
+    .ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.to_owned(), body.to_owned()))
+}
+
+/// `text` as a part of a query.
+pub fn escaped(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+/// Writes a program that everybody may run.
+pub fn write_program(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
