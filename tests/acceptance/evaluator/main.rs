@@ -5,3 +5,4 @@
 mod rig;
 mod chain;
 mod crashes;
+mod faults;
