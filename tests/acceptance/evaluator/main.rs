@@ -5,4 +5,5 @@
 mod rig;
 mod chain;
 mod crashes;
+mod documents;
 mod faults;
