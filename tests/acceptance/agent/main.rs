@@ -2,3 +2,4 @@
 
 mod stage;
 mod life;
+mod host;
