@@ -25,9 +25,10 @@ use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Source, Terms};
+use crate::host::HostNumbers;
 use crate::results::{Results, Slot};
 use crate::run::{self, ScriptSlots, WRAP_UP};
-use crate::server::{Collector, Reload, Shown, handle};
+use crate::server::{Reload, Shown, handle};
 
 /// How long running checks have to end: their probes' own time, and a little.
 const CHECKS_GRACE: Duration = Duration::from_millis(WRAP_UP.as_millis() as u64 + 1000);
@@ -110,10 +111,10 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
     let everything = Supervisor::new();
     let results = Arc::new(Results::new(config.checks));
     let reload = Reload { source: origin.source.name(), taken: Timestamp::now(), faults: None };
-    let collectors: Vec<Collector> = Vec::new();
+    let host = HostNumbers::new(config.host);
     let app = App {
         origin,
-        shown: Arc::new(Shown::new(Arc::clone(&results), collectors, reload)),
+        shown: Arc::new(Shown::new(Arc::clone(&results), host, reload)),
         scripts: Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency))),
         checks: everything.child(),
         scopes: Mutex::default(),
@@ -175,6 +176,7 @@ impl App {
             self.scripts.store(Arc::new(Semaphore::new(config.concurrency)));
         }
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
+        self.shown.host.replace(config.host);
         let (new, gone) = self.shown.results.replace(config.checks);
         self.shown.services.store(Arc::new(config.services));
         for slot in &gone {

@@ -124,7 +124,9 @@ impl App {
         let own_url = || format!("http://{address}");
         let external_url: Arc<str> = settings.external_url.clone().unwrap_or_else(own_url).into();
         let started = Timestamp::now();
-        let blind = data.state.last_alive().await?.map_or(Duration::ZERO, |at| started.since(at));
+        // Samples come more often than signs of life.
+        let watched = data.state.last_alive().await?.max(data.storage.max_time());
+        let blind = watched.map_or(Duration::ZERO, |at| started.since(at));
         let everything = Supervisor::new();
         let metrics = OwnMetrics::new();
         let scraper = Scraper {

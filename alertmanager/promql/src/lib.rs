@@ -1,4 +1,19 @@
-//! PromQL (begun).
+//! PromQL: from the text of an expression to its value over the samples of a [`storage::Storage`].
+//!
+//! ```text
+//! text ──lexer, parser──▶ Expr ──check──▶ Query (a plan) ──evaluate──▶ Output
+//!             │             │        │                        ▲  │
+//!           Faults          │      Faults             Storage ┘  ├─ Value: numbers, series, text
+//!         with places       └─▶ canonical text                   └─ annotations, with places
+//! ```
+//!
+//! A [`Query`] is read and checked once, when a rule file is loaded, and evaluated any number of
+//! times. Faults and annotations are worded as Prometheus words them, because people search for
+//! what they read.
+//!
+//! Invariant: nothing here knows a clock, a task or a network: the same query over the same samples
+//! and [`Range`] has the same [`Output`]. No text and no samples make it panic, and each evaluation
+//! stays within the limits of its [`Options`].
 
 #![warn(missing_docs)]
 

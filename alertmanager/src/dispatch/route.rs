@@ -214,7 +214,7 @@ impl RouteConfig {
     fn check(&self, receivers: &[String], diagnostics: &mut Diagnostics) {
         if let Some(receiver) = &self.receiver
             && !receivers.contains(&receiver.value)
-            && !diagnostics.is_partial()
+            && !diagnostics.is_partial_in("receivers")
         {
             let near = nearest(&receiver.value, receivers.iter().map(String::as_str));
             let help = match near {

@@ -208,7 +208,8 @@ impl State {
             self.length = bits.read(6)? as u32 + 1;
         }
         let trailing = 64_u32.checked_sub(self.leading + self.length)?;
-        let changed = bits.read(self.length)? << trailing;
+        // Damaged bytes can use a window before there is one.
+        let changed = bits.read(self.length)?.checked_shl(trailing)?;
         Some(f64::from_bits(self.value.to_bits() ^ changed))
     }
 }

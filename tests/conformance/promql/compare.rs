@@ -146,10 +146,10 @@ fn series(
     let got: BTreeMap<_, _> = got.iter().map(|s| (&s.labels, s.samples.as_slice())).collect();
     let equal = |labels: &Labels, samples: &[(Millis, f64)]| {
         let got: &[Sample] = got.get(labels).copied().unwrap_or_default();
-        let pairs = got.iter().zip(samples);
+        let mut pairs = got.iter().zip(samples);
         let equal =
             |(s, e): (&Sample, &(Millis, f64))| s.timestamp.millis() == e.0 && same(s.value, e.1);
-        got.len() == samples.len() && pairs.map(equal).all(|equal| equal)
+        got.len() == samples.len() && pairs.all(equal)
     };
     if got.len() == expected.len() && expected.iter().all(|(l, samples)| equal(l, samples)) {
         Ok(())

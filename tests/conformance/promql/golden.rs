@@ -68,11 +68,11 @@ fn ask(storage: &Storage, case: &Json, (start, end, step): (i64, i64, i64)) -> R
     let near = |a: f64, b: f64| {
         a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
     };
-    let equal = |(a, b): ((&Labels, &Vec<(i64, f64)>), (&Labels, &Vec<(i64, f64)>))| {
-        let samples = a.1.iter().zip(b.1).all(|(a, b)| a.0 == b.0 && near(a.1, b.1));
-        a.0 == b.0 && a.1.len() == b.1.len() && samples
+    let equal = |a: &[(i64, f64)], b: &[(i64, f64)]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && near(a.1, b.1))
     };
-    if got.len() == expected.len() && got.iter().zip(&expected).all(equal) {
+    let mut pairs = got.iter().zip(&expected);
+    if got.len() == expected.len() && pairs.all(|(a, b)| a.0 == b.0 && equal(a.1, b.1)) {
         Ok(())
     } else {
         Err(format!("{got:?}, not {expected:?} ({text})"))

@@ -10,7 +10,7 @@ pub(crate) type Millis = i64;
 pub(crate) enum Command {
     Clear,
     Load { step: Millis, lines: Vec<LoadLine>, to_native: bool },
-    Eval(Eval),
+    Eval(Box<Eval>),
 }
 
 /// A line below `load`.
@@ -96,7 +96,7 @@ fn command(at: usize, line: &str, below: &[&str]) -> Command {
             lines: below.iter().map(|line| load_line(line)).collect(),
             to_native: word == "load_with_nhcb",
         },
-        _ if word.starts_with("eval") => Command::Eval(eval(at, word, rest, below)),
+        _ if word.starts_with("eval") => Command::Eval(Box::new(eval(at, word, rest, below))),
         _ => panic!("line {at}: unknown command {line:?}"),
     }
 }

@@ -236,12 +236,12 @@ impl Table {
     pub(crate) fn unique(mut self) -> Result<Self, EvalError> {
         let mut first: HashMap<Labels, usize> = HashMap::with_capacity(self.len());
         let mut doubles = vec![false; self.len()];
-        for row in 0..self.len() {
+        for (row, double) in doubles.iter_mut().enumerate() {
             let before = *first.entry(self.keys[row].to_labels()).or_insert(row);
             if before == row {
                 continue;
             }
-            doubles[row] = true;
+            *double = true;
             let (above, below) = self.cells.split_at_mut(row * self.steps);
             let target = &mut above[before * self.steps..][..self.steps];
             for (to, from) in target.iter_mut().zip(&below[..self.steps]) {

@@ -8,6 +8,8 @@
 //!
 //! Invariant: within a bucket values are taken to be spread evenly.
 
+use std::cmp::Ordering;
+
 use base::number;
 
 use crate::evaluate::{
@@ -183,7 +185,8 @@ fn value_at(quantile: f64, buckets: &[Bucket]) -> f64 {
     };
     let rank = quantile * total;
     let finite = &buckets[..buckets.len() - 1];
-    let at = finite.partition_point(|bucket| !(bucket.count >= rank));
+    // What is not a number is no reason to stop.
+    let at = finite.partition_point(|b| b.count.partial_cmp(&rank).is_none_or(Ordering::is_lt));
     let Some(bucket) = finite.get(at) else {
         // Among the values above the highest bound: no less than that is all that is known.
         return finite[finite.len() - 1].bound;
