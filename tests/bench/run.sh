@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `make bench-peers` does: builds both programs and measures them beside their peers, all of
 # them in one run on one machine, by the harness in MEASURE_DIR (by default ../shared/measure beside
-# the project), which also fetches the peers.
+# the project).
 #
 #   tests/bench/run.sh            m1 (scrape of an agent), m3 (script checks), m8 (fault to webhook)
 #   tests/bench/run.sh m1 m8      only these
@@ -26,7 +26,27 @@ PEERS=${PEERS:-$(dirname "$(dirname "$(dirname "$(tests/peers/fetch.sh --where)"
 export CARGO_TARGET_DIR MEASURE_OUT MEASURE_WORK PEERS
 
 cargo build --locked --quiet --release --bin veilleur --bin veilleur-agent
-"$harness/peers.sh" >/dev/null
+VEILLEUR_PEERS=$PEERS tests/peers/fetch.sh
+
+# The schedulers that m3 measures beside ours; they are packages of this machine's own release.
+schedulers() {
+  # The harness's script fails before it comes to them where no package lies in the folder itself.
+  if ! compgen -G "$PEERS/*.deb" >/dev/null; then
+    (cd "$PEERS" && apt-get -qq -o "APT::Sandbox::User=$(id -un)" download monitoring-plugins-basic)
+  fi
+  "$harness/peers.sh" >/dev/null
+}
+
+# Debian's Alertmanager reads its templates from where its package would have put them.
+alertmanager_templates() {
+  local place=/usr/share/prometheus
+  [ ! -e "$place" ] || return 0
+  ln -s "$PEERS/root$place" "$place" || {
+    echo "not measured beside Alertmanager: it needs $place; as root, link it to $PEERS/root$place" >&2
+    exit 1
+  }
+  trap 'rm -f /usr/share/prometheus' EXIT
+}
 
 # measure NAME SCRIPT ARGUMENTS -- SUBJECTS OF THE PEERS
 measure() {
@@ -53,8 +73,14 @@ measure() {
 for name in "$@"; do
   case $name in
     m1) measure m1 m1_scrape.py -- node_exporter ;;
-    m3) measure m3 m3_checks.py --seconds 30 -- nagios4 icinga2 ;;
-    m8) measure m8 m8_detect.py --faults 8 -- prometheus vmalert-tuned ;;
+    m3)
+      schedulers
+      measure m3 m3_checks.py --seconds 30 -- nagios4 icinga2
+      ;;
+    m8)
+      alertmanager_templates
+      measure m8 m8_detect.py --faults 8 -- prometheus vmalert-tuned
+      ;;
     *)
       echo "there is no measure $name; there are m1, m3 and m8" >&2
       exit 2
