@@ -43,7 +43,8 @@ impl BitWriter {
     }
 }
 
-/// Bits being read.
+/// Bits being read. The reading is inlined where it is used: left to itself the compiler makes calls
+/// of it, and a call for each few bits costs a third of a query over many series.
 #[derive(Clone, Debug)]
 pub(crate) struct BitReader<'a> {
     bytes: &'a [u8],
@@ -82,12 +83,19 @@ impl<'a> BitReader<'a> {
     }
 
     /// Reads `count` bits, at most 64.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(&mut self, count: u32) -> Option<u64> {
-        if count > 56 {
-            let high = self.read(32)?;
-            return Some(high << (count - 32) | self.read(count - 32)?);
-        }
+        if count > 56 { self.read_wide(count) } else { self.read_narrow(count) }
+    }
+
+    #[inline(never)]
+    fn read_wide(&mut self, count: u32) -> Option<u64> {
+        let high = self.read_narrow(32)?;
+        Some(high << (count - 32) | self.read_narrow(count - 32)?)
+    }
+
+    #[inline(always)]
+    fn read_narrow(&mut self, count: u32) -> Option<u64> {
         if count == 0 {
             return Some(0);
         }
@@ -104,7 +112,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// Reads ones up to the first zero, at most `most`; the zero after `most` ones is not there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read_ones(&mut self, most: u32) -> Option<u32> {
         if self.available < most {
             self.refill();

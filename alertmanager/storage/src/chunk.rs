@@ -158,7 +158,7 @@ fn write_change(bits: &mut BitWriter, change: i64, ones: u32) {
 }
 
 /// What [`write_change`] wrote; `Err` where the prefix stands for something else.
-#[inline]
+#[inline(always)]
 fn read_change(bits: &mut BitReader<'_>, most: u32) -> Option<Result<i64, ()>> {
     let ones = bits.read_ones(most)?;
     Some(Ok(match ones {
