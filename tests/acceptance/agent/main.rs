@@ -3,3 +3,4 @@
 mod stage;
 mod life;
 mod host;
+mod plugins;
