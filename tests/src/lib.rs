@@ -2,6 +2,7 @@
 //!
 //! Invariant: whoever waits here waits for a condition, and says for which.
 
+pub mod peers;
 pub mod program;
 
 use std::io::{Read, Write};

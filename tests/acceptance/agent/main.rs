@@ -4,3 +4,4 @@ mod stage;
 mod life;
 mod host;
 mod plugins;
+mod prometheus;
