@@ -5,3 +5,4 @@ mod life;
 mod host;
 mod plugins;
 mod prometheus;
+mod faults;
