@@ -4,6 +4,7 @@
 
 pub mod http_server;
 pub mod mail_server;
+pub mod peers;
 pub mod program;
 
 use std::io::{Read, Write};
