@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ struct App {
     origin: Origin,
     shown: Arc<Shown>,
     scripts: ScriptSlots,
+    /// How many slots there are, taken or free.
+    concurrency: AtomicUsize,
     /// The scope of all checks; each has one of its own inside.
     checks: Supervisor,
     scopes: Mutex<BTreeMap<Arc<str>, Supervisor>>,
@@ -115,6 +117,7 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
     let app = App {
         origin,
         shown: Arc::new(Shown::new(Arc::clone(&results), host, reload)),
+        concurrency: AtomicUsize::new(config.concurrency),
         scripts: Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency))),
         checks: everything.child(),
         scopes: Mutex::default(),
@@ -171,8 +174,7 @@ impl App {
 
     /// Puts `config` in the place of the one before.
     async fn take(&self, config: Config) {
-        let before = self.scripts.load().available_permits();
-        if before != config.concurrency {
+        if self.concurrency.swap(config.concurrency, Ordering::Relaxed) != config.concurrency {
             self.scripts.store(Arc::new(Semaphore::new(config.concurrency)));
         }
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));

@@ -189,10 +189,11 @@ fn listen(
     }
 }
 
-/// Twice the number of processors, and at least four: most scripts wait.
+/// Eight times the number of processors, and at least 32: most scripts wait, and as many as usually
+/// hang together, because all of them ask the same server, must leave slots for the others.
 fn concurrency(written: Option<&Spanned<u32>>, diagnostics: &mut Diagnostics) -> usize {
     let Some(written) = written else {
-        return (2 * std::thread::available_parallelism().map_or(2, usize::from)).max(4);
+        return (8 * std::thread::available_parallelism().map_or(2, usize::from)).max(32);
     };
     if written.value == 0 || written.value > MAX_CONCURRENCY {
         let message = format!("between 1 and {MAX_CONCURRENCY} scripts can run at a time");

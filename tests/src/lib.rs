@@ -4,6 +4,7 @@
 
 pub mod http_server;
 pub mod mail_server;
+pub mod peers;
 pub mod program;
 
 use std::io::{Read, Write};
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The longest that anything may take; only a failure takes so long.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Waits until `condition` holds; `what` names it where it does not.
 #[track_caller]

@@ -16,6 +16,17 @@ pub struct Expr {
     pub span: Span,
 }
 
+impl Expr {
+    /// What stands in the parentheses, where there are some.
+    pub fn bare(&self) -> &Self {
+        let mut bare = self;
+        while let ExprKind::Paren(inner) = &bare.kind {
+            bare = inner;
+        }
+        bare
+    }
+}
+
 /// What an expression can be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExprKind {

@@ -10,11 +10,14 @@ mod call;
 
 use std::sync::Arc;
 
+use base::labels::METRIC_NAME;
+
 use crate::ast::{
     Aggregate, AggregateOp, Binary, Edges, Expr, ExprKind, Length, Number, Unary, VectorSelector,
     When,
 };
 use crate::fault::{Fault, Faults, Span};
+use crate::parser::{NO_MATCHER, selects_everything};
 use crate::plan::{
     AggregatePlan, Keep, MatrixPlan, Plan, ScalarPlan, Selection, Shift, Type, VectorPlan,
 };
@@ -141,6 +144,28 @@ impl Checker {
     }
 
     fn selection(&mut self, selector: &VectorSelector, span: Span) -> Option<Selection> {
+        self.check_matchers(selector, span);
+        self.any_selection(selector, span)
+    }
+
+    fn check_matchers(&mut self, selector: &VectorSelector, span: Span) {
+        match &selector.name {
+            Some(name) => {
+                let others = selector.matchers.iter().rev().skip(1);
+                for other in others.rev().filter(|other| other.name() == METRIC_NAME) {
+                    let other = other.value();
+                    let message =
+                        format!("metric name must not be set twice: {name:?} or {other:?}");
+                    self.report(span, message);
+                }
+            }
+            None if selects_everything(&selector.matchers) => self.report(span, NO_MATCHER),
+            None => {}
+        }
+    }
+
+    /// As [`Checker::selection`], also where the selector would select everything.
+    fn any_selection(&mut self, selector: &VectorSelector, span: Span) -> Option<Selection> {
         match selector.edges {
             Edges::Plain => {}
             Edges::Anchored => self.unsupported(span, "`anchored`"),

@@ -120,6 +120,11 @@ impl Function {
         (self.tail != Tail::Repeated).then_some(self.args.len())
     }
 
+    /// Which argument has to be a selector without a name.
+    pub(crate) fn selector_at(&self) -> Option<usize> {
+        if let Body::NotYet { selector_at } = self.body { selector_at } else { None }
+    }
+
     /// The type of an argument.
     pub(crate) fn arg(&self, n: usize) -> Option<Type> {
         let repeated = self.args.last().filter(|_| self.tail == Tail::Repeated);

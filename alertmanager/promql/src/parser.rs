@@ -18,7 +18,7 @@ mod selector;
 mod suffix;
 mod length;
 
-pub(crate) use selector::series_labels;
+pub(crate) use selector::{NO_MATCHER, selects_everything, series_labels};
 
 use crate::ast::{Binary, BinaryOp, Expr, ExprKind, Group, Matching, Number, Side, Unary};
 use crate::fault::{Fault, Faults, Span};
@@ -49,6 +49,10 @@ pub fn parse(text: &str) -> Result<Expr, Faults> {
         Ok(expr) if parser.faults.is_empty() => Ok(expr),
         Ok(_) => Err(Faults::new(text, parser.faults)),
         Err(fault) => {
+            // Where only a limit of ours ended the reading, what was seen says more.
+            if fault.message == too_deep() {
+                parser.faults.append(&mut parser.later);
+            }
             parser.faults.push(fault);
             Err(Faults::new(text, parser.faults))
         }
@@ -96,6 +100,8 @@ struct Parser<'a> {
     /// Within how many aggregations; a fault of the grammar there says so.
     aggregations: usize,
     faults: Vec<Fault>,
+    /// What would be found when the expression is checked, for one that cannot be read to its end.
+    later: Vec<Fault>,
 }
 
 /// A fault in an `Err` ends the reading.
@@ -104,7 +110,15 @@ type Parsed<T> = Result<T, Fault>;
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Self {
         let lexer = Lexer::new(text);
-        Self { lexer, peeked: None, end: 0, nesting: 0, aggregations: 0, faults: Vec::new() }
+        Self {
+            lexer,
+            peeked: None,
+            end: 0,
+            nesting: 0,
+            aggregations: 0,
+            faults: Vec::new(),
+            later: Vec::new(),
+        }
     }
 
     fn whole(&mut self) -> Parsed<Expr> {
@@ -289,7 +303,7 @@ impl<'a> Parser<'a> {
             _ => return Ok(None),
         };
         self.take()?;
-        let listed = self.peek()?.kind == TokenKind::LeftParen;
+        let listed = self.peek()?.kind == TokenKind::LeftParen || !self.begins_operand()?;
         let labels = if listed { self.grouping_labels()? } else { Vec::new() };
         Ok(Some(Group { many, labels }))
     }

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
-use base::labels::{METRIC_NAME, is_legacy_label_name};
+use base::labels::{METRIC_NAME, is_legacy_label_name, is_legacy_metric_name};
 use base::matcher::Matcher;
 use base::number;
 use base::period::Period;
@@ -175,8 +175,15 @@ fn write_list<T: Display>(f: &mut Formatter<'_>, list: &[T]) -> fmt::Result {
 }
 
 fn write_names(f: &mut Formatter<'_>, names: &[String]) -> fmt::Result {
-    let names: Vec<_> = names.iter().map(|name| Name(name)).collect();
-    write_list(f, &names)
+    for (n, name) in names.iter().enumerate() {
+        let separator = if n > 0 { ", " } else { "" };
+        // A colon needs no quotes here.
+        match is_legacy_metric_name(name) {
+            true => write!(f, "{separator}{name}")?,
+            false => write!(f, "{separator}{}", Quoted(name))?,
+        }
+    }
+    Ok(())
 }
 
 impl Display for Number {

@@ -134,9 +134,8 @@ impl TokenKind {
     /// Whether a list of labels may have such a word.
     pub(crate) fn names_label(self) -> bool {
         match self {
-            Self::Identifier | Self::MetricIdentifier | Self::Aggregate(_) | Self::Keyword(_) => {
-                true
-            }
+            Self::Keyword(word) => word != Keyword::Without,
+            Self::Identifier | Self::MetricIdentifier | Self::Aggregate(_) => true,
             Self::Operator(op) => op.is_word(),
             _ => false,
         }

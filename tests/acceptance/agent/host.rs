@@ -1,8 +1,12 @@
 //! The host's own numbers on `/metrics`.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use base::exposition::{Format, parse_families};
+use base::family::{MetricFamily, MetricKind};
 use tests::program::End;
 use tests::wait_until;
 
@@ -39,6 +43,60 @@ fn the_host_and_the_process_are_shown_without_a_word_of_configuration() {
     }
     let first = metrics.lines().find(|line| !line.starts_with('#')).unwrap();
     assert!(first.starts_with("veilleur_agent_info{version=\""), "{first}");
+}
+
+/// A type and the names of the labels.
+type Shape = (String, String);
+
+/// The shapes that tables of node_exporter's metrics have for each name.
+fn shapes_of_node_exporter(folder: &Path) -> BTreeMap<String, BTreeSet<Shape>> {
+    let mut shapes = BTreeMap::<_, BTreeSet<_>>::new();
+    for table in ["metrics.tsv", "names-on-a-small-vm.tsv"] {
+        let text = std::fs::read_to_string(folder.join(table)).unwrap();
+        for line in text.lines().filter(|line| !line.starts_with('#')).skip(1) {
+            let columns: Vec<_> = line.split('\t').map(str::to_owned).collect();
+            let [name, kind, labels, ..] = &columns[..] else { panic!("{table}: {line}") };
+            shapes.entry(name.clone()).or_default().insert((kind.clone(), labels.clone()));
+        }
+    }
+    shapes
+}
+
+fn shapes(family: &MetricFamily) -> BTreeSet<Shape> {
+    let kind = match family.kind {
+        MetricKind::Unknown => "untyped",
+        kind => kind.as_str(),
+    };
+    let shape = family.samples.iter().map(|sample| {
+        let names: BTreeSet<_> = sample.labels.iter().map(|(name, _)| name.as_ref()).collect();
+        (kind.to_owned(), Vec::from_iter(names).join(","))
+    });
+    shape.collect()
+}
+
+#[test]
+fn every_number_of_the_host_is_node_exporters_in_name_type_and_labels() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = std::env::var_os("CONFORMANCE_DIR")
+        .map_or_else(|| root.join("../shared/conformance"), PathBuf::from)
+        .join("node");
+    if !folder.is_dir() {
+        assert!(std::env::var_os("CI").is_none(), "{} is missing", folder.display());
+        println!("not run: {} is missing", folder.display());
+        return;
+    }
+    let known = shapes_of_node_exporter(&folder);
+    let agent = Stage::with("host: {cpu: {info: true}, stat: {softirqs: true}}").start();
+    let families = parse_families(agent.metrics().as_bytes(), Format::Text, 64 << 20).unwrap();
+    let others = ["veilleur_", "process_"];
+    let (ours, host): (Vec<_>, Vec<_>) = families
+        .iter()
+        .partition(|family| others.iter().any(|other| family.name.starts_with(other)));
+    assert!(ours.len() > 10 && host.len() > 100, "{} and {}", ours.len(), host.len());
+    for family in host {
+        let known = known.get(&family.name).unwrap_or_else(|| panic!("{} is not its", family.name));
+        assert!(shapes(family).is_subset(known), "{}: {:?}", family.name, shapes(family));
+    }
 }
 
 #[test]

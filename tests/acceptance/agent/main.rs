@@ -3,3 +3,6 @@
 mod stage;
 mod life;
 mod host;
+mod plugins;
+mod prometheus;
+mod faults;

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 use tests::http_server::{HttpServer, Reply};
+use tests::mail_server::{self, MailServer};
 use tests::program::{End, run};
 use tests::wait_until;
 
@@ -210,6 +211,40 @@ fn a_receiver_that_is_down_delays_nobody_and_one_that_refuses_is_counted_and_sho
         later.asked().len() > 2 || evaluator.own("veilleur_outbox_waiting") <= 1.0
     });
     assert_eq!(refuses.asked().len(), 1);
+}
+
+#[test]
+fn a_mail_server_that_refuses_for_good_is_counted_logged_and_shown() {
+    let mail = MailServer::start();
+    let target = HttpServer::start(|_| Reply::text("broken 1\n"));
+    let mut evaluator = Evaluator::new();
+    evaluator.write(
+        "rules.yml",
+        "groups:\n- name: g\n  rules:\n  - {alert: Broken, expr: broken == 1}\n",
+    );
+    evaluator.write(
+        "veilleur.yml",
+        &format!(
+            "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\nscrape_configs:\n\
+             - job_name: t\n  static_configs: [{{targets: ['{}']}}]\nrule_files: [rules.yml]\n\
+             route: {{receiver: mail, group_wait: 0s}}\nreceivers:\n- name: mail\n  \
+             email_configs:\n  - {{to: a@veilleur.test, from: b@veilleur.test, smarthost: '{}', \
+             auth_username: {}, auth_password: hunter2-wrong, tls_config: {{ca_file: {}}}}}\n",
+            target.address(),
+            mail.address(),
+            mail_server::USER,
+            mail.certificate_file().display(),
+        ),
+    );
+    evaluator.start();
+    wait_until("it is refused", || evaluator.own("veilleur_notifications_total") >= 1.0);
+    wait_until("it is shown", || evaluator.get("/health").is_some_and(|(status, _)| status == 503));
+    let (_, health) = evaluator.get("/health").unwrap();
+    assert!(health.contains("receiver:mail/email/0") && health.contains("535"), "{health}");
+    let log = evaluator.program().log();
+    assert!(log.contains("refused for good") && log.contains("535"), "{log}");
+    assert!(!log.contains("hunter2") && !health.contains("hunter2"), "a password is printed");
+    assert!(mail.messages().is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Invariant: no function is named here; what is special about one is in its [`Body`].
 
 use base::labels::{Labels, LabelsBuilder, METRIC_NAME};
-use base::matcher::MatchOp;
+use base::matcher::{MatchOp, Matcher};
 
 use super::{Checked, Checker};
 use crate::ast::{Call, Expr, ExprKind, VectorSelector};
@@ -56,19 +56,25 @@ impl Checker {
 
     fn arguments(&mut self, call: &Call, function: &Function, span: Span) -> Arguments {
         let mut arguments = Arguments::default();
-        let first = call.args.first().map_or(span, |arg| arg.span);
+        let first = call.args.first().map_or(span, |arg| arg.bare().span);
         arguments.spans = Spans { call: span, first, series: first };
         let context = format!("call to function {:?}", call.name);
         for (n, arg) in call.args.iter().enumerate() {
             let Some(kind) = function.arg(n) else { break };
-            let checked = self.expect(arg, kind, &context);
+            let checked = match &arg.kind {
+                ExprKind::Vector(selector) if function.selector_at() == Some(n) => {
+                    let selection = self.any_selection(selector, arg.span);
+                    Checked::vector(selection.map(VectorPlan::Select))
+                }
+                _ => self.expect(arg, kind, &context),
+            };
             match checked.plan {
                 Some(Plan::Vector(vector)) => {
-                    arguments.spans.series = arg.span;
+                    arguments.spans.series = arg.bare().span;
                     arguments.vector = Some(vector);
                 }
                 Some(Plan::Matrix(matrix)) => {
-                    arguments.spans.series = arg.span;
+                    arguments.spans.series = arg.bare().span;
                     arguments.matrix = Some(matrix);
                 }
                 Some(Plan::Scalar(scalar)) => arguments.scalars.push(scalar),
@@ -153,9 +159,15 @@ fn described(expr: &Expr) -> Labels {
         ExprKind::Matrix(matrix) => &matrix.selector,
         _ => return Labels::empty(),
     };
+    let mut matchers: Vec<_> = selector.matchers.iter().collect();
+    // Prometheus puts conditions that only take away behind the others before it looks at them.
+    let required = |name| selector.matchers.iter().any(|m| m.name() == name && !m.matches(""));
+    let negative =
+        |matcher: &Matcher| matches!(matcher.op(), MatchOp::NotEqual | MatchOp::NotMatches);
+    matchers.sort_by_key(|m| !required(m.name()) || negative(m) && m.matches(""));
     let mut labels = LabelsBuilder::default();
     let mut seen = Vec::new();
-    for matcher in selector.matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
+    for matcher in matchers.into_iter().filter(|matcher| matcher.name() != METRIC_NAME) {
         // A second condition on a label leaves open what it is; a first one that says so does too.
         if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
             labels.set(matcher.name(), matcher.value());

@@ -42,6 +42,11 @@ impl Range {
         self.end
     }
 
+    /// From one evaluation to the next; none of a query that is evaluated once.
+    pub fn step(self) -> Option<Duration> {
+        self.step
+    }
+
     pub(crate) fn steps(self) -> Steps {
         let step = self.step.map_or(1, |step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX));
         Steps::new(self.start.millis(), self.end.millis(), step.max(1))

@@ -195,8 +195,8 @@ pub(crate) trait Slide: Default {
     /// Whether the result depends on when the window is looked at, not only on the window.
     const DEPENDS_ON_NOW: bool = false;
 
-    /// Looks at a series that gave a result.
-    fn inspect(&mut self, _call: &OverTimeCall<'_>, _key: &Key) {}
+    /// Looks at a series that gave a result, and at the cells that it gave.
+    fn inspect(&mut self, _call: &OverTimeCall<'_>, _key: &Key, _cells: &[f64]) {}
 
     /// Begins with the next series.
     fn begin(&mut self, _samples: Samples<'_>) {}
@@ -253,7 +253,7 @@ pub(crate) fn slide<F: Slide>(
         cancelled?;
         if any {
             let key = input.key(row);
-            function.inspect(call, &key);
+            function.inspect(call, &key, &cells);
             sink.push(if F::KEEPS_NAME { key } else { key.without_name() }, &cells)?;
         }
     }

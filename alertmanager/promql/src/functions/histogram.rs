@@ -208,7 +208,11 @@ fn fraction_between(low: f64, high: f64, buckets: &[Bucket]) -> f64 {
     if low >= high {
         return 0.0;
     }
-    (count_up_to(high, buckets).min(total) - count_up_to(low, buckets).min(total)) / total
+    let up_to = |value: f64| {
+        let count = count_up_to(value, buckets);
+        if count > total { total } else { count }
+    };
+    (up_to(high) - up_to(low)) / total
 }
 
 /// How many values there are up to `value`. Nothing is known about how they are spread in a bucket
@@ -223,6 +227,10 @@ fn count_up_to(value: f64, buckets: &[Bucket]) -> f64 {
         None if value == f64::NEG_INFINITY => return 0.0,
         None => return bucket.count,
     };
+    if at == 0 && bucket.bound == f64::INFINITY {
+        // A single bucket without any bound.
+        return f64::NAN;
+    }
     if value <= below.bound || bucket.bound == f64::INFINITY {
         return below.count;
     }

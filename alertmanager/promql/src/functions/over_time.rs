@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::evaluate::{Key, OverTimeCall, Samples, Slide, Window};
+use crate::evaluate::{Key, OverTimeCall, Samples, Slide, Window, is_absent};
 use crate::numeric::{self, Mean, Variance};
 
 /// A function that looks at each value once and remembers nothing.
@@ -84,15 +84,18 @@ impl Slide for Any {
 #[derive(Default)]
 pub(super) struct Quantile {
     sorted: Vec<f64>,
-    checked: bool,
+    /// The last quantile that was looked at.
+    checked: Option<u64>,
 }
 
 impl Slide for Quantile {
-    fn inspect(&mut self, call: &OverTimeCall<'_>, _key: &Key) {
-        // Once is enough, and where there is no series nobody cares.
-        if !std::mem::replace(&mut self.checked, true) {
-            for quantile in call.params.iter().flat_map(|param| param.values()) {
-                call.context.check_quantile(*quantile, call.spans.first);
+    fn inspect(&mut self, call: &OverTimeCall<'_>, _key: &Key, cells: &[f64]) {
+        // Where there is no sample nobody cares.
+        let Some(param) = call.params.first() else { return };
+        for (step, _) in cells.iter().enumerate().filter(|(_, cell)| !is_absent(**cell)) {
+            let quantile = param.at(step);
+            if self.checked.replace(quantile.to_bits()) != Some(quantile.to_bits()) {
+                call.context.check_quantile(quantile, call.spans.first);
             }
         }
     }

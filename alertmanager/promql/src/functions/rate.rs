@@ -112,7 +112,7 @@ impl Slide for Increase {
         self.0.falls.begin(samples.values);
     }
 
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key) {
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key, _cells: &[f64]) {
         self.0.names.inspect(call, key);
     }
 
@@ -131,7 +131,7 @@ impl Slide for Rate {
         self.0.falls.begin(samples.values);
     }
 
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key) {
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key, _cells: &[f64]) {
         self.0.names.inspect(call, key);
     }
 

@@ -58,7 +58,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Whether an expression can begin with the next token.
-    fn begins_operand(&mut self) -> Parsed<bool> {
+    pub(super) fn begins_operand(&mut self) -> Parsed<bool> {
         Ok(match self.peek()?.kind {
             TokenKind::Number
             | TokenKind::Duration
@@ -114,9 +114,6 @@ impl<'a> Parser<'a> {
         let (args, size) = self.arguments()?;
         if functions::find(name.text).is_none() {
             self.report(name.span, format!("unknown function with name {:?}", name.text));
-        }
-        if name.text == "info" {
-            self.allow_any_selector(args.get(1));
         }
         let call = Call { name: name.text.to_owned(), args };
         let span = self.since(name.span);
@@ -204,7 +201,7 @@ impl<'a> Parser<'a> {
                 _ => return Err(unexpected(token, CONTEXT, "label")),
             }
             let name = labels.last().map_or("", String::as_str);
-            if name.is_empty() || token.kind == TokenKind::MetricIdentifier {
+            if name.is_empty() {
                 let message = format!("invalid label name for grouping: {name:?}");
                 self.report(token.span, message);
             }

@@ -1,19 +1,23 @@
 //! Selectors: a metric name, conditions in braces, or both.
 //!
-//! Invariant: every selector that is accepted refuses the series without labels, so that a slip of
-//! the pen does not select everything.
+//! Invariant: the condition for the name before the braces is the last of a selector's matchers.
 
 use base::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use base::matcher::{MatchOp, Matcher};
 
 use super::{Node, Parsed, Parser, unexpected};
-use crate::ast::{BinaryOp, Edges, Expr, ExprKind, VectorSelector, When};
+use crate::ast::{BinaryOp, Edges, ExprKind, VectorSelector, When};
 use crate::fault::{Fault, Span};
 use crate::token::{Token, TokenKind};
 
 const CONTEXT: &str = "label matching";
 
-const NO_MATCHER: &str = "vector selector must contain at least one non-empty matcher";
+/// What is said of a selector that a slip of the pen made select everything.
+pub(crate) const NO_MATCHER: &str = "vector selector must contain at least one non-empty matcher";
+
+pub(crate) fn selects_everything(matchers: &[Matcher]) -> bool {
+    matchers.iter().all(|matcher| matcher.matches(""))
+}
 
 /// Reads the labels of a series at the start of `text`, and says where they end.
 pub(crate) fn series_labels(text: &str) -> Result<(Labels, usize), Fault> {
@@ -51,11 +55,6 @@ impl<'a> Parser<'a> {
             matchers = self.matchers()?;
         }
         let span = self.since(token.span);
-        if let Some(second) = matchers.iter().find(|m| m.name() == METRIC_NAME) {
-            let other = second.value();
-            let message = format!("metric name must not be set twice: {name:?} or {other:?}");
-            self.report(span, message);
-        }
         matchers.push(Matcher::equal(METRIC_NAME, name));
         Ok(selector(Some(name.to_owned()), matchers, span))
     }
@@ -65,16 +64,10 @@ impl<'a> Parser<'a> {
         let start = self.peek()?.span;
         let matchers = self.matchers()?;
         let span = self.since(start);
-        if matchers.iter().all(|matcher| matcher.matches("")) {
-            self.report(span, NO_MATCHER);
+        if self.later.is_empty() && selects_everything(&matchers) {
+            self.later.push(Fault::meaning(span, NO_MATCHER));
         }
         Ok(selector(None, matchers, span))
-    }
-
-    /// Withdraws the demand for a non-empty matcher: `info` may add any label.
-    pub(super) fn allow_any_selector(&mut self, arg: Option<&Expr>) {
-        let Some(arg) = arg else { return };
-        self.faults.retain(|fault| fault.span != arg.span || fault.message != NO_MATCHER);
     }
 
     fn matchers(&mut self) -> Parsed<Vec<Matcher>> {
@@ -96,13 +89,7 @@ impl<'a> Parser<'a> {
         let start = self.peek()?;
         let name = match start.kind {
             TokenKind::Identifier => self.take()?.text.to_owned(),
-            TokenKind::String => {
-                let text = self.string()?;
-                if matches!(self.peek()?.kind, TokenKind::Comma | TokenKind::RightBrace) {
-                    return Ok(Some(Matcher::equal(METRIC_NAME, &text)));
-                }
-                text
-            }
+            TokenKind::String => self.string()?,
             _ => return Err(unexpected(start, CONTEXT, "identifier or \"}\"")),
         };
         let op = match self.peek()?.kind {
@@ -110,6 +97,10 @@ impl<'a> Parser<'a> {
             TokenKind::Operator(BinaryOp::NotEqual) => MatchOp::NotEqual,
             TokenKind::Matches => MatchOp::Matches,
             TokenKind::NotMatches => MatchOp::NotMatches,
+            // A name in quotes that stands for itself.
+            _ if start.kind == TokenKind::String => {
+                return Ok(Some(Matcher::equal(METRIC_NAME, &name)));
+            }
             _ => return Err(unexpected(self.peek()?, CONTEXT, "label matching operator")),
         };
         self.take()?;

@@ -1,0 +1,298 @@
+//! Random expressions over the series of `series`. Most are sound; some do not fit the series, which
+//! is an error that must be told in the same words.
+
+use crate::random::Random;
+
+const METRICS: [&str; 8] = [
+    "requests_total",
+    "temperature",
+    "flag",
+    "flapping",
+    "{\"queue.depth\"}",
+    "latency_seconds_bucket",
+    "nonexistent",
+    "requests_total",
+];
+const LABELS: [&str; 7] = ["job", "instance", "code", "zone", "le", "foo", "__name__"];
+const MATCHERS: [&str; 13] = [
+    r#"instance="a:9100""#,
+    r#"instance=~".*:9100""#,
+    r#"instance!="b:9100""#,
+    r#"job="api""#,
+    r#"job=~"api|web""#,
+    r#"code!~"2..""#,
+    r#"code="500""#,
+    r#"zone="""#,
+    r#"zone!="""#,
+    r#"foo="""#,
+    r#"foo="x""#,
+    r#"le="+Inf""#,
+    r#"job=~".+""#,
+];
+const OVER_TIME: [&str; 18] = [
+    "rate",
+    "increase",
+    "delta",
+    "deriv",
+    "irate",
+    "idelta",
+    "changes",
+    "resets",
+    "sum_over_time",
+    "avg_over_time",
+    "min_over_time",
+    "max_over_time",
+    "count_over_time",
+    "last_over_time",
+    "present_over_time",
+    "stddev_over_time",
+    "stdvar_over_time",
+    "rate",
+];
+#[rustfmt::skip]
+const OF_VALUES: [&str; 22] = [
+    "abs", "ceil", "floor", "exp", "ln", "log2", "log10", "sqrt", "sgn", "round", "asin", "acos",
+    "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sort", "sort_desc",
+    "timestamp",
+];
+/// Applied to samples only: of large numbers that were calculated they depend on the last digit.
+const OF_ANGLES: [&str; 5] = ["sin", "cos", "tan", "deg", "rad"];
+#[rustfmt::skip]
+const DATES: [&str; 8] = [
+    "day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute", "month", "year",
+];
+const NUMBERS: [&str; 12] =
+    ["0", "1", "2", "-1", "0.5", "3.7", "1e3", "NaN", "Inf", "-Inf", "5m", "0x1f"];
+
+/// Any expression.
+pub(crate) fn any(random: &mut Random) -> String {
+    let depth = random.pick(&[1, 2, 2, 3, 3, 4]);
+    if random.chance(0.07) { scalar(random, 3) } else { vector(random, depth) }
+}
+
+fn duration(random: &mut Random) -> &'static str {
+    random.pick(&["30s", "45s", "1m", "90s", "2m", "5m", "7m30s", "10m", "1h", "300", "61"])
+}
+
+/// The modifiers behind a selector.
+fn when(random: &mut Random) -> String {
+    let mut text = String::new();
+    if random.chance(0.15) {
+        let sign = random.pick(&["", "-"]);
+        text += &format!(" offset {sign}{}", duration(random));
+    }
+    if random.chance(0.1) {
+        let at = random.pick(&["start()", "end()", "1767226500", "1767227000.5"]);
+        text += &format!(" @ {at}");
+    }
+    text
+}
+
+fn selector(random: &mut Random) -> String {
+    let matchers = random.some(&MATCHERS, 2);
+    if random.chance(0.07) {
+        let names = random.pick(&["flag|flapping", "temp.*|flag", ".*total"]);
+        let more: String = matchers.iter().map(|matcher| format!(",{matcher}")).collect();
+        return format!("{{__name__=~\"{names}\"{more}}}");
+    }
+    let name = random.pick(&METRICS);
+    match name.strip_suffix('}') {
+        _ if matchers.is_empty() => name.to_owned(),
+        Some(open) => format!("{open},{}}}", matchers.join(",")),
+        None => format!("{name}{{{}}}", matchers.join(",")),
+    }
+}
+
+fn matrix(random: &mut Random, depth: u32) -> String {
+    if depth > 0 && random.chance(0.25) {
+        let inner = vector(random, depth.saturating_sub(2));
+        let range = random.pick(&["2m", "5m", "10m", "3m30s"]);
+        let step = random.pick(&["", "30s", "1m", "17s"]);
+        return format!("({inner})[{range}:{step}]{}", when(random));
+    }
+    format!("{}[{}]{}", selector(random), duration(random), when(random))
+}
+
+fn scalar(random: &mut Random, depth: u32) -> String {
+    if depth == 0 || random.chance(0.5) {
+        return random.pick(&NUMBERS).to_owned();
+    }
+    let depth = depth - 1;
+    match random.below(10) {
+        0 | 1 => "time()".to_owned(),
+        2 => "pi()".to_owned(),
+        3..=5 => format!("scalar({})", vector(random, depth)),
+        6..=7 => {
+            let op = random
+                .pick(&["+", "-", "*", "/", "%", "^", "atan2", "== bool", "> bool", "!= bool"]);
+            format!("({} {op} {})", scalar(random, depth), scalar(random, depth))
+        }
+        _ => format!("-{}", scalar(random, depth)),
+    }
+}
+
+fn labels(random: &mut Random) -> String {
+    random.some(&LABELS, 3).join(", ")
+}
+
+fn vector(random: &mut Random, depth: u32) -> String {
+    if depth == 0 {
+        return format!("{}{}", selector(random), when(random));
+    }
+    let depth = depth - 1;
+    match random.below(100) {
+        0..12 => format!("{}{}", selector(random), when(random)),
+        12..32 => format!("{}({})", random.pick(&OVER_TIME), matrix(random, depth)),
+        32..36 => {
+            let quantile = random.pick(&["0", ".5", ".9", "1", "2", "-1"]).to_owned();
+            let quantile = if random.chance(0.3) { scalar(random, depth) } else { quantile };
+            format!("quantile_over_time({quantile}, {})", matrix(random, depth))
+        }
+        36..39 => {
+            let ahead = random.pick(&["60", "-3600", "5m"]);
+            format!("predict_linear({}, {ahead})", matrix(random, depth))
+        }
+        39..43 => format!("{}({})", random.pick(&OF_VALUES), vector(random, depth)),
+        43..46 => format!("{}({})", random.pick(&OF_ANGLES), selector(random)),
+        46..49 => format!("{}({})", random.pick(&DATES), of_times(random)),
+        49..52 => {
+            let inner = vector(random, depth);
+            let (name, params) = random.pick(&[
+                ("clamp", "1, 1e8"),
+                ("clamp_min", "30"),
+                ("clamp_max", "1e2"),
+                ("round", "0.1"),
+                ("round", "100"),
+            ]);
+            format!("{name}({inner}, {params})")
+        }
+        52 => absent(random, depth),
+        53 => format!("vector({})", scalar(random, depth)),
+        54..57 => {
+            let to = random.pick(&["foo", "instance", "zone", "__name__"]);
+            let template = random.pick(&["$1", "x-$1", "", "c"]);
+            let from = random.pick(&["instance", "zone", "code", "__name__"]);
+            let pattern = random.pick(&[".*:(.*)", "(.+)", "", ".*", "(f).*"]);
+            let inner = vector(random, depth);
+            format!(r#"label_replace({inner}, "{to}", "{template}", "{from}", "{pattern}")"#)
+        }
+        57..59 => format!(r#"label_join({}, "foo", "-", "zone", "job")"#, vector(random, depth)),
+        59..63 => {
+            let quantile = random.pick(&["0.9", "0.5", "1", "0", "2", "NaN"]);
+            let inner = match random.below(5) {
+                0 => "rate(latency_seconds_bucket[5m])".to_owned(),
+                1 => "sum by (le) (rate(latency_seconds_bucket[5m]))".to_owned(),
+                2 => "latency_seconds_bucket".to_owned(),
+                3 => "sum by (le, job) (latency_seconds_bucket)".to_owned(),
+                _ => vector(random, depth),
+            };
+            match random.chance(0.7) {
+                true => format!("histogram_quantile({quantile}, {inner})"),
+                false => format!("histogram_fraction(0.2, {quantile}, {inner})"),
+            }
+        }
+        63..80 => aggregation(random, depth),
+        80..82 => format!("-{}", vector(random, depth)),
+        82..84 => format!("({})", vector(random, depth)),
+        _ => operation(random, depth),
+    }
+}
+
+/// Which labels a series has that is not there depends on whether storage has looked for it, where
+/// there are several conditions on one label; so there is one.
+fn absent(random: &mut Random, depth: u32) -> String {
+    let (name, matcher) = (random.pick(&METRICS[..4]), random.pick(&MATCHERS));
+    match random.below(4) {
+        0 => format!("absent({name}{{{matcher}}})"),
+        1 => format!("absent_over_time({name}{{{matcher}}}[{}]{})", duration(random), when(random)),
+        2 => format!("absent(({}) > 1)", vector(random, depth)),
+        _ => format!("absent(abs({}))", vector(random, depth)),
+    }
+}
+
+/// Something that is a time: the date of what is no number depends on the processor there.
+fn of_times(random: &mut Random) -> String {
+    random.pick(&["", "flag", "timestamp(flapping)", "vector(time())", "flag * 1e9"]).to_owned()
+}
+
+/// Series of which no two have the same value: which of those is chosen is left open.
+fn of_different_values(random: &mut Random) -> String {
+    random.pick(&["flapping", "rate(flapping[3m])", "-flapping offset 1m"]).to_owned()
+}
+
+/// Values of which every digit is the same, whoever calculates them.
+fn of_exact_values(random: &mut Random) -> String {
+    random.pick(&["requests_total", "flag", "resets(flapping[5m])", "temperature"]).to_owned()
+}
+
+fn aggregation(random: &mut Random, depth: u32) -> String {
+    let op = random.pick(&[
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "count",
+        "group",
+        "stddev",
+        "stdvar",
+        "topk",
+        "bottomk",
+        "quantile",
+        "count_values",
+        "sum",
+        "avg",
+    ]);
+    let param = match op {
+        "topk" | "bottomk" => random.pick(&["1, ", "2, ", "5, ", "0, "]),
+        "quantile" => random.pick(&[".5, ", ".9, ", "0, ", "1, ", "2, "]),
+        "count_values" => "\"cv\", ",
+        _ => "",
+    };
+    let grouping = match random.below(4) {
+        0 => String::new(),
+        1 => format!(" without ({})", labels(random)),
+        _ => format!(" by ({})", labels(random)),
+    };
+    let inner = match op {
+        "topk" | "bottomk" => of_different_values(random),
+        "count_values" => of_exact_values(random),
+        _ => vector(random, depth),
+    };
+    format!("{op}{grouping} ({param}{inner})")
+}
+
+fn operation(random: &mut Random, depth: u32) -> String {
+    let op = random.pick(&[
+        "+", "-", "*", "/", "%", "^", "==", "!=", "<", "<=", ">", ">=", "atan2", "and", "or",
+        "unless", "== bool", "> bool", "!= bool",
+    ]);
+    let is_set = matches!(op, "and" | "or" | "unless");
+    if !is_set && random.chance(0.45) {
+        let depth = if op == "%" { 0 } else { depth };
+        let (a, b) = (vector(random, depth), scalar(random, depth));
+        let (a, b) = if random.chance(0.4) { (b, a) } else { (a, b) };
+        return format!("({a}) {op} ({b})");
+    }
+    let mut matching = String::new();
+    if random.chance(0.5) {
+        let listed = random.some(&LABELS[..6], 3);
+        let on = random.chance(0.6);
+        let word = if on { "on" } else { "ignoring" };
+        matching = format!(" {word} ({})", listed.join(", "));
+        if !is_set && random.chance(0.5) {
+            let mut included = random.some(&LABELS[..6], 1);
+            included.retain(|label| !on || !listed.contains(label));
+            let word = random.pick(&["group_left", "group_right"]);
+            matching += &format!(" {word} ({})", included.join(", "));
+        }
+    }
+    // The rest of a division depends on the last digit of what was calculated.
+    let depth = if op == "%" { 0 } else { depth };
+    let a = vector(random, depth);
+    let b = match random.below(3) {
+        0 => vector(random, depth),
+        1 => a.clone(),
+        _ => selector(random),
+    };
+    format!("({a}) {op}{matching} ({b})")
+}

@@ -1,0 +1,152 @@
+//! The series that expressions are evaluated over: counters that begin again, gauges, histograms,
+//! gaps, markers of ended series, values that are no numbers.
+
+use base::labels::Labels;
+use base::sample::{Ended, Timestamp};
+use storage::{Options, Point, Storage};
+
+use crate::random::Random;
+
+/// The first sample, in milliseconds: 2026-01-01.
+pub(crate) const START: i64 = 1_767_225_600_000;
+/// About where the samples end. A Prometheus that has seen the last of one series takes samples of
+/// others that are up to an hour older.
+pub(crate) const END: i64 = START + 50 * 60_000;
+
+const INTERVAL: i64 = 15_000;
+
+/// A series with its samples.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    pub(crate) labels: Labels,
+    pub(crate) samples: Vec<(i64, f64)>,
+}
+
+/// All series.
+pub(crate) fn all(random: &mut Random) -> Vec<Series> {
+    let mut all = Vec::new();
+    let instances = ["a:9100", "b:9100", "c:9200"];
+    for instance in instances {
+        for job in ["api", "web"] {
+            if (instance, job) == ("c:9200", "web") {
+                continue;
+            }
+            target(&mut all, random, job, instance);
+        }
+    }
+    let bounds = ["0.1", "0.5", "1", "2.5", "+Inf"];
+    for job in ["api", "web"] {
+        let mut counts = vec![Vec::new(); bounds.len()];
+        let mut totals = [0.0; 5];
+        for time in times(random) {
+            for bucket in 0..bounds.len() {
+                let more = random.below(3) as f64;
+                totals[bucket..].iter_mut().for_each(|total| *total += more);
+                counts[bucket].push((time, totals[bucket]));
+            }
+        }
+        for (le, samples) in bounds.iter().zip(counts) {
+            all.push(labelled("latency_seconds_bucket", &[("job", job), ("le", le)], samples));
+        }
+    }
+    all
+}
+
+fn target(all: &mut Vec<Series>, random: &mut Random, job: &str, instance: &str) {
+    let labels = [("job", job), ("instance", instance)];
+    for code in ["200", "404", "500"] {
+        let labels = [labels[0], labels[1], ("code", code)];
+        let most = random.pick(&[2, 50, 100_000]);
+        let samples = counter(random, most);
+        all.push(labelled("requests_total", &labels, samples));
+    }
+    let zone = if instance == "a:9100" { "" } else { "north" };
+    let samples = gauge(random);
+    let with_zone = [labels[0], labels[1], ("zone", zone)];
+    all.push(labelled("temperature", &with_zone, with_oddities(random, samples)));
+    let samples = times(random).into_iter().map(|t| (t, random.below(2) as f64)).collect();
+    all.push(labelled("flag", &labels, samples));
+    let samples = gauge(random);
+    all.push(labelled("flapping", &labels, with_gaps(random, samples)));
+    let samples = gauge(random).into_iter().map(|(t, v)| (t, v.abs().floor())).collect();
+    all.push(labelled("queue.depth", &labels, samples));
+}
+
+fn labelled(name: &str, labels: &[(&str, &str)], samples: Vec<(i64, f64)>) -> Series {
+    let all = labels.iter().copied().chain([("__name__", name)]);
+    Series { labels: Labels::from_pairs(all), samples }
+}
+
+fn times(random: &mut Random) -> Vec<i64> {
+    let offset = random.between(0, INTERVAL);
+    let jitter = random.pick(&[1, 1, 30, 900]);
+    let count = (END - START) / INTERVAL;
+    (0..count).map(|n| START + offset + n * INTERVAL + random.between(0, jitter)).collect()
+}
+
+fn counter(random: &mut Random, most: usize) -> Vec<(i64, f64)> {
+    let mut total = 0.0;
+    let grow = |time| {
+        if random.chance(0.01) {
+            total = 0.0;
+        }
+        total += random.below(most) as f64;
+        (time, total)
+    };
+    let times = times(&mut Random::new(most as u64));
+    times.into_iter().map(grow).collect()
+}
+
+fn gauge(random: &mut Random) -> Vec<(i64, f64)> {
+    let mut value = random.unit() * 100.0;
+    let times = times(random);
+    let walk = |time| {
+        value += random.unit() * 10.0 - 5.0;
+        (time, value)
+    };
+    times.into_iter().map(walk).collect()
+}
+
+fn with_oddities(random: &mut Random, mut samples: Vec<(i64, f64)>) -> Vec<(i64, f64)> {
+    for (_, value) in &mut samples {
+        if random.chance(0.02) {
+            *value = random.pick(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1e300]);
+        }
+    }
+    samples
+}
+
+fn with_gaps(random: &mut Random, samples: Vec<(i64, f64)>) -> Vec<(i64, f64)> {
+    let (mut kept, mut gap) = (Vec::new(), 0);
+    for (time, value) in samples {
+        if gap > 0 {
+            gap -= 1;
+        } else if random.chance(0.05) {
+            gap = random.below(40);
+            if random.chance(0.6) {
+                kept.push((time, Ended::Gone.value()));
+            }
+        } else {
+            kept.push((time, value));
+        }
+    }
+    kept
+}
+
+/// The same series as we store them.
+pub(crate) fn storage(all: &[Series]) -> Storage {
+    let storage = Storage::in_memory(Options::default());
+    for Series { labels, samples } in all {
+        let series = storage.series(labels).unwrap();
+        let points: Vec<_> = samples
+            .iter()
+            .map(|(time, value)| Point {
+                series,
+                timestamp: Timestamp::from_millis(*time),
+                value: *value,
+            })
+            .collect();
+        assert_eq!(storage.append(&points).unwrap().stored, samples.len(), "{labels}");
+    }
+    storage
+}
