@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,9 +25,10 @@ use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Source, Terms};
+use crate::host::HostNumbers;
 use crate::results::{Results, Slot};
 use crate::run::{self, ScriptSlots, WRAP_UP};
-use crate::server::{Collector, Reload, Shown, handle};
+use crate::server::{Reload, Shown, handle};
 
 /// How long running checks have to end: their probes' own time, and a little.
 const CHECKS_GRACE: Duration = Duration::from_millis(WRAP_UP.as_millis() as u64 + 1000);
@@ -54,6 +55,8 @@ struct App {
     origin: Origin,
     shown: Arc<Shown>,
     scripts: ScriptSlots,
+    /// How many slots there are, taken or free.
+    concurrency: AtomicUsize,
     /// The scope of all checks; each has one of its own inside.
     checks: Supervisor,
     scopes: Mutex<BTreeMap<Arc<str>, Supervisor>>,
@@ -110,10 +113,11 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
     let everything = Supervisor::new();
     let results = Arc::new(Results::new(config.checks));
     let reload = Reload { source: origin.source.name(), taken: Timestamp::now(), faults: None };
-    let collectors: Vec<Collector> = Vec::new();
+    let host = HostNumbers::new(config.host);
     let app = App {
         origin,
-        shown: Arc::new(Shown::new(Arc::clone(&results), collectors, reload)),
+        shown: Arc::new(Shown::new(Arc::clone(&results), host, reload)),
+        concurrency: AtomicUsize::new(config.concurrency),
         scripts: Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency))),
         checks: everything.child(),
         scopes: Mutex::default(),
@@ -170,11 +174,11 @@ impl App {
 
     /// Puts `config` in the place of the one before.
     async fn take(&self, config: Config) {
-        let before = self.scripts.load().available_permits();
-        if before != config.concurrency {
+        if self.concurrency.swap(config.concurrency, Ordering::Relaxed) != config.concurrency {
             self.scripts.store(Arc::new(Semaphore::new(config.concurrency)));
         }
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
+        self.shown.host.replace(config.host);
         let (new, gone) = self.shown.results.replace(config.checks);
         self.shown.services.store(Arc::new(config.services));
         for slot in &gone {

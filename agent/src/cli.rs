@@ -119,7 +119,13 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     let origin = Origin { source, listen: args.listen, insecure_listen: args.insecure_listen };
     match origin.load() {
-        Ok(config) => runtime()?.block_on(app::run(origin, config)),
+        Ok(config) => {
+            let runtime = runtime()?;
+            let ended = runtime.block_on(app::run(origin, config));
+            // A thread that waits for a disk or a mount that does not answer is not waited for.
+            runtime.shutdown_background();
+            ended
+        }
         Err(diagnostics) => Ok(wrong(&diagnostics)),
     }
 }

@@ -4,6 +4,7 @@
 //! labels: {env: prod}
 //! listen: 127.0.0.1:12911
 //! scripts: {concurrency: 8}
+//! host: {disable: [netclass]}
 //! checks:
 //!   - name: disk
 //!     interval: 1m
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::yaml;
+use probes::host::{Host, HostConfig};
 use serde::Deserialize;
 
 use crate::check::{Check, CheckConfig, build_labels};
@@ -45,6 +47,9 @@ pub struct AgentConfig {
     /// What all scripts share.
     #[serde(default)]
     scripts: ScriptsConfig,
+    /// What is shown of the host itself.
+    #[serde(default)]
+    host: HostConfig,
     /// What to look at.
     #[serde(default)]
     checks: Vec<CheckConfig>,
@@ -71,6 +76,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How many scripts may run at a time.
     pub concurrency: usize,
+    /// What reads the host's own numbers, where they are wanted.
+    pub host: Option<Host>,
     /// The checks, in the order of the file.
     pub checks: Vec<Check>,
     /// The services, by name.
@@ -134,6 +141,9 @@ impl AgentConfig {
         let labels = build_labels(self.labels, diagnostics);
         let listen = listen(self.listen.as_ref(), terms, diagnostics);
         let concurrency = concurrency(self.scripts.concurrency.as_ref(), diagnostics);
+        let wanted = self.host.enabled;
+        // Built in any case, so that what is wrong is told before it is switched on.
+        let host = Some(self.host.build(diagnostics)).filter(|_| wanted);
         let mut places: BTreeMap<String, Place> = BTreeMap::new();
         for check in &self.checks {
             if let Some(first) = places.insert(check.name.value.clone(), check.name.place) {
@@ -149,7 +159,7 @@ impl AgentConfig {
         let services = services.collect();
         let checks = self.checks.into_iter();
         let checks = checks.filter_map(|check| check.build(&labels, diagnostics)).collect();
-        Some(Config { labels, listen: listen?, concurrency, checks, services })
+        Some(Config { labels, listen: listen?, concurrency, host, checks, services })
     }
 }
 
@@ -179,10 +189,11 @@ fn listen(
     }
 }
 
-/// Twice the number of processors, and at least four: most scripts wait.
+/// Eight times the number of processors, and at least 32: most scripts wait, and as many as usually
+/// hang together, because all of them ask the same server, must leave slots for the others.
 fn concurrency(written: Option<&Spanned<u32>>, diagnostics: &mut Diagnostics) -> usize {
     let Some(written) = written else {
-        return (2 * std::thread::available_parallelism().map_or(2, usize::from)).max(4);
+        return (8 * std::thread::available_parallelism().map_or(2, usize::from)).max(32);
     };
     if written.value == 0 || written.value > MAX_CONCURRENCY {
         let message = format!("between 1 and {MAX_CONCURRENCY} scripts can run at a time");
@@ -222,7 +233,9 @@ mod tests {
             (b.timeout.as_secs(), b.retry_interval.as_secs(), b.takes_slot),
             (10, 30, false)
         );
-        assert!(load("", Terms::default()).unwrap().checks.is_empty());
+        let empty = load("", Terms::default()).unwrap();
+        assert!(empty.checks.is_empty() && empty.host.is_some());
+        assert!(load("host: {enabled: false}", Terms::default()).unwrap().host.is_none());
     }
 
     #[test]

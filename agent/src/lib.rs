@@ -12,6 +12,7 @@ pub mod check;
 pub mod state;
 pub mod results;
 pub mod service;
+pub mod host;
 pub mod config;
 mod run;
 pub mod server;

@@ -1,4 +1,6 @@
 //! The program `veilleur-agent`. Everything it does is in the library of the same crate.
+//!
+//! Invariant: nothing is decided here.
 
 use std::process::ExitCode;
 

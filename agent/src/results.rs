@@ -94,7 +94,7 @@ impl Slot {
     }
 
     /// Notes that a run begins; what it returns is for [`Slot::record`].
-    pub(crate) fn begin(&self) -> u64 {
+    pub fn begin(&self) -> u64 {
         let mut latest = self.lock();
         latest.is_running = true;
         latest.generation
@@ -102,7 +102,7 @@ impl Slot {
 
     /// Notes what a run found. Returns the state before and after, or nothing where the check was
     /// replaced meanwhile.
-    pub(crate) fn record(&self, generation: u64, result: CheckResult) -> Option<(State, State)> {
+    pub fn record(&self, generation: u64, result: CheckResult) -> Option<(State, State)> {
         let most = self.check.load().max_attempts;
         let mut latest = self.lock();
         latest.is_running = false;

@@ -23,19 +23,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use base::family::MetricFamily;
 use base::http::{
     Full, HeaderMap, Method, Request, Response, StatusCode, answer, answer_compressed, header,
 };
 use base::own_metrics::{IntCounterVec, OwnMetrics};
 use base::sample::Timestamp;
 use hyper::body::{Body, Bytes};
+use hyper::http::request::Parts;
 
+use crate::host::HostNumbers;
 use crate::results::Results;
 use crate::service::Service;
-
-/// Gives families that are looked up anew at each scrape, such as those of the host.
-pub type Collector = Arc<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
 
 /// What the pages are made of.
 pub struct Shown {
@@ -45,11 +43,13 @@ pub struct Shown {
     pub services: ArcSwap<Vec<Service>>,
     /// Labels of the whole agent.
     pub labels: ArcSwap<Vec<(String, String)>>,
-    /// Further families.
-    pub collectors: Vec<Collector>,
+    /// The host's own numbers.
+    pub host: HostNumbers,
     /// Whether we take work: set once all loops run, and taken back when we stop.
     pub ready: AtomicBool,
     reload: Mutex<Reload>,
+    /// What the last scrape had to go without, and why.
+    missed: ArcSwap<Vec<String>>,
     own: OwnMetrics,
     requests: IntCounterVec,
 }
@@ -67,7 +67,7 @@ pub struct Reload {
 
 impl Shown {
     /// Nothing to show yet but the checks themselves.
-    pub fn new(results: Arc<Results>, collectors: Vec<Collector>, reload: Reload) -> Self {
+    pub fn new(results: Arc<Results>, host: HostNumbers, reload: Reload) -> Self {
         let own = OwnMetrics::new();
         let help = "Requests that were answered, by what was asked for and the status.";
         let requests = own.counters("veilleur_http_requests_total", help, &["page", "code"]);
@@ -75,9 +75,10 @@ impl Shown {
             results,
             services: ArcSwap::default(),
             labels: ArcSwap::default(),
-            collectors,
+            host,
             ready: AtomicBool::new(false),
             reload: Mutex::new(reload),
+            missed: ArcSwap::default(),
             own,
             requests,
         }
@@ -108,28 +109,29 @@ pub async fn handle<B: Body>(
     request: Request<B>,
     _peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
-    let (page, response) = respond(&shown, &request);
+    let (request, _) = request.into_parts();
+    let (page, response) = respond(&shown, &request).await;
     let code = response.status();
     shown.requests.with_label_values(&[page, code.as_str()]).inc();
     response
 }
 
 /// The answer, and a name of a closed set for what was asked.
-fn respond<B>(shown: &Shown, request: &Request<B>) -> (&'static str, Response<Full<Bytes>>) {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+async fn respond(shown: &Shown, request: &Parts) -> (&'static str, Response<Full<Bytes>>) {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
         refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
         return ("other", refused);
     }
-    let (path, now) = (request.uri().path(), Timestamp::now());
-    let query = request.uri().query().unwrap_or("");
-    let headers = request.headers();
+    let (path, now) = (request.uri.path(), Timestamp::now());
+    let query = request.uri.query().unwrap_or("");
+    let headers = &request.headers;
     if path.len() > MAX_PATH {
         return ("other", text(StatusCode::URI_TOO_LONG, "the path is too long\n"));
     }
     match path {
         "/" => ("index", page(StatusCode::OK, page::index(shown))),
-        "/metrics" => ("metrics", metrics::answer(shown, headers, now)),
+        "/metrics" => ("metrics", metrics::answer(shown, headers, now).await),
         "/health" => ("health", health(shown, headers, query, now)),
         "/livez" => ("livez", text(StatusCode::OK, "ok\n")),
         "/readyz" => ("readyz", ready(shown)),

@@ -53,7 +53,7 @@ impl ServiceConfig {
         for need in self.needs.value {
             if needs.contains(&need.value) {
                 diagnostics.report(&need, format!("`{}` is needed twice", need.value));
-            } else if !checks.contains(&need.value) && !diagnostics.is_partial() {
+            } else if !checks.contains(&need.value) && !diagnostics.is_partial_in("checks") {
                 let message = format!("there is no check `{}`", need.value);
                 match nearest(&need.value, checks.iter().map(String::as_str)) {
                     Some(name) => {

@@ -9,7 +9,7 @@
 //! Invariant: nothing runs before the configuration is right, the port is ours and the data folder
 //! is ours alone; a configuration that is wrong changes nothing.
 
-mod data;
+mod folder;
 mod judging;
 mod origin;
 mod upkeep;
@@ -40,7 +40,7 @@ use crate::config::Config;
 use crate::notify::{LaneStates, NotifyMetrics};
 use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
-use data::Data;
+use folder::DataFolder;
 use judging::Judging;
 
 /// How far back a sample counts.
@@ -83,7 +83,7 @@ struct App {
 /// The port or the data folder cannot be had, or the system gives us no signals.
 pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::Result<ExitCode> {
     let listener = listen(settings.listen).await?;
-    let data = Data::open(&settings.data, settings.retention).await?;
+    let data = DataFolder::open(&settings.data, settings.retention).await?;
     let mut signals = Signals::new().context("the system gives us no signals")?;
     let (reload, mut asked) = mpsc::channel(1);
     let mut app = App::start(origin, config, &settings, &data, listener, reload).await?;
@@ -116,7 +116,7 @@ impl App {
         origin: Origin,
         config: Config,
         settings: &Settings,
-        data: &Data,
+        data: &DataFolder,
         listener: TcpListener,
         reload: mpsc::Sender<Asked>,
     ) -> anyhow::Result<Self> {
@@ -124,7 +124,9 @@ impl App {
         let own_url = || format!("http://{address}");
         let external_url: Arc<str> = settings.external_url.clone().unwrap_or_else(own_url).into();
         let started = Timestamp::now();
-        let blind = data.state.last_alive().await?.map_or(Duration::ZERO, |at| started.since(at));
+        // Samples come more often than signs of life.
+        let watched = data.state.last_alive().await?.max(data.storage.max_time());
+        let blind = watched.map_or(Duration::ZERO, |at| started.since(at));
         let everything = Supervisor::new();
         let metrics = OwnMetrics::new();
         let scraper = Scraper {
@@ -246,7 +248,7 @@ impl App {
     }
 
     /// Ends every stage, in the order of the data, and leaves everything durable.
-    async fn stop(&mut self, data: &Data) {
+    async fn stop(&mut self, data: &DataFolder) {
         self.collecting.shutdown(GRACE).await;
         self.judging.stop().await;
         self.everything.shutdown(GRACE).await;

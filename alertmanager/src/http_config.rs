@@ -127,13 +127,13 @@ impl HttpConfig {
         if let (Some(basic), Some(_)) = (&self.basic_auth, &self.authorization) {
             diagnostics.report(basic, "only one of `basic_auth` and `authorization` can be given");
         }
-        let basic = self.basic_auth.as_ref().and_then(|basic| {
+        let basic = self.basic_auth.as_ref().map(|basic| {
             let BasicAuthConfig { username, password, password_file } = basic.value.clone();
             let names = ("password", "password_file");
             let source =
                 SecretSource::one_of(password, password_file, names, basic.place, diagnostics);
             let password = source.unwrap_or_else(|| SecretSource::Given(Secret::new("")));
-            Some(Identity::Basic { username, password })
+            Identity::Basic { username, password }
         });
         let token = self.authorization.as_ref().and_then(|authorization| {
             let AuthorizationConfig { kind, credentials, credentials_file } =

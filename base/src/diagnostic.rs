@@ -7,6 +7,7 @@
 //!
 //! Invariant: whoever builds something from a file uses it only if nothing was reported.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -106,13 +107,14 @@ const MOST: usize = 100;
 pub struct Diagnostics {
     file: Arc<str>,
     faults: Vec<Fault>,
-    partial: bool,
+    /// The sections of which a part could not be read.
+    partial: BTreeSet<String>,
 }
 
 impl Diagnostics {
     /// Nothing wrong yet with the file that is shown to people as `file`.
     pub fn new(file: &str) -> Self {
-        Self { file: file.into(), faults: Vec::new(), partial: false }
+        Self { file: file.into(), faults: Vec::new(), partial: BTreeSet::new() }
     }
 
     /// The file's name as it is shown.
@@ -142,19 +144,25 @@ impl Diagnostics {
 
     /// Takes over the faults of another file.
     pub fn extend(&mut self, other: Self) {
-        self.partial |= other.partial;
+        self.partial.extend(other.partial);
         self.faults.extend(other.faults);
     }
 
-    /// Notes that a part of the file could not be read, so that what seems missing may be there.
-    pub fn set_partial(&mut self) {
-        self.partial = true;
+    /// Notes that a part of a section of the file, by its name at the top, could not be read, so
+    /// that what seems missing may be there.
+    pub fn set_partial(&mut self, section: &str) {
+        self.partial.insert(section.to_owned());
     }
 
     /// Whether a part of the file could not be read. Checks that something named elsewhere exists
     /// must stay silent then.
     pub fn is_partial(&self) -> bool {
-        self.partial
+        !self.partial.is_empty()
+    }
+
+    /// As [`Self::is_partial`], of one section; one whose name is misspelt counts, too.
+    pub fn is_partial_in(&self, section: &str) -> bool {
+        self.partial.iter().any(|name| nearest(name, [section]).is_some())
     }
 
     /// Whether nothing was reported.

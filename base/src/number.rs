@@ -5,10 +5,14 @@
 
 use std::fmt::Write as _;
 
+/// The longest that a float is written with its shortest digits.
+const MOST_DIGITS: usize = 24;
+
 /// The decimal digits of a finite float and where the point stands: `0.d1d2d3... * 10^point`.
 struct Digits {
     negative: bool,
-    digits: String,
+    digits: [u8; MOST_DIGITS],
+    count: usize,
     point: i32,
 }
 
@@ -18,14 +22,27 @@ impl Digits {
         let text = buffer.format_finite(value.abs());
         let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
         let exponent: i32 = exponent.parse().unwrap_or(0);
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let all = format!("{whole}{fraction}");
-        let leading = all.len() - all.trim_start_matches('0').len();
-        let digits = all.trim_matches('0').to_owned();
-        let point =
-            if digits.is_empty() { 1 } else { whole.len() as i32 - leading as i32 + exponent };
-        let digits = if digits.is_empty() { "0".to_owned() } else { digits };
-        Self { negative: value.is_sign_negative(), digits, point }
+        let whole = mantissa.find('.').unwrap_or(mantissa.len());
+        let (mut digits, mut count, mut leading) = ([b'0'; MOST_DIGITS], 0, 0);
+        for digit in mantissa.bytes().filter(u8::is_ascii_digit) {
+            match digits.get_mut(count) {
+                _ if digit == b'0' && count == 0 => leading += 1,
+                Some(place) => {
+                    *place = digit;
+                    count += 1;
+                }
+                None => break,
+            }
+        }
+        while count > 0 && digits[count - 1] == b'0' {
+            count -= 1;
+        }
+        let point = if count == 0 { 1 } else { whole as i32 - leading + exponent };
+        Self { negative: value.is_sign_negative(), digits, count: count.max(1), point }
+    }
+
+    fn digits(&self) -> &str {
+        std::str::from_utf8(&self.digits[..self.count]).unwrap_or_default()
     }
 
     fn sign(&self) -> &'static str {
@@ -35,7 +52,7 @@ impl Digits {
     /// Without an exponent.
     fn plain(&self, out: &mut String) {
         out.push_str(self.sign());
-        let digits = &self.digits;
+        let digits = self.digits();
         let count = digits.len() as i32;
         if self.point <= 0 {
             out.push_str("0.");
@@ -54,10 +71,11 @@ impl Digits {
     /// With an exponent of at least two digits.
     fn scientific(&self, out: &mut String) {
         out.push_str(self.sign());
-        out.push_str(&self.digits[..1]);
-        if self.digits.len() > 1 {
+        let (first, rest) = self.digits().split_at(1);
+        out.push_str(first);
+        if !rest.is_empty() {
             out.push('.');
-            out.push_str(&self.digits[1..]);
+            out.push_str(rest);
         }
         let exponent = self.point - 1;
         let sign = if exponent < 0 { '-' } else { '+' };

@@ -40,7 +40,7 @@ pub fn read<T: DeserializeOwned>(text: &str, diagnostics: &mut Diagnostics) -> O
         match read::from_node(&root) {
             Ok(value) => return Some(value),
             Err(fault) => {
-                diagnostics.set_partial();
+                diagnostics.set_partial(root.section(&fault.path));
                 if !root.take_out(fault, diagnostics) {
                     return None;
                 }

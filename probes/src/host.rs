@@ -45,13 +45,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use async_trait::async_trait;
 use base::clock::Stopwatch;
 use base::family::MetricFamily;
 use base::sample::Timestamp;
-use tokio_util::sync::CancellationToken;
 
-use crate::{Outcome, Probe, Reason, Status};
+use crate::{Outcome, Reason, Status};
 use config::Settings;
 use reading::Reading;
 
@@ -112,6 +110,8 @@ enum CollectError {
 
 /// Reads the host's own numbers: the part of the agent that takes node_exporter's place.
 pub struct Host {
+    /// What it was made from, to be compared.
+    settings: String,
     collecting: Mutex<Collecting>,
 }
 
@@ -128,9 +128,11 @@ struct Failed {
 
 impl Host {
     fn new(settings: &Settings) -> Self {
+        let shown = format!("{settings:?}");
         let wanted = COLLECTORS.iter().filter(|(name, _)| settings.collectors.contains(name));
         let collectors = wanted.map(|(name, make)| (*name, make(settings))).collect();
-        Self { collecting: Mutex::new(Collecting { collectors, reading: Reading::new(settings) }) }
+        let collecting = Mutex::new(Collecting { collectors, reading: Reading::new(settings) });
+        Self { settings: shown, collecting }
     }
 
     /// Reads everything now, which is what `node_time_seconds` will say.
@@ -141,6 +143,32 @@ impl Host {
     /// collector there is `node_scrape_collector_success`: 1 where it gave everything.
     pub fn collect(&self, now: Timestamp) -> Vec<MetricFamily> {
         self.read(now).0
+    }
+
+    /// As [`Host::collect`], with the collectors that failed as an outcome tells it. What a kernel
+    /// does not have (no conntrack, no pressure information) is left out and is no reason to warn.
+    pub fn look(&self, now: Timestamp) -> Outcome {
+        let (families, mut failed) = self.read(now);
+        failed.retain(|failed| !matches!(failed.error, CollectError::Absent(_)));
+        let samples: usize = families.iter().map(|family| family.samples.len()).sum();
+        let mut outcome = if failed.is_empty() {
+            Outcome::ok(format!("{samples} samples read"))
+        } else {
+            let names: Vec<_> = failed.iter().map(|failed| failed.collector).collect();
+            let summary = format!("collectors that failed: {}", names.join(", "));
+            Outcome::new(Status::Warning, Reason::CollectorFailed, summary)
+        };
+        let details: Vec<_> =
+            failed.iter().map(|failed| format!("{}: {}", failed.collector, failed.error)).collect();
+        outcome.details = details.join("\n");
+        outcome.families = families;
+        outcome
+    }
+
+    /// Whether `other` was made from the same settings, so that what this one has open and
+    /// remembers would serve it as well.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.settings == other.settings
     }
 
     fn read(&self, now: Timestamp) -> (Vec<MetricFamily>, Vec<Failed>) {
@@ -175,29 +203,5 @@ impl Host {
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Host").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Probe for Host {
-    /// What a kernel does not have (no conntrack, no pressure information) is left out and is no
-    /// reason to warn.
-    async fn run(&self, _stop: &CancellationToken) -> Outcome {
-        // The time is here not when something happens but what is measured.
-        let (families, mut failed) = self.read(Timestamp::now());
-        failed.retain(|failed| !matches!(failed.error, CollectError::Absent(_)));
-        let samples: usize = families.iter().map(|family| family.samples.len()).sum();
-        let mut outcome = if failed.is_empty() {
-            Outcome::ok(format!("{samples} samples read"))
-        } else {
-            let names: Vec<_> = failed.iter().map(|failed| failed.collector).collect();
-            let summary = format!("collectors that failed: {}", names.join(", "));
-            Outcome::new(Status::Warning, Reason::CollectorFailed, summary)
-        };
-        let details: Vec<_> =
-            failed.iter().map(|failed| format!("{}: {}", failed.collector, failed.error)).collect();
-        outcome.details = details.join("\n");
-        outcome.families = families;
-        outcome
     }
 }

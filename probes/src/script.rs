@@ -35,7 +35,8 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base::clock::Stopwatch;
@@ -43,6 +44,8 @@ use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::labels::is_legacy_metric_name;
 use base::secret::Secret;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::program::{Program, ProgramFault};
@@ -229,11 +232,32 @@ impl Probe for ScriptProbe {
     }
 }
 
+/// Programs that are being started: as many at a time as there are processors to load them.
+///
+/// There is one such count in a process, because a program that is being loaded holds, until then,
+/// a copy of every descriptor that all others of us have: a script that ends meanwhile seems to have
+/// left somebody behind who could still print. More at a time would not be faster either.
+static STARTS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)));
+
+/// A start that takes longer than this hangs and counts no more.
+const HANGS: Duration = Duration::from_millis(500);
+
 impl ScriptProbe {
     /// Starts the program, on a thread of its own: where its file system hangs, only it waits.
     async fn start(&self, run: &Run, stop: &CancellationToken) -> Result<Started, Outcome> {
         let (start, id) = (Arc::clone(&self.start), run.id);
-        let starting = tokio::task::spawn_blocking(move || start.start(id));
+        let starting = async {
+            let turn = STARTS.acquire().await;
+            let mut starting = tokio::task::spawn_blocking(move || start.start(id));
+            match timeout(HANGS, &mut starting).await {
+                Ok(started) => started,
+                Err(_) => {
+                    drop(turn);
+                    starting.await
+                }
+            }
+        };
         match stop.run_until_cancelled(starting).await {
             Some(Ok(started)) => started,
             Some(Err(panic)) => {

@@ -111,6 +111,18 @@ async fn no_zombie_is_left_of_1000_cancelled_runs_f46() {
     assert!(alive(&tag).is_empty(), "{:?}", alive(&tag));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_zombie_is_left_of_10000_runs_f45() {
+    let probe = shell("(exit 0) & exit 0", "");
+    for _ in 0..500 {
+        let runs = (0..20).map(|_| Box::pin(run(probe.as_ref()))).collect();
+        for outcome in join_all(runs).await {
+            assert_eq!(outcome.status, Status::Ok, "{outcome:?}");
+        }
+    }
+    assert!(eventually(Duration::from_secs(1), || zombies() == 0).await, "{} zombies", zombies());
+}
+
 /// All of `futures` at a time.
 async fn join_all<F: Future>(mut futures: Vec<std::pin::Pin<Box<F>>>) -> Vec<F::Output> {
     let mut done = Vec::new();

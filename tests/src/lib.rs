@@ -4,6 +4,7 @@
 
 pub mod http_server;
 pub mod mail_server;
+pub mod peers;
 pub mod program;
 
 use std::io::{Read, Write};
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The longest that anything may take; only a failure takes so long.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Waits until `condition` holds; `what` names it where it does not.
 #[track_caller]
@@ -32,6 +33,12 @@ pub fn get(url: &str) -> Option<(u16, String)> {
 
 /// As [`get`], with a method, further header lines (`name: value\r\n`) and a body.
 pub fn ask(method: &str, url: &str, headers: &str, body: &str) -> Option<(u16, String)> {
+    let (head, body) = exchange(method, url, headers, body)?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body))
+}
+
+/// As [`ask`], with the whole head of the answer in place of its status.
+pub fn exchange(method: &str, url: &str, headers: &str, body: &str) -> Option<(String, String)> {
     let (address, path) = url.strip_prefix("http://")?.split_once('/')?;
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
@@ -46,8 +53,7 @@ pub fn ask(method: &str, url: &str, headers: &str, body: &str) -> Option<(u16, S
     stream.read_to_end(&mut answer).ok()?;
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, body.to_owned()))
+    Some((head.to_owned(), body.to_owned()))
 }
 
 /// `text` as a part of a query.

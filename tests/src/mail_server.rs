@@ -56,11 +56,21 @@ impl MailServer {
         server.passwords();
         server.configuration();
         run(Command::new("chown").arg("postfix").args([root.join("data"), root.join("mail")]));
-        run(server.postfix("start"));
-        crate::wait_until("the mail server listens", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
+        server.resume();
         server
+    }
+
+    /// Takes messages again after [`Self::stop`].
+    pub fn resume(&self) {
+        run(self.postfix("start"));
+        crate::wait_until("the mail server listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+    }
+
+    /// Takes no messages for a while.
+    pub fn stop(&self) {
+        run(self.postfix("stop"));
     }
 
     /// `localhost:port`.

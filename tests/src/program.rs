@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 
@@ -62,6 +62,17 @@ impl Program {
     /// What it has written to standard error: its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.output.path().join("stderr")).unwrap()
+    }
+
+    /// Where it listens, as `http://ADDRESS`: waits until its log says so.
+    #[track_caller]
+    pub fn url(&mut self) -> String {
+        let said = |log: &str| {
+            let rest = log.split("listening on http://").nth(1)?;
+            rest.split_once([' ', '\n']).map(|(address, _)| format!("http://{address}"))
+        };
+        wait_until("a program listens", || said(&self.log()).is_some() || !self.is_running());
+        said(&self.log()).unwrap_or_else(|| panic!("it ended before it listened: {}", self.log()))
     }
 
     /// Whether it still runs.
@@ -132,18 +143,34 @@ fn path_of(name: &str) -> PathBuf {
     if !matches!(name, "veilleur" | "veilleur-agent") {
         return PathBuf::from(name);
     }
-    BUILT.call_once(|| {
-        // Cargo builds the binaries of a crate for its own tests only.
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let arguments = ["build", "--quiet", "--package", "agent", "--package", "alertmanager"];
-        let status = Command::new(cargo)
-            .args(arguments)
-            .arg("--bins")
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .status();
-        assert!(status.unwrap().success(), "the programs cannot be built");
-    });
+    // TARGET/PROFILE/deps/test-1234, wherever cargo was told that TARGET is.
     let test = std::env::current_exe().unwrap();
-    // target/debug/deps/test-1234
-    test.parent().and_then(|deps| deps.parent()).unwrap().join(name)
+    let folder = test.parent().and_then(Path::parent).unwrap();
+    BUILT.call_once(|| build(folder));
+    folder.join(name)
+}
+
+/// Builds our programs into `folder`: cargo builds those of a crate for its own tests only.
+fn build(folder: &Path) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let profile = match folder.file_name().and_then(OsStr::to_str).unwrap() {
+        "debug" => "dev",
+        other => other,
+    };
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
+    command.arg("--target-dir").arg(folder.parent().unwrap());
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    // What cargo tells the test about the test's own crate; build scripts that look at it would
+    // run again, and everything behind them.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if told {
+            command.env_remove(name);
+        }
+    }
+    let status = command.status().unwrap();
+    assert!(status.success(), "the programs cannot be built");
 }

@@ -66,7 +66,7 @@ pub(super) fn of_checks(seen: &[Seen]) -> Vec<MetricFamily> {
         gauge(
             seen,
             "veilleur_check_status",
-            "Status of the last run: 0 ok, 1 warning, 2 critical, 3 unknown.",
+            "Status of the last run: 0 ok, 1 warning, 2 critical, 3 unknown, as before the first.",
             |one| Some(status(one.latest.status())),
         ),
         gauge(

@@ -59,7 +59,7 @@ impl Report {
         let checks: Vec<_> = slots.iter().map(|slot| Entry::of(slot, now)).collect();
         let services = shown.services.load();
         let services = services.iter().map(|service| ServiceEntry::of(service, &by_name, now));
-        let mut notes = super::metrics::left_out(shown, now);
+        let mut notes = Vec::clone(&shown.missed.load());
         let mut health = Health::worst(checks.iter().map(|check| check.health));
         let reload = shown.reload();
         if let Some(faults) = &reload.faults {

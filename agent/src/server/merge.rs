@@ -15,6 +15,7 @@ const MOST_TOLD: usize = 20;
 #[derive(Default)]
 pub(super) struct Merge {
     pub(super) families: Vec<MetricFamily>,
+    /// The families that come from probes.
     by_name: HashMap<String, usize>,
     /// Every name that a family has or could have in one of the formats, with the family's place.
     claimed: HashMap<String, usize>,
@@ -27,7 +28,7 @@ pub(super) struct Merge {
 }
 
 impl Merge {
-    /// Adds a family of ours, whose series are known to be unique.
+    /// Adds a family of ours, whose series are known to be unique; no probe adds any to it.
     pub(super) fn add_own(&mut self, family: MetricFamily) {
         let place = self.families.len();
         self.claim(&family, place);
@@ -49,6 +50,7 @@ impl Merge {
                     return self.leave_out(family, check, "has the name of something else");
                 }
                 self.claim(family, place);
+                self.by_name.insert(family.name.clone(), place);
                 let (name, help) = (family.name.clone(), family.help.clone());
                 self.families.push(MetricFamily::new(name, help, family.kind));
                 place
@@ -70,7 +72,6 @@ impl Merge {
     }
 
     fn claim(&mut self, family: &MetricFamily, place: usize) {
-        self.by_name.insert(family.name.clone(), place);
         for name in names(family) {
             self.claimed.insert(name.into_owned(), place);
         }

@@ -1,11 +1,13 @@
 //! `/metrics`: everything that is known, in the format that the reader asks for.
 //!
 //! The evaluator asks for what the checks said, too (`veilleur-outputs: 1`): a comment a check, after
-//! the metrics. No other reader sees texts, and none of them ever is a label.
+//! the metrics, and the text format whatever it accepts. No other reader sees texts, and none of them ever is a label.
 //!
 //! Invariant: what is written is valid in its format, whatever the probes have measured.
 
-use base::exposition::{Encoding, Format, encode, encode_output};
+use std::sync::Arc;
+
+use base::exposition::{Encoding, encode, encode_output};
 use base::family::{MetricFamily, MetricKind};
 use base::http::{Full, HeaderMap, Response, StatusCode, answer_compressed, header};
 use base::labels::Labels;
@@ -15,55 +17,59 @@ use hyper::body::Bytes;
 use super::Shown;
 use super::check_metrics::{Seen, of_checks, of_services};
 use super::merge::Merge;
+use crate::host::HostReading;
 
 /// The most that is handed on of what a check said.
 const MAX_OUTPUT: usize = 4 << 10;
 
 /// Answers a scrape.
-pub(super) fn answer(shown: &Shown, headers: &HeaderMap, now: Timestamp) -> Response<Full<Bytes>> {
+pub(super) async fn answer(
+    shown: &Shown,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Response<Full<Bytes>> {
     let header =
         |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let outputs = header("veilleur-outputs") == Some("1");
-    let mut encoding = Encoding::negotiate(header(header::ACCEPT.as_str()).unwrap_or(""));
-    if outputs {
-        // OpenMetrics allows no comments of our own.
-        encoding.format = Format::Text;
-    }
-    let text = write(shown, encoding, outputs, now);
+    // Outputs are lines of the text format, whatever else the reader would accept.
+    let accepted = if outputs { None } else { header(header::ACCEPT.as_str()) };
+    let encoding = Encoding::negotiate(accepted.unwrap_or(""));
+    let host = shown.host.read(now).await;
+    let text = write(shown, host, encoding, outputs, now);
     answer_compressed(headers, StatusCode::OK, &encoding.content_type(), text.into_bytes())
 }
 
 /// The whole page.
-pub(super) fn write(shown: &Shown, encoding: Encoding, outputs: bool, now: Timestamp) -> String {
+fn write(
+    shown: &Shown,
+    host: HostReading,
+    encoding: Encoding,
+    outputs: bool,
+    now: Timestamp,
+) -> String {
     let seen = Seen::of(&shown.results.slots());
     let mut text = String::with_capacity(16 << 10);
-    encode(&merged(shown, &seen, now).families, encoding, &mut text);
+    let mut missed = host.faults.clone();
+    let merge = merged(shown, &seen, host, now);
+    encode(&merge.families, encoding, &mut text);
+    missed.extend(merge.told);
+    shown.missed.store(Arc::new(missed));
     if outputs {
         seen.iter().for_each(|one| push_output(one, &mut text));
     }
     text
 }
 
-/// What was left out of the page, and why.
-pub(super) fn left_out(shown: &Shown, now: Timestamp) -> Vec<String> {
-    merged(shown, &Seen::of(&shown.results.slots()), now).told
-}
-
-/// All families: ours, then those of the host and of the process, then those of the probes, which
-/// make way.
-fn merged(shown: &Shown, seen: &[Seen], now: Timestamp) -> Merge {
+/// All families: ours, the agent's version first, then those of the process and the host, then those
+/// of the probes, which make way.
+fn merged(shown: &Shown, seen: &[Seen], host: HostReading, now: Timestamp) -> Merge {
     let mut merge = Merge::default();
-    of_checks(seen).into_iter().for_each(|family| merge.add_own(family));
     let (slots, services, labels) =
         (shown.results.slots(), shown.services.load(), shown.labels.load());
-    for family in of_services(&services, &slots, &labels, now) {
-        merge.add_own(family);
-    }
-    let others = about_us(shown).into_iter().chain(shown.own().families());
-    others.for_each(|family| merge.add_own(family));
-    for collector in &shown.collectors {
-        collector().into_iter().for_each(|family| merge.add_own(family));
-    }
+    let ours = about_us(shown).into_iter();
+    let ours = ours.chain(of_checks(seen)).chain(of_services(&services, &slots, &labels, now));
+    let ours = ours.chain(host.in_time.map(host_in_time)).chain(shown.own().families());
+    ours.chain(host.families).for_each(|family| merge.add_own(family));
     for one in seen {
         let Some(result) = &one.latest.result else { continue };
         let labels = one.labels();
@@ -77,8 +83,14 @@ fn merged(shown: &Shown, seen: &[Seen], now: Timestamp) -> Merge {
         let count = merge.left_out.get(one.check.name.as_ref()).copied().unwrap_or(0);
         left_out.add_pairs("", one.labels(), count as f64);
     }
+    // A script may not give names that begin as ours do, so that this one is free.
     merge.families.push(left_out);
     merge
+}
+
+fn host_in_time(in_time: bool) -> MetricFamily {
+    let help = "Whether the host's own numbers could be read in time; they are missing where not.";
+    MetricFamily::gauge("veilleur_host_read_in_time", help).with(&[], f64::from(u8::from(in_time)))
 }
 
 /// What we know of ourselves.
@@ -121,4 +133,143 @@ fn push_output(one: &Seen, text: &mut String) {
     let end = (0..=MAX_OUTPUT.min(output.len())).rev().find(|at| output.is_char_boundary(*at));
     output.truncate(end.unwrap_or(0));
     encode_output(&Labels::from_pairs([("check", one.check.name.as_ref())]), &output, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base::exposition::{Format, check as check_text};
+    use http_body_util::BodyExt;
+    use probes::{Outcome, Reason, Status};
+
+    use super::*;
+    use crate::config::{Source, Terms};
+    use crate::host::HostNumbers;
+    use crate::results::{CheckResult, Results, Slot};
+    use crate::server::Reload;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    /// An agent with the checks `disk` and `shop`, which have not run, and nothing of the host.
+    fn shown() -> Shown {
+        let text = "checks:\n\
+            - {name: disk, interval: 5s, retries: 1, probe: {tcp: {address: 'x:1'}}}\n\
+            - {name: shop, interval: 5s, probe: {tcp: {address: 'x:2'}}}\n";
+        let source = Source::Embedded { name: "test", text: text.to_owned() };
+        let config = source.load(Terms::default()).unwrap_or_else(|faults| panic!("{faults}"));
+        let results = Arc::new(Results::new(config.checks));
+        Shown::new(results, HostNumbers::new(None), Reload::default())
+    }
+
+    fn record(slot: &Slot, outcome: Outcome) {
+        let generation = slot.begin();
+        let (duration, lateness) = (Duration::from_millis(1), Duration::ZERO);
+        slot.record(generation, CheckResult { outcome, started: NOW, duration, lateness });
+    }
+
+    /// The content type and the page.
+    async fn get(shown: &Shown, headers: &[(&'static str, &'static str)]) -> (String, String) {
+        let headers = headers.iter().map(|(name, value)| {
+            let name = header::HeaderName::from_static(name);
+            (name, header::HeaderValue::from_static(value))
+        });
+        let response = answer(shown, &headers.collect(), NOW).await;
+        let content_type = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (content_type, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    const OPEN: &str = "application/openmetrics-text;version=1.0.0;q=0.9,*/*;q=0.1";
+
+    #[tokio::test]
+    async fn every_format_is_valid_and_begins_with_who_we_are() {
+        let shown = shown();
+        let (content_type, text) = get(&shown, &[]).await;
+        assert!(content_type.starts_with("text/plain; version=0.0.4"), "{content_type}");
+        check_text(text.as_bytes(), Format::Text, usize::MAX).unwrap();
+        let first = text.lines().find(|line| !line.starts_with('#')).unwrap();
+        assert!(first.starts_with("veilleur_agent_info{version=\""), "{first}");
+        let (content_type, text) = get(&shown, &[("accept", OPEN)]).await;
+        assert!(content_type.starts_with("application/openmetrics-text"), "{content_type}");
+        check_text(text.as_bytes(), Format::OpenMetrics, usize::MAX).unwrap();
+    }
+
+    #[tokio::test]
+    async fn outputs_go_to_those_who_ask_for_them_as_text_whatever_they_accept() {
+        let shown = shown();
+        let slots = shown.results.slots();
+        let mut outcome = Outcome::critical(Reason::Threshold, "disk full: \"/\" \\ 99 %");
+        outcome.details = "/var too\n# EOF\nup 1".to_owned();
+        record(&slots[0], outcome);
+        let line = "# OUTPUT {check=\"disk\"} disk full: \"/\" \\\\ 99 %\\n/var too\\n# EOF\\nup 1";
+        for accept in [OPEN, "text/plain", "*/*"] {
+            let asked = [("accept", accept), ("veilleur-outputs", "1")];
+            let (content_type, text) = get(&shown, &asked).await;
+            assert!(content_type.starts_with("text/plain; version=0.0.4"), "{content_type}");
+            assert_eq!(text.lines().last(), Some(line), "{accept}");
+            assert_eq!(
+                text.matches("# OUTPUT").count(),
+                1,
+                "a check that has not run says nothing"
+            );
+            check_text(text.as_bytes(), Format::Text, usize::MAX).unwrap();
+        }
+        for asked in [vec![], vec![("accept", OPEN)], vec![("veilleur-outputs", "0")]] {
+            let (_, text) = get(&shown, &asked).await;
+            assert!(!text.contains("OUTPUT") && !text.contains("99 %"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_outputs_are_cut_between_characters() {
+        let shown = shown();
+        record(&shown.results.slots()[0], Outcome::ok(format!("a{}", "é".repeat(MAX_OUTPUT))));
+        let (_, text) = get(&shown, &[("veilleur-outputs", "1")]).await;
+        let output = text.lines().last().unwrap().rsplit(' ').next().unwrap();
+        assert_eq!(output.len(), MAX_OUTPUT - 1);
+    }
+
+    #[tokio::test]
+    async fn a_check_that_has_not_run_yet_has_no_hard_status() {
+        let shown = shown();
+        let hard = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| line.starts_with("veilleur_check_hard_status{"));
+            lines.map(str::to_owned).collect()
+        };
+        let (_, text) = get(&shown, &[]).await;
+        assert_eq!(hard(&text), [""; 0]);
+        assert!(text.contains("veilleur_check_reason{check=\"disk\",reason=\"never-run\"} 1"));
+        // One attempt of two: what it is remains to be seen.
+        let slots = shown.results.slots();
+        record(&slots[0], Outcome::critical(Reason::Threshold, "?"));
+        assert_eq!(hard(&get(&shown, &[]).await.1), [""; 0]);
+        record(&slots[0], Outcome::new(Status::Unknown, Reason::Timeout, "?"));
+        record(&slots[1], Outcome::ok("fine"));
+        assert_eq!(
+            hard(&get(&shown, &[]).await.1),
+            [
+                "veilleur_check_hard_status{check=\"disk\"} 3",
+                "veilleur_check_hard_status{check=\"shop\"} 0"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_script_cannot_pass_for_the_host_and_health_says_what_was_left_out() {
+        let shown = shown();
+        let host = probes::host::HostConfig::default();
+        let mut diagnostics = base::diagnostic::Diagnostics::new("test");
+        shown.host.replace(Some(host.build(&mut diagnostics)));
+        let family = MetricFamily::gauge("node_load1", "Mine.").with(&[], 1e9);
+        record(&shown.results.slots()[0], Outcome::ok("fine").with_family(family));
+        let (_, text) = get(&shown, &[]).await;
+        assert_eq!(text.matches("\nnode_load1 ").count(), 1, "{text}");
+        assert!(text.contains("\nveilleur_host_read_in_time 1\n"));
+        assert!(text.contains("veilleur_check_samples_left_out{check=\"disk\"} 1"), "{text}");
+        let told = "left out of the metrics: `node_load1` of `disk`";
+        let missed = shown.missed.load();
+        assert!(missed.iter().any(|line| line.starts_with(told)), "{missed:?}");
+        check_text(text.as_bytes(), Format::Text, usize::MAX).unwrap();
+    }
 }

@@ -90,8 +90,14 @@ impl Gauges {
         self.alerts.with_label_values(&["stale"]).set(stale);
         self.waiting.reset();
         self.oldest.reset();
+        let receiver = |lane: &str| lane.split('/').next().unwrap_or("").to_owned();
+        // A receiver that nothing waits for is there, too, so that a graph has a line at zero.
+        for lane in shown.lanes.all().keys() {
+            self.waiting.with_label_values(&[&receiver(lane)]).set(0);
+            self.oldest.with_label_values(&[&receiver(lane)]).set(0);
+        }
         for (lane, waiting) in shown.outbox.waiting() {
-            let receiver = lane.split('/').next().unwrap_or("").to_owned();
+            let receiver = receiver(&lane);
             self.waiting.with_label_values(&[&receiver]).add(whole(waiting.intents));
             let age = waiting.oldest.map_or(0, |at| now.since(at).as_secs());
             let oldest = self.oldest.with_label_values(&[&receiver]);

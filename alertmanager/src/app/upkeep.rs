@@ -11,7 +11,7 @@ use storage::Storage;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::data::Data;
+use super::folder::DataFolder;
 use crate::state::State;
 
 /// How often appended samples are made durable.
@@ -23,7 +23,7 @@ const MAINTAIN: Duration = Duration::from_secs(60);
 const ALIVE: Duration = Duration::from_secs(10);
 
 /// Starts the loops in the scope of `supervisor`.
-pub(super) fn start(supervisor: &Supervisor, data: &Data) {
+pub(super) fn start(supervisor: &Supervisor, data: &DataFolder) {
     let storage = Arc::clone(&data.storage);
     supervisor.supervise("sync", move |stop| {
         let storage = Arc::clone(&storage);

@@ -105,8 +105,8 @@ const MAX_DEPTH: usize = 32;
 impl Route {
     /// The tree that leads everything to `receiver`.
     pub fn to(receiver: &str) -> Self {
-        let mut root = RouteConfig::default();
-        root.receiver = Some(Spanned { value: receiver.to_owned(), place: Place::default() });
+        let receiver_here = Spanned { value: receiver.to_owned(), place: Place::default() };
+        let root = RouteConfig { receiver: Some(receiver_here), ..RouteConfig::default() };
         let mut diagnostics = Diagnostics::new("");
         root.build(Place::default(), &[receiver.to_owned()], &mut diagnostics)
     }
@@ -214,7 +214,7 @@ impl RouteConfig {
     fn check(&self, receivers: &[String], diagnostics: &mut Diagnostics) {
         if let Some(receiver) = &self.receiver
             && !receivers.contains(&receiver.value)
-            && !diagnostics.is_partial()
+            && !diagnostics.is_partial_in("receivers")
         {
             let near = nearest(&receiver.value, receivers.iter().map(String::as_str));
             let help = match near {

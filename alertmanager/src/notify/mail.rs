@@ -6,25 +6,21 @@
 //! Invariant: recipients come from the configuration only, and nothing from an alert can begin a
 //! header of its own (X17, X18).
 
-use std::collections::BTreeMap;
+mod config;
+
+pub use config::{EmailConfig, EmailGlobals};
+
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::tls::TlsConfig;
-use base::secret::Secret;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{
-    Certificate, CertificateStore, Identity, Tls, TlsParameters,
-};
+use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use serde::Deserialize;
 
 use super::notifier::{DeliveryError, Notification, Notifier};
 use super::texts::{Renderer, Text, one_line};
@@ -35,77 +31,6 @@ use crate::template::{Escape, Templates};
 const STEP: Duration = Duration::from_secs(15);
 /// The longest subject.
 const MAX_SUBJECT: usize = 200;
-/// Headers that we write ourselves.
-const OWN_HEADERS: [&str; 8] = [
-    "message-id",
-    "references",
-    "in-reply-to",
-    "date",
-    "mime-version",
-    "content-type",
-    "bcc",
-    "cc",
-];
-
-/// An entry of `email_configs`, as written.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EmailConfig {
-    /// Whether endings are sent; by default they are.
-    pub send_resolved: Option<Spanned<bool>>,
-    /// Recipients, separated by commas; no template.
-    pub to: Option<Spanned<String>>,
-    /// The sender.
-    pub from: Option<Spanned<String>>,
-    /// `host:port` of the server.
-    pub smarthost: Option<Spanned<String>>,
-    /// The name by which we greet.
-    pub hello: Option<Spanned<String>>,
-    /// The user name; without it nobody logs in.
-    pub auth_username: Option<String>,
-    /// The password.
-    pub auth_password: Option<Secret>,
-    /// The file that holds it.
-    pub auth_password_file: Option<PathBuf>,
-    /// For CRAM-MD5, which is not supported.
-    pub auth_secret: Option<Spanned<Secret>>,
-    /// Another identity than the user's; not supported.
-    pub auth_identity: Option<Spanned<String>>,
-    /// Whether STARTTLS is a must; by default it is.
-    pub require_tls: Option<bool>,
-    /// Whether TLS comes before everything else; by default on port 465.
-    pub force_implicit_tls: Option<bool>,
-    /// Whom to trust, and who we are.
-    pub tls_config: Option<Spanned<TlsConfig>>,
-    /// Further headers, each a template; `Subject` among them.
-    pub headers: BTreeMap<Spanned<String>, Spanned<String>>,
-    /// The HTML part, a template; empty for none.
-    pub html: Option<Spanned<String>>,
-    /// The text part, a template.
-    pub text: Option<Spanned<String>>,
-}
-
-/// What `global:` says of mail.
-#[derive(Clone, Debug, Default)]
-pub struct EmailGlobals {
-    /// The sender.
-    pub from: Option<Spanned<String>>,
-    /// `host:port` of the server.
-    pub smarthost: Option<Spanned<String>>,
-    /// The name by which we greet.
-    pub hello: Option<Spanned<String>>,
-    /// The user name.
-    pub auth_username: Option<String>,
-    /// The password.
-    pub auth_password: Option<Secret>,
-    /// The file that holds it.
-    pub auth_password_file: Option<PathBuf>,
-    /// Whether STARTTLS is a must.
-    pub require_tls: Option<bool>,
-    /// Whom to trust, and who we are.
-    pub tls_config: Option<Spanned<TlsConfig>>,
-}
-
 /// Sends to one list of recipients.
 #[derive(Clone, Debug)]
 pub struct EmailNotifier {
@@ -138,229 +63,6 @@ impl fmt::Debug for TlsMode {
             Self::Required(_) => "Required",
             Self::IfOffered(_) => "IfOffered",
         })
-    }
-}
-
-impl EmailConfig {
-    /// The notifier.
-    pub fn build(
-        &self,
-        place: Place,
-        globals: &EmailGlobals,
-        templates: &Arc<Templates>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<EmailNotifier> {
-        let to = recipients(self.to.as_ref(), place, diagnostics);
-        let from = self.from.as_ref().or(globals.from.as_ref());
-        let from = address("from", "smtp_from", from, place, diagnostics);
-        let smarthost = self.smarthost.as_ref().or(globals.smarthost.as_ref());
-        let server = server(smarthost, place, diagnostics);
-        let credentials = self.credentials(place, globals, diagnostics);
-        let hello = self.hello.as_ref().or(globals.hello.as_ref());
-        let hello = ClientId::Domain(hello.map_or("localhost".to_owned(), |h| h.value.clone()));
-        let html = Text::build(
-            "html",
-            self.html.as_ref(),
-            "{{ template \"email.default.html\" . }}",
-            diagnostics,
-        );
-        let text = Text::build(
-            "text",
-            self.text.as_ref(),
-            "{{ template \"email.default.text\" . }}",
-            diagnostics,
-        );
-        let (subject, headers) = self.headers(diagnostics);
-        let tls = server.as_ref().and_then(|(host, port)| {
-            let config = self.tls_config.as_ref().or(globals.tls_config.as_ref());
-            let parameters = tls_parameters(host, config, place, diagnostics)?;
-            let implicit = self.force_implicit_tls.unwrap_or(*port == 465);
-            Some(match self.require_tls.or(globals.require_tls).unwrap_or(true) {
-                _ if implicit => TlsMode::Implicit(parameters),
-                true => TlsMode::Required(parameters),
-                false => TlsMode::IfOffered(parameters),
-            })
-        });
-        let (host, port) = server?;
-        Some(EmailNotifier {
-            to: to?,
-            from: from?,
-            host,
-            port,
-            hello,
-            credentials,
-            tls: tls?,
-            subject: subject?,
-            headers,
-            html: html?,
-            text: text?,
-            templates: Arc::clone(templates),
-        })
-    }
-
-    fn credentials(
-        &self,
-        place: Place,
-        globals: &EmailGlobals,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<(String, SecretSource)> {
-        if let Some(secret) = &self.auth_secret {
-            diagnostics.report_with_help(
-                secret,
-                "CRAM-MD5 is not supported",
-                "use `auth_password`",
-            );
-        }
-        if let Some(identity) = &self.auth_identity {
-            diagnostics.report(identity, "`auth_identity` is not supported");
-        }
-        let username = self.auth_username.as_ref().or(globals.auth_username.as_ref())?.clone();
-        let own = self.auth_password.is_some() || self.auth_password_file.is_some();
-        let (password, file) = if own {
-            (self.auth_password.clone(), self.auth_password_file.clone())
-        } else {
-            (globals.auth_password.clone(), globals.auth_password_file.clone())
-        };
-        let names = ("auth_password", "auth_password_file");
-        match SecretSource::one_of(password, file, names, place, diagnostics) {
-            Some(password) => Some((username, password)),
-            None => {
-                diagnostics.report(place, format!("the user `{username}` has no password"));
-                None
-            }
-        }
-    }
-
-    fn headers(&self, diagnostics: &mut Diagnostics) -> (Option<Text>, Vec<(HeaderName, Text)>) {
-        let (mut subject, mut headers) = (None, Vec::new());
-        for (name, value) in &self.headers {
-            let lower = name.value.to_ascii_lowercase();
-            if lower == "subject" {
-                subject = Some(value);
-                continue;
-            }
-            if matches!(lower.as_str(), "to" | "from") {
-                diagnostics.report(name, format!("`{}` is set by `{lower}`", name.value));
-                continue;
-            }
-            let known = HeaderName::new_from_ascii(name.value.clone()).ok();
-            match known.filter(|_| !OWN_HEADERS.contains(&lower.as_str())) {
-                Some(header) => {
-                    let text = Text::build("headers", Some(value), "", diagnostics);
-                    headers.extend(text.map(|text| (header, text)));
-                }
-                None => diagnostics.report(name, format!("`{}` cannot be set", name.value)),
-            }
-        }
-        let default = "{{ template \"email.default.subject\" . }}";
-        (Text::build("Subject", subject, default, diagnostics), headers)
-    }
-}
-
-fn recipients(
-    to: Option<&Spanned<String>>,
-    place: Place,
-    diagnostics: &mut Diagnostics,
-) -> Option<Mailboxes> {
-    let Some(to) = to else {
-        diagnostics.report(place, "`to` is missing");
-        return None;
-    };
-    if to.value.contains("{{") {
-        diagnostics.report_with_help(
-            to,
-            "recipients cannot come from an alert",
-            "make a receiver for each and route to it",
-        );
-        return None;
-    }
-    match to.value.parse::<Mailboxes>() {
-        Ok(to) => Some(to),
-        Err(error) => {
-            diagnostics.report(to, format!("`{}` is no list of addresses: {error}", to.value));
-            None
-        }
-    }
-}
-
-fn address(
-    name: &str,
-    global: &str,
-    written: Option<&Spanned<String>>,
-    place: Place,
-    diagnostics: &mut Diagnostics,
-) -> Option<Mailbox> {
-    let Some(written) = written else {
-        let help = format!("set it here, or `{global}` under `global:`");
-        diagnostics.report_with_help(place, format!("`{name}` is missing"), help);
-        return None;
-    };
-    match written.value.parse() {
-        Ok(mailbox) => Some(mailbox),
-        Err(error) => {
-            diagnostics.report(written, format!("`{}` is no address: {error}", written.value));
-            None
-        }
-    }
-}
-
-fn server(
-    written: Option<&Spanned<String>>,
-    place: Place,
-    diagnostics: &mut Diagnostics,
-) -> Option<(String, u16)> {
-    let Some(written) = written else {
-        let help = "set it here, or `smtp_smarthost` under `global:`";
-        diagnostics.report_with_help(place, "`smarthost` is missing", help);
-        return None;
-    };
-    let parsed = written.value.rsplit_once(':').and_then(|(host, port)| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = port.parse().ok().filter(|port| *port > 0)?;
-        (!host.is_empty()).then(|| (host.to_owned(), port))
-    });
-    if parsed.is_none() {
-        let message = format!("`{}` is not `host:port`", written.value);
-        diagnostics.report(written, message);
-    }
-    parsed
-}
-
-fn tls_parameters(
-    host: &str,
-    config: Option<&Spanned<TlsConfig>>,
-    place: Place,
-    diagnostics: &mut Diagnostics,
-) -> Option<TlsParameters> {
-    let place = config.map_or(place, |config| config.place);
-    let config = config.map(|config| config.value.clone()).unwrap_or_default();
-    let build = || -> Result<TlsParameters, String> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-        };
-        let name = config.server_name.clone().unwrap_or_else(|| host.to_owned());
-        let mut builder = TlsParameters::builder(name);
-        if let Some(file) = &config.ca_file {
-            let certificate = Certificate::from_pem(&read(file)?).map_err(|e| e.to_string())?;
-            builder =
-                builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
-        }
-        if let (Some(cert), Some(key)) = (&config.cert_file, &config.key_file) {
-            let identity =
-                Identity::from_pem(&read(cert)?, &read(key)?).map_err(|e| e.to_string())?;
-            builder = builder.identify_with(identity);
-        }
-        builder
-            .dangerous_accept_invalid_certs(config.insecure_skip_verify)
-            .build()
-            .map_err(|error| error.to_string())
-    };
-    match build() {
-        Ok(parameters) => Some(parameters),
-        Err(error) => {
-            diagnostics.report(place, error);
-            None
-        }
     }
 }
 
@@ -446,13 +148,14 @@ impl EmailNotifier {
         built.map_err(|error| format!("the mail cannot be written: {error}"))
     }
 }
-
 #[cfg(test)]
 mod tests {
+    use base::diagnostic::{Diagnostics, Spanned};
+
     use super::super::texts::tests::notification;
     use super::*;
 
-    fn build(yaml: &str) -> (Option<EmailNotifier>, String) {
+    pub(super) fn build(yaml: &str) -> (Option<EmailNotifier>, String) {
         let mut diagnostics = Diagnostics::new("f.yml");
         let config: Spanned<EmailConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
         let templates = Arc::new(Templates::defaults());
@@ -461,7 +164,7 @@ mod tests {
         (built, diagnostics.to_string())
     }
 
-    const GOOD: &str =
+    pub(super) const GOOD: &str =
         "{to: 'Ops <ops@example.org>, b@example.org', from: v@example.net, smarthost: 'mail:587'";
 
     fn written(extra: &str, notification: &Notification) -> String {
@@ -506,31 +209,5 @@ mod tests {
         assert!(!head.to_lowercase().contains("\r\nbcc:"), "{head}");
         assert_eq!(head.matches("\r\nSubject:").count(), 1, "{head}");
         assert!(mail.split("\r\n").all(|line| line.len() < 998), "a line is too long");
-    }
-
-    #[test]
-    fn reports_every_fault() {
-        let check = |yaml: &str, expected: &str| assert_eq!(build(yaml).1, expected, "{yaml}");
-        check(
-            "{}",
-            "f.yml:1:1: `to` is missing\n\
-             f.yml:1:1: `from` is missing\n  help: set it here, or `smtp_from` under `global:`\n\
-             f.yml:1:1: `smarthost` is missing\n  help: set it here, or `smtp_smarthost` under `global:`",
-        );
-        check(
-            "{to: '{{ .CommonLabels.mail }}', from: v@example.net, smarthost: 'mail'}",
-            "f.yml:1:6: recipients cannot come from an alert\n  \
-             help: make a receiver for each and route to it\n\
-             f.yml:1:66: `mail` is not `host:port`",
-        );
-        check(
-            &format!(
-                "{GOOD}, auth_username: u, headers: {{Bcc: x, To: y}}, html: '{{{{ if }}}}'}}"
-            ),
-            "f.yml:1:1: the user `u` has no password\n\
-             f.yml:1:115: `Bcc` cannot be set\n\
-             f.yml:1:123: `To` is set by `to`\n\
-             f.yml:1:137: template: html:1: missing value for if",
-        );
     }
 }

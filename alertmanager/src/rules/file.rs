@@ -265,14 +265,15 @@ mod tests {
             "r.yml:3:13: the interval cannot be zero\n\
              r.yml:4:9: there are two groups `a` in this file\n\
              r.yml:6:5: a rule needs `record` or `alert`\n\
-             r.yml:7:14: a rule has either `record` or `alert`\n\
+             r.yml:7:13: a rule has either `record` or `alert`\n\
              r.yml:8:23: in the expression, 1:5: unclosed left parenthesis\n\
              r.yml:8:36: a recording rule cannot have `for`\n\
              r.yml:9:22: the expression is a range vector, not a vector\n\
-             r.yml:10:36: `__name__` is no label name for a rule\n\
-             r.yml:10:69: `s`: template: __alert_E:1: undefined variable \"$lables\"\n\
+             r.yml:10:35: `__name__` is no label name for a rule\n\
+             r.yml:10:66: `s`: template: __alert_E:1: undefined variable \"$lables\"\n\
              r.yml:11:5: `expr` is missing\n\
-             r.yml:12:40: unknown setting `annotation`\n  help: did you mean `annotations`?",
+             r.yml:12:22: in the expression, 1:1: `info` is not supported yet\n\
+             r.yml:12:34: unknown setting `annotation`\n  help: did you mean `annotations`?",
         );
     }
 }

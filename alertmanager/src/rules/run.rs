@@ -80,6 +80,8 @@ impl RuleRunner {
         let stored = self.state.rule_alerts().await?;
         let mut state = self.group.restore(&stored, self.blind);
         self.rules.set(self.group.view(&state, None));
+        // There from the start, so that the first late evaluation is a rise.
+        self.metrics.late.with_label_values(&[self.group.name()]);
         let mut planned = self.next_tick(Timestamp::now());
         loop {
             let now = Timestamp::now();

@@ -108,8 +108,10 @@ impl AlertView {
 /// All groups. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    groups: Arc<RwLock<BTreeMap<(String, String), Arc<GroupView>>>>,
+    groups: Arc<RwLock<ByFileAndName>>,
 }
+
+type ByFileAndName = BTreeMap<(String, String), Arc<GroupView>>;
 
 impl Rules {
     /// All groups, by file and name.

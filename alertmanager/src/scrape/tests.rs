@@ -210,7 +210,7 @@ async fn limits_refuse_the_whole_scrape() {
     )
     .await;
     let body = "a 1\n".repeat(1000);
-    check("body_size_limit: 1KB", &body, "the body is over 1024 bytes").await;
+    check("body_size_limit: 1KB", &body, "the body is over its limit of 1024 bytes").await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@
 mod varint;
 mod chunk;
 mod index;
+mod series;
 mod head;
 mod log;
 mod block;
@@ -28,7 +29,8 @@ mod scan;
 pub use append::{AppendError, Appended, Point};
 pub use head::SeriesRef;
 pub use maintain::Stats;
-pub use select::{SelectError, SeriesColumns, SeriesSamples};
+pub use select::{SelectError, SeriesColumns};
+pub use series::SeriesSamples;
 
 use std::fs;
 use std::io;

@@ -1,7 +1,7 @@
 //! Selecting samples by matchers and range.
 //!
-//! Invariant: an answer is of one moment: a window that moves from the head into a block meanwhile is
-//! seen once.
+//! Invariant: an answer is of one moment: no sample is missing or there twice because a window
+//! moved from the head into a block meanwhile.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,18 +14,7 @@ use crate::Storage;
 use crate::block::{Block, BlockError};
 use crate::chunk::{Columns, Span};
 use crate::head::HeadSeries;
-
-/// The samples of one series, as two columns of the same length; times are milliseconds since the
-/// Unix epoch and rise. Markers of an ended series are among the values.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SeriesSamples {
-    /// The series.
-    pub labels: Labels,
-    /// When.
-    pub times: Vec<i64>,
-    /// How much.
-    pub values: Vec<f64>,
-}
+use crate::series::SeriesSamples;
 
 /// The same, while they are handed out by [`Storage::scan`].
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@
 
 use super::Format;
 use super::families::suffixes;
-use super::series::float_text;
+use super::series::{float_text, push_float_text};
 use crate::family::{FamilySample, MetricFamily, MetricKind};
 use crate::labels::{Labels, is_legacy_label_name, is_legacy_metric_name};
 use crate::number::push_shortest;
@@ -76,7 +76,8 @@ pub fn encode<'a>(
     out: &mut String,
 ) {
     for family in families {
-        Writer { family, encoding, out }.family();
+        let name = base_name(family, encoding.format);
+        Writer { family, name, plain: is_legacy_metric_name(name), encoding, out }.family();
     }
     if encoding.format == Format::OpenMetrics {
         out.push_str("# EOF\n");
@@ -97,8 +98,22 @@ pub fn encode_output(labels: &Labels, text: &str, out: &mut String) {
     out.push('\n');
 }
 
+/// The name in metadata: in OpenMetrics without what the kind adds to samples.
+fn base_name(family: &MetricFamily, format: Format) -> &str {
+    let suffix = match (format, family.kind) {
+        (Format::OpenMetrics, MetricKind::Counter) => "_total",
+        (Format::OpenMetrics, MetricKind::Info) => "_info",
+        _ => "",
+    };
+    family.name.strip_suffix(suffix).unwrap_or(&family.name)
+}
+
 struct Writer<'f, 'o> {
     family: &'f MetricFamily,
+    /// The name in metadata.
+    name: &'f str,
+    /// Whether it may be written without quotes.
+    plain: bool,
     encoding: Encoding,
     out: &'o mut String,
 }
@@ -131,28 +146,16 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// The name in metadata: in OpenMetrics without what the kind adds to samples.
-    fn base_name(&self) -> &str {
-        let name = &self.family.name;
-        let suffix = match (self.encoding.format, self.family.kind) {
-            (Format::OpenMetrics, MetricKind::Counter) => "_total",
-            (Format::OpenMetrics, MetricKind::Info) => "_info",
-            _ => "",
-        };
-        name.strip_suffix(suffix).unwrap_or(name)
-    }
-
     fn meta(&mut self, keyword: &str) {
         self.out.push_str("# ");
         self.out.push_str(keyword);
         self.out.push(' ');
-        let name = self.base_name().to_owned();
-        if is_legacy_metric_name(&name) {
-            self.out.push_str(&name);
+        if self.plain {
+            self.out.push_str(self.name);
         } else if self.encoding.utf8_names {
-            push_quoted(self.out, &name);
+            push_quoted(self.out, self.name);
         } else {
-            push_underscored(self.out, &name, true);
+            push_underscored(self.out, self.name, true);
         }
         self.out.push(' ');
     }
@@ -163,15 +166,15 @@ impl Writer<'_, '_> {
             ["_total", ..] if sample.suffix.is_empty() => "_total",
             _ => sample.suffix,
         };
-        let base = self.base_name().to_owned();
         // In the text format a counter is called what it is called, but `a_total` has `a_created`.
         let base = match (suffix, self.family.kind) {
-            ("_created", MetricKind::Counter) => base.strip_suffix("_total").unwrap_or(&base),
-            _ => &base,
+            ("_created", MetricKind::Counter) => {
+                self.name.strip_suffix("_total").unwrap_or(self.name)
+            }
+            _ => self.name,
         };
-        let plain = is_legacy_metric_name(base);
         let mut separator = '{';
-        if plain {
+        if self.plain {
             self.out.push_str(base);
             self.out.push_str(suffix);
         } else if self.encoding.utf8_names {
@@ -190,12 +193,13 @@ impl Writer<'_, '_> {
         for (name, value) in &sample.labels {
             self.out.push(separator);
             separator = ',';
-            match crate::number::parse(value) {
-                Some(number) if name == bound => {
+            let number = if name == bound { crate::number::parse(value) } else { None };
+            match number {
+                Some(number) => {
                     let text = self.float(number);
                     push_label(self.out, name, &text, true);
                 }
-                _ => push_label(self.out, name, value, self.encoding.utf8_names),
+                None => push_label(self.out, name, value, self.encoding.utf8_names),
             }
         }
         if separator == ',' {
@@ -231,7 +235,7 @@ impl Writer<'_, '_> {
         if self.encoding.format == Format::Text || count {
             push_shortest(self.out, value);
         } else {
-            self.out.push_str(&float_text(value));
+            push_float_text(self.out, value);
         }
     }
 
@@ -247,7 +251,7 @@ impl Writer<'_, '_> {
             Format::Text => {
                 self.out.push_str(itoa::Buffer::new().format(timestamp.millis()));
             }
-            Format::OpenMetrics => self.out.push_str(&float_text(timestamp.seconds())),
+            Format::OpenMetrics => push_float_text(self.out, timestamp.seconds()),
         }
     }
 }
@@ -272,8 +276,8 @@ fn push_quoted(out: &mut String, text: &str) {
 
 fn push_escaped(out: &mut String, text: &str, quotes: bool) {
     let mut rest = text;
-    let special = |c: char| matches!(c, '\\' | '\n') || quotes && c == '"';
-    while let Some(at) = rest.find(special) {
+    let special = |b: u8| matches!(b, b'\\' | b'\n') || quotes && b == b'"';
+    while let Some(at) = rest.bytes().position(special) {
         out.push_str(&rest[..at]);
         out.push('\\');
         out.push(match rest.as_bytes()[at] {

@@ -73,7 +73,7 @@ impl Parser {
         self.bytes = self.bytes.saturating_add(chunk.len());
         if self.bytes > self.max_body {
             return Err(self
-                .error_here(format!("the body is over {} bytes", self.max_body))
+                .error_here(format!("the body is over its limit of {} bytes", self.max_body))
                 .into());
         }
         let mut rest = chunk;

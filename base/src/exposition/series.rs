@@ -37,9 +37,10 @@ pub(super) fn labels(text: &str, kind: MetricKind, format: Format) -> Result<Lab
                 if builder.get(&name).is_some() {
                     return Err(format!("the label `{name}` comes twice"));
                 }
-                match number::parse(&value) {
-                    Some(number) if name == bound => builder.set(&name, &float_text(number)),
-                    _ => builder.set(&name, &value),
+                let number = if name == bound { number::parse(&value) } else { None };
+                match number {
+                    Some(number) => builder.set(&name, &float_text(number)),
+                    None => builder.set(&name, &value),
                 };
             }
         }
@@ -78,12 +79,19 @@ pub(super) fn nameless(text: &str) -> Result<LabelPairs, String> {
     Ok(pairs)
 }
 
-/// A float as OpenMetrics writes it: always with a point or an exponent.
-pub(super) fn float_text(value: f64) -> String {
-    let mut text = number::shortest(value);
-    if value.is_finite() && !text.contains(['.', 'e']) {
-        text.push_str(".0");
+/// Appends a float as OpenMetrics writes it: always with a point or an exponent.
+pub(super) fn push_float_text(out: &mut String, value: f64) {
+    let start = out.len();
+    number::push_shortest(out, value);
+    if value.is_finite() && !out.as_bytes()[start..].iter().any(|b| matches!(b, b'.' | b'e')) {
+        out.push_str(".0");
     }
+}
+
+/// A float as OpenMetrics writes it.
+pub(super) fn float_text(value: f64) -> String {
+    let mut text = String::new();
+    push_float_text(&mut text, value);
     text
 }
 

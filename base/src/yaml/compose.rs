@@ -87,6 +87,16 @@ impl Node {
         !fault.path.is_empty()
     }
 
+    /// The name of the section at the top that `path` leads into; empty where it has none.
+    pub(super) fn section(&self, path: &[usize]) -> &str {
+        match (&self.content, path.first()) {
+            (Content::Mapping(entries), Some(&position)) => {
+                entries.get(position).and_then(|entry| entry.key.scalar()).unwrap_or("")
+            }
+            _ => "",
+        }
+    }
+
     fn at(&mut self, path: &[usize]) -> Option<&mut Self> {
         let mut node = self;
         for &position in path {

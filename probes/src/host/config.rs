@@ -2,6 +2,7 @@
 //!
 //! ```yaml
 //! host:
+//!   enabled: true
 //!   disable: [netclass]
 //!   filesystem: {mount_points_exclude: '^/(dev|proc|sys)($|/)'}
 //! ```
@@ -32,9 +33,11 @@ const DISKS_EXCLUDE: &str = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$
 const MOUNT_TIMEOUT: Period = Period::from_millis(300);
 
 /// The host collectors, as written; everything has a default.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostConfig {
+    /// Whether there are any; `true` by default.
+    pub enabled: bool,
     /// The collectors that run; all of them where nothing is written.
     pub collectors: Option<Vec<Spanned<String>>>,
     /// Collectors that do not run; not together with `collectors`.
@@ -53,6 +56,23 @@ pub struct HostConfig {
     pub netclass: DeviceConfig,
     /// Where to read.
     pub paths: PathsConfig,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            collectors: None,
+            disable: Vec::new(),
+            cpu: CpuConfig::default(),
+            stat: StatConfig::default(),
+            filesystem: FilesystemConfig::default(),
+            diskstats: DeviceConfig::default(),
+            netdev: DeviceConfig::default(),
+            netclass: DeviceConfig::default(),
+            paths: PathsConfig::default(),
+        }
+    }
 }
 
 /// What `cpu` tells beyond the time that was spent.
@@ -125,6 +145,7 @@ impl Default for PathsConfig {
 }
 
 /// The same, as meant: what a collector is made from.
+#[derive(Debug)]
 pub(super) struct Settings {
     pub(super) collectors: BTreeSet<&'static str>,
     pub(super) cpu_info: Option<CpuInfo>,
@@ -141,7 +162,7 @@ pub(super) struct Settings {
 }
 
 /// What is shown of `/proc/cpuinfo`.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct CpuInfo {
     pub(super) flags: Option<Regex>,
     pub(super) bugs: Option<Regex>,
@@ -150,7 +171,7 @@ pub(super) struct CpuInfo {
 }
 
 /// Which devices are looked at.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct DeviceFilter {
     exclude: Option<Regex>,
     include: Option<Regex>,

@@ -10,10 +10,9 @@ use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::family::MetricFamily;
 use base::sample::Timestamp;
 use proptest::prelude::*;
-use tokio_util::sync::CancellationToken;
 
 use super::{DeviceConfig, Host, HostConfig, PathsConfig};
-use crate::{Outcome, Probe, Reason, Status};
+use crate::{Reason, Status};
 
 /// A host with a bit of everything.
 const TREE: &[(&str, &str)] = &[
@@ -107,8 +106,14 @@ fn unsuccessful(families: &[MetricFamily]) -> Vec<String> {
     failed.map(|sample| sample.labels[0].1.clone()).collect()
 }
 
-async fn run(host: &Host) -> Outcome {
-    host.run(&CancellationToken::new()).await
+#[test]
+fn hosts_of_the_same_settings_are_the_same() {
+    let folder = tree();
+    let other = || HostConfig { enabled: false, ..config(folder.path()) };
+    assert!(host(folder.path()).is_same(&build(other())));
+    let mut less = config(folder.path());
+    less.stat.softirqs = true;
+    assert!(!host(folder.path()).is_same(&build(less)));
 }
 
 #[test]
@@ -179,16 +184,16 @@ fn sees_what_changed_since_the_last_scrape() {
     assert!(!samples.contains_key("node_network_up{device=eth0}"));
 }
 
-#[tokio::test]
-async fn says_which_collectors_failed_and_still_gives_what_it_could_read() {
+#[test]
+fn says_which_collectors_failed_and_still_gives_what_it_could_read() {
     let folder = tree();
-    let outcome = run(&host(folder.path())).await;
+    let outcome = host(folder.path()).look(NOW);
     assert_eq!((outcome.status, outcome.reason), (Status::Ok, Reason::None), "{outcome:?}");
 
     write(folder.path(), "proc/net/snmp", "Tcp: InSegs OutSegs\nTcp: 17 x\n");
     write(folder.path(), "proc/loadavg", "?");
     std::fs::remove_file(folder.path().join("proc/meminfo")).unwrap();
-    let outcome = run(&host(folder.path())).await;
+    let outcome = host(folder.path()).look(NOW);
     assert_eq!((outcome.status, outcome.reason), (Status::Warning, Reason::CollectorFailed));
     assert_eq!(outcome.summary, "collectors that failed: meminfo, loadavg, netstat");
     let root = folder.path().display();
@@ -206,8 +211,8 @@ async fn says_which_collectors_failed_and_still_gives_what_it_could_read() {
     assert!(!samples.contains_key("node_netstat_Tcp_OutSegs{}"));
 }
 
-#[tokio::test]
-async fn what_the_kernel_does_not_have_is_no_reason_to_warn() {
+#[test]
+fn what_the_kernel_does_not_have_is_no_reason_to_warn() {
     let folder = tree();
     for absent in ["proc/pressure", "proc/sys/net", "sys", "udev"] {
         std::fs::remove_dir_all(folder.path().join(absent)).unwrap();
@@ -215,15 +220,15 @@ async fn what_the_kernel_does_not_have_is_no_reason_to_warn() {
     for absent in ["proc/net/snmp6", "proc/net/sockstat6"] {
         std::fs::remove_file(folder.path().join(absent)).unwrap();
     }
-    let outcome = run(&host(folder.path())).await;
+    let outcome = host(folder.path()).look(NOW);
     assert_eq!((outcome.status, outcome.details.as_str()), (Status::Ok, ""));
     assert_eq!(unsuccessful(&outcome.families), ["pressure", "conntrack", "netclass"]);
 }
 
-#[tokio::test]
-async fn a_host_without_any_file_fails_in_every_part_and_nowhere_else() {
+#[test]
+fn a_host_without_any_file_fails_in_every_part_and_nowhere_else() {
     let folder = tempfile::tempdir().unwrap();
-    let outcome = run(&host(folder.path())).await;
+    let outcome = host(folder.path()).look(NOW);
     assert_eq!(
         outcome.summary,
         "collectors that failed: cpu, stat, meminfo, loadavg, filesystem, diskstats, netdev, vmstat, \

@@ -11,8 +11,6 @@ use crate::rig::Rig;
 fn a_check_that_fails_is_told_by_mail_and_chat_and_so_is_its_end() {
     let mail = MailServer::start();
     let rig = Rig::start_with(&mail);
-    wait_until("the check is seen to be well", || rig.value("veilleur_check_status") == "0");
-
     rig.break_check();
     wait_until("the mail of the failure", || mail.messages().len() == 1);
     wait_until("the chat message of the failure", || rig.chat().len() == 1);

@@ -4,3 +4,6 @@
 
 mod rig;
 mod chain;
+mod crashes;
+mod documents;
+mod faults;

@@ -3,6 +3,7 @@
 //! Invariant: everything of it is in its own folder and on its own ports, so that tests run side by
 //! side.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
@@ -23,14 +24,123 @@ fi
 echo 'ORDERS OK - nothing waits | waiting=0;10;20'
 "#;
 
+/// An evaluator with its folder.
+pub(crate) struct Evaluator {
+    dir: TempDir,
+    pub(crate) port: u16,
+    program: Option<Program>,
+}
+
+impl Evaluator {
+    /// An evaluator that does not run yet.
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), port: free_port(), program: None }
+    }
+
+    /// An evaluator that runs with this configuration.
+    pub(crate) fn with(config: &str) -> Self {
+        let mut evaluator = Self::new();
+        evaluator.write("veilleur.yml", config);
+        evaluator.start();
+        evaluator
+    }
+
+    /// Its command line.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let listen = format!("127.0.0.1:{}", self.port);
+        let (config, data) = (self.path("veilleur.yml"), self.path("data"));
+        let options = ["--config".into(), config.into(), "--data".into(), data.into()];
+        options.into_iter().chain(["--listen".into(), listen.into()]).collect()
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.program = Some(Program::start("veilleur", self.arguments()));
+        wait_until("the evaluator is ready", || {
+            self.get("/-/ready").is_some_and(|(status, _)| status == 200)
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn program(&mut self) -> &mut Program {
+        self.program.as_mut().unwrap()
+    }
+
+    /// Ends it without a warning.
+    #[track_caller]
+    pub(crate) fn kill(&mut self) {
+        self.program.take().unwrap().kill();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// An answer, if it gives one.
+    pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
+        get(&format!("http://127.0.0.1:{}{path}", self.port))
+    }
+
+    /// The data of an answer of the API; nothing where it gives none.
+    pub(crate) fn data(&self, path: &str) -> Value {
+        let body = self.get(path).map_or_else(String::new, |(_, body)| body);
+        let body: Value = serde_json::from_str(&body).unwrap_or_default();
+        body["data"].clone()
+    }
+
+    /// The value of the one series that `query` gives now, as text; empty where there is none.
+    pub(crate) fn value(&self, query: &str) -> String {
+        let data = self.data(&format!("/api/v1/query?query={}", tests::escaped(query)));
+        data["result"][0]["value"][1].as_str().unwrap_or("").to_owned()
+    }
+
+    /// The names of the alerts in `state`, sorted.
+    pub(crate) fn alerts(&self, state: &str) -> Vec<String> {
+        let data = self.data("/api/v1/alerts");
+        let alerts = data["alerts"].as_array().cloned().unwrap_or_default();
+        let alerts = alerts.iter().filter(|alert| alert["state"] == state);
+        let name = |alert: &Value| alert["labels"]["alertname"].as_str().unwrap().to_owned();
+        let mut names: Vec<_> = alerts.map(name).collect();
+        names.sort();
+        names
+    }
+
+    /// Waits until every rule has been evaluated `more` times.
+    #[track_caller]
+    pub(crate) fn let_evaluate(&self, more: u32) {
+        let count = || self.own("veilleur_rule_evaluations_total");
+        let rules = self.rule_count().max(1);
+        let begun = count();
+        wait_until("rules are evaluated", || count() >= begun + f64::from(more) * rules as f64);
+    }
+
+    fn rule_count(&self) -> usize {
+        let data = self.data("/api/v1/rules");
+        let groups = data["groups"].as_array().cloned().unwrap_or_default();
+        groups.iter().map(|group| group["rules"].as_array().unwrap().len()).sum()
+    }
+
+    /// The sum of one of its own metrics.
+    pub(crate) fn own(&self, metric: &str) -> f64 {
+        let text = self.get("/metrics").map_or_else(String::new, |(_, body)| body);
+        let series = |line: &&str| {
+            line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        };
+        let value =
+            |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        text.lines().filter(series).filter_map(value).sum()
+    }
+}
+
 /// The whole way.
 pub(crate) struct Rig {
-    pub(crate) dir: TempDir,
+    pub(crate) evaluator: Evaluator,
     pub(crate) agent_port: u16,
-    pub(crate) port: u16,
     pub(crate) agent: Option<Program>,
-    pub(crate) evaluator: Option<Program>,
-    pub(crate) sink: HttpServer,
+    pub(crate) chat: HttpServer,
 }
 
 impl Rig {
@@ -56,126 +166,63 @@ impl Rig {
     }
 
     /// A rig with more lines of `global` and these lines of the receiver `ops`.
-    pub(crate) fn start_by(global: &str, ways: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut rig = Self {
-            agent_port: free_port(),
-            port: free_port(),
-            agent: None,
-            evaluator: None,
-            sink: HttpServer::sink(),
-            dir,
-        };
-        let probe = rig.path("orders.sh");
+    fn start_by(global: &str, ways: &str) -> Self {
+        let evaluator = Evaluator::new();
+        let mut rig =
+            Self { evaluator, agent_port: free_port(), agent: None, chat: HttpServer::sink() };
+        let probe = rig.evaluator.path("orders.sh");
         tests::write_program(&probe, PROBE);
-        let folder = rig.dir.path().display().to_string();
-        rig.write(
-            "agent.yml",
-            &format!(
-                "listen: 127.0.0.1:{}\nchecks:\n- name: orders\n  interval: 1s\n  retries: 0\n  \
-                 probe: {{script: {{command: [{}, {folder}]}}}}\n",
-                rig.agent_port,
-                probe.display()
-            ),
+        let agent = format!(
+            "listen: 127.0.0.1:{}\nchecks:\n- name: orders\n  interval: 1s\n  retries: 0\n  \
+             probe: {{script: {{command: [{}, {}]}}}}\n",
+            rig.agent_port,
+            probe.display(),
+            rig.evaluator.dir.path().display(),
         );
-        rig.configure(global, ways);
+        rig.evaluator.write("agent.yml", &agent);
+        let config = format!(
+            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n  slack_api_url: {}\n\
+             {global}scrape_configs:\n- job_name: agents\n  static_configs:\n  \
+             - targets: ['127.0.0.1:{}']\nbuiltin_rules: {{interval: 1s, for: {{AgentDown: 3s}}}}\n\
+             route: {{receiver: ops, group_by: [alertname, check], group_wait: 1s, \
+             group_interval: 1s, repeat_interval: 1h}}\nreceivers:\n- name: ops\n{ways}",
+            rig.chat.url("/chat"),
+            rig.agent_port,
+        );
+        rig.evaluator.write("veilleur.yml", &config);
         rig.start_agent();
-        rig.start_evaluator();
+        rig.evaluator.start();
+        let seen = || rig.evaluator.value("veilleur_check_status") == "0";
+        wait_until("the check is seen to be well", seen);
         rig
     }
 
-    /// Writes `veilleur.yml`.
-    pub(crate) fn configure(&self, global: &str, ways: &str) {
-        self.write(
-            "veilleur.yml",
-            &format!(
-                "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n  slack_api_url: {}\n\
-                 {global}scrape_configs:\n- job_name: agents\n  static_configs:\n  \
-                 - targets: ['127.0.0.1:{}']\nbuiltin_rules: {{interval: 1s, for: {{AgentDown: 3s}}}}\n\
-                 route: {{receiver: ops, group_by: [alertname, check], group_wait: 1s, \
-                 group_interval: 1s, repeat_interval: 1h}}\nreceivers:\n- name: ops\n{ways}",
-                self.sink.url("/chat"),
-                self.agent_port,
-            ),
-        );
-    }
-
     pub(crate) fn start_agent(&mut self) {
-        let config = self.path("agent.yml");
-        self.agent =
-            Some(Program::start("veilleur-agent", ["--config".as_ref(), config.as_os_str()]));
+        let config = self.evaluator.path("agent.yml");
+        let arguments = ["--config".as_ref(), config.as_os_str()];
+        self.agent = Some(Program::start("veilleur-agent", arguments));
         let url = format!("http://127.0.0.1:{}/readyz", self.agent_port);
         wait_until("the agent is ready", || get(&url).is_some_and(|(status, _)| status == 200));
     }
 
-    pub(crate) fn start_evaluator(&mut self) {
-        let (config, data) = (self.path("veilleur.yml"), self.path("data"));
-        let listen = format!("127.0.0.1:{}", self.port);
-        self.evaluator = Some(Program::start(
-            "veilleur",
-            [
-                "--config".as_ref(),
-                config.as_os_str(),
-                "--data".as_ref(),
-                data.as_os_str(),
-                "--listen".as_ref(),
-                listen.as_ref(),
-            ],
-        ));
-        wait_until("the evaluator is ready", || {
-            self.get("/-/ready").is_some_and(|(status, _)| status == 200)
-        });
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    pub(crate) fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-    }
-
     /// From now on the check is critical.
     pub(crate) fn break_check(&self) {
-        self.write("broken", "");
+        self.evaluator.write("broken", "");
     }
 
     /// From now on the check is well.
     pub(crate) fn mend_check(&self) {
-        fs::remove_file(self.path("broken")).unwrap();
-    }
-
-    /// An answer of the evaluator, if it gives one.
-    pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
-        get(&format!("http://127.0.0.1:{}{path}", self.port))
-    }
-
-    /// The value of the one series that `query` gives now, as text; empty where there is none.
-    pub(crate) fn value(&self, query: &str) -> String {
-        let Some((_, body)) = self.get(&format!("/api/v1/query?query={}", tests::escaped(query)))
-        else {
-            return String::new();
-        };
-        let body: Value = serde_json::from_str(&body).unwrap();
-        let value = &body["data"]["result"][0]["value"][1];
-        value.as_str().unwrap_or("").to_owned()
-    }
-
-    /// The names of the alerts that fire, sorted.
-    pub(crate) fn firing(&self) -> Vec<String> {
-        let Some((_, body)) = self.get("/api/v1/alerts") else { return Vec::new() };
-        let body: Value = serde_json::from_str(&body).unwrap();
-        let alerts = body["data"]["alerts"].as_array().unwrap();
-        let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
-        let name = |alert: &Value| alert["labels"]["alertname"].as_str().unwrap().to_owned();
-        let mut names: Vec<_> = firing.map(name).collect();
-        names.sort();
-        names
+        fs::remove_file(self.evaluator.path("broken")).unwrap();
     }
 
     /// What the chat service was told.
     pub(crate) fn chat(&self) -> Vec<Value> {
-        let asked = self.sink.asked();
-        asked.iter().filter(|asked| asked.path == "/chat").map(|asked| asked.json()).collect()
+        self.chat.asked().iter().map(|asked| asked.json()).collect()
+    }
+
+    /// The titles of the messages that the chat service was told.
+    pub(crate) fn titles(&self) -> Vec<String> {
+        let title = |said: &Value| said["attachments"][0]["title"].as_str().unwrap().to_owned();
+        self.chat().iter().map(title).collect()
     }
 }

@@ -25,7 +25,7 @@ fn certificate_file() {
     let short = make("a 'b|c=d.pem", "10");
     let over = make("over.pem", "1");
     stage.write("chain.pem", &format!("{long}{short}").replace('\n', "\r\n"));
-    stage.write("broken.pem", &over.replace("MII", "XXX"));
+    stage.write("broken.pem", &over.replace("MII", "MIX"));
     stage.write("empty.pem", "");
 
     let script = "certificate_file.sh";

@@ -93,7 +93,8 @@ fn texts_tell_what_where_and_since_when() {
     check(
         "slack.default.text",
         &data,
-        "*DiskFull* on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n93 % full\n",
+        "*DiskFull* on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n93 % full\n\
+         Disk /dev/sda1 is 93 % full.\n",
     );
     check(
         "slack.default.fallback",

@@ -1,7 +1,7 @@
 //! Reading a block.
 //!
-//! Invariant: nothing that was read is used before its sum has been checked; whatever the bytes are,
-//! the worst is an error.
+//! Invariant: whatever the bytes are, what is read is checked against its sum or refused as damaged;
+//! nothing is read behind the end.
 
 use std::fs::File;
 use std::io;
@@ -18,7 +18,7 @@ use roaring::RoaringBitmap;
 use super::{FOOTER_BYTES, Footer, MAGIC};
 use crate::chunk::{self, Columns, Span};
 use crate::index::Index;
-use crate::select::SeriesSamples;
+use crate::series::SeriesSamples;
 use crate::varint;
 
 /// Why a block cannot be read.
@@ -80,7 +80,9 @@ impl Block {
         let footer = Footer::decode(&footer).ok_or_else(|| damaged("it has no footer"))?;
         let sections =
             [footer.series_at, footer.offsets_at, footer.lists_at, footer.table_at, footer_at];
-        if !sections.is_sorted() || footer.offsets_at + footer.series * 8 != footer.lists_at {
+        let offsets_end =
+            footer.series.checked_mul(8).and_then(|bytes| footer.offsets_at.checked_add(bytes));
+        if !sections.is_sorted() || offsets_end != Some(footer.lists_at) {
             return Err(damaged("its sections overlap"));
         }
         let block = Self {
@@ -139,7 +141,8 @@ impl Block {
         mut found: impl FnMut(SeriesSamples),
     ) -> Result<(), BlockError> {
         let table = self.table()?;
-        let all = (0..self.footer.series as u32).collect();
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..self.footer.series as u32);
         let numbers = table.index.select(
             matchers,
             &all,

@@ -1,6 +1,6 @@
 //! Writing a block.
 //!
-//! Invariant: a file under its final name is whole and on the disk.
+//! Invariant: the file has its name only once it is whole and on the disk.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

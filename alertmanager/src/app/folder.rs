@@ -25,7 +25,7 @@ use crate::state::State;
 
 /// An open data folder.
 #[derive(Debug)]
-pub(super) struct Data {
+pub(super) struct DataFolder {
     pub(super) storage: Arc<Storage>,
     pub(super) state: State,
     pub(super) outbox: Outbox,
@@ -33,7 +33,7 @@ pub(super) struct Data {
     _lock: File,
 }
 
-impl Data {
+impl DataFolder {
     /// Opens the folder, making it where there is none, for us alone to read.
     pub(super) async fn open(folder: &Path, retention: Duration) -> anyhow::Result<Self> {
         let shown = folder.display();

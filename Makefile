@@ -1,0 +1,39 @@
+# What there is to do here; `make` alone, or `make help`, lists it.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+CONFORMANCE = $(CARGO) test --locked --quiet -p tests --test conformance
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench bench-peers conformance fmt install
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## start an agent and an evaluator on this host, to try them; Ctrl-C ends both
+	@scripts/run.sh
+
+test: ## check everything: format, clippy, all tests; as root it installs what they need
+	@tests/all.sh
+
+conformance: ## compare with Prometheus, Alertmanager, Nagios: the cases in CONFORMANCE_DIR
+	@$(CONFORMANCE)
+
+bench: ## measure the parts that are called often; about five minutes
+	@$(CARGO) bench --locked --workspace --bench '*'
+
+bench-peers: ## measure the programs beside their peers, by the harness in MEASURE_DIR
+	@tests/bench/run.sh
+
+fmt: ## format the code
+	@$(CARGO) fmt --all
+
+install: ## build, and install programs, scripts and dashboards below PREFIX (/usr/local)
+	$(CARGO) build --locked --release --bin veilleur --bin veilleur-agent
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/veilleur \
+	  $(DESTDIR)$(PREFIX)/share/veilleur/grafana
+	install -m 755 $(RELEASE)/veilleur $(RELEASE)/veilleur-agent $(DESTDIR)$(PREFIX)/bin
+	install -m 755 probes/scripts/*.sh probes/scripts/*.py $(DESTDIR)$(PREFIX)/lib/veilleur
+	install -m 644 dashboards/grafana/*.json $(DESTDIR)$(PREFIX)/share/veilleur/grafana

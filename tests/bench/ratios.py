@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Prints what the harness has measured: a table for each load, and how much of a peer's figure ours is.
+
+    ratios.py FOLDER MEASURE
+
+A figure is the median of its runs. Behind a peer's figure stands ours divided by it, ours being the first of our programs.
+"""
+import glob
+import json
+import os
+import re
+import statistics
+import sys
+
+# Figures worth a line, by measure, in this order.
+FIGURES = {
+    "m1": ["series", "bytes", "c1_p50_ms", "c1_p99_ms", "c8_p50_ms", "c1_cpu_ms", "gzip_c1_p50_ms", "gzip_c1_cpu_ms",
+           "rss_idle_mib", "rss_end_mib", "ready_s"],
+    "m3": ["checks_per_s", "wanted_per_s", "cpu_us_per_check", "machine_cpu_us_per_check", "late_p50_s", "late_p99_s",
+           "slot_max_over_mean", "pss_now_mib"],
+    "m8": ["fault_to_hook_s_p50", "fault_to_hook_s_max", "first_bad_to_hook_s_p50", "recover_to_hook_s_p50", "missed", "cores"],
+}
+
+
+def ours(subject):
+    return subject.startswith("veilleur")
+
+
+def median(rows, figure):
+    values = [row[figure] for row in rows if row.get(figure) is not None]
+    return statistics.median(values) if values else None
+
+
+def number(value):
+    if value is None:
+        return "-"
+    return "%.0f" % value if abs(value) >= 100 else "%.3g" % value
+
+
+def table(figures, subjects):
+    """subjects: {name: rows}, ours first."""
+    names = sorted(subjects, key=lambda name: (not ours(name), name))
+    lines = [[""] + names]
+    for figure in figures:
+        values = {name: median(subjects[name], figure) for name in names}
+        if all(value is None for value in values.values()):
+            continue
+        line = [figure]
+        first = values[names[0]] if ours(names[0]) else None
+        for name in names:
+            text = number(values[name])
+            if not ours(name) and first is not None and values[name]:
+                text += " (%.2f)" % (first / values[name])
+            line.append(text)
+        lines.append(line)
+    widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+
+
+def main():
+    folder, measure = sys.argv[1:]
+    by_load, machine = {}, ""
+    for path in sorted(glob.glob(os.path.join(folder, measure + "-*.json"))):
+        with open(path) as file:
+            result = json.load(file)
+        machine = "%s, %s" % (result["date"], result["machine"])
+        for row in result["rows"]:
+            by_load.setdefault(row.get("load", ""), {}).setdefault(result["subject"], []).append(row)
+        if result.get("binary_bytes"):
+            print("binary of %s: %.1f MB" % (result["subject"], result["binary_bytes"] / 1e6))
+    if not by_load:
+        sys.exit("ratios.py: there is no result of %s in %s" % (measure, folder))
+    print(re.sub(r"\s+", " ", machine))
+    for load, subjects in by_load.items():
+        if load:
+            print("load: " + load)
+        table(FIGURES[measure], subjects)
+
+
+main()

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# What `make bench-peers` does: builds both programs and measures them beside their peers, all of
+# them in one run on one machine, by the harness in MEASURE_DIR (by default ../shared/measure beside
+# the project).
+#
+#   tests/bench/run.sh            m1 (scrape of an agent), m3 (script checks), m8 (fault to webhook)
+#   tests/bench/run.sh m1 m8      only these
+#
+# RUNS (1) repeats everything. Results are in MEASURE_OUT, by default bench-peers in cargo's folder.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+project=$PWD
+
+harness=${MEASURE_DIR:-$project/../shared/measure}
+if [ ! -f "$harness/lib.py" ]; then
+  echo "not measured: the harness is not in $harness; say where it is with MEASURE_DIR"
+  exit 0
+fi
+runs=${RUNS:-1}
+# The harness builds its own tools there, too, and finds our programs there.
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+MEASURE_OUT=$(realpath -m "${MEASURE_OUT:-$CARGO_TARGET_DIR/bench-peers}")
+MEASURE_WORK=$(realpath -m "${MEASURE_WORK:-$CARGO_TARGET_DIR/bench-work}")
+# One folder with the reference programs, for this and for the tests.
+PEERS=${PEERS:-$(dirname "$(dirname "$(dirname "$(tests/peers/fetch.sh --where)")")")}
+export CARGO_TARGET_DIR MEASURE_OUT MEASURE_WORK PEERS
+
+cargo build --locked --quiet --release --bin veilleur --bin veilleur-agent
+VEILLEUR_PEERS=$PEERS tests/peers/fetch.sh
+
+# The schedulers that m3 measures beside ours; they are packages of this machine's own release.
+schedulers() {
+  # The harness's script fails before it comes to them where no package lies in the folder itself.
+  if ! compgen -G "$PEERS/*.deb" >/dev/null; then
+    (cd "$PEERS" && apt-get -qq -o "APT::Sandbox::User=$(id -un)" download monitoring-plugins-basic)
+  fi
+  "$harness/peers.sh" >/dev/null
+}
+
+# Debian's Alertmanager reads its templates from where its package would have put them.
+alertmanager_templates() {
+  local place=/usr/share/prometheus
+  [ ! -e "$place" ] || return 0
+  ln -s "$PEERS/root$place" "$place" || {
+    echo "not measured beside Alertmanager: it needs $place; as root, link it to $PEERS/root$place" >&2
+    exit 1
+  }
+  trap 'rm -f /usr/share/prometheus' EXIT
+}
+
+# measure NAME SCRIPT ARGUMENTS -- SUBJECTS OF THE PEERS
+measure() {
+  local name=$1 script=$2 subject arguments=()
+  shift 2
+  while [ "$1" != -- ]; do
+    arguments+=("$1")
+    shift
+  done
+  shift
+  for subject in "$project/tests/bench/$name"/*.json; do
+    arguments+=(--subject "$subject")
+  done
+  for subject in "$@"; do
+    arguments+=(--subject "$harness/subjects/$name/$subject.json")
+  done
+  rm -f "$MEASURE_OUT/$name"-*.json
+  echo "== $name"
+  python3 "$harness/$script" --runs "$runs" "${arguments[@]}" >/dev/null
+  python3 tests/bench/ratios.py "$MEASURE_OUT" "$name"
+}
+
+[ $# -gt 0 ] || set -- m1 m3 m8
+for name in "$@"; do
+  case $name in
+    m1) measure m1 m1_scrape.py -- node_exporter ;;
+    m3)
+      schedulers
+      measure m3 m3_checks.py --seconds 30 -- nagios4 icinga2
+      ;;
+    m8)
+      alertmanager_templates
+      measure m8 m8_detect.py --faults 8 -- prometheus vmalert-tuned
+      ;;
+    *)
+      echo "there is no measure $name; there are m1, m3 and m8" >&2
+      exit 2
+      ;;
+  esac
+done

@@ -1,0 +1,21 @@
+//! The reference programs that `tests/peers/fetch.sh` unpacks.
+//!
+//! Invariant: where one is missing the test that wants it says so; with `CI` set it fails then.
+
+use std::path::PathBuf;
+
+/// Where the program is, such as `prometheus`, `promtool`, `amtool`; nothing where it is missing,
+/// which is told.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("VEILLEUR_PEERS").map(PathBuf::from);
+    let cache = cache
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/veilleur-peers")));
+    let path = cache?.join("root/usr/bin").join(name);
+    if path.is_file() {
+        return Some(path);
+    }
+    let missing = format!("{} is missing; tests/peers/fetch.sh unpacks it", path.display());
+    assert!(std::env::var_os("CI").is_none(), "{missing}");
+    println!("not run: {missing}");
+    None
+}
