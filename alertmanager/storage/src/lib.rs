@@ -69,7 +69,8 @@ pub struct OpenError {
     source: io::Error,
 }
 
-/// The samples of one data folder. All methods may be called at the same time.
+/// The samples of one data folder. All methods may be called at the same time: locks are taken in
+/// the order of the fields, and none is waited for by whoever holds one after it.
 #[derive(Debug)]
 pub struct Storage {
     dir: Option<PathBuf>,

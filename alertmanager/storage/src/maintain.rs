@@ -59,6 +59,7 @@ impl Storage {
     /// How much there is.
     pub fn stats(&self) -> Stats {
         let blocks = self.blocks();
+        let log_bytes = self.writer().log.as_ref().map_or(0, crate::log::Log::size);
         let head = self.head();
         Stats {
             series: head.len(),
@@ -66,7 +67,7 @@ impl Storage {
             blocks: blocks.len(),
             block_bytes: blocks.iter().map(|block| block.bytes()).sum(),
             block_samples: blocks.iter().map(|block| block.samples()).sum(),
-            log_bytes: self.writer().log.as_ref().map_or(0, crate::log::Log::size),
+            log_bytes,
         }
     }
 
@@ -300,6 +301,29 @@ mod tests {
         let appended = storage.append(&given).unwrap();
         assert_eq!((appended.stored, appended.duplicates, appended.out_of_order), (3, 1, 1));
         assert_eq!(all(&storage)[0].times, [5, 6]);
+    }
+
+    /// Everything that takes a lock, all at the same time: an order of locks that differs somewhere
+    /// ends in a deadlock here.
+    #[test]
+    fn everything_at_once_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(dir.path());
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..4000).for_each(|n| append(&storage, "a", n * MINUTE / 4, n as f64)));
+            scope.spawn(|| {
+                let labels = |n: i32| Labels::from_pairs([("n", n.to_string())]);
+                (0..4000).for_each(|n| assert!(storage.series(&labels(n)).is_ok()));
+            });
+            scope.spawn(|| (0..4000).for_each(|_| assert!(storage.stats().blocks < 10)));
+            scope.spawn(|| (0..200).for_each(|_| drop(all(&storage))));
+            scope.spawn(|| (0..200).for_each(|_| drop(storage.label_values("series"))));
+            scope.spawn(|| {
+                (0..200).for_each(|_| storage.maintain(Timestamp::from_millis(MINUTE)).unwrap());
+            });
+            scope.spawn(|| (0..20).for_each(|_| storage.sync().unwrap()));
+        });
+        assert_eq!(all(&storage)[0].times.len(), 4000);
     }
 
     #[test]

@@ -70,12 +70,15 @@ impl Seen {
             let answer: Value = serde_json::from_str(&body).unwrap_or_default();
             answer["data"]["result"].as_array().cloned().unwrap_or_default()
         };
-        // The last thing to be seen is what the evaluator says of the messages that it has sent.
-        wait_until("all there is to see is seen", || {
-            ["veilleur_notifications_total{result='delivered'} > 0", "veilleur_check_status > 2"]
-                .iter()
-                .all(|query| !ask(query).is_empty())
-        });
+        // What takes longest: checks that have all run, an alert of theirs, a message about it.
+        for query in [
+            "count(veilleur_check_status) == 4",
+            "veilleur_service_up",
+            "ALERTS{alertstate='firing'}",
+            "veilleur_notifications_total{result='delivered'} > 0",
+        ] {
+            wait_until(&format!("the evaluator sees {query}"), || !ask(query).is_empty());
+        }
         let series = ask("{__name__=~'.+'}").iter().map(read).collect();
         drop((program, agent));
         Self { series, known: known() }

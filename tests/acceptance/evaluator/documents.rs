@@ -11,7 +11,8 @@ use tests::program::{End, run};
 fn the_configurations_in_the_documents_are_right() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut checked = Vec::new();
-    for document in ["README.md", "docs/evaluator.md", "docs/agent.md", "probes/scripts/README.md"] {
+    for document in ["README.md", "docs/evaluator.md", "docs/agent.md", "probes/scripts/README.md"]
+    {
         let text = fs::read_to_string(root.join(document)).unwrap();
         for block in text.split("```yaml\n").skip(1) {
             let block = block.split("```").next().unwrap();
