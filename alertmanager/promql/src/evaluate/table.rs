@@ -157,12 +157,8 @@ fn metadata(labels: &Labels) -> [Option<&str>; 3] {
     let mut found = [None; 3];
     for (name, value) in labels.iter() {
         match name {
-            _ if !name.starts_with("__") => {
-                // Nearly always the second label.
-                if name > "__" {
-                    break;
-                }
-            }
+            // Nearly always the second label.
+            _ if !name.starts_with("__") && name > "__" => break,
             METRIC_NAME => found[0] = Some(value),
             "__type__" => found[1] = Some(value),
             "__unit__" => found[2] = Some(value),
