@@ -145,7 +145,13 @@ fn file_name(number: u32) -> String {
 
 fn begin(dir: &Path, number: u32) -> io::Result<(File, u64)> {
     let path = dir.join(file_name(number));
-    let mut file = OpenOptions::new().create_new(true).append(true).open(path)?;
+    let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+    // A full disk may have left it without any frame at the last attempt.
+    if file.metadata()?.len() > MAGIC.len() as u64 {
+        let why = format!("{} has samples already", path.display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+    }
+    file.set_len(0)?;
     file.write_all(MAGIC)?;
     File::open(dir)?.sync_all()?;
     Ok((file, MAGIC.len() as u64))
@@ -164,4 +170,27 @@ fn segments(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_a_full_disk_left_half_begun_is_begun_again() {
+        for left in [&b""[..], &MAGIC[..5], &MAGIC[..]] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+            fs::write(dir.path().join(file_name(2)), left).unwrap();
+            log.rotate().unwrap();
+            assert_eq!((log.number(), log.size()), (2, MAGIC.len() as u64));
+            assert_eq!(fs::read(dir.path().join(file_name(2))).unwrap(), MAGIC);
+        }
+        // One with samples is never begun again.
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+        fs::write(dir.path().join(file_name(2)), [0; 9]).unwrap();
+        assert!(log.rotate().is_err());
+        assert_eq!(log.number(), 1);
+    }
 }
