@@ -13,6 +13,7 @@ pub mod state;
 pub mod outbox;
 pub mod discovery;
 pub mod scrape;
+pub mod ingest;
 pub mod template;
 pub mod rules;
 pub mod dispatch;
