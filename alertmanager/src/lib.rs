@@ -7,7 +7,6 @@
 
 pub mod relabel;
 pub mod matchers;
-pub mod http_config;
 pub mod alerts;
 pub mod state;
 pub mod outbox;
