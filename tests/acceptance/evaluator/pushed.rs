@@ -38,15 +38,15 @@ fn is_pushed(proto: &str) {
     let evaluator = Evaluator::with("{}");
     let prometheus = prometheus(&program, &target, &evaluator, proto);
     wait_until("samples arrive", || {
-        evaluator.value("count_over_time(heat{room=\"a\", job=\"pushed\", site=\"here\"}[1m]) >= 3")
-            != ""
+        let heat = "heat{room=\"a\", job=\"pushed\", site=\"here\"}";
+        !evaluator.value(&format!("count_over_time({heat}[1m]) >= 3")).is_empty()
     });
     assert_eq!(evaluator.value("heat"), "21.5");
     assert_eq!(evaluator.value("up{job=\"pushed\"}"), "1");
     assert_eq!(evaluator.own("veilleur_remote_write_refused_total"), 0.0);
     // The target fails: its series end by the marker that Prometheus sends.
     target.reply_with(|_| Reply::status(500));
-    wait_until("the series has ended", || evaluator.value("heat") == "");
+    wait_until("the series has ended", || evaluator.value("heat").is_empty());
     assert_eq!(evaluator.value("up{job=\"pushed\"}"), "0");
     let log = prometheus.log();
     assert!(!log.contains("level=ERROR") && !log.contains("non-recoverable"), "{log}");
