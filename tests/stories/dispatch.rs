@@ -380,4 +380,14 @@ async fn a_clock_that_is_set_back_an_hour_delays_nothing() {
     story.now -= 3600;
     story.pass(20).await;
     story.expect("6413 ops a");
+    // And where a receiver was away when the clock was set.
+    let mut story = Simulation::begin().await;
+    story.now = 10_000;
+    story.up = false;
+    story.fire("a");
+    story.pass(20).await;
+    story.now -= 3600;
+    story.up = true;
+    story.pass(2).await;
+    story.expect("6421 ops a");
 }
