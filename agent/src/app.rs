@@ -8,6 +8,8 @@
 //! that is wrong changes nothing.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +18,9 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use base::clock::Stopwatch;
+use base::diagnostic::Diagnostics;
 use base::http::server::{Limits, listen, serve};
+use base::http::web::Guard;
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
@@ -41,18 +45,28 @@ pub(crate) struct Origin {
     pub(crate) source: Source,
     pub(crate) listen: Option<String>,
     pub(crate) insecure_listen: bool,
+    pub(crate) web_file: Option<PathBuf>,
+    /// Nobody listens: the checks are run once.
+    pub(crate) once: bool,
 }
 
 impl Origin {
-    pub(crate) fn load(&self) -> Result<Config, base::diagnostic::Diagnostics> {
-        let (listen, insecure_listen) = (self.listen.as_deref(), self.insecure_listen);
-        self.source.load(Terms { listen, insecure_listen })
+    pub(crate) fn load(&self) -> Result<Config, Diagnostics> {
+        self.source.load(Terms {
+            listen: self.listen.as_deref(),
+            insecure_listen: self.insecure_listen,
+            web_file: self.web_file.as_deref(),
+            once: self.once,
+        })
     }
 }
 
 /// The running agent.
 struct App {
     origin: Origin,
+    /// Where we listen.
+    address: SocketAddr,
+    guard: Arc<Guard>,
     shown: Arc<Shown>,
     scripts: ScriptSlots,
     /// How many slots there are, taken or free.
@@ -73,9 +87,9 @@ pub(crate) async fn run(origin: Origin, config: Config) -> anyhow::Result<ExitCo
     let mut signals = Signals::new().context("the system gives us no signals")?;
 
     let (checks, services) = (config.checks.len(), config.services.len());
-    let source = origin.source.name();
-    let (everything, app) = start(origin, config, listener);
-    info!(config = source, checks, services, "listening on http://{address}");
+    let (source, scheme) = (origin.source.name(), config.web.scheme());
+    let (everything, app) = start(origin, config, listener, address);
+    info!(config = source, checks, services, "listening on {scheme}://{address}");
     if probes::script::run_as_root() {
         warn!("we run as root, and so do all scripts; a user of our own can do less harm");
     }
@@ -109,14 +123,23 @@ fn at_once() -> ExitCode {
 }
 
 /// Starts the loops and the server; returns the scope of everything.
-fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, App) {
+fn start(
+    origin: Origin,
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+) -> (Supervisor, App) {
     let everything = Supervisor::new();
     let results = Arc::new(Results::new(config.checks));
     let reload = Reload { source: origin.source.name(), taken: Timestamp::now(), faults: None };
     let host = HostNumbers::new(config.host);
+    let shown = Arc::new(Shown::new(Arc::clone(&results), host, reload));
+    let guard = Arc::new(Guard::new(config.web, "http", shown.own()));
     let app = App {
         origin,
-        shown: Arc::new(Shown::new(Arc::clone(&results), host, reload)),
+        address,
+        guard: Arc::clone(&guard),
+        shown,
         concurrency: AtomicUsize::new(config.concurrency),
         scripts: Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency))),
         checks: everything.child(),
@@ -127,7 +150,15 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
     results.slots().iter().for_each(|slot| app.start_check(slot));
     let (shown, scope) = (Arc::clone(&app.shown), everything.clone());
     let answer = move |request, peer| handle(Arc::clone(&shown), request, peer);
-    everything.spawn("server", serve(listener, Limits::default(), scope, answer));
+    let watching = Arc::clone(&guard);
+    everything.supervise("web", move |stop| {
+        let guard = Arc::clone(&watching);
+        async move {
+            guard.watch(stop).await;
+            Ok(())
+        }
+    });
+    everything.spawn("server", serve(listener, Limits::default(), guard, scope, answer));
     app.shown.ready.store(true, Ordering::Release);
     (everything, app)
 }
@@ -148,7 +179,18 @@ impl App {
     async fn reload(&self) {
         let origin = self.origin.clone();
         // It walks to every program; a file system that hangs must not hang us.
-        let loaded = tokio::task::spawn_blocking(move || origin.load()).await;
+        let (address, insecure) = (self.address, origin.insecure_listen);
+        let loaded = tokio::task::spawn_blocking(move || {
+            let config = origin.load()?;
+            // The port stays the one that we have, whatever the file says now.
+            if let Some((message, help)) = config.web.refuses(address).filter(|_| !insecure) {
+                let mut diagnostics = Diagnostics::new(&origin.source.name());
+                diagnostics.report_file(format!("{message}; {help}"));
+                return Err(diagnostics);
+            }
+            Ok(config)
+        })
+        .await;
         let now = Timestamp::now();
         let source = self.origin.source.name();
         match loaded {
@@ -177,6 +219,7 @@ impl App {
         if self.concurrency.swap(config.concurrency, Ordering::Relaxed) != config.concurrency {
             self.scripts.store(Arc::new(Semaphore::new(config.concurrency)));
         }
+        self.guard.replace(config.web);
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
         self.shown.host.replace(config.host);
         let (new, gone) = self.shown.results.replace(config.checks);

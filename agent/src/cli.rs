@@ -47,6 +47,9 @@ enum Command {
         /// Accept an address that others can reach
         #[arg(long)]
         insecure_listen: bool,
+        /// Who may reach us, in Prometheus's web configuration format
+        #[arg(long = "web.config.file", value_name = "FILE")]
+        web_file: Option<PathBuf>,
     },
     /// Run checks once and show what they find
     RunOnce {
@@ -70,6 +73,9 @@ struct RunArgs {
     /// Accept an address that others can reach, without TLS and passwords
     #[arg(long)]
     insecure_listen: bool,
+    /// Who may reach us, in Prometheus's web configuration format, in place of `web:`
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_file: Option<PathBuf>,
     /// How much is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
@@ -87,7 +93,10 @@ pub fn main() -> ExitCode {
     let result = match line.command {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
-        Some(Command::Check { file, insecure_listen }) => check(file, insecure_listen),
+        Some(Command::Check { file, insecure_listen, web_file }) => {
+            let source = Source::File(file);
+            check(Origin { source, listen: None, insecure_listen, web_file, once: false })
+        }
         Some(Command::RunOnce { config, check }) => run_once(config, &check),
     };
     result.unwrap_or_else(|error| {
@@ -117,7 +126,13 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         })?,
         None => find(args.config),
     };
-    let origin = Origin { source, listen: args.listen, insecure_listen: args.insecure_listen };
+    let origin = Origin {
+        source,
+        listen: args.listen,
+        insecure_listen: args.insecure_listen,
+        web_file: args.web_file,
+        once: false,
+    };
     match origin.load() {
         Ok(config) => {
             let runtime = runtime()?;
@@ -130,8 +145,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn check(file: PathBuf, insecure_listen: bool) -> anyhow::Result<ExitCode> {
-    let origin = Origin { source: Source::File(file), listen: None, insecure_listen };
+fn check(origin: Origin) -> anyhow::Result<ExitCode> {
     match origin.load() {
         Ok(config) => {
             let (checks, services) = (config.checks.len(), config.services.len());
@@ -144,8 +158,9 @@ fn check(file: PathBuf, insecure_listen: bool) -> anyhow::Result<ExitCode> {
 
 fn run_once(config: Option<PathBuf>, names: &[String]) -> anyhow::Result<ExitCode> {
     base::log::init(tracing::Level::WARN);
-    // Nobody listens here, so that the address cannot be wrong.
-    let origin = Origin { source: find(config), listen: None, insecure_listen: true };
+    let source = find(config);
+    let origin =
+        Origin { source, listen: None, insecure_listen: false, web_file: None, once: true };
     let config = match origin.load() {
         Ok(config) => config,
         Err(diagnostics) => return Ok(wrong(&diagnostics)),

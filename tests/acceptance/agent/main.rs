@@ -6,3 +6,4 @@ mod host;
 mod plugins;
 mod prometheus;
 mod faults;
+mod web;
