@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Source, Terms};
 use crate::host::HostNumbers;
+use crate::nrpe::NrpeListener;
 use crate::results::{Results, Slot};
 use crate::run::{self, ScriptSlots, WRAP_UP};
 use crate::server::{Reload, Shown, handle};
@@ -67,6 +68,7 @@ struct App {
     /// Where we listen.
     address: SocketAddr,
     guard: Arc<Guard>,
+    nrpe: NrpeListener,
     shown: Arc<Shown>,
     scripts: ScriptSlots,
     /// How many slots there are, taken or free.
@@ -88,7 +90,7 @@ pub(crate) async fn run(origin: Origin, config: Config) -> anyhow::Result<ExitCo
 
     let (checks, services) = (config.checks.len(), config.services.len());
     let (source, scheme) = (origin.source.name(), config.web.scheme());
-    let (everything, app) = start(origin, config, listener, address);
+    let (everything, app) = start(origin, config, listener, address).await?;
     info!(config = source, checks, services, "listening on {scheme}://{address}");
     if probes::script::run_as_root() {
         warn!("we run as root, and so do all scripts; a user of our own can do less harm");
@@ -123,25 +125,33 @@ fn at_once() -> ExitCode {
 }
 
 /// Starts the loops and the server; returns the scope of everything.
-fn start(
+///
+/// # Errors
+///
+/// The port for `check_nrpe` cannot be had.
+async fn start(
     origin: Origin,
     config: Config,
     listener: TcpListener,
     address: SocketAddr,
-) -> (Supervisor, App) {
+) -> anyhow::Result<(Supervisor, App)> {
     let everything = Supervisor::new();
     let results = Arc::new(Results::new(config.checks));
     let reload = Reload { source: origin.source.name(), taken: Timestamp::now(), faults: None };
     let host = HostNumbers::new(config.host);
     let shown = Arc::new(Shown::new(Arc::clone(&results), host, reload));
     let guard = Arc::new(Guard::new(config.web, "http", shown.own()));
+    let scripts = Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency)));
+    let nrpe = NrpeListener::new(&everything, Arc::clone(&scripts), shown.own());
+    nrpe.take(config.nrpe).await?;
     let app = App {
         origin,
         address,
         guard: Arc::clone(&guard),
+        nrpe,
         shown,
         concurrency: AtomicUsize::new(config.concurrency),
-        scripts: Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency))),
+        scripts,
         checks: everything.child(),
         scopes: Mutex::default(),
     };
@@ -160,7 +170,7 @@ fn start(
     });
     everything.spawn("server", serve(listener, Limits::default(), guard, scope, answer));
     app.shown.ready.store(true, Ordering::Release);
-    (everything, app)
+    Ok((everything, app))
 }
 
 impl App {
@@ -220,6 +230,9 @@ impl App {
             self.scripts.store(Arc::new(Semaphore::new(config.concurrency)));
         }
         self.guard.replace(config.web);
+        if let Err(error) = self.nrpe.take(config.nrpe).await {
+            error!(%error, "check_nrpe is answered as before");
+        }
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
         self.shown.host.replace(config.host);
         let (new, gone) = self.shown.results.replace(config.checks);

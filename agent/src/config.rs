@@ -28,6 +28,7 @@ use probes::host::{Host, HostConfig};
 use serde::Deserialize;
 
 use crate::check::{Check, CheckConfig, build_labels};
+use crate::nrpe::{Nrpe, NrpeConfig};
 use crate::service::{Service, ServiceConfig};
 
 /// Where we listen where nothing is said.
@@ -55,6 +56,9 @@ pub struct AgentConfig {
     /// What all scripts share.
     #[serde(default)]
     scripts: ScriptsConfig,
+    /// What `check_nrpe` is answered.
+    #[serde(default)]
+    nrpe: Option<Spanned<NrpeConfig>>,
     /// What is shown of the host itself.
     #[serde(default)]
     host: HostConfig,
@@ -86,6 +90,8 @@ pub struct Config {
     pub web: Web,
     /// How many scripts may run at a time.
     pub concurrency: usize,
+    /// What `check_nrpe` is answered, where it is wanted.
+    pub nrpe: Option<Nrpe>,
     /// What reads the host's own numbers, where they are wanted.
     pub host: Option<Host>,
     /// The checks, in the order of the file.
@@ -176,6 +182,10 @@ impl AgentConfig {
         };
         let listen = listen(self.listen.as_ref(), terms, web.as_ref(), diagnostics);
         let concurrency = concurrency(self.scripts.concurrency.as_ref(), diagnostics);
+        // Nobody listens where checks are run once.
+        let nrpe = self.nrpe.filter(|_| !terms.once);
+        let nrpe =
+            nrpe.and_then(|nrpe| nrpe.value.build(folder, terms.insecure_listen, diagnostics));
         let wanted = self.host.enabled;
         // Built in any case, so that what is wrong is told before it is switched on.
         let host = Some(self.host.build(diagnostics)).filter(|_| wanted);
@@ -194,7 +204,16 @@ impl AgentConfig {
         let services = services.collect();
         let checks = self.checks.into_iter();
         let checks = checks.filter_map(|check| check.build(&labels, diagnostics)).collect();
-        Some(Config { labels, listen: listen?, web: web?, concurrency, host, checks, services })
+        Some(Config {
+            labels,
+            listen: listen?,
+            web: web?,
+            concurrency,
+            nrpe,
+            host,
+            checks,
+            services,
+        })
     }
 }
 

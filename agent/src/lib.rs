@@ -3,6 +3,7 @@
 //! ```text
 //! config ─▶ check (a probe with its schedule) ─▶ run (one loop a check) ─▶ results ─▶ server
 //!                                                  └ state: attempts, soft and hard
+//!        └▶ nrpe (check_nrpe asks for commands)
 //! ```
 //!
 //! Invariant: one slow check delays only itself, and no request changes anything.
@@ -13,6 +14,7 @@ pub mod state;
 pub mod results;
 pub mod service;
 pub mod host;
+pub mod nrpe;
 pub mod config;
 mod run;
 pub mod server;

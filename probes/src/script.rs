@@ -54,7 +54,8 @@ use self::confine::Identity;
 use self::program::{Program, ProgramFault};
 use self::runs::Run;
 use self::spawn::{Command, Started};
-use crate::{Outcome, Probe, Reason};
+use self::wait::Ended;
+use crate::{Outcome, Probe, Reason, Status};
 
 /// A script, as written.
 #[derive(Debug, Deserialize)]
@@ -126,6 +127,19 @@ struct Start {
 }
 
 impl ScriptConfig {
+    /// The program `command[0]` with its arguments, and the usual settings.
+    pub fn of(command: Vec<Spanned<String>>) -> Self {
+        let place = command.first().map(Place::from).unwrap_or_default();
+        Self {
+            command: Spanned { value: command, place },
+            env: BTreeMap::new(),
+            output: OutputConfig::default(),
+            limits: LimitsConfig::default(),
+            user: None,
+            keep_privileges: false,
+        }
+    }
+
     /// The probe, reporting what would keep the program from running.
     pub fn build(self, diagnostics: &mut Diagnostics) -> ScriptProbe {
         let limits = self.limits.build(diagnostics);
@@ -247,19 +261,32 @@ impl OutputConfig {
 impl Probe for ScriptProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
         let watch = Stopwatch::start();
-        let run = Run::begin(self.start.limits.processes);
-        let started = match self.start(&run, stop).await {
-            Ok(started) => started,
-            Err(outcome) => return outcome,
-        };
-        run.started(started.leader.pid);
-        match wait::see_through(started, run, stop).await {
+        match self.see_through(stop).await {
             Ok(ended) => judge::judge(&ended, &self.output, watch.seconds()),
-            Err(error) => {
-                let summary = format!("the program was started but cannot be watched: {error}");
-                Outcome::unknown(Reason::StartFailed, summary)
-            }
+            Err(outcome) => outcome,
         }
+    }
+}
+
+impl ScriptProbe {
+    /// Runs the program as a Nagios plugin for somebody who takes apart what it prints: its status,
+    /// and its output as it is, fit to be shown. As [`Probe::run`] otherwise.
+    pub async fn answer(&self, stop: &CancellationToken) -> (Status, String) {
+        let watch = Stopwatch::start();
+        match self.see_through(stop).await {
+            Ok(ended) => judge::answer(&ended, watch.seconds()),
+            Err(outcome) => (outcome.status, outcome.summary),
+        }
+    }
+
+    async fn see_through(&self, stop: &CancellationToken) -> Result<Ended, Outcome> {
+        let run = Run::begin(self.start.limits.processes);
+        let started = self.start(&run, stop).await?;
+        run.started(started.leader.pid);
+        wait::see_through(started, run, stop).await.map_err(|error| {
+            let summary = format!("the program was started but cannot be watched: {error}");
+            Outcome::unknown(Reason::StartFailed, summary)
+        })
     }
 }
 

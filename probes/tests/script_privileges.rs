@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
 
 use common::{faults, run, shell};
 use nix::unistd::{User, geteuid};
@@ -22,15 +23,35 @@ async fn a_script_has_no_capabilities_and_gains_none_x45() {
             assert!(said.contains(&format!("{none}: 0000000000000000")), "{said}");
         }
         assert!(said.contains("NoNewPrivs: 1"), "{said}");
-        if geteuid().is_root() {
-            assert!(said.contains("CapBnd: 0000000000000000"), "{said}");
-        }
     }
     // We ourselves have lost nothing, and neither have the threads that do something else.
     let ours = || fs::read_to_string("/proc/thread-self/status").unwrap();
     for status in [ours(), tokio::task::spawn_blocking(ours).await.unwrap()] {
         assert!(status.contains("NoNewPrivs:\t0"), "{status}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_with_file_capabilities_starts_and_gains_none_x45() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let cat = folder.path().join("cat");
+    fs::copy("/bin/cat", &cat).unwrap();
+    let setcap = Command::new("/usr/sbin/setcap").arg("cap_net_raw+ep").arg(&cat).status();
+    if !setcap.is_ok_and(|status| status.success()) {
+        println!("not run: only root can give a file capabilities, by setcap of libcap2-bin");
+        return;
+    }
+    for user in ["", ", user: nobody"] {
+        let command = format!("command: [{}, /proc/self/status]{user}", cat.display());
+        let outcome = run(common::probe(&format!("script: {{{command}}}")).as_ref()).await;
+        assert!(outcome.details.contains("CapEff:\t0000000000000000"), "{outcome:?}");
+        assert!(outcome.details.contains("CapPrm:\t0000000000000000"), "{outcome:?}");
+    }
+    let command = format!("command: [{}, /proc/self/status], user: nobody", cat.display());
+    let kept = common::probe(&format!("script: {{{command}, keep_privileges: true}}"));
+    let outcome = run(kept.as_ref()).await;
+    assert!(outcome.details.contains("CapEff:\t0000000000002000"), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

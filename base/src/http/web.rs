@@ -208,8 +208,7 @@ impl Web {
     /// Why others than this host should not reach us so; nothing where they are asked who they are,
     /// and nobody between can read or change what is said (S1).
     pub fn lacks(&self) -> Option<&'static str> {
-        let asked = !self.credentials.is_empty()
-            || self.tls.as_ref().is_some_and(|tls| tls.requires_client);
+        let asked = !self.credentials.is_empty() || self.requires_client();
         match (self.tls.is_some(), asked) {
             (true, true) => None,
             (true, false) => Some("without a password, a token or a certificate"),
@@ -228,6 +227,11 @@ impl Web {
                     `--web.config.file`, listen on `127.0.0.1`, or accept it with \
                     `--insecure-listen`";
         Some((message, help))
+    }
+
+    /// Whether only those get in who have a certificate of an authority that we trust.
+    pub fn requires_client(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.requires_client)
     }
 
     /// Whether TLS is spoken.

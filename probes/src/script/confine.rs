@@ -1,10 +1,13 @@
 //! What a program that we start may do: nothing beyond what any user may, whoever we are.
 //!
 //! Privileges belong to threads in Linux, and what a thread starts inherits them. So programs are
-//! started by threads of their own, which have given up every way to hand privileges on: the ambient,
-//! the inheritable and the bounding set of capabilities are empty, and `no_new_privs` is set, by which
-//! setuid programs, file capabilities and sudo give nothing. That costs a few system calls for each
-//! thread and none for each start, where doing it in the child would cost us `posix_spawn`.
+//! started by threads of their own, which have given up every way to hand privileges on. With
+//! `no_new_privs` set, by which setuid programs and sudo give nothing, a program gets no capability
+//! that the thread has not: so the thread has none, or, for us as root, only those that a start needs,
+//! and these are out of its bounding set, so that no program gets them either. (An empty bounding set
+//! would do it too, but then programs with file capabilities, such as ping, could not be started at
+//! all.) That costs a few system calls for each thread and none for each start, where doing it in the
+//! child would cost us `posix_spawn`.
 //!
 //! Invariant: a program is not started where something could not be taken away; a thread that took
 //! another user's identity for a start has its own again when that is over.
@@ -16,9 +19,9 @@ use std::sync::LazyLock;
 use nix::unistd::{Gid as NixGid, User, getgrouplist};
 use rustix::process::{Gid, Uid, geteuid, getgid, getgroups};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
-    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
-    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -56,38 +59,33 @@ pub(super) fn on_thread<T: Send + 'static>(
     }))
 }
 
+/// What root needs to start a program as somebody else: to become that user, to reach a program that
+/// belongs to that user, to put limits on it, and to end it.
+const NEEDED: CapabilitySet = CapabilitySet::SETUID
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::SYS_RESOURCE)
+    .union(CapabilitySet::KILL);
+
 /// Gives up, for this thread, every way to hand privileges on.
 fn confine() -> io::Result<()> {
     // Unknown before Linux 4.3, which has no ambient set either.
     let _ = clear_ambient_capability_set();
-    let ours = capabilities(None)?;
-    // What we start as an ordinary user gains nothing by its exec; root does, up to the bounding set.
-    if geteuid().is_root() && !empty_bounding_set()? {
-        // Without the right to empty it we can do without all others: what is not permitted to us
-        // cannot be gained either, once `no_new_privs` is set.
-        let none = CapabilitySet::empty();
-        set_capabilities(
-            None,
-            CapabilitySets { effective: none, permitted: none, inheritable: none },
-        )?;
-    } else {
-        set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..ours })?;
+    let mut kept = CapabilitySet::empty();
+    if geteuid().is_root() && take_out_of_bounding_set(NEEDED)? {
+        kept = capabilities(None)?.permitted & NEEDED;
     }
+    let inheritable = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?;
     Ok(set_no_new_privs(true)?)
 }
 
-/// Empties the bounding set of this thread. Returns whether we may.
-fn empty_bounding_set() -> io::Result<bool> {
-    for number in 0..u64::BITS {
-        let capability = CapabilitySet::from_bits_retain(1 << number);
-        match capability_is_in_bounding_set(capability) {
-            // Behind the last that the kernel knows.
-            Err(_) => break,
-            Ok(false) => {}
-            Ok(true) => match remove_capability_from_bounding_set(capability) {
-                Err(rustix::io::Errno::PERM) => return Ok(false),
-                result => result?,
-            },
+/// Takes capabilities out of the bounding set of this thread. Returns whether we may.
+fn take_out_of_bounding_set(capabilities: CapabilitySet) -> io::Result<bool> {
+    for capability in capabilities.iter() {
+        match remove_capability_from_bounding_set(capability) {
+            Err(rustix::io::Errno::PERM) => return Ok(false),
+            result => result?,
         }
     }
     Ok(true)
