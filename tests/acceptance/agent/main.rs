@@ -7,3 +7,4 @@ mod plugins;
 mod prometheus;
 mod faults;
 mod web;
+mod nrpe;
