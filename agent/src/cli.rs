@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::app::{self, Origin};
 use crate::config::Source;
+use crate::import::{self, Imported};
 use crate::out::{complain, print};
 use crate::{demo, once};
 
@@ -51,6 +52,9 @@ enum Command {
         #[arg(long = "web.config.file", value_name = "FILE")]
         web_file: Option<PathBuf>,
     },
+    /// Turn a configuration of another program into ours, and tell what could not be converted
+    #[command(subcommand)]
+    Import(Import),
     /// Run checks once and show what they find
     RunOnce {
         /// The configuration
@@ -59,6 +63,16 @@ enum Command {
         /// Only this check; may be given several times
         #[arg(long, value_name = "NAME")]
         check: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Import {
+    /// nrpe.cfg of the NRPE daemon, and what it includes
+    Nrpe {
+        /// The configuration
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
 }
 
@@ -97,6 +111,7 @@ pub fn main() -> ExitCode {
             let source = Source::File(file);
             check(Origin { source, listen: None, insecure_listen, web_file, once: false })
         }
+        Some(Command::Import(Import::Nrpe { files })) => import(import::nrpe(&files)),
         Some(Command::RunOnce { config, check }) => run_once(config, &check),
     };
     result.unwrap_or_else(|error| {
@@ -154,6 +169,14 @@ fn check(origin: Origin) -> anyhow::Result<ExitCode> {
         }
         Err(diagnostics) => Ok(wrong(&diagnostics)),
     }
+}
+
+/// Prints what became of a configuration, and tells what did not.
+fn import(imported: std::io::Result<Imported>) -> anyhow::Result<ExitCode> {
+    let imported = imported?;
+    imported.notes.iter().for_each(|note| complain(&format!("{note}\n")));
+    print(&imported.yaml)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_once(config: Option<PathBuf>, names: &[String]) -> anyhow::Result<ExitCode> {

@@ -22,4 +22,5 @@ mod app;
 mod out;
 mod once;
 mod demo;
+mod import;
 pub mod cli;

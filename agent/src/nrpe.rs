@@ -35,7 +35,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use allowed::Network;
+pub(crate) use allowed::Network;
 
 /// The longest that a command may take where nothing is said: as in nrpe.cfg.
 const TIMEOUT: Period = Period::from_secs(60);

@@ -1,5 +1,7 @@
 //! What a script may do: nothing beyond what any user may, whoever we are (F49, S3, X45).
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod common;
 
 use std::fs;

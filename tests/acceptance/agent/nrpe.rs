@@ -247,6 +247,32 @@ fn a_reload_opens_changes_and_closes_the_listener() {
 }
 
 #[test]
+fn a_configuration_of_the_nrpe_daemon_moves_in() {
+    let (stage, _) = stage_with_tls();
+    let port = free_port();
+    let config = format!(
+        "server_address=127.0.0.1\nserver_port={port}\nallowed_hosts=127.0.0.1,::1\n\
+         ssl_cert_file={}\nssl_privatekey_file={}\ncommand_timeout=20\n\
+         command[check_dummy]=/usr/lib/nagios/plugins/check_dummy 1 'all \"right\"'\n\
+         command[check_args]=/usr/lib/nagios/plugins/check_dummy $ARG1$\n",
+        stage.text("pki/server.crt"),
+        stage.text("pki/server.key"),
+    );
+    std::fs::write(stage.path("nrpe.cfg"), config).unwrap();
+    let file = stage.text("nrpe.cfg");
+    let (end, yaml, told) = run("veilleur-agent", ["import", "nrpe", &file]);
+    assert_eq!(end, End::Exit(0), "{told}");
+    assert!(told.starts_with(&format!("{file}:8: `check_args` is not converted: ")), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    stage.configure(&yaml);
+    let agent = stage.start();
+    let nrpe = Nrpe { stage, agent, port, more: String::new() };
+    assert_eq!(nrpe.ask(&["-c", "check_dummy"]), (1, "WARNING: all \"right\"".to_owned()));
+    let (end, _, told) = run("veilleur-agent", ["import", "nrpe", "/no/such"]);
+    assert!(end == End::Exit(1) && told.contains("/no/such: No such file"), "{told}");
+}
+
+#[test]
 fn every_fault_is_told_with_its_place_s1() {
     let check = |text: &str, expected: &str| {
         let stage = Stage::with(text);

@@ -63,7 +63,7 @@ impl Guarded {
 }
 
 #[test]
-fn only_who_knows_a_password_or_a_token_is_let_in() {
+fn only_who_knows_a_password_or_a_token_is_let_in_x28() {
     let guarded = Guarded::new();
     let users = format!(
         "basic_auth_users: {{anne: '{HASH}'}}\nbearer_token_files: [token]\n\
@@ -84,7 +84,13 @@ fn only_who_knows_a_password_or_a_token_is_let_in() {
         ("/metrics", &["-u", "anne:wrong"], 401),
         ("/metrics", &["-u", "bob:swordfish"], 401),
         ("/metrics", &["-H", "Authorization: Bearer x"], 401),
+        ("/", &[], 401),
+        ("/health", &[], 401),
+        ("/health/shop", &[], 401),
+        ("/style.css", &[], 401),
         ("/nothing", &[], 401),
+        ("/-/reload", &["-X", "POST"], 401),
+        ("/debug/pprof/", &[], 401),
         ("/livez", &[], 200),
         ("/readyz", &[], 401),
         ("/livez/", &[], 401),
@@ -239,6 +245,19 @@ fn a_handshake_that_does_not_end_is_ended() {
     });
     let took = begun.elapsed();
     assert!(took > Duration::from_secs(5) && took < Duration::from_secs(20), "{took:?}");
+    // No more connections are taken than there is room for, and the room is free again in time.
+    let many: Vec<_> = (0..520).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let closed = |stream: &TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let mut stream = stream;
+        stream.read(&mut [0; 8]).is_ok_and(|length| length == 0)
+    };
+    wait_until("those over the limit are closed", || {
+        many.iter().filter(|s| closed(s)).count() >= 8
+    });
+    let asked = || guarded.ask(&format!("{url}/livez"), &[]).1 == 200;
+    wait_until("the others are closed in time", asked);
+    drop(many);
     // Nor does what is no handshake end anything.
     for garbage in [&[0_u8; 64][..], &[22, 3, 1, 255, 255], &[0x80, 0x2e, 1, 3, 1]] {
         let mut stream = TcpStream::connect(address).unwrap();

@@ -15,7 +15,7 @@ const HASH: &str = "$2b$05$abcdefghijklmnopqrstuupWDwJQeCHYIBQy8WvkVB6ImhZ476YYy
 
 #[test]
 fn an_evaluator_and_its_agent_speak_tls_and_ask_for_passwords() {
-    let mut evaluator = Evaluator::new();
+    let evaluator = Evaluator::new();
     let authority = Authority::new(&evaluator.path(""), "pki");
     authority.sign("server", Purpose::Server);
     let web = format!(
@@ -49,6 +49,9 @@ fn an_evaluator_and_its_agent_speak_tls_and_ask_for_passwords() {
         ("/metrics", &[], 401),
         ("/api/v1/query?query=up", &["-u", "anne:wrong"], 401),
         ("/-/reload", &["-X", "POST"], 401),
+        ("/-/quit", &["-X", "POST"], 401),
+        ("/api/v1/admin/tsdb/snapshot", &["-X", "POST"], 401),
+        ("/debug/pprof/", &[], 401),
         ("/api/v1/query?query=up", &known, 200),
         ("/metrics", &known, 200),
         ("/-/reload", &["-X", "POST", "-u", "anne:swordfish"], 200),
@@ -59,7 +62,7 @@ fn an_evaluator_and_its_agent_speak_tls_and_ask_for_passwords() {
         ask("/api/v1/query?query=up", &known).1.contains(",\"1\"]")
     });
     // A reload that would open the port changes nothing.
-    drop(program.terminate());
+    program.terminate();
     let arguments = evaluator.arguments();
     let open: Vec<_> = arguments
         .iter()

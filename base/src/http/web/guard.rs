@@ -201,9 +201,14 @@ pub enum Secured {
 
 /// Tells a client that speaks plain HTTP that we do not.
 async fn say_tls(mut socket: TcpStream) -> io::Result<()> {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     const ANSWER: &[u8] = b"HTTP/1.0 400 Bad Request\r\ncontent-type: text/plain\r\n\
         connection: close\r\n\r\nthis port speaks TLS: ask it by https://\n";
     socket.write_all(ANSWER).await?;
-    socket.shutdown().await
+    socket.shutdown().await?;
+    // Closing while there is something unread would take the answer back.
+    let mut rest = [0; 1024];
+    let drain = async { while socket.read(&mut rest).await.is_ok_and(|length| length > 0) {} };
+    let _ = timeout(Duration::from_secs(1), drain).await;
+    Ok(())
 }

@@ -136,7 +136,6 @@ impl TlsServerConfig {
     }
 
     /// What checks clients, if they are asked, and whether each must have a certificate.
-    #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
     fn verifier(
         &self,
         ca: Result<Vec<u8>, String>,
