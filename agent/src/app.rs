@@ -19,7 +19,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use base::clock::Stopwatch;
 use base::diagnostic::Diagnostics;
-use base::http::server::{Limits, listen, serve};
+use base::http::server::{Limits, ListenError, listen, serve};
 use base::http::web::Guard;
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
@@ -206,7 +206,11 @@ impl App {
         match loaded {
             Ok(Ok(config)) => {
                 let checks = config.checks.len();
-                self.take(config).await;
+                if let Err(error) = self.take(config).await {
+                    error!(config = source, %error, "the configuration before stays in use");
+                    self.shown.set_reload(|reload| reload.faults = Some(error.to_string()));
+                    return;
+                }
                 self.shown.set_reload(|reload| {
                     *reload = Reload { source: source.clone(), taken: now, faults: None }
                 });
@@ -225,14 +229,16 @@ impl App {
     }
 
     /// Puts `config` in the place of the one before.
-    async fn take(&self, config: Config) {
+    ///
+    /// # Errors
+    ///
+    /// The port for `check_nrpe` cannot be had; then nothing has changed.
+    async fn take(&self, config: Config) -> Result<(), ListenError> {
+        self.nrpe.take(config.nrpe).await?;
         if self.concurrency.swap(config.concurrency, Ordering::Relaxed) != config.concurrency {
             self.scripts.store(Arc::new(Semaphore::new(config.concurrency)));
         }
         self.guard.replace(config.web);
-        if let Err(error) = self.nrpe.take(config.nrpe).await {
-            error!(%error, "check_nrpe is answered as before");
-        }
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
         self.shown.host.replace(config.host);
         let (new, gone) = self.shown.results.replace(config.checks);
@@ -247,6 +253,7 @@ impl App {
             }
         }
         new.iter().for_each(|slot| self.start_check(slot));
+        Ok(())
     }
 }
 

@@ -241,6 +241,13 @@ fn a_reload_opens_changes_and_closes_the_listener() {
     configure(&other.stage, other.port, "");
     told(3);
     assert_eq!(other.ask(&["-n", "-c", "ok"]).0, 0);
+    // A port that somebody else has changes nothing.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    configure(&other.stage, taken.local_addr().unwrap().port(), "");
+    other.agent.program.signal("HUP");
+    wait_until("the fault is told", || other.agent.program.log().contains("the port is in use"));
+    let reload = "veilleur_config_last_reload_successful";
+    assert_eq!((other.ask(&["-n", "-c", "ok"]).0, other.agent.value(reload)), (0, Some(0.0)));
     other.stage.configure("host: {enabled: false}\n");
     told(4);
     assert_ne!(other.ask(&["-n", "-c", "ok"]).0, 0);

@@ -11,8 +11,8 @@ use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
@@ -105,6 +105,7 @@ impl TlsServerConfig {
             .with_protocol_versions(&versions)
             .map_err(|error| error.to_string());
         let builder = noted(builder, place, diagnostics)?;
+        let has_verifier = verifier.is_some();
         let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
@@ -114,6 +115,11 @@ impl TlsServerConfig {
             .map_err(|error| format!("certificate and key do not fit each other: {error}"));
         let mut config = noted(config, cert_place, diagnostics)?;
         config.ignore_client_order = self.prefer_server_cipher_suites.unwrap_or(true);
+        if has_verifier {
+            // A session that goes on would not be asked again, though its certificate has expired.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         Some(ServerTls { config: Arc::new(config), requires_client })
     }
 
