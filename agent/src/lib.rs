@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config ─▶ check (a probe with its schedule) ─▶ run (one loop a check) ─▶ results ─▶ server
-//!                                                  └ state: attempts, soft and hard
+//!                                                  └ state: attempts, soft and hard  └▶ uplink
 //!        └▶ nrpe (check_nrpe asks for commands)
 //! ```
 //!
@@ -15,6 +15,7 @@ pub mod results;
 pub mod service;
 pub mod host;
 pub mod nrpe;
+pub mod uplink;
 pub mod config;
 mod run;
 pub mod server;

@@ -5,6 +5,7 @@
 
 pub mod tls;
 pub mod client;
+pub mod access;
 pub mod web;
 pub mod server;
 mod io;

@@ -5,6 +5,7 @@ mod life;
 mod host;
 mod plugins;
 mod prometheus;
+mod uplink;
 mod faults;
 mod web;
 mod nrpe;

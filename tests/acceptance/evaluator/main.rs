@@ -7,4 +7,5 @@ mod chain;
 mod crashes;
 mod documents;
 mod faults;
+mod pushed;
 mod web;

@@ -7,11 +7,13 @@
 
 use std::path::PathBuf;
 
-use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::client::Client;
-use base::http::tls::TlsConfig;
-use base::http::{HeaderMap, header};
-use base::secret::Secret;
+use crate::diagnostic::{Diagnostics, Place, Spanned};
+use crate::http::client::Client;
+use crate::http::tls::TlsConfig;
+use crate::http::{HeaderMap, header};
+use crate::secret::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 /// The settings under `http_config:`, as written.
@@ -170,7 +172,7 @@ impl HttpAccess {
             None => return Ok(()),
             Some(Identity::Basic { username, password }) => {
                 let pair = format!("{username}:{}", password.read()?.expose());
-                format!("Basic {}", base64(pair.as_bytes()))
+                format!("Basic {}", STANDARD.encode(pair))
             }
             Some(Identity::Token { scheme, token }) => {
                 format!("{scheme} {}", token.read()?.expose())
@@ -184,28 +186,13 @@ impl HttpAccess {
     }
 }
 
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = (bits >> (18 - 6 * place)) & 63;
-            out.push(if place <= chunk.len() { char::from(ALPHABET[digit as usize]) } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn built(yaml: &str) -> (Option<HttpAccess>, String) {
         let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<HttpConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
+        let config: Spanned<HttpConfig> = crate::yaml::read(yaml, &mut diagnostics).unwrap();
         let access = config.value.build(config.place, &mut diagnostics);
         (access, diagnostics.to_string())
     }
