@@ -8,6 +8,7 @@
 //! that is wrong changes nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,12 +42,14 @@ pub(crate) struct Origin {
     pub(crate) source: Source,
     pub(crate) listen: Option<String>,
     pub(crate) insecure_listen: bool,
+    pub(crate) blackbox: Option<PathBuf>,
 }
 
 impl Origin {
     pub(crate) fn load(&self) -> Result<Config, base::diagnostic::Diagnostics> {
         let (listen, insecure_listen) = (self.listen.as_deref(), self.insecure_listen);
-        self.source.load(Terms { listen, insecure_listen })
+        let blackbox = self.blackbox.as_deref();
+        self.source.load(Terms { listen, insecure_listen, blackbox })
     }
 }
 
@@ -123,6 +126,7 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
         scopes: Mutex::default(),
     };
     app.shown.services.store(Arc::new(config.services));
+    app.shown.blackbox.store(Arc::new(config.blackbox));
     app.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
     results.slots().iter().for_each(|slot| app.start_check(slot));
     let (shown, scope) = (Arc::clone(&app.shown), everything.clone());
@@ -179,6 +183,7 @@ impl App {
         }
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
         self.shown.host.replace(config.host);
+        self.shown.blackbox.store(Arc::new(config.blackbox));
         let (new, gone) = self.shown.results.replace(config.checks);
         self.shown.services.store(Arc::new(config.services));
         for slot in &gone {

@@ -44,6 +44,9 @@ enum Command {
     Check {
         /// The configuration
         file: PathBuf,
+        /// The modules of /probe
+        #[arg(long = "config.blackbox", value_name = "FILE")]
+        blackbox: Option<PathBuf>,
         /// Accept an address that others can reach
         #[arg(long)]
         insecure_listen: bool,
@@ -64,6 +67,9 @@ struct RunArgs {
     /// The configuration [default: ./agent.yml, then /etc/veilleur/agent.yml]
     #[arg(long, value_name = "FILE", conflicts_with = "demo")]
     config: Option<PathBuf>,
+    /// The modules of /probe, as blackbox_exporter has them, in place of the configuration's
+    #[arg(long = "config.blackbox", value_name = "FILE")]
+    blackbox: Option<PathBuf>,
     /// The address to serve on, in place of the configuration's
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -87,7 +93,9 @@ pub fn main() -> ExitCode {
     let result = match line.command {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
-        Some(Command::Check { file, insecure_listen }) => check(file, insecure_listen),
+        Some(Command::Check { file, blackbox, insecure_listen }) => {
+            check(file, blackbox, insecure_listen)
+        }
         Some(Command::RunOnce { config, check }) => run_once(config, &check),
     };
     result.unwrap_or_else(|error| {
@@ -117,7 +125,8 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         })?,
         None => find(args.config),
     };
-    let origin = Origin { source, listen: args.listen, insecure_listen: args.insecure_listen };
+    let RunArgs { listen, insecure_listen, blackbox, .. } = args;
+    let origin = Origin { source, listen, insecure_listen, blackbox };
     match origin.load() {
         Ok(config) => {
             let runtime = runtime()?;
@@ -130,8 +139,12 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn check(file: PathBuf, insecure_listen: bool) -> anyhow::Result<ExitCode> {
-    let origin = Origin { source: Source::File(file), listen: None, insecure_listen };
+fn check(
+    file: PathBuf,
+    blackbox: Option<PathBuf>,
+    insecure_listen: bool,
+) -> anyhow::Result<ExitCode> {
+    let origin = Origin { source: Source::File(file), listen: None, insecure_listen, blackbox };
     match origin.load() {
         Ok(config) => {
             let (checks, services) = (config.checks.len(), config.services.len());
@@ -145,7 +158,8 @@ fn check(file: PathBuf, insecure_listen: bool) -> anyhow::Result<ExitCode> {
 fn run_once(config: Option<PathBuf>, names: &[String]) -> anyhow::Result<ExitCode> {
     base::log::init(tracing::Level::WARN);
     // Nobody listens here, so that the address cannot be wrong.
-    let origin = Origin { source: find(config), listen: None, insecure_listen: true };
+    let source = find(config);
+    let origin = Origin { source, listen: None, insecure_listen: true, blackbox: None };
     let config = match origin.load() {
         Ok(config) => config,
         Err(diagnostics) => return Ok(wrong(&diagnostics)),

@@ -18,13 +18,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::yaml;
 use probes::host::{Host, HostConfig};
 use serde::Deserialize;
 
+use crate::blackbox::{Blackbox, BlackboxConfig};
 use crate::check::{Check, CheckConfig, build_labels};
 use crate::service::{Service, ServiceConfig};
 
@@ -50,6 +51,9 @@ pub struct AgentConfig {
     /// What is shown of the host itself.
     #[serde(default)]
     host: HostConfig,
+    /// What may be looked at on request.
+    #[serde(default)]
+    blackbox: BlackboxConfig,
     /// What to look at.
     #[serde(default)]
     checks: Vec<CheckConfig>,
@@ -78,6 +82,8 @@ pub struct Config {
     pub concurrency: usize,
     /// What reads the host's own numbers, where they are wanted.
     pub host: Option<Host>,
+    /// What may be looked at on request.
+    pub blackbox: Blackbox,
     /// The checks, in the order of the file.
     pub checks: Vec<Check>,
     /// The services, by name.
@@ -126,13 +132,15 @@ impl Source {
     }
 }
 
-/// What the command line says about listening.
+/// What the command line says beside the file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terms<'a> {
     /// The address, which goes before the file's.
     pub listen: Option<&'a str>,
     /// Whether others than this host may ask, without TLS and without saying who they are.
     pub insecure_listen: bool,
+    /// The file of modules, which goes before the one that the file names.
+    pub blackbox: Option<&'a Path>,
 }
 
 impl AgentConfig {
@@ -144,6 +152,7 @@ impl AgentConfig {
         let wanted = self.host.enabled;
         // Built in any case, so that what is wrong is told before it is switched on.
         let host = Some(self.host.build(diagnostics)).filter(|_| wanted);
+        let blackbox = self.blackbox.build(terms.blackbox, diagnostics);
         let mut places: BTreeMap<String, Place> = BTreeMap::new();
         for check in &self.checks {
             if let Some(first) = places.insert(check.name.value.clone(), check.name.place) {
@@ -159,7 +168,7 @@ impl AgentConfig {
         let services = services.collect();
         let checks = self.checks.into_iter();
         let checks = checks.filter_map(|check| check.build(&labels, diagnostics)).collect();
-        Some(Config { labels, listen: listen?, concurrency, host, checks, services })
+        Some(Config { labels, listen: listen?, concurrency, host, blackbox, checks, services })
     }
 }
 
@@ -292,7 +301,11 @@ mod tests {
     #[test]
     fn others_cannot_ask_unless_that_is_accepted_s1() {
         let with = |text: &str, terms| load(text, terms).map(|config| config.listen.to_string());
-        let given = |listen, insecure_listen| Terms { listen: Some(listen), insecure_listen };
+        let given = |listen, insecure_listen| Terms {
+            listen: Some(listen),
+            insecure_listen,
+            blackbox: None,
+        };
         check(
             "listen: 0.0.0.0:12911",
             "agent.yml:1:9: on `0.0.0.0:12911` others could read everything without a password\n  \

@@ -13,6 +13,7 @@ pub mod state;
 pub mod results;
 pub mod service;
 pub mod host;
+pub mod blackbox;
 pub mod config;
 mod run;
 pub mod server;

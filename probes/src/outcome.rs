@@ -130,6 +130,8 @@ reasons! {
     HeaderMismatch = "header-mismatch",
     /// The body is larger than is read.
     BodyTooLarge = "body-too-large",
+    /// The configuration does not allow to look there.
+    TargetNotAllowed = "target-not-allowed",
     /// A redirect leads nowhere, in a circle, or where it may not.
     BadRedirect = "bad-redirect",
     /// The connection is not encrypted and should be, or the other way round.
