@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Source, Terms};
 use crate::host::HostNumbers;
+use crate::on_request::OnRequest;
 use crate::results::{Results, Slot};
 use crate::run::{self, ScriptSlots, WRAP_UP};
 use crate::server::{Reload, Shown, handle};
@@ -127,6 +128,8 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
     };
     app.shown.services.store(Arc::new(config.services));
     app.shown.blackbox.store(Arc::new(config.blackbox));
+    let on_request = OnRequest::new(config.on_request, app.checks.clone());
+    app.shown.on_request.store(Arc::new(on_request));
     app.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
     results.slots().iter().for_each(|slot| app.start_check(slot));
     let (shown, scope) = (Arc::clone(&app.shown), everything.clone());
@@ -184,6 +187,8 @@ impl App {
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
         self.shown.host.replace(config.host);
         self.shown.blackbox.store(Arc::new(config.blackbox));
+        let on_request = OnRequest::new(config.on_request, self.checks.clone());
+        self.shown.on_request.store(Arc::new(on_request));
         let (new, gone) = self.shown.results.replace(config.checks);
         self.shown.services.store(Arc::new(config.services));
         for slot in &gone {

@@ -27,6 +27,7 @@ use serde::Deserialize;
 
 use crate::blackbox::{Blackbox, BlackboxConfig};
 use crate::check::{Check, CheckConfig, build_labels};
+use crate::on_request::{OnRequestConfig, Requested};
 use crate::service::{Service, ServiceConfig};
 
 /// Where we listen where nothing is said.
@@ -69,6 +70,9 @@ struct ScriptsConfig {
     /// How many scripts may run at a time.
     #[serde(default)]
     concurrency: Option<Spanned<u32>>,
+    /// Scripts that are run when somebody asks, by name.
+    #[serde(default)]
+    on_request: BTreeMap<String, Spanned<OnRequestConfig>>,
 }
 
 /// The configuration, as meant.
@@ -84,6 +88,8 @@ pub struct Config {
     pub host: Option<Host>,
     /// What may be looked at on request.
     pub blackbox: Blackbox,
+    /// Scripts that are run when somebody asks, by name.
+    pub on_request: BTreeMap<String, Requested>,
     /// The checks, in the order of the file.
     pub checks: Vec<Check>,
     /// The services, by name.
@@ -153,6 +159,10 @@ impl AgentConfig {
         // Built in any case, so that what is wrong is told before it is switched on.
         let host = Some(self.host.build(diagnostics)).filter(|_| wanted);
         let blackbox = self.blackbox.build(terms.blackbox, diagnostics);
+        let on_request = self.scripts.on_request.into_iter();
+        let on_request = on_request
+            .map(|(name, script)| (name, script.value.build(script.place, diagnostics)))
+            .collect();
         let mut places: BTreeMap<String, Place> = BTreeMap::new();
         for check in &self.checks {
             if let Some(first) = places.insert(check.name.value.clone(), check.name.place) {
@@ -168,7 +178,16 @@ impl AgentConfig {
         let services = services.collect();
         let checks = self.checks.into_iter();
         let checks = checks.filter_map(|check| check.build(&labels, diagnostics)).collect();
-        Some(Config { labels, listen: listen?, concurrency, host, blackbox, checks, services })
+        Some(Config {
+            labels,
+            listen: listen?,
+            concurrency,
+            host,
+            blackbox,
+            on_request,
+            checks,
+            services,
+        })
     }
 }
 

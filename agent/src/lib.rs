@@ -14,6 +14,7 @@ pub mod results;
 pub mod service;
 pub mod host;
 pub mod blackbox;
+pub mod on_request;
 pub mod config;
 mod run;
 pub mod server;

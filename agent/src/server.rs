@@ -6,7 +6,7 @@
 //! /metrics            text format or OpenMetrics
 //! /health             all checks and services: HTML, or application/health+json
 //! /health/NAME        one service
-//! /probe              looks where the request says, by a module of the configuration
+//! /probe              looks where the request says, by a module or a script of the configuration
 //! /discovery          what there is to scrape here, for Prometheus
 //! /livez /readyz      for whoever starts and stops us
 //! ```
@@ -21,6 +21,7 @@ mod page;
 mod json;
 mod query;
 mod probe;
+mod script;
 mod discovery;
 
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ use hyper::http::request::Parts;
 
 use crate::blackbox::Blackbox;
 use crate::host::HostNumbers;
+use crate::on_request::OnRequest;
 use crate::results::Results;
 use crate::service::Service;
 
@@ -51,6 +53,8 @@ pub struct Shown {
     pub labels: ArcSwap<Vec<(String, String)>>,
     /// What may be looked at on request.
     pub blackbox: ArcSwap<Blackbox>,
+    /// Scripts that are run when somebody asks.
+    pub on_request: ArcSwap<OnRequest>,
     /// The host's own numbers.
     pub host: HostNumbers,
     /// Whether we take work: set once all loops run, and taken back when we stop.
@@ -84,6 +88,7 @@ impl Shown {
             services: ArcSwap::default(),
             labels: ArcSwap::default(),
             blackbox: ArcSwap::default(),
+            on_request: ArcSwap::default(),
             host,
             ready: AtomicBool::new(false),
             reload: Mutex::new(reload),
@@ -146,7 +151,7 @@ async fn respond(
         "/" => ("index", page(StatusCode::OK, page::index(shown))),
         "/metrics" => ("metrics", metrics::answer(shown, headers, now).await),
         "/health" => ("health", health(shown, headers, query, now)),
-        "/probe" => ("probe", probe::respond(shown, headers, query, peer).await),
+        "/probe" => ("probe", probe::respond(shown, headers, query, (peer, now)).await),
         "/discovery" => ("discovery", discovery::respond(shown, headers)),
         "/livez" => ("livez", text(StatusCode::OK, "ok\n")),
         "/readyz" => ("readyz", ready(shown)),

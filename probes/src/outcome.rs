@@ -184,6 +184,8 @@ pub struct Outcome {
     pub measurements: Vec<Measurement>,
     /// Metrics.
     pub families: Vec<MetricFamily>,
+    /// What a program ended with, where it came to its own end.
+    pub exit_code: Option<i32>,
 }
 
 impl Outcome {
@@ -211,6 +213,7 @@ impl Outcome {
             details: String::new(),
             measurements: Vec::new(),
             families: Vec::new(),
+            exit_code: None,
         }
     }
 

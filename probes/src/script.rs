@@ -190,6 +190,23 @@ fn variable(name: &str, value: &Spanned<Secret>, diagnostics: &mut Diagnostics) 
     variable.ok()
 }
 
+impl ScriptProbe {
+    /// The same script with further arguments at the end, and further variables; nothing where one
+    /// of them has a zero byte in it.
+    pub fn with(&self, arguments: &[String], variables: &[(String, String)]) -> Option<Self> {
+        let mut command = self.start.command.clone();
+        for argument in arguments {
+            command.arguments.push(CString::new(argument.as_bytes()).ok()?);
+        }
+        for (name, value) in variables {
+            command.environment.push(CString::new(format!("{name}={value}")).ok()?);
+        }
+        let Start { program, limits, .. } = self.start.as_ref();
+        let start = Start { program: program.clone(), command, limits: *limits };
+        Some(Self { start: Arc::new(start), output: self.output.clone() })
+    }
+}
+
 impl OutputConfig {
     fn build(self, diagnostics: &mut Diagnostics) -> Output {
         /// Names that mean something else on the same page.

@@ -23,6 +23,11 @@ use base::diagnostic::{Diagnostics, Spanned};
 
 use self::special::special;
 
+/// Whether `text` is a host name or an IP address, and could not be read as anything else.
+pub fn is_host(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok() || host_name(text).is_ok()
+}
+
 /// What is allowed; nothing where it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules(Vec<Rule>);

@@ -1,7 +1,8 @@
 //! `/discovery`: what there is to scrape here, for Prometheus (`http_sd_configs`).
 //!
 //! A target of the configuration is listed as a scrape of our `/probe`, ready as it is: its module
-//! and target are parameters, its `instance` is the target. Checks are listed as what they look at
+//! and target are parameters, its `instance` is the target; so is a script that needs to be told
+//! nothing. Checks are listed as what they look at
 //! on this agent's `/metrics`, under the labels that begin with `__meta_`.
 //!
 //! Invariant: every entry has our own address, as whoever asks has called us, as its one target.
@@ -53,7 +54,18 @@ fn list(shown: &Shown, us: &str) -> Vec<Value> {
         }
         entry(labels)
     });
-    targets.chain(checks).collect()
+    let on_request = shown.on_request.load();
+    let scripts = on_request.scripts.iter().filter(|(_, script)| script.needs_nothing());
+    let scripts = scripts.map(|(name, _)| {
+        let own = [
+            ("__metrics_path__", "/probe"),
+            ("__param_script", name),
+            ("script", name),
+            ("__meta_veilleur_kind", "script"),
+        ];
+        entry(own.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+    });
+    targets.chain(scripts).chain(checks).collect()
 }
 
 #[cfg(test)]

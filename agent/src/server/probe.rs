@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /probe?target=https://shop.example/&module=http_2xx[&hostname=...][&debug=true]
+//! /probe?script=ping&host=db.example
 //! ```
 //!
 //! 400 where the request is wrong, 403 where the target is not allowed, 429 where too much is asked
@@ -19,6 +20,7 @@ use base::clock::Stopwatch;
 use base::exposition::{Encoding, encode};
 use base::family::MetricFamily;
 use base::http::{Full, HeaderMap, Response, StatusCode, answer, answer_compressed, header};
+use base::sample::Timestamp;
 use hyper::body::Bytes;
 use probes::blackbox::{AimError, Module};
 use probes::{Outcome, Probe, Reason};
@@ -26,7 +28,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Shown, query};
+use super::{Shown, query, script};
 
 /// The module where none is named, as with blackbox_exporter.
 const DEFAULT_MODULE: &str = "http_2xx";
@@ -52,6 +54,11 @@ impl Refusal {
         Self { status: StatusCode::FORBIDDEN, why: why.to_string() }
     }
 
+    pub(super) fn stopping() -> Self {
+        let why = "the agent is stopping".to_owned();
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, why }
+    }
+
     pub(super) fn too_many() -> Self {
         let why = "too many probes at a time; ask again later".to_owned();
         Self { status: StatusCode::TOO_MANY_REQUESTS, why }
@@ -63,10 +70,15 @@ pub(super) async fn respond(
     shown: &Arc<Shown>,
     headers: &HeaderMap,
     query: &str,
-    peer: SocketAddr,
+    (peer, now): (SocketAddr, Timestamp),
 ) -> Response<Full<Bytes>> {
     let looked = match query::parse(query) {
-        Ok(parameters) => look(shown, headers, &parameters, peer.ip()).await,
+        Ok(parameters) => match parameters.get("script") {
+            Some(name) => {
+                script::answer(shown, headers, name, &parameters, now).await.map(Page::Metrics)
+            }
+            None => look(shown, headers, &parameters, peer.ip()).await,
+        },
         Err(bad) => Err(Refusal::bad(bad)),
     };
     match looked {

@@ -179,12 +179,12 @@ mod tests {
         url("http://shop.example:0/", "Port");
         url("http://shop.example:65536/", "Port");
         url("http://shop.example:/", "Port");
-        url("http://shop.example:+80/", "Url");
+        url("http://shop.example:+80/", "Port");
         url("http:///etc/passwd", "Url");
         url("unix:/run/x.sock", "Port");
         url("file:///etc/passwd", "Port");
         url("gopher://x/", "Port");
-        url("javascript:alert(1)", "Url");
+        url("javascript:alert(1)", "Port");
         url("http://[::1/", "Url");
         url("http://[fe80::1%25eth0]/", "Host");
         url("", "Url");

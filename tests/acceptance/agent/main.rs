@@ -6,4 +6,5 @@ mod host;
 mod plugins;
 mod prometheus;
 mod probe;
+mod blackbox;
 mod faults;

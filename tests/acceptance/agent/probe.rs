@@ -247,7 +247,7 @@ fn modules_can_be_named_on_the_command_line_and_are_checked_with_their_places() 
     let (end, _, told) = check();
     assert_eq!(end, End::Exit(2));
     assert!(
-        told.contains("agent.yml:1:55: there is no module `tcp_conect`\n  help: did you mean"),
+        told.contains("agent.yml:1:54: there is no module `tcp_conect`\n  help: did you mean"),
         "{told}"
     );
     std::fs::write(stage.path("blackbox.yml"), "modules:\n  a:\n    prober: icmp\n").unwrap();
@@ -329,4 +329,132 @@ fn prometheus_scrapes_probes_with_its_usual_relabelling_and_finds_them_by_discov
         })
         .collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// Prints what it was given, and leaves a file where it was run.
+const SCRIPT: &str = r#"#!/bin/bash
+echo run >> RAN
+printf 'shop_given{args="%s",host="%s",preload="%s"} 1\n' "$*" "$PROBE_ARG_HOST" "$LD_PRELOAD"
+echo "shop_timeout $SCRIPT_TIMEOUT"
+"#;
+
+#[test]
+fn scripts_run_on_request_with_what_is_declared_and_nothing_else_x08_x09() {
+    let stage = Stage::new();
+    let ran = stage.text("ran");
+    let script = stage.program("script", &SCRIPT.replace("RAN", &ran));
+    let output = "output: {metrics: {prefix: shop_}}";
+    stage.configure(&format!(
+        "host: {{enabled: false}}\nscripts:\n  on_request:\n    \
+         env: {{script: {{command: [{script}], {output}}}, timeout: 3s, params: [{{name: host, type: hostname}}]}}\n    \
+         args: {{script: {{command: [{script}, -v], {output}}}, pass: arguments, params: [\
+         {{name: host, type: hostname}}, {{name: n, type: int, default: '3'}}]}}\n    \
+         fails: {{script: {{command: [/bin/bash, -c, 'exit 7']}}}}\n    \
+         slow: {{script: {{command: [/bin/sleep, '60']}}, timeout: 1s}}\n"
+    ));
+    let agent = stage.start();
+    let (status, text) = agent.get("/probe?script=env&host=db.example&params=host");
+    assert_eq!(status, 200, "{text}");
+    has(&text, "shop_given{args=\"\",host=\"db.example\",preload=\"\"} 1");
+    has(&text, "shop_timeout 3");
+    has(&text, "script_success{script=\"env\"} 1");
+    has(&text, "script_exit_code{script=\"env\"} 0");
+    let (_, text) = agent.get("/probe?script=args&host=db.example");
+    has(&text, "shop_given{args=\"-v -- db.example 3\",host=\"\",preload=\"\"} 1");
+    let (_, text) = agent.get("/probe?script=fails");
+    has(&text, "script_success{script=\"fails\"} 0");
+    has(&text, "script_exit_code{script=\"fails\"} 7");
+    let (_, text) = agent.get("/probe?script=slow");
+    has(&text, "script_exit_code{script=\"slow\"} -1");
+    has(&text, "veilleur_probe_reason{script=\"slow\",reason=\"timeout\"} 1");
+
+    std::fs::remove_file(&ran).unwrap();
+    let touched = stage.path("touched");
+    let hostile = [
+        format!("; touch {}", touched.display()),
+        format!("$(touch {})", touched.display()),
+        format!("`touch {}`", touched.display()),
+        format!("a\ntouch {}", touched.display()),
+        "-oProxyCommand=x".to_owned(),
+        "--".to_owned(),
+        "a\0b".to_owned(),
+        "x".repeat(60_000),
+        String::new(),
+    ];
+    for value in &hostile {
+        for script in ["env", "args"] {
+            let path = format!("/probe?script={script}&host={}", escaped(value));
+            let got = get(&format!("{}{path}", agent.url));
+            assert!(got.is_none_or(|(status, _)| [400, 414, 431].contains(&status)), "{value}");
+        }
+    }
+    for query in [
+        "script=env&host=%ff",
+        "script=env&host=%00",
+        "script=env",
+        "script=env&host=a&host=b",
+        "script=env&host=a&LD_PRELOAD=x",
+        "script=env&host=a&params[LD_PRELOAD]=x",
+        "script=env&host=a&params=PATH",
+        "script=env&host=a&BASH_ENV=x",
+        "script=env&host=a&IFS=x",
+        "script=env&host=a&PYTHONPATH=x",
+        "script=env&host=a&timeout=100",
+        "script=args&host=a&n=-1",
+        "script=args&host=a&n=1%0a2",
+        "script=../../bin/sh",
+        "script=nope",
+    ] {
+        let (status, text) = agent.get(&format!("/probe?{query}"));
+        assert_eq!(status, 400, "{query}: {text}");
+    }
+    assert!(!touched.exists() && !stage.path("ran").exists(), "something was run");
+}
+
+#[test]
+fn a_script_on_request_that_others_can_write_to_is_refused_at_load_x10() {
+    let stage = Stage::new();
+    let script = stage.program("script", "#!/bin/sh\nexit 0\n");
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o777)).unwrap();
+    stage.configure(&format!(
+        "scripts: {{on_request: {{a: {{script: {{command: [{script}]}}}}}}}}\n"
+    ));
+    let (end, _, told) = stage.check();
+    assert_eq!(end, End::Exit(2));
+    assert!(
+        told.contains("agent.yml:1:47: `") && told.contains("script` can be written"),
+        "{told}"
+    );
+}
+
+#[test]
+fn discovery_lists_targets_scripts_and_checks() {
+    let stage = Stage::new();
+    std::fs::write(stage.path("blackbox.yml"), MODULES).unwrap();
+    stage.configure(&format!(
+        "labels: {{env: prod}}\nblackbox: {{config: {}, targets: [\
+         {{target: 'https://shop.example/', module: http_2xx, labels: {{team: shop}}}}]}}\n\
+         scripts: {{on_request: {{a: {{script: {{command: [/bin/true]}}}}, \
+         b: {{script: {{command: [/bin/true]}}, params: [{{name: x, type: int}}]}}}}}}\n\
+         checks: [{{name: disk, interval: 1m, probe: {{script: {{command: [/bin/true]}}}}}}]\n",
+        stage.text("blackbox.yml")
+    ));
+    let agent = stage.start();
+    let (status, text) = agent.get("/discovery");
+    assert_eq!(status, 200);
+    let us = agent.url.strip_prefix("http://").unwrap();
+    let expected = serde_json::json!([
+        {"targets": [us], "labels": {
+            "__meta_veilleur_kind": "probe", "__metrics_path__": "/probe",
+            "__param_module": "http_2xx", "__param_target": "https://shop.example/",
+            "instance": "https://shop.example/", "team": "shop"}},
+        {"targets": [us], "labels": {
+            "__meta_veilleur_kind": "script", "__metrics_path__": "/probe",
+            "__param_script": "a", "script": "a"}},
+        {"targets": [us], "labels": {
+            "__meta_veilleur_kind": "check", "__meta_veilleur_check": "disk",
+            "__meta_veilleur_label_env": "prod"}},
+    ]);
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
 }
