@@ -1,4 +1,4 @@
-//! A web server behind TLS, with a certificate that nobody has signed but itself.
+//! A web server behind TLS, with a certificate of an authority that nobody knows.
 //!
 //! Invariant: it answers every request alike, and ends with its owner.
 
@@ -25,20 +25,35 @@ pub struct TlsServer {
 }
 
 impl TlsServer {
+    /// As [`TlsServer::start`], but TLS begins after a line was said and one was heard.
+    pub fn after_a_word(answer: &'static str) -> Self {
+        Self::serve(answer, true)
+    }
+
     /// A server on a free port of 127.0.0.1 that gives `answer` to every request; its certificate
-    /// is for `localhost` and 127.0.0.1.
+    /// is for `localhost` and 127.0.0.1 and expires before its authority's.
     pub fn start(answer: &'static str) -> Self {
+        Self::serve(answer, false)
+    }
+
+    fn serve(answer: &'static str, talks: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"])
-            .args(["-subj", "/O=Acme, Inc/CN=localhost"])
-            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-            .args(["-keyout", file("key.pem").to_str().unwrap()])
-            .args(["-out", file("cert.pem").to_str().unwrap()])
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let openssl = |line: &str| {
+            let mut command = Command::new("openssl");
+            let made = command.args(line.split(' ')).current_dir(folder.path()).output().unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        };
+        openssl(
+            "req -x509 -newkey rsa:2048 -nodes -days 60 -subj /CN=authority -keyout ca-key.pem -out ca.pem",
+        );
+        openssl(
+            "req -newkey rsa:2048 -nodes -subj /O=Acme,Inc/CN=localhost -keyout key.pem -out request.pem",
+        );
+        std::fs::write(file("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
+        openssl(
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca-key.pem -days 30 -extfile names -out cert.pem",
+        );
         let certificate = CertificateDer::from_pem_file(file("cert.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(file("key.pem")).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -52,9 +67,14 @@ impl TlsServer {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
+            while let Ok((mut socket, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
+                    if talks {
+                        let _ = socket.write_all(b"220 ready\r\n").await;
+                        while socket.read_u8().await.is_ok_and(|byte| byte != b'\n') {}
+                        let _ = socket.write_all(b"220 go on\r\n").await;
+                    }
                     let Ok(mut socket) = acceptor.accept(socket).await else { return };
                     let mut head = Vec::new();
                     while !head.ends_with(b"\r\n\r\n")
@@ -74,8 +94,8 @@ impl TlsServer {
         self.address.port()
     }
 
-    /// The certificate, in PEM.
-    pub fn certificate(&self) -> PathBuf {
-        self.folder.path().join("cert.pem")
+    /// The certificate of the authority, in PEM.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
     }
 }

@@ -46,19 +46,21 @@ pub(super) fn measure(session: &TlsSession, is_verified: bool, metrics: &mut Met
         .flat_map(|names| &names.value.general_names)
         .filter_map(|name| if let GeneralName::DNSName(name) = name { Some(*name) } else { None })
         .collect();
-    let fingerprint = digest(&SHA256, leaf);
-    let fingerprint = fingerprint.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     metrics.info(
         "probe_ssl_last_chain_info",
         "Contains SSL leaf certificate information",
         &[
-            ("fingerprint_sha256", fingerprint),
-            ("subject", text_of(certificate.subject())),
+            ("fingerprint_sha256", hex(digest(&SHA256, leaf).as_ref())),
             ("issuer", text_of(certificate.issuer())),
+            ("serialnumber", hex(&certificate.tbs_certificate.serial.to_bytes_be())),
+            ("subject", text_of(certificate.subject())),
             ("subjectalternative", names.join(",")),
-            ("serialnumber", format!("{:x}", certificate.tbs_certificate.serial)),
         ],
     );
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A name as Go prints it (RFC 2253).

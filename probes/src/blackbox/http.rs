@@ -124,7 +124,10 @@ impl HttpShot {
                     }
                     self.module.expect.judge(&fetch, &body).err()
                 }
-                Err(verdict) => Some(verdict),
+                Err(verdict) => {
+                    length = 0;
+                    Some(verdict)
+                }
             },
             Some(Err(failed)) => Some(Verdict { failed, by_regex: false }),
             None => Some(Verdict { failed: timed_out(&fetch.phase(), watch), by_regex: false }),

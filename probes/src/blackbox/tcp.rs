@@ -81,6 +81,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 struct Progress {
     dialled: Option<(std::net::SocketAddr, Duration)>,
     resolve: Option<Duration>,
+    /// The conversation can begin: with TLS, where it begins with that.
     is_connected: bool,
     sessions: Vec<TlsSession>,
     by_regex: bool,
@@ -111,11 +112,11 @@ impl TcpShot {
         progress.dialled = Some((address, watch.elapsed()));
         progress.waits_for = "there is no connection";
         let socket = self.guard.dial(address).await?;
-        progress.is_connected = true;
         let mut talk = Talk { socket: Line::Plain(socket), said: Vec::new(), total: 0 };
         if self.module.tls {
             talk = talk.encrypt(&self.client, &self.at.host, progress).await?;
         }
+        progress.is_connected = true;
         for step in &self.module.steps {
             talk.step(step, progress).await?;
             if step.starttls {

@@ -83,6 +83,7 @@ pub(crate) struct Fetch<'p> {
     pub(crate) tls: Option<TlsSession>,
     answer: Option<Answer>,
     pub(crate) body: Vec<u8>,
+    wants_body: bool,
     /// How many bytes the body had.
     pub(crate) length: u64,
 }
@@ -118,6 +119,7 @@ impl<'p> Fetch<'p> {
             tls: None,
             answer: None,
             body: Vec::new(),
+            wants_body: true,
             length: 0,
         }
     }
@@ -215,13 +217,24 @@ impl<'p> Fetch<'p> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         self.answer = Some(Answer { status, version, headers });
         let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
-        let Some(most) = self.plan.redirects.filter(|_| is_redirect) else { return Ok(None) };
+        let target = answer.headers().get(header::LOCATION);
+        let Some(most) = self.plan.redirects.filter(|_| is_redirect) else {
+            // blackbox_exporter counts the redirect that it does not follow, and reads no body.
+            if is_redirect && target.is_some() && self.guard.is_some() {
+                self.redirects += 1;
+                self.wants_body = false;
+            }
+            return Ok(None);
+        };
+        if target.is_none() && self.guard.is_some() {
+            return Ok(None);
+        }
         let bad = |summary: String| Failed::new(Reason::BadRedirect, summary);
         if self.redirects >= most {
             self.redirects += 1;
             return Err(bad(format!("there are more than {most} redirects")));
         }
-        let Some(target) = answer.headers().get(header::LOCATION) else {
+        let Some(target) = target else {
             return Err(bad(format!(
                 "HTTP status {} leads nowhere: there is no `Location`",
                 status.as_u16()
@@ -239,6 +252,9 @@ impl<'p> Fetch<'p> {
         mut connection: Connection,
         answer: Response<Incoming>,
     ) -> Result<(), Failed> {
+        if !self.wants_body {
+            return Ok(());
+        }
         let limit = self.plan.body_limit;
         let mut body = answer.into_body();
         let watch = Stopwatch::start();
@@ -246,6 +262,7 @@ impl<'p> Fetch<'p> {
             match connection.next(&mut body).await {
                 Ok(None) => break Ok(()),
                 Ok(Some(piece)) if self.length + piece.len() as u64 > limit => {
+                    self.length = limit;
                     let summary = format!("the body is over {limit} bytes");
                     break Err(Failed::new(Reason::BodyTooLarge, summary));
                 }

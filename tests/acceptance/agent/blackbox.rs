@@ -27,6 +27,7 @@ modules:
   header: {prober: http, http: {<<: *web, fail_if_header_not_matches: [{header: X-None, regexp: a}]}}
   header_or_none: {prober: http, http: {<<: *web, fail_if_header_matches: [{header: X-None, regexp: a, allow_missing: true}]}}
   gzip: {prober: http, http: {<<: *web, compression: gzip}}
+  gzip_asked: {prober: http, http: {<<: *web, compression: gzip, headers: {Accept-Encoding: gzip}, fail_if_body_not_matches_regexp: [fine]}}
   old: {prober: http, http: {<<: *web, valid_http_versions: [HTTP/1.0]}}
   small: {prober: http, http: {<<: *web, body_size_limit: 3B}}
   not_ssl: {prober: http, http: {<<: *web, fail_if_not_ssl: true}}
@@ -48,6 +49,16 @@ modules:
       - {send: "HELO ${1}"}
       - {expect: '^250 you said (HELO.*)', send: 'again ${1}'}
       - {expect: '^250 you said again HELO'}
+  starttls:
+    prober: tcp
+    tcp:
+      tls_config: {ca_file: CA}
+      query_response: &starttls
+      - {expect: '^220 ready', send: STARTTLS}
+      - {expect: '^220 go on', starttls: true}
+      - {send: "GET / HTTP/1.0\r\n\r"}
+      - {expect: '^fine'}
+  starttls_untrusted: {prober: tcp, tcp: {query_response: *starttls}}
   mismatch: {prober: tcp, tcp: {query_response: [{send: bye}, {expect: never}]}}
   bytes: {prober: tcp, tcp: {query_response: [{expect_bytes: '220 mail'}, {send: !!binary Ynll}]}}
   other_bytes: {prober: tcp, tcp: {query_response: [{expect_bytes: '221'}]}}
@@ -94,9 +105,9 @@ fn web() -> HttpServer {
             "/bearer" if is_known("Bearer abc") => answer(200, ""),
             "/basic" | "/bearer" => answer(401, ""),
             "/gzip" if asked.headers.get("accept-encoding").is_some_and(|v| v == "gzip") => {
-                let packed = [
-                    0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x4b, 0xcb, 0xcc, 0x4b, 0xe5, 2, 0, 0xc6,
-                    0x81, 0x60, 0x27, 5, 0, 0, 0,
+                let packed: &[u8] = &[
+                    31, 139, 8, 0, 0, 0, 0, 0, 2, 255, 75, 203, 204, 75, 229, 74, 131, 19, 0, 58,
+                    108, 208, 72, 15, 0, 0, 0,
                 ];
                 Reply::Answer(200, "content-encoding: gzip\r\n".to_owned(), packed.to_vec())
             }
@@ -119,6 +130,8 @@ fn series(text: &str) -> BTreeMap<String, Option<f64>> {
         .filter(|(series, _)| !series.starts_with("veilleur_"))
         .map(|(series, value)| {
             let name = series.split('{').next().unwrap();
+            // Which one is chosen is a matter of the clients' taste.
+            let series = if name == "probe_tls_cipher_info" { name } else { series };
             let is_time = name.ends_with("_seconds") && !name.ends_with("_timestamp_seconds");
             (series.to_owned(), (!is_time).then(|| value.parse().unwrap()))
         })
@@ -129,8 +142,12 @@ fn series(text: &str) -> BTreeMap<String, Option<f64>> {
 fn answers_are_those_of_blackbox_exporter() {
     let Some(program) = peers::program("prometheus-blackbox-exporter") else { return };
     let (web, https, talker, closed) = (web(), TlsServer::start(TLS_ANSWER), talker(), free_port());
+    let later = TlsServer::after_a_word(TLS_ANSWER);
     let stage = Stage::new();
-    let modules = MODULES.replace("CA", https.certificate().to_str().unwrap());
+    let (theirs, other) = (https.authority(), later.authority());
+    let both = [std::fs::read(theirs).unwrap(), std::fs::read(other).unwrap()].concat();
+    std::fs::write(stage.path("ca.pem"), both).unwrap();
+    let modules = MODULES.replace("CA}", &format!("{}}}", stage.text("ca.pem")));
     std::fs::write(stage.path("blackbox.yml"), modules).unwrap();
     let file = stage.text("blackbox.yml");
     stage.configure(&format!(
@@ -170,6 +187,7 @@ fn answers_are_those_of_blackbox_exporter() {
         ("header_or_none", page("/")),
         ("gzip", page("/gzip")),
         ("gzip", page("/")),
+        ("gzip_asked", page("/gzip")),
         ("old", page("/old")),
         ("old", page("/")),
         ("small", page("/")),
@@ -190,6 +208,8 @@ fn answers_are_those_of_blackbox_exporter() {
         ("tls_none", at(https.port())),
         ("tls", at(closed)),
         ("talk", at(talker)),
+        ("starttls", at(later.port())),
+        ("starttls_untrusted", at(later.port())),
         ("mismatch", at(talker)),
         ("bytes", at(talker)),
         ("other_bytes", at(talker)),

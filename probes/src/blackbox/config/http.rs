@@ -105,8 +105,8 @@ impl HttpModuleConfig {
         let way =
             way(self.preferred_ip_protocol.as_ref(), self.ip_protocol_fallback, None, diagnostics);
         let method = method(self.method.as_ref(), diagnostics);
-        let mut headers = self.headers(place, diagnostics);
-        let unpacks = self.unpacks(&mut headers, diagnostics);
+        let headers = self.headers(place, diagnostics);
+        let unpacks = self.unpacks(&headers, diagnostics);
         let body = self.body(diagnostics);
         let built = client(self.tls_config.as_ref(), place, diagnostics);
         let limit = self.body_size_limit.as_ref().map(|limit| limit.value.0);
@@ -200,32 +200,22 @@ impl HttpModuleConfig {
         headers
     }
 
-    /// Whether the body is unpacked; asks for it, where no header does.
-    fn unpacks(&self, headers: &mut HeaderMap, diagnostics: &mut Diagnostics) -> bool {
-        let Some(compression) = &self.compression else { return false };
+    /// Whether the body is unpacked. Nobody asks the server for it but a header of the module, as
+    /// with blackbox_exporter.
+    fn unpacks(&self, headers: &HeaderMap, diagnostics: &mut Diagnostics) -> bool {
+        let Some(compression) = self.compression.as_ref().filter(|c| !c.value.is_empty()) else {
+            return false;
+        };
         let wanted = compression.value.as_str();
-        if !matches!(wanted, "" | "identity" | "gzip") {
+        if !matches!(wanted, "identity" | "gzip") {
             let message = format!("`{wanted}` is not a compression that is unpacked here");
             diagnostics.report_with_help(compression, message, "`gzip` is");
             return false;
         }
-        if wanted.is_empty() {
-            return false;
-        }
         let asked = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
-        match asked {
-            Some(asked) if !accepts_encoding(wanted, asked) => {
-                let message =
-                    format!("`compression: {wanted}` contradicts `Accept-Encoding: {asked}`");
-                diagnostics.report(compression, message);
-            }
-            Some(_) => {}
-            None => {
-                headers.insert(
-                    header::ACCEPT_ENCODING,
-                    HeaderValue::from_static(if wanted == "gzip" { "gzip" } else { "identity" }),
-                );
-            }
+        if let Some(asked) = asked.filter(|asked| !accepts_encoding(wanted, asked)) {
+            let message = format!("`compression: {wanted}` contradicts `Accept-Encoding: {asked}`");
+            diagnostics.report(compression, message);
         }
         wanted == "gzip"
     }
