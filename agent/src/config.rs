@@ -29,6 +29,7 @@ use crate::blackbox::{Blackbox, BlackboxConfig};
 use crate::check::{Check, CheckConfig, build_labels};
 use crate::on_request::{OnRequestConfig, Requested};
 use crate::service::{Service, ServiceConfig};
+use crate::uplink::{Settings, UplinkConfig};
 
 /// Where we listen where nothing is said.
 pub const LISTEN: &str = "127.0.0.1:12911";
@@ -61,6 +62,9 @@ pub struct AgentConfig {
     /// What depends on it.
     #[serde(default)]
     services: BTreeMap<String, Spanned<ServiceConfig>>,
+    /// Where everything is pushed to.
+    #[serde(default)]
+    uplink: Option<UplinkConfig>,
 }
 
 /// What all scripts share, as written.
@@ -94,6 +98,8 @@ pub struct Config {
     pub checks: Vec<Check>,
     /// The services, by name.
     pub services: Vec<Service>,
+    /// Where everything is pushed to.
+    pub uplink: Option<Settings>,
 }
 
 /// Where a configuration comes from.
@@ -178,6 +184,9 @@ impl AgentConfig {
         let services = services.collect();
         let checks = self.checks.into_iter();
         let checks = checks.filter_map(|check| check.build(&labels, diagnostics)).collect();
+        let node = rustix::system::uname();
+        let node = node.nodename().to_string_lossy();
+        let uplink = self.uplink.and_then(|uplink| uplink.build(&node, diagnostics));
         Some(Config {
             labels,
             listen: listen?,
@@ -187,6 +196,7 @@ impl AgentConfig {
             on_request,
             checks,
             services,
+            uplink,
         })
     }
 }

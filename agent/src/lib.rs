@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config ─▶ check (a probe with its schedule) ─▶ run (one loop a check) ─▶ results ─▶ server
-//!                                                  └ state: attempts, soft and hard
+//!                                                  └ state: attempts, soft and hard  └▶ uplink
 //! ```
 //!
 //! Invariant: one slow check delays only itself, and no request changes anything.
@@ -15,6 +15,7 @@ pub mod service;
 pub mod host;
 pub mod blackbox;
 pub mod on_request;
+pub mod uplink;
 pub mod config;
 mod run;
 pub mod server;

@@ -20,6 +20,7 @@ mod durations;
 mod nagios;
 mod node;
 mod relabel;
+mod remote_write;
 mod promql;
 mod templates;
 mod matchers;
@@ -40,6 +41,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("node", node::run),
     ("blackbox", blackbox::run),
     ("relabel", relabel::run),
+    ("remote-write", remote_write::run),
     ("promql", promql::run),
     ("promql-golden", promql::run_golden),
     ("promql-parse", promql::run_parse),

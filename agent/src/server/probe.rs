@@ -26,7 +26,7 @@ use probes::blackbox::{AimError, Module};
 use probes::{Outcome, Probe, Reason};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{Shown, query, script};
 
@@ -93,7 +93,12 @@ pub(super) async fn respond(
         Err(Refusal { status, why }) => {
             // As a value it is escaped, whatever stands in it.
             let asked: String = query.chars().take(500).collect();
-            warn!(%peer, status = status.as_u16(), ?asked, why, "a probe was refused");
+            let code = status.as_u16();
+            // A flood is not to become one of the log.
+            match status {
+                StatusCode::TOO_MANY_REQUESTS => debug!(%peer, ?asked, why, "a probe was refused"),
+                _ => warn!(%peer, status = code, ?asked, why, "a probe was refused"),
+            }
             let mut response = answer(status, "text/plain; charset=utf-8", format!("{why}\n"));
             if status == StatusCode::TOO_MANY_REQUESTS {
                 let soon = header::HeaderValue::from_static("1");
@@ -140,7 +145,7 @@ async fn look(
     })?;
     let turn = blackbox.turn(name).ok_or_else(Refusal::too_many)?;
     let watch = Stopwatch::start();
-    let mut outcome = run(&shot, timeout).await;
+    let mut outcome = run(&shot, timeout, CancellationToken::new()).await;
     drop(turn);
     if outcome.reason == Reason::TargetNotAllowed {
         return Err(Refusal::forbidden(outcome.summary));
@@ -152,9 +157,8 @@ async fn look(
     })
 }
 
-/// Runs a probe, which is told to stop when its time is up.
-pub(super) async fn run(probe: &dyn Probe, timeout: Duration) -> Outcome {
-    let stop = CancellationToken::new();
+/// Runs a probe, which is told by `stop` when its time is up.
+pub(super) async fn run(probe: &dyn Probe, timeout: Duration, stop: CancellationToken) -> Outcome {
     let run = probe.run(&stop);
     tokio::pin!(run);
     tokio::select! {

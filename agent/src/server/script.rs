@@ -43,9 +43,11 @@ pub(super) async fn answer(
     let probe = script.aim(parameters, variables).map_err(Refusal::bad)?;
     let turn = on_request.turn(script).ok_or_else(Refusal::too_many)?;
     let (sender, result) = oneshot::channel();
+    // Where we stop, the script ends with us.
+    let stop = scope.stop_token().child_token();
     scope.spawn("script", async move {
         let watch = Stopwatch::start();
-        let outcome = run(&probe, timeout).await;
+        let outcome = run(&probe, timeout, stop).await;
         drop(turn);
         // Whoever asked may be gone.
         let _ = sender.send((outcome, watch.elapsed()));

@@ -354,7 +354,7 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
         let whole = bits.to_be_bytes();
         bytes.extend_from_slice(whole.get(1..chunk.len())?);
     }
-    (text.len() % 4 == 0 && digits.len() % 4 != 1).then_some(bytes)
+    (text.len().is_multiple_of(4) && digits.len() % 4 != 1).then_some(bytes)
 }
 
 fn start(span: &Span) -> Place {

@@ -7,4 +7,5 @@ mod plugins;
 mod prometheus;
 mod probe;
 mod blackbox;
+mod uplink;
 mod faults;
