@@ -20,6 +20,7 @@
 
 pub(crate) mod config;
 mod location;
+mod cookies;
 mod expect;
 pub(crate) mod fetch;
 

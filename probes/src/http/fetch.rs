@@ -18,6 +18,7 @@ use bytes::Bytes;
 use hyper::Version;
 use hyper::body::Incoming;
 
+use super::cookies::Cookies;
 use super::location;
 use crate::Reason;
 use crate::guard::Guard;
@@ -137,15 +138,21 @@ impl<'p> Fetch<'p> {
         let mut ask = Ask { method, headers, body: plan.body.clone() };
         let mut origin = Origin::of(&self.url).map_err(failed)?;
         let mut from_outside = false;
+        // As blackbox_exporter does; a check says what it sends.
+        let mut cookies = Cookies::default();
         loop {
             let opened = self.open(&origin).await;
             self.add_times();
             let mut connection = opened?;
             self.opened(&connection, &mut from_outside)?;
-            let request = self.request(&ask)?;
+            let mut request = self.request(&ask)?;
+            if self.guard.is_some() {
+                cookies.give(&origin, request.headers_mut());
+            }
             let answered = connection.send(request, &mut self.here).await;
             self.add_times();
             let answer = answered.map_err(failed)?;
+            cookies.keep(&origin, answer.headers());
             let next = self.answered(&answer)?;
             let Some(url) = next else { return self.transfer(connection, answer).await };
             self.redirects += 1;
