@@ -31,6 +31,7 @@ use tracing::{error, info, warn};
 use crate::config::{Config, Source, Terms};
 use crate::host::HostNumbers;
 use crate::nrpe::NrpeListener;
+use crate::on_request::OnRequest;
 use crate::results::{Results, Slot};
 use crate::run::{self, ScriptSlots, WRAP_UP};
 use crate::server::{Reload, Shown, handle};
@@ -50,6 +51,7 @@ pub(crate) struct Origin {
     pub(crate) listen: Option<String>,
     pub(crate) insecure_listen: bool,
     pub(crate) web_file: Option<PathBuf>,
+    pub(crate) blackbox: Option<PathBuf>,
     /// Nobody listens: the checks are run once.
     pub(crate) once: bool,
 }
@@ -60,6 +62,7 @@ impl Origin {
             listen: self.listen.as_deref(),
             insecure_listen: self.insecure_listen,
             web_file: self.web_file.as_deref(),
+            blackbox: self.blackbox.as_deref(),
             once: self.once,
         })
     }
@@ -164,6 +167,9 @@ async fn start(
         uplink: Mutex::default(),
     };
     app.shown.services.store(Arc::new(config.services));
+    app.shown.blackbox.store(Arc::new(config.blackbox));
+    let on_request = OnRequest::new(config.on_request, app.checks.clone());
+    app.shown.on_request.store(Arc::new(on_request));
     app.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
     results.slots().iter().for_each(|slot| app.start_check(slot));
     if let Some(settings) = config.uplink {
@@ -291,6 +297,9 @@ impl App {
         self.guard.replace(config.web);
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
         self.shown.host.replace(config.host);
+        self.shown.blackbox.store(Arc::new(config.blackbox));
+        let on_request = OnRequest::new(config.on_request, self.checks.clone());
+        self.shown.on_request.store(Arc::new(on_request));
         let (new, gone) = self.shown.results.replace(config.checks);
         self.shown.services.store(Arc::new(config.services));
         for slot in &gone {

@@ -45,6 +45,9 @@ enum Command {
     Check {
         /// The configuration
         file: PathBuf,
+        /// The modules of /probe
+        #[arg(long = "config.blackbox", value_name = "FILE")]
+        blackbox: Option<PathBuf>,
         /// Accept an address that others can reach
         #[arg(long)]
         insecure_listen: bool,
@@ -81,6 +84,9 @@ struct RunArgs {
     /// The configuration [default: ./agent.yml, then /etc/veilleur/agent.yml]
     #[arg(long, value_name = "FILE", conflicts_with = "demo")]
     config: Option<PathBuf>,
+    /// The modules of /probe, as blackbox_exporter has them, in place of the configuration's
+    #[arg(long = "config.blackbox", value_name = "FILE")]
+    blackbox: Option<PathBuf>,
     /// The address to serve on, in place of the configuration's
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -107,9 +113,10 @@ pub fn main() -> ExitCode {
     let result = match line.command {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
-        Some(Command::Check { file, insecure_listen, web_file }) => {
+        Some(Command::Check { file, blackbox, insecure_listen, web_file }) => {
             let source = Source::File(file);
-            check(Origin { source, listen: None, insecure_listen, web_file, once: false })
+            let (listen, once) = (None, false);
+            check(Origin { source, listen, insecure_listen, web_file, blackbox, once })
         }
         Some(Command::Import(Import::Nrpe { files })) => import(import::nrpe(&files)),
         Some(Command::RunOnce { config, check }) => run_once(config, &check),
@@ -141,13 +148,8 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         })?,
         None => find(args.config),
     };
-    let origin = Origin {
-        source,
-        listen: args.listen,
-        insecure_listen: args.insecure_listen,
-        web_file: args.web_file,
-        once: false,
-    };
+    let RunArgs { listen, insecure_listen, web_file, blackbox, .. } = args;
+    let origin = Origin { source, listen, insecure_listen, web_file, blackbox, once: false };
     match origin.load() {
         Ok(config) => {
             let runtime = runtime()?;
@@ -181,9 +183,14 @@ fn import(imported: std::io::Result<Imported>) -> anyhow::Result<ExitCode> {
 
 fn run_once(config: Option<PathBuf>, names: &[String]) -> anyhow::Result<ExitCode> {
     base::log::init(tracing::Level::WARN);
-    let source = find(config);
-    let origin =
-        Origin { source, listen: None, insecure_listen: false, web_file: None, once: true };
+    let origin = Origin {
+        source: find(config),
+        listen: None,
+        insecure_listen: false,
+        web_file: None,
+        blackbox: None,
+        once: true,
+    };
     let config = match origin.load() {
         Ok(config) => config,
         Err(diagnostics) => return Ok(wrong(&diagnostics)),

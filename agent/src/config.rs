@@ -27,8 +27,10 @@ use base::yaml;
 use probes::host::{Host, HostConfig};
 use serde::Deserialize;
 
+use crate::blackbox::{Blackbox, BlackboxConfig};
 use crate::check::{Check, CheckConfig, build_labels};
 use crate::nrpe::{Nrpe, NrpeConfig};
+use crate::on_request::{OnRequestConfig, Requested};
 use crate::service::{Service, ServiceConfig};
 use crate::uplink::{Settings, UplinkConfig};
 
@@ -63,6 +65,9 @@ pub struct AgentConfig {
     /// What is shown of the host itself.
     #[serde(default)]
     host: HostConfig,
+    /// What may be looked at on request.
+    #[serde(default)]
+    blackbox: BlackboxConfig,
     /// What to look at.
     #[serde(default)]
     checks: Vec<CheckConfig>,
@@ -81,6 +86,9 @@ struct ScriptsConfig {
     /// How many scripts may run at a time.
     #[serde(default)]
     concurrency: Option<Spanned<u32>>,
+    /// Scripts that are run when somebody asks, by name.
+    #[serde(default)]
+    on_request: BTreeMap<String, Spanned<OnRequestConfig>>,
 }
 
 /// The configuration, as meant.
@@ -98,6 +106,10 @@ pub struct Config {
     pub nrpe: Option<Nrpe>,
     /// What reads the host's own numbers, where they are wanted.
     pub host: Option<Host>,
+    /// What may be looked at on request.
+    pub blackbox: Blackbox,
+    /// Scripts that are run when somebody asks, by name.
+    pub on_request: BTreeMap<String, Requested>,
     /// The checks, in the order of the file.
     pub checks: Vec<Check>,
     /// The services, by name.
@@ -156,7 +168,7 @@ impl Source {
     }
 }
 
-/// What the command line says about listening.
+/// What the command line says beside the file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terms<'a> {
     /// The address, which goes before the file's.
@@ -165,6 +177,8 @@ pub struct Terms<'a> {
     pub insecure_listen: bool,
     /// The file that says who may ask, in place of the section.
     pub web_file: Option<&'a Path>,
+    /// The file of modules, which goes before the one that the file names.
+    pub blackbox: Option<&'a Path>,
     /// Nobody listens: the checks are run once.
     pub once: bool,
 }
@@ -195,6 +209,11 @@ impl AgentConfig {
         let wanted = self.host.enabled;
         // Built in any case, so that what is wrong is told before it is switched on.
         let host = Some(self.host.build(diagnostics)).filter(|_| wanted);
+        let blackbox = self.blackbox.build(terms.blackbox, diagnostics);
+        let on_request = self.scripts.on_request.into_iter();
+        let on_request = on_request
+            .map(|(name, script)| (name, script.value.build(script.place, diagnostics)))
+            .collect();
         let mut places: BTreeMap<String, Place> = BTreeMap::new();
         for check in &self.checks {
             if let Some(first) = places.insert(check.name.value.clone(), check.name.place) {
@@ -212,7 +231,8 @@ impl AgentConfig {
         let checks = checks.filter_map(|check| check.build(&labels, diagnostics)).collect();
         let node = rustix::system::uname();
         let node = node.nodename().to_string_lossy();
-        let uplink = self.uplink.and_then(|uplink| uplink.build(&node, diagnostics));
+        let uplink = self.uplink.filter(|_| !terms.once);
+        let uplink = uplink.and_then(|uplink| uplink.build(&node, diagnostics));
         Some(Config {
             labels,
             listen: listen?,
@@ -220,6 +240,8 @@ impl AgentConfig {
             concurrency,
             nrpe,
             host,
+            blackbox,
+            on_request,
             checks,
             services,
             uplink,

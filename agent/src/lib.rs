@@ -15,6 +15,8 @@ pub mod results;
 pub mod service;
 pub mod host;
 pub mod nrpe;
+pub mod blackbox;
+pub mod on_request;
 pub mod uplink;
 pub mod config;
 mod run;

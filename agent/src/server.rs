@@ -6,10 +6,12 @@
 //! /metrics            text format or OpenMetrics
 //! /health             all checks and services: HTML, or application/health+json
 //! /health/NAME        one service
+//! /probe              looks where the request says, by a module or a script of the configuration
+//! /discovery          what there is to scrape here, for Prometheus
 //! /livez /readyz      for whoever starts and stops us
 //! ```
 //!
-//! Invariant: nothing here changes anything; only GET and HEAD are answered.
+//! Invariant: nothing here changes anything of ours; only GET and HEAD are answered.
 
 mod check_metrics;
 mod merge;
@@ -17,6 +19,10 @@ mod metrics;
 mod html;
 mod page;
 mod json;
+mod query;
+mod probe;
+mod script;
+mod discovery;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +38,9 @@ use base::sample::Timestamp;
 use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
 
+use crate::blackbox::Blackbox;
 use crate::host::HostNumbers;
+use crate::on_request::OnRequest;
 use crate::results::Results;
 use crate::service::Service;
 use crate::uplink;
@@ -45,6 +53,10 @@ pub struct Shown {
     pub services: ArcSwap<Vec<Service>>,
     /// Labels of the whole agent.
     pub labels: ArcSwap<Vec<(String, String)>>,
+    /// What may be looked at on request.
+    pub blackbox: ArcSwap<Blackbox>,
+    /// Scripts that are run when somebody asks.
+    pub on_request: ArcSwap<OnRequest>,
     /// The host's own numbers.
     pub host: HostNumbers,
     /// Whether we take work: set once all loops run, and taken back when we stop.
@@ -79,6 +91,8 @@ impl Shown {
             results,
             services: ArcSwap::default(),
             labels: ArcSwap::default(),
+            blackbox: ArcSwap::default(),
+            on_request: ArcSwap::default(),
             host,
             ready: AtomicBool::new(false),
             reload: Mutex::new(reload),
@@ -122,17 +136,21 @@ const MAX_PATH: usize = 1024;
 pub async fn handle<B: Body>(
     shown: Arc<Shown>,
     request: Request<B>,
-    _peer: SocketAddr,
+    peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
     let (request, _) = request.into_parts();
-    let (page, response) = respond(&shown, &request).await;
+    let (page, response) = respond(&shown, &request, peer).await;
     let code = response.status();
     shown.requests.with_label_values(&[page, code.as_str()]).inc();
     response
 }
 
 /// The answer, and a name of a closed set for what was asked.
-async fn respond(shown: &Shown, request: &Parts) -> (&'static str, Response<Full<Bytes>>) {
+async fn respond(
+    shown: &Arc<Shown>,
+    request: &Parts,
+    peer: SocketAddr,
+) -> (&'static str, Response<Full<Bytes>>) {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
         refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
@@ -148,6 +166,8 @@ async fn respond(shown: &Shown, request: &Parts) -> (&'static str, Response<Full
         "/" => ("index", page(StatusCode::OK, page::index(shown))),
         "/metrics" => ("metrics", metrics::answer(shown, headers, now).await),
         "/health" => ("health", health(shown, headers, query, now)),
+        "/probe" => ("probe", probe::respond(shown, headers, query, (peer, now)).await),
+        "/discovery" => ("discovery", discovery::respond(shown, headers)),
         "/livez" => ("livez", text(StatusCode::OK, "ok\n")),
         "/readyz" => ("readyz", ready(shown)),
         "/style.css" => ("style", answer(StatusCode::OK, "text/css; charset=utf-8", html::STYLE)),

@@ -226,6 +226,46 @@ mod tests {
     }
 
     #[test]
+    fn binary_values_are_bytes_to_whom_takes_bytes() {
+        #[derive(Debug)]
+        struct Bytes(Vec<u8>);
+
+        impl<'de> Deserialize<'de> for Bytes {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct BytesVisitor;
+
+                impl Visitor<'_> for BytesVisitor {
+                    type Value = Bytes;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("bytes")
+                    }
+
+                    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                        Ok(Bytes(bytes.to_vec()))
+                    }
+                }
+
+                deserializer.deserialize_bytes(BytesVisitor)
+            }
+        }
+
+        let read = |text: &str| {
+            let mut diagnostics = Diagnostics::new("f.yml");
+            let bytes: Option<Vec<Bytes>> = super::read(text, &mut diagnostics);
+            (bytes.unwrap_or_default().into_iter().map(|b| b.0).collect::<Vec<_>>(), diagnostics)
+        };
+        let (bytes, _) = read("[!!binary AAAACATSFi8=, !!binary 'Zg==', Zg==, 007, !!binary '']");
+        let expected: [&[u8]; 5] = [b"\0\0\0\x08\x04\xd2\x16/", b"f", b"Zg==", b"007", b""];
+        assert_eq!(bytes, expected);
+        for bad in ["[!!binary a]", "[!!binary '=']", "[!!binary 'a-=='] "] {
+            let told = read(bad).1.to_string();
+            assert!(told.ends_with("what is tagged `!!binary` is not base64"), "{bad}: {told}");
+        }
+        check("checks: [{name: !!binary Zg==}]", "f.yml:1:26: expected a text, found bytes");
+    }
+
+    #[test]
     fn bombs_are_refused_in_time() {
         let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(parse(&deep).0.is_none());

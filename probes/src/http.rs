@@ -18,10 +18,11 @@
 //! Invariant: no more of a body than the limit is kept, and no hop goes where the configuration or
 //! [`fetch`] forbids.
 
-mod config;
+pub(crate) mod config;
 mod location;
+mod cookies;
 mod expect;
-mod fetch;
+pub(crate) mod fetch;
 
 pub use config::HttpConfig;
 
@@ -29,28 +30,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::clock::Stopwatch;
-use base::http::client::Client;
-use base::http::{HeaderMap, Method, Uri};
-use bytes::Bytes;
+use base::http::Uri;
 use tokio_util::sync::CancellationToken;
 
 use self::expect::Expectations;
-use self::fetch::Fetch;
-use crate::network::Metrics;
+use self::fetch::{Fetch, Plan};
+use crate::network::{Failed, Metrics};
 use crate::{Outcome, Probe, Reason, Status};
 
 /// Asks for a page.
 #[derive(Debug)]
 pub struct HttpProbe {
-    client: Client,
     url: Uri,
-    method: Method,
-    /// As configured; with authorisation, where there is one.
-    headers: HeaderMap,
-    body: Bytes,
-    /// How many redirects are followed; none to judge the redirect itself.
-    redirects: Option<u32>,
-    body_limit: usize,
+    plan: Plan,
     expect: Expectations,
 }
 
@@ -58,7 +50,7 @@ pub struct HttpProbe {
 impl Probe for HttpProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
         let watch = Stopwatch::start();
-        let mut fetch = Fetch::new(self);
+        let mut fetch = Fetch::new(&self.plan, self.url.clone());
         let failed = match stop.run_until_cancelled(fetch.run()).await {
             Some(Ok(())) => self.expect.judge(&fetch).err(),
             Some(Err(failed)) => Some(failed),
@@ -72,19 +64,6 @@ impl Probe for HttpProbe {
             Some(failed) => Outcome::new(Status::Critical, failed.reason, failed.summary),
         };
         self.measure(&fetch, outcome, watch.seconds())
-    }
-}
-
-/// Why it is not as it should be.
-#[derive(Debug)]
-struct Failed {
-    reason: Reason,
-    summary: String,
-}
-
-impl Failed {
-    fn new(reason: Reason, summary: impl Into<String>) -> Self {
-        Self { reason, summary: summary.into() }
     }
 }
 
@@ -107,7 +86,7 @@ impl HttpProbe {
         gauge("probe_http_redirects", "The number of redirects", f64::from(fetch.redirects));
         let length = fetch.content_length().map_or(-1.0, |length| length as f64);
         gauge("probe_http_content_length", "Length of http content response", length);
-        let length = fetch.body.len() as f64;
+        let length = fetch.length as f64;
         gauge(
             "probe_http_uncompressed_body_length",
             "Length of uncompressed response body",

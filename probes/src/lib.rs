@@ -15,9 +15,12 @@ mod outcome;
 pub mod range;
 mod text;
 mod network;
+pub mod target;
+mod guard;
 pub mod script;
 pub mod http;
 pub mod tcp;
+pub mod blackbox;
 mod config;
 
 pub use config::ProbeConfig;

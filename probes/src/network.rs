@@ -70,6 +70,19 @@ pub(crate) fn regex(pattern: &str, place: Place, diagnostics: &mut Diagnostics) 
     }
 }
 
+/// Why something is not as it should be.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    pub(crate) reason: Reason,
+    pub(crate) summary: String,
+}
+
+impl Failed {
+    pub(crate) fn new(reason: Reason, summary: impl Into<String>) -> Self {
+        Self { reason, summary: summary.into() }
+    }
+}
+
 /// Adds metrics to an outcome.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics(Vec<MetricFamily>);
@@ -78,6 +91,25 @@ impl Metrics {
     /// A gauge without labels.
     pub(crate) fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.0.push(MetricFamily::gauge(name, help).with(&[], value));
+    }
+
+    /// A constant 1 whose labels are the news.
+    pub(crate) fn info(&mut self, name: &str, help: &str, labels: &[(&'static str, String)]) {
+        let mut family = MetricFamily::gauge(name, help);
+        let labels = labels.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
+        family.add_pairs("", labels, 1.0);
+        self.0.push(family);
+    }
+
+    /// A family as it is.
+    pub(crate) fn push(&mut self, family: MetricFamily) {
+        self.0.push(family);
+    }
+
+    /// All of them, by name.
+    pub(crate) fn into_families(mut self) -> Vec<MetricFamily> {
+        self.0.sort_by(|a, b| a.name.cmp(&b.name));
+        self.0
     }
 
     /// A gauge of the seconds that each phase took; what was not reached is 0, as with

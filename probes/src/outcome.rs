@@ -130,6 +130,8 @@ reasons! {
     HeaderMismatch = "header-mismatch",
     /// The body is larger than is read.
     BodyTooLarge = "body-too-large",
+    /// The configuration does not allow to look there.
+    TargetNotAllowed = "target-not-allowed",
     /// A redirect leads nowhere, in a circle, or where it may not.
     BadRedirect = "bad-redirect",
     /// The connection is not encrypted and should be, or the other way round.
@@ -182,6 +184,8 @@ pub struct Outcome {
     pub measurements: Vec<Measurement>,
     /// Metrics.
     pub families: Vec<MetricFamily>,
+    /// What a program ended with, where it came to its own end.
+    pub exit_code: Option<i32>,
 }
 
 impl Outcome {
@@ -209,6 +213,7 @@ impl Outcome {
             details: String::new(),
             measurements: Vec::new(),
             families: Vec::new(),
+            exit_code: None,
         }
     }
 

@@ -117,7 +117,7 @@ pub struct ScriptProbe {
 }
 
 /// What it takes to start the program.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Start {
     program: PathBuf,
     command: Command,
@@ -233,6 +233,22 @@ fn variable(name: &str, value: &Spanned<Secret>, diagnostics: &mut Diagnostics) 
         diagnostics.report(value, format!("the value of `{name}` has a zero byte in it"));
     }
     variable.ok()
+}
+
+impl ScriptProbe {
+    /// The same script with further arguments at the end, and further variables; nothing where one
+    /// of them has a zero byte in it.
+    pub fn with(&self, arguments: &[String], variables: &[(String, String)]) -> Option<Self> {
+        let mut command = self.start.command.clone();
+        for argument in arguments {
+            command.arguments.push(CString::new(argument.as_bytes()).ok()?);
+        }
+        for (name, value) in variables {
+            command.environment.push(CString::new(format!("{name}={value}")).ok()?);
+        }
+        let start = Start { command, ..Start::clone(&self.start) };
+        Some(Self { start: Arc::new(start), output: self.output.clone() })
+    }
 }
 
 impl OutputConfig {

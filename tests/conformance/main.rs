@@ -14,6 +14,7 @@
 //! Invariant: a case counts as passed only if its whole expectation was compared.
 
 mod report;
+mod blackbox;
 mod exposition;
 mod durations;
 mod nagios;
@@ -38,6 +39,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("durations", durations::run),
     ("nagios", nagios::run),
     ("node", node::run),
+    ("blackbox", blackbox::run),
     ("relabel", relabel::run),
     ("remote-write", remote_write::run),
     ("promql", promql::run),

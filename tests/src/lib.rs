@@ -7,6 +7,7 @@ pub mod http_server;
 pub mod mail_server;
 pub mod peers;
 pub mod program;
+pub mod tls_server;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

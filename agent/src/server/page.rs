@@ -28,6 +28,7 @@ pub(super) fn index(shown: &Shown) -> String {
         item(&format!("/health/{}", service.name), &service.description);
     }
     item("/metrics", "for Prometheus");
+    item("/discovery", "what there is to scrape, for Prometheus");
     item("/livez", "whether we live");
     item("/readyz", "whether we work");
     body.push_str("</ul>\n");

@@ -24,7 +24,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -188,20 +188,45 @@ impl Client {
 
         let watch = Stopwatch::start();
         let socket = dial(&addresses).await?;
+        phases.connect = Some(watch.elapsed());
+        self.speak(socket, origin, phases).await
+    }
+
+    /// As [`Client::connect`], on a connection that whoever calls has opened: so that it is theirs
+    /// to say which address of `origin` is dialled, and from where.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] of the TLS handshake.
+    pub async fn speak(
+        &self,
+        socket: TcpStream,
+        origin: &Origin,
+        phases: &mut Phases,
+    ) -> Result<Connection, ClientError> {
         let peer = socket.peer_addr().ok();
         // Small requests go out at once.
         let _ = socket.set_nodelay(true);
-        phases.connect = Some(watch.elapsed());
         if !origin.tls {
-            return Connection::open(socket, origin, peer, Vec::new()).await;
+            return Connection::open(socket, origin, peer, None).await;
         }
 
         let watch = Stopwatch::start();
         let socket = self.handshake(socket, &origin.host).await?;
         phases.tls = Some(watch.elapsed());
-        let chain = socket.get_ref().1.peer_certificates().unwrap_or_default();
-        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
-        Connection::open(socket, origin, peer, chain).await
+        let session = TlsSession::of(socket.get_ref().1);
+        Connection::open(socket, origin, peer, Some(session)).await
+    }
+
+    /// The same client, which expects the certificate to be for `name`, whatever host it dials.
+    #[must_use]
+    pub fn with_server_name(&self, name: &str) -> Self {
+        Self { tls: Arc::clone(&self.tls), server_name: Some(name.to_owned()) }
+    }
+
+    /// Whether the configuration names whom the certificate must be for.
+    pub fn has_server_name(&self) -> bool {
+        self.server_name.is_some()
     }
 
     /// Makes the TLS handshake on an open connection.
@@ -285,6 +310,53 @@ pub async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, ClientError> {
     Err(failure)
 }
 
+/// As [`dial`], to one address, from `source` where that is said.
+///
+/// # Errors
+///
+/// [`ClientError`] of the connection; `source` is not ours.
+pub async fn dial_from(
+    source: Option<IpAddr>,
+    address: SocketAddr,
+) -> Result<TcpStream, ClientError> {
+    let Some(source) = source else { return dial(&[address]).await };
+    let doing = format!("connect to {address} from {source}");
+    let failed = |error: io::Error| ClientError::from_io(&doing, &error);
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(failed)?;
+    socket.bind(SocketAddr::new(source, 0)).map_err(failed)?;
+    socket.connect(address).await.map_err(failed)
+}
+
+/// What a TLS handshake has agreed on.
+#[derive(Clone, Debug)]
+pub struct TlsSession {
+    /// `TLS 1.2` or `TLS 1.3`.
+    pub version: &'static str,
+    /// The cipher suite by the name that IANA gives it.
+    pub cipher: String,
+    /// What the peer showed of itself, its own certificate first.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+impl TlsSession {
+    /// What was agreed on `connection`, whose handshake is done.
+    pub fn of(connection: &rustls::ClientConnection) -> Self {
+        let version = match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            _ => "unknown",
+        };
+        let suite = connection.negotiated_cipher_suite();
+        // rustls marks those of TLS 1.3, IANA does not.
+        let cipher = suite.and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
+        let cipher = cipher.replace("TLS13_", "TLS_");
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let certificates = chain.iter().map(|one| one.clone().into_owned()).collect();
+        Self { version, cipher, certificates }
+    }
+}
+
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send + Sync>>;
 
 /// An open connection; can serve several requests, one after the other.
@@ -294,8 +366,8 @@ pub struct Connection {
     authority: String,
     /// The address that was really dialled.
     pub peer: Option<SocketAddr>,
-    /// What the peer showed of itself, its own certificate first.
-    pub certificates: Vec<CertificateDer<'static>>,
+    /// What was agreed on, where it is encrypted.
+    pub tls: Option<TlsSession>,
 }
 
 impl fmt::Debug for Connection {
@@ -309,7 +381,7 @@ impl Connection {
         socket: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
         origin: &Origin,
         peer: Option<SocketAddr>,
-        certificates: Vec<CertificateDer<'static>>,
+        tls: Option<TlsSession>,
     ) -> Result<Self, ClientError> {
         let (sender, driver) = http1::handshake(TokioIo::new(socket))
             .await
@@ -322,7 +394,7 @@ impl Connection {
             (false, 80) | (true, 443) => host,
             (_, port) => format!("{host}:{port}"),
         };
-        Ok(Self { sender, driver: Some(Box::pin(driver)), authority, peer, certificates })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), authority, peer, tls })
     }
 
     /// Sends `request` and waits for the head of the answer. The URL may be absolute; what is sent

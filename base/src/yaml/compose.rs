@@ -31,6 +31,8 @@ pub(super) enum Content {
         text: String,
         plain: bool,
     },
+    /// `!!binary`: bytes that need not be text.
+    Bytes(Vec<u8>),
     Sequence(Vec<Node>),
     Mapping(Vec<Entry>),
     /// It was faulty and has been taken out; its owner must not report it as missing.
@@ -210,6 +212,9 @@ impl<'a> Composer<'a, '_> {
         }
         self.spend(1, place)?;
         let (content, anchor) = match event {
+            Event::Scalar(text, _, anchor, Some(tag)) if tag.suffix() == "binary" => {
+                (self.bytes(&text, place), anchor)
+            }
             Event::Scalar(text, style, anchor, tag) => {
                 // `!!str 5` is a text although it has no quotes.
                 let plain = style == ScalarStyle::Plain && tag.is_none();
@@ -299,6 +304,14 @@ impl<'a> Composer<'a, '_> {
         }
     }
 
+    fn bytes(&mut self, text: &str, place: Place) -> Content {
+        let bytes = decode_base64(text);
+        if bytes.is_none() {
+            self.diagnostics.report(place, "what is tagged `!!binary` is not base64");
+        }
+        Content::Bytes(bytes.unwrap_or_default())
+    }
+
     fn scalar(&mut self, text: Cow<'a, str>, plain: bool, place: Place) -> Content {
         if plain && matches!(text.as_ref(), "" | "~" | "null" | "Null" | "NULL") {
             return Content::Null;
@@ -324,6 +337,24 @@ impl<'a> Composer<'a, '_> {
         }
         Ok(())
     }
+}
+
+/// RFC 4648, section 4, with blanks and line ends anywhere.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let text: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let digits = text.strip_suffix(b"==").or(text.strip_suffix(b"=")).unwrap_or(&text);
+    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
+    for chunk in digits.chunks(4) {
+        let mut bits = 0_u32;
+        for digit in chunk {
+            bits = bits << 6 | u32::try_from(ALPHABET.iter().position(|b| b == digit)?).ok()?;
+        }
+        bits <<= 6 * (4 - chunk.len());
+        let whole = bits.to_be_bytes();
+        bytes.extend_from_slice(whole.get(1..chunk.len())?);
+    }
+    (text.len().is_multiple_of(4) && digits.len() % 4 != 1).then_some(bytes)
 }
 
 fn start(span: &Span) -> Place {

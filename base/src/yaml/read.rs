@@ -65,6 +65,7 @@ impl<'n> NodeReader<'n, '_> {
         match &self.node.content {
             Content::Null | Content::TakenOut => "nothing".to_owned(),
             Content::Scalar { text, .. } => format!("`{}`", shortened(text)),
+            Content::Bytes(_) => "bytes".to_owned(),
             Content::Sequence(_) => "a list".to_owned(),
             Content::Mapping(_) => "settings".to_owned(),
         }
@@ -131,6 +132,7 @@ impl<'n> Deserializer<'n> for NodeReader<'n, '_> {
             Content::Null | Content::TakenOut => self.locate(visitor.visit_unit()),
             Content::Sequence(_) => self.deserialize_seq(visitor),
             Content::Mapping(_) => self.deserialize_map(visitor),
+            Content::Bytes(bytes) => self.locate(visitor.visit_bytes(bytes)),
             Content::Scalar { text, plain } => self.locate(match (plain, text.as_str()) {
                 (true, "true") => visitor.visit_bool(true),
                 (true, "false") => visitor.visit_bool(false),
@@ -167,6 +169,19 @@ impl<'n> Deserializer<'n> for NodeReader<'n, '_> {
 
     fn deserialize_identifier<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
         self.deserialize_str(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match &self.node.content {
+            Content::Bytes(bytes) => self.locate(visitor.visit_bytes(bytes)),
+            Content::Scalar { text, .. } => self.locate(visitor.visit_bytes(text.as_bytes())),
+            Content::Null => self.locate(visitor.visit_bytes(&[])),
+            _ => self.wrong("a text"),
+        }
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_bytes(visitor)
     }
 
     fn deserialize_char<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
@@ -268,7 +283,7 @@ impl<'n> Deserializer<'n> for NodeReader<'n, '_> {
     }
 
     serde::forward_to_deserialize_any! {
-        <V: Visitor<'n>> bytes byte_buf unit_struct tuple_struct
+        <V: Visitor<'n>> unit_struct tuple_struct
     }
 }
 

@@ -17,6 +17,7 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 
 use super::HttpProbe;
 use super::expect::{Expectations, Statuses};
+use super::fetch::Plan;
 use crate::network::regex;
 use crate::script::ByteSize;
 
@@ -84,7 +85,7 @@ pub struct HttpConfig {
 /// A user name and a password.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BasicAuthConfig {
+pub(crate) struct BasicAuthConfig {
     username: String,
     #[serde(default)]
     password: Option<Secret>,
@@ -161,16 +162,16 @@ impl HttpConfig {
         };
         let body = Bytes::from(self.body.clone());
         let expect = self.expectations(diagnostics);
-        Some(HttpProbe {
+        let plan = Plan {
             client: client?,
-            url: url?,
             method: method?,
             headers,
             body,
             redirects,
-            body_limit: usize::try_from(limit.0).unwrap_or(usize::MAX),
-            expect,
-        })
+            body_limit: limit.0,
+            keeps_body: true,
+        };
+        Some(HttpProbe { url: url?, plan, expect })
     }
 
     fn redirects(&self) -> Option<u32> {
@@ -237,7 +238,10 @@ fn url(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Uri> {
     }
 }
 
-fn method(text: Option<&Spanned<String>>, diagnostics: &mut Diagnostics) -> Option<Method> {
+pub(crate) fn method(
+    text: Option<&Spanned<String>>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Method> {
     let Some(text) = text else { return Some(Method::GET) };
     let upper = text.value.to_ascii_uppercase();
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
@@ -248,7 +252,7 @@ fn method(text: Option<&Spanned<String>>, diagnostics: &mut Diagnostics) -> Opti
     None
 }
 
-fn header_name<T>(
+pub(crate) fn header_name<T>(
     name: &str,
     at: &Spanned<T>,
     diagnostics: &mut Diagnostics,
@@ -260,7 +264,7 @@ fn header_name<T>(
     parsed
 }
 
-fn add_header(
+pub(crate) fn add_header(
     headers: &mut HeaderMap,
     name: &str,
     value: &Spanned<Secret>,
@@ -280,7 +284,12 @@ fn add_header(
 }
 
 impl BasicAuthConfig {
-    fn build(&self, at: &Spanned<Self>, diagnostics: &mut Diagnostics) -> Option<HeaderValue> {
+    /// The value of the header that says so.
+    pub(crate) fn build(
+        &self,
+        at: &Spanned<Self>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<HeaderValue> {
         let password = match (&self.password, &self.password_file) {
             (Some(password), None) => password.clone(),
             (None, Some(file)) => match std::fs::read_to_string(&file.value) {

@@ -8,9 +8,9 @@ use std::ops::RangeInclusive;
 use base::http::header::HeaderName;
 use regex::bytes::Regex;
 
-use super::Failed;
 use super::fetch::Fetch;
 use crate::Reason;
+use crate::network::Failed;
 use crate::text::{shown, shown_line};
 
 /// Statuses that are wanted.

@@ -3,7 +3,8 @@
 //! Each redirect is a connection of its own. It is followed only to `http` and `https` without a
 //! user name, at most as often as configured, without our credentials where it leaves the origin,
 //! and from the outside never to an address of this host or this link (X03): the address that was
-//! really dialled is looked at before anything is sent.
+//! really dialled is looked at before anything is sent. Where a stranger chose the page, a [`Guard`]
+//! opens every connection instead, and it alone says where.
 //!
 //! Invariant: whatever was reached when the future is dropped can still be read from [`Fetch`].
 
@@ -11,25 +12,60 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::clock::Stopwatch;
-use base::http::client::{ClientError, Connection, Failure, Origin, Phases};
+use base::http::client::{Client, ClientError, Connection, Failure, Origin, Phases, TlsSession};
 use base::http::{Full, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use hyper::Version;
 use hyper::body::Incoming;
 
-use super::{Failed, HttpProbe, location};
+use super::cookies::Cookies;
+use super::location;
 use crate::Reason;
-use crate::network::{earliest_expiry, is_local, reason_of};
+use crate::guard::Guard;
+use crate::network::{Failed, earliest_expiry, is_local, reason_of};
+use crate::target;
 use crate::text::shown_line;
 
 /// Headers that are meant for the origin they were configured for.
 const PRIVATE: [header::HeaderName; 4] =
     [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION, header::HOST];
 
+/// How to ask, whatever page it is.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) client: Client,
+    pub(crate) method: Method,
+    /// As configured; with authorisation, where there is one.
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// How many redirects are followed; none to judge the redirect itself.
+    pub(crate) redirects: Option<u32>,
+    /// A body over so many bytes is a failure.
+    pub(crate) body_limit: u64,
+    /// Whether somebody wants to read the body; else its bytes are counted only.
+    pub(crate) keeps_body: bool,
+}
+
+impl Plan {
+    /// The same with other headers.
+    pub(crate) fn with_headers(&self, headers: HeaderMap) -> Self {
+        Self {
+            client: self.client.clone(),
+            method: self.method.clone(),
+            headers,
+            body: self.body.clone(),
+            ..*self
+        }
+    }
+}
+
 /// What was fetched so far.
 #[derive(Debug)]
-pub(super) struct Fetch<'p> {
-    probe: &'p HttpProbe,
+pub(crate) struct Fetch<'p> {
+    plan: &'p Plan,
+    guard: Option<&'p Guard>,
+    /// The client for the origin that was asked for first, where that is another one.
+    first: Option<Client>,
     /// The page of this hop.
     url: Uri,
     /// The times of the hops before this one.
@@ -37,12 +73,20 @@ pub(super) struct Fetch<'p> {
     /// The times of this hop.
     here: Phases,
     /// All times together.
-    pub(super) times: Phases,
-    pub(super) redirects: u32,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) certificate_expiry: Option<f64>,
+    pub(crate) times: Phases,
+    pub(crate) redirects: u32,
+    /// The address of the last hop.
+    pub(crate) peer: Option<SocketAddr>,
+    /// What a guard has dialled first, and how long it looked for it.
+    pub(crate) dialled: Option<(SocketAddr, Duration)>,
+    pub(crate) certificate_expiry: Option<f64>,
+    /// Of the last hop.
+    pub(crate) tls: Option<TlsSession>,
     answer: Option<Answer>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+    wants_body: bool,
+    /// How many bytes the body had.
+    pub(crate) length: u64,
 }
 
 #[derive(Debug)]
@@ -60,43 +104,62 @@ struct Ask {
 }
 
 impl<'p> Fetch<'p> {
-    pub(super) fn new(probe: &'p HttpProbe) -> Self {
+    pub(crate) fn new(plan: &'p Plan, url: Uri) -> Self {
         Self {
-            probe,
-            url: probe.url.clone(),
+            plan,
+            guard: None,
+            first: None,
+            url,
             before: Phases::default(),
             here: Phases::default(),
             times: Phases::default(),
             redirects: 0,
             peer: None,
+            dialled: None,
             certificate_expiry: None,
+            tls: None,
             answer: None,
             body: Vec::new(),
+            wants_body: true,
+            length: 0,
         }
     }
 
+    /// As [`Fetch::new`], for a page that a stranger chose: every connection is opened by `guard`.
+    /// The origin of `url` is spoken to by `first`.
+    pub(crate) fn guarded(plan: &'p Plan, url: Uri, guard: &'p Guard, first: Client) -> Self {
+        Self { guard: Some(guard), first: Some(first), ..Self::new(plan, url) }
+    }
+
     /// Fetches the page and where it leads to.
-    pub(super) async fn run(&mut self) -> Result<(), Failed> {
-        let probe = self.probe;
-        let (method, headers) = (probe.method.clone(), probe.headers.clone());
-        let mut ask = Ask { method, headers, body: probe.body.clone() };
+    pub(crate) async fn run(&mut self) -> Result<(), Failed> {
+        let plan = self.plan;
+        let (method, headers) = (plan.method.clone(), plan.headers.clone());
+        let mut ask = Ask { method, headers, body: plan.body.clone() };
         let mut origin = Origin::of(&self.url).map_err(failed)?;
         let mut from_outside = false;
+        // As blackbox_exporter does; a check says what it sends.
+        let mut cookies = Cookies::default();
         loop {
-            let opened = probe.client.connect(&origin, &mut self.here).await;
+            let opened = self.open(&origin).await;
             self.add_times();
-            let mut connection = opened.map_err(failed)?;
+            let mut connection = opened?;
             self.opened(&connection, &mut from_outside)?;
-            let request = self.request(&ask)?;
+            let mut request = self.request(&ask)?;
+            if self.guard.is_some() {
+                cookies.give(&origin, request.headers_mut());
+            }
             let answered = connection.send(request, &mut self.here).await;
             self.add_times();
             let answer = answered.map_err(failed)?;
+            cookies.keep(&origin, answer.headers());
             let next = self.answered(&answer)?;
             let Some(url) = next else { return self.transfer(connection, answer).await };
             self.redirects += 1;
             ask.after(answer.status());
             let next = Origin::of(&url).map_err(failed)?;
             if next != origin {
+                self.first = None;
                 PRIVATE.iter().for_each(|name| while ask.headers.remove(name).is_some() {});
             }
             (origin, self.url) = (next, url);
@@ -104,11 +167,38 @@ impl<'p> Fetch<'p> {
         }
     }
 
+    async fn open(&mut self, origin: &Origin) -> Result<Connection, Failed> {
+        let client = self.first.as_ref().unwrap_or(&self.plan.client);
+        let here = &mut self.here;
+        let Some(guard) = self.guard else {
+            return client.connect(origin, here).await.map_err(failed);
+        };
+        let at = target::of_url(&self.url)
+            .map_err(|bad| Failed::new(Reason::BadRedirect, bad.to_string()))?;
+        let watch = Stopwatch::start();
+        let address = guard.choose(&at).await;
+        here.resolve = Some(watch.elapsed());
+        let address = address.map_err(|refused| match (refused.reason, self.redirects) {
+            (Reason::TargetNotAllowed, 1..) => {
+                let summary = format!("a redirect: {}", refused.summary);
+                Failed::new(Reason::BadRedirect, summary)
+            }
+            _ => refused,
+        })?;
+        self.dialled.get_or_insert((address, here.resolve.unwrap_or_default()));
+        let watch = Stopwatch::start();
+        let socket = guard.dial(address).await;
+        here.connect = Some(watch.elapsed());
+        client.speak(socket?, origin, here).await.map_err(failed)
+    }
+
     fn opened(&mut self, connection: &Connection, from_outside: &mut bool) -> Result<(), Failed> {
         self.peer = connection.peer;
-        self.certificate_expiry = earliest_expiry(&connection.certificates);
+        self.certificate_expiry =
+            connection.tls.as_ref().and_then(|tls| earliest_expiry(&tls.certificates));
+        self.tls = connection.tls.clone();
         let local = connection.peer.is_some_and(|peer| is_local(peer.ip()));
-        if *from_outside && local {
+        if *from_outside && local && self.guard.is_none() {
             let summary = format!("a redirect leads to `{}`, which is this host or link", self.url);
             return Err(Failed::new(Reason::BadRedirect, summary));
         }
@@ -134,12 +224,24 @@ impl<'p> Fetch<'p> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         self.answer = Some(Answer { status, version, headers });
         let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
-        let Some(most) = self.probe.redirects.filter(|_| is_redirect) else { return Ok(None) };
+        let target = answer.headers().get(header::LOCATION);
+        let Some(most) = self.plan.redirects.filter(|_| is_redirect) else {
+            // blackbox_exporter counts the redirect that it does not follow, and reads no body.
+            if is_redirect && target.is_some() && self.guard.is_some() {
+                self.redirects += 1;
+                self.wants_body = false;
+            }
+            return Ok(None);
+        };
+        if target.is_none() && self.guard.is_some() {
+            return Ok(None);
+        }
         let bad = |summary: String| Failed::new(Reason::BadRedirect, summary);
         if self.redirects >= most {
+            self.redirects += 1;
             return Err(bad(format!("there are more than {most} redirects")));
         }
-        let Some(target) = answer.headers().get(header::LOCATION) else {
+        let Some(target) = target else {
             return Err(bad(format!(
                 "HTTP status {} leads nowhere: there is no `Location`",
                 status.as_u16()
@@ -157,17 +259,26 @@ impl<'p> Fetch<'p> {
         mut connection: Connection,
         answer: Response<Incoming>,
     ) -> Result<(), Failed> {
-        let limit = self.probe.body_limit;
+        if !self.wants_body {
+            return Ok(());
+        }
+        let limit = self.plan.body_limit;
         let mut body = answer.into_body();
         let watch = Stopwatch::start();
         let result = loop {
             match connection.next(&mut body).await {
                 Ok(None) => break Ok(()),
-                Ok(Some(piece)) if self.body.len() + piece.len() > limit => {
+                Ok(Some(piece)) if self.length + piece.len() as u64 > limit => {
+                    self.length = limit;
                     let summary = format!("the body is over {limit} bytes");
                     break Err(Failed::new(Reason::BodyTooLarge, summary));
                 }
-                Ok(Some(piece)) => self.body.extend_from_slice(&piece),
+                Ok(Some(piece)) => {
+                    self.length += piece.len() as u64;
+                    if self.plan.keeps_body {
+                        self.body.extend_from_slice(&piece);
+                    }
+                }
                 Err(error) => break Err(failed(error)),
             }
         };
@@ -192,7 +303,7 @@ impl<'p> Fetch<'p> {
     }
 
     /// What it is waiting for.
-    pub(super) fn phase(&self) -> String {
+    pub(crate) fn phase(&self) -> String {
         let (host, here) = (self.url.authority().map_or("", |a| a.as_str()), &self.here);
         let encrypted = self.url.scheme_str() == Some("https");
         match (here.resolve, here.connect, here.tls, here.first_byte) {
@@ -200,12 +311,12 @@ impl<'p> Fetch<'p> {
             (_, None, ..) => format!("there is no connection to `{host}`"),
             (_, _, None, _) if encrypted => format!("the TLS handshake with `{host}` is not done"),
             (.., None) => format!("there is no answer from `{host}`"),
-            _ => format!("the body from `{host}` is not complete, with {} bytes", self.body.len()),
+            _ => format!("the body from `{host}` is not complete, with {} bytes", self.length),
         }
     }
 
-    pub(super) fn summary(&self, seconds: f64) -> String {
-        let (status, length) = (self.status(), self.body.len());
+    pub(crate) fn summary(&self, seconds: f64) -> String {
+        let (status, length) = (self.status(), self.length);
         let redirects = match self.redirects {
             0 => String::new(),
             1 => ", 1 redirect".to_owned(),
@@ -215,24 +326,32 @@ impl<'p> Fetch<'p> {
     }
 
     /// The status, 0 where there was no answer.
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.answer.as_ref().map_or(0, |answer| answer.status.as_u16())
     }
 
-    pub(super) fn version(&self) -> Option<f64> {
+    pub(crate) fn version(&self) -> Option<f64> {
         self.answer.as_ref().map(|answer| answer.version)
     }
 
-    pub(super) fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         self.answer.is_some() && self.url.scheme_str() == Some("https")
     }
 
-    pub(super) fn content_length(&self) -> Option<u64> {
+    pub(crate) fn content_length(&self) -> Option<u64> {
         let headers = &self.answer.as_ref()?.headers;
         headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
-    pub(super) fn header_values(&self, name: &header::HeaderName) -> impl Iterator<Item = &[u8]> {
+    /// When the page was changed, in seconds since 1970, where it says so.
+    pub(crate) fn last_modified(&self) -> Option<f64> {
+        let headers = &self.answer.as_ref()?.headers;
+        let text = headers.get(header::LAST_MODIFIED)?.to_str().ok()?;
+        let time = jiff::fmt::rfc2822::parse(text).ok()?;
+        Some(time.timestamp().as_second() as f64)
+    }
+
+    pub(crate) fn header_values(&self, name: &header::HeaderName) -> impl Iterator<Item = &[u8]> {
         let headers = self.answer.iter().map(|answer| &answer.headers);
         headers.flat_map(move |headers| headers.get_all(name)).map(|value| value.as_bytes())
     }

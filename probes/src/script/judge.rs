@@ -28,6 +28,9 @@ pub(super) fn judge(ended: &Ended, output: &Output, seconds: f64) -> Outcome {
         },
         end => by_force(end, ended, seconds),
     };
+    if let End::Exit(Exit::Code(code)) = ended.end {
+        outcome.exit_code = Some(code);
+    }
     if outcome.status != Status::Ok {
         let errors = shown(&ended.stderr.text, MAX_ERRORS);
         let errors = errors.trim();

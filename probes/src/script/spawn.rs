@@ -66,6 +66,7 @@ fn inherited() -> io::Result<Vec<RawFd>> {
 }
 
 /// What to start, ready for the system.
+#[derive(Clone)]
 pub(super) struct Command {
     /// The arguments, the name of the program first.
     pub(super) arguments: Vec<CString>,

@@ -5,6 +5,8 @@ mod life;
 mod host;
 mod plugins;
 mod prometheus;
+mod probe;
+mod blackbox;
 mod uplink;
 mod faults;
 mod web;

@@ -1,0 +1,293 @@
+//! The file of modules, in the form of blackbox_exporter 0.28.
+//!
+//! ```yaml
+//! modules:
+//!   http_2xx: {prober: http, timeout: 5s, http: {valid_status_codes: [200, 204]}}
+//!   ssh_banner: {prober: tcp, tcp: {query_response: [{expect: ^SSH-2.0-}]}}
+//! ```
+//!
+//! Invariant: what is written and not done is a fault, with its place: nobody trusts a module that
+//! does less than it says.
+
+mod http;
+mod tcp;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+use base::diagnostic::{Diagnostics, Place, Spanned, nearest};
+use base::http::client::Client;
+use base::http::tls::TlsConfig;
+use base::period::Period;
+use base::yaml;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
+
+use self::http::HttpModuleConfig;
+use self::tcp::TcpModuleConfig;
+use super::{Module, Prober};
+use crate::guard::Way;
+
+pub use self::http::accepts_encoding;
+
+/// The modules by their names.
+#[derive(Clone, Debug, Default)]
+pub struct Modules(BTreeMap<String, Module>);
+
+/// The file, as written.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModulesConfig {
+    #[serde(default)]
+    modules: BTreeMap<String, Spanned<ModuleConfig>>,
+}
+
+/// A module, as written.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModuleConfig {
+    prober: Spanned<String>,
+    #[serde(default)]
+    timeout: Option<Spanned<Period>>,
+    #[serde(default)]
+    http: HttpModuleConfig,
+    #[serde(default)]
+    tcp: TcpModuleConfig,
+    /// Of other probers: they mean nothing here.
+    #[serde(default, rename = "dns")]
+    _dns: Option<IgnoredAny>,
+    #[serde(default, rename = "icmp")]
+    _icmp: Option<IgnoredAny>,
+    #[serde(default, rename = "grpc")]
+    _grpc: Option<IgnoredAny>,
+    #[serde(default, rename = "unix")]
+    _unix: Option<IgnoredAny>,
+    #[serde(default, rename = "websocket")]
+    _websocket: Option<IgnoredAny>,
+}
+
+impl Modules {
+    /// The modules of the file at `path`; what is wrong with it is reported under its own name.
+    pub fn read_file(path: &Path, diagnostics: &mut Diagnostics) -> Self {
+        let mut own = Diagnostics::new(&path.display().to_string());
+        let config = yaml::read_file(path, &mut own);
+        let modules = Self::build(config, &mut own);
+        diagnostics.extend(own);
+        modules
+    }
+
+    /// The modules that `text` describes.
+    pub fn read(text: &str, diagnostics: &mut Diagnostics) -> Self {
+        let config = yaml::read(text, diagnostics);
+        Self::build(config, diagnostics)
+    }
+
+    fn build(config: Option<ModulesConfig>, diagnostics: &mut Diagnostics) -> Self {
+        let written = config.map(|config| config.modules).unwrap_or_default();
+        let mut modules = BTreeMap::new();
+        for (name, config) in written {
+            if let Some(module) = config.value.build(config.place, diagnostics) {
+                modules.insert(name, module);
+            }
+        }
+        Self(modules)
+    }
+
+    /// The module of that name.
+    pub fn get(&self, name: &str) -> Option<&Module> {
+        self.0.get(name)
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+impl ModuleConfig {
+    fn build(self, place: Place, diagnostics: &mut Diagnostics) -> Option<Module> {
+        const OTHERS: [&str; 5] = ["dns", "icmp", "grpc", "unix", "websocket"];
+        let prober = match self.prober.value.as_str() {
+            "http" => self.http.build(place, diagnostics).map(|http| Prober::Http(http.into())),
+            "tcp" => self.tcp.build(place, diagnostics).map(|tcp| Prober::Tcp(tcp.into())),
+            other if OTHERS.contains(&other) => {
+                let message = format!("the prober `{other}` is not available here");
+                let help =
+                    "`http` and `tcp` are; take the module out, or look with another program";
+                diagnostics.report_with_help(&self.prober, message, help);
+                None
+            }
+            other => {
+                let help = match nearest(other, ["http", "tcp"].into_iter().chain(OTHERS)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "`http` and `tcp` are".to_owned(),
+                };
+                let message = format!("`{other}` is no prober");
+                diagnostics.report_with_help(&self.prober, message, help);
+                None
+            }
+        };
+        let timeout = self.timeout.map(|timeout| timeout.value).filter(|t| !t.is_zero());
+        Some(Module {
+            timeout: timeout.map(Period::duration),
+            place: format!("{}:{place}", diagnostics.file()),
+            prober: prober?,
+        })
+    }
+}
+
+/// Which address is dialled, by the settings that all probers share.
+fn way(
+    preferred: Option<&Spanned<String>>,
+    falls_back: Option<bool>,
+    source: Option<&Spanned<String>>,
+    diagnostics: &mut Diagnostics,
+) -> Way {
+    let prefers_v4 = match preferred.map(|kind| kind.value.as_str()) {
+        Some("ip4") => true,
+        None | Some("ip6" | "") => false,
+        Some(other) => {
+            if let Some(preferred) = preferred {
+                let message = format!("`{other}` is no IP protocol");
+                diagnostics.report_with_help(preferred, message, "write `ip4` or `ip6`");
+            }
+            false
+        }
+    };
+    let source = source.filter(|source| !source.value.is_empty()).and_then(|source| {
+        let address: Option<IpAddr> = source.value.parse().ok();
+        if address.is_none() {
+            diagnostics.report(source, format!("`{}` is no IP address", source.value));
+        }
+        address
+    });
+    Way { prefers_v4, falls_back: falls_back.unwrap_or(true), source }
+}
+
+/// The client that trusts as `tls` says, and whether it verifies.
+fn client(
+    tls: Option<&Spanned<TlsConfig>>,
+    place: Place,
+    diagnostics: &mut Diagnostics,
+) -> Option<(Client, bool)> {
+    let config = tls.map(|tls| tls.value.clone()).unwrap_or_default();
+    match Client::new(&config) {
+        Ok(client) => Some((client, !config.insecure_skip_verify)),
+        Err(error) => {
+            diagnostics.report(tls.map_or(place, |tls| tls.place), error.to_string());
+            None
+        }
+    }
+}
+
+/// Bytes to say or to hear: a text, or anything as `!!binary`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Payload(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PayloadVisitor;
+
+        impl Visitor<'_> for PayloadVisitor {
+            type Value = Payload;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Payload, E> {
+                Ok(Payload(bytes.to_vec()))
+            }
+        }
+
+        deserializer.deserialize_bytes(PayloadVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> String {
+        let mut diagnostics = Diagnostics::new("blackbox.yml");
+        Modules::read(text, &mut diagnostics);
+        diagnostics.to_string()
+    }
+
+    #[track_caller]
+    fn check(module: &str, expected: &str) {
+        let told = faults(&format!("modules:\n  m:\n    {module}\n"));
+        assert_eq!(told, expected, "{module}");
+    }
+
+    #[test]
+    fn modules_without_settings_are_those_of_blackbox_exporter() {
+        let mut diagnostics = Diagnostics::new("blackbox.yml");
+        let text = "modules: {h: {prober: http, timeout: 5s}, t: {prober: tcp, icmp: {ttl: 5}}}";
+        let modules = Modules::read(text, &mut diagnostics);
+        assert!(diagnostics.is_empty(), "{diagnostics}");
+        assert_eq!(modules.names().collect::<Vec<_>>(), ["h", "t"]);
+        let h = modules.get("h").unwrap();
+        assert_eq!((h.timeout.unwrap().as_secs(), h.place.as_str()), (5, "blackbox.yml:1:14"));
+        let Prober::Http(http) = &h.prober else { panic!("{h:?}") };
+        assert_eq!(http.way, Way { prefers_v4: false, falls_back: true, source: None });
+        assert_eq!(
+            (http.plan.redirects, http.plan.keeps_body, http.verifies),
+            (Some(10), false, true)
+        );
+        assert_eq!(modules.get("t").unwrap().timeout, None);
+    }
+
+    #[test]
+    fn what_is_written_and_not_done_is_a_fault_with_its_place() {
+        check(
+            "prober: dns",
+            "blackbox.yml:3:13: the prober `dns` is not available here\n  \
+             help: `http` and `tcp` are; take the module out, or look with another program",
+        );
+        check(
+            "prober: htpp",
+            "blackbox.yml:3:13: `htpp` is no prober\n  help: did you mean `http`?",
+        );
+        check("timeout: 5s", "blackbox.yml:3:5: `prober` is missing");
+        check(
+            "{prober: http, http: {proxy_url: 'http://p:1', oauth2: {client_id: x}}}",
+            "blackbox.yml:3:38: `proxy_url` is not supported: the proxy would dial where we cannot look\n\
+             blackbox.yml:3:60: `oauth2` is not supported",
+        );
+        check(
+            "{prober: http, http: {methd: POST}}",
+            "blackbox.yml:3:27: unknown setting `methd`\n  help: did you mean `method`?",
+        );
+        check(
+            "{prober: http, http: {fail_if_body_matches_regexp: [':[']}}",
+            "blackbox.yml:3:57: `:[` is not a regular expression: unclosed character class",
+        );
+        check(
+            "{prober: http, http: {bearer_token: a, basic_auth: {username: x, password: y}}}",
+            "blackbox.yml:3:5: only one of `basic_auth`, `authorization` and `bearer_token` can be given",
+        );
+        check(
+            "{prober: http, http: {valid_http_versions: [HTTP/2.0]}}",
+            "blackbox.yml:3:49: HTTP/1.1 and HTTP/1.0 are spoken here, and none is among those wanted",
+        );
+        check(
+            "{prober: http, http: {compression: gzip, headers: {Accept-Encoding: deflate}}}",
+            "blackbox.yml:3:40: `compression: gzip` contradicts `Accept-Encoding: deflate`",
+        );
+        check(
+            "{prober: tcp, tcp: {preferred_ip_protocol: ip5, source_ip_address: x}}",
+            "blackbox.yml:3:48: `ip5` is no IP protocol\n  help: write `ip4` or `ip6`\n\
+             blackbox.yml:3:72: `x` is no IP address",
+        );
+        check(
+            "{prober: tcp, tcp: {query_response: [{expect: a, labels: [{name: a-b, value: c}]}]}}",
+            "blackbox.yml:3:70: `a-b` is not a label name",
+        );
+        check(
+            "{prober: tcp, tcp: {query_response: [{starttls: true}, {starttls: true}]}}",
+            "blackbox.yml:3:60: TLS begins a second time here",
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! The `http` section of a module, as written.
+//!
+//! Invariant: the built module's headers and expressions are valid.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::HeaderMap;
+use base::http::header::{self, HeaderValue};
+use base::http::tls::TlsConfig;
+use base::secret::Secret;
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+
+use super::super::http::{Expect, HeaderRule, HttpModule};
+use super::{client, way};
+use crate::http::config::{BasicAuthConfig, add_header, header_name, method};
+use crate::http::fetch::Plan;
+use crate::network::regex;
+use crate::script::ByteSize;
+
+/// How many redirects are followed.
+const MAX_REDIRECTS: u32 = 10;
+/// The most that is kept of a body that somebody reads, where nothing is said.
+const KEPT: u64 = 16 << 20;
+
+/// The section, as written.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HttpModuleConfig {
+    valid_status_codes: Vec<u16>,
+    valid_http_versions: Vec<Spanned<String>>,
+    preferred_ip_protocol: Option<Spanned<String>>,
+    ip_protocol_fallback: Option<bool>,
+    method: Option<Spanned<String>>,
+    headers: BTreeMap<String, Spanned<Secret>>,
+    http_headers: BTreeMap<String, Spanned<HeaderValuesConfig>>,
+    body: Spanned<String>,
+    body_file: Option<Spanned<PathBuf>>,
+    body_size_limit: Option<Spanned<ByteSize>>,
+    compression: Option<Spanned<String>>,
+    follow_redirects: Option<bool>,
+    fail_if_ssl: bool,
+    fail_if_not_ssl: bool,
+    fail_if_body_matches_regexp: Vec<Spanned<String>>,
+    fail_if_body_not_matches_regexp: Vec<Spanned<String>>,
+    fail_if_header_matches: Vec<HeaderRuleConfig>,
+    fail_if_header_not_matches: Vec<HeaderRuleConfig>,
+    basic_auth: Option<Spanned<BasicAuthConfig>>,
+    authorization: Option<Spanned<AuthorizationConfig>>,
+    bearer_token: Option<Spanned<Secret>>,
+    bearer_token_file: Option<Spanned<PathBuf>>,
+    tls_config: Option<Spanned<TlsConfig>>,
+    /// HTTP/2 is not spoken; it changes nothing but what `probe_http_version` says.
+    #[serde(rename = "enable_http2")]
+    _enable_http2: Option<bool>,
+    enable_http3: Option<Spanned<bool>>,
+    /// Without a proxy it means nothing.
+    #[serde(rename = "skip_resolve_phase_with_proxy")]
+    _skip_resolve_phase_with_proxy: Option<bool>,
+    proxy_url: Option<Spanned<IgnoredAny>>,
+    proxy_from_environment: Option<Spanned<IgnoredAny>>,
+    proxy_connect_header: Option<Spanned<IgnoredAny>>,
+    no_proxy: Option<Spanned<IgnoredAny>>,
+    oauth2: Option<Spanned<IgnoredAny>>,
+    fail_if_body_json_matches_cel: Option<Spanned<IgnoredAny>>,
+    fail_if_body_json_not_matches_cel: Option<Spanned<IgnoredAny>>,
+}
+
+/// What a header must be, as written.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderRuleConfig {
+    header: Spanned<String>,
+    regexp: Spanned<String>,
+    #[serde(default)]
+    allow_missing: bool,
+}
+
+/// The values of a header, as written.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HeaderValuesConfig {
+    values: Vec<Spanned<Secret>>,
+    secrets: Vec<Spanned<Secret>>,
+    /// Read when the configuration is.
+    files: Vec<Spanned<PathBuf>>,
+}
+
+/// A token, as written.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AuthorizationConfig {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    credentials: Option<Spanned<Secret>>,
+    credentials_file: Option<Spanned<PathBuf>>,
+}
+
+impl HttpModuleConfig {
+    /// The module, reporting everything that is wrong with it.
+    pub(super) fn build(self, place: Place, diagnostics: &mut Diagnostics) -> Option<HttpModule> {
+        self.report_missing(diagnostics);
+        let way =
+            way(self.preferred_ip_protocol.as_ref(), self.ip_protocol_fallback, None, diagnostics);
+        let method = method(self.method.as_ref(), diagnostics);
+        let headers = self.headers(place, diagnostics);
+        let unpacks = self.unpacks(&headers, diagnostics);
+        let body = self.body(diagnostics);
+        let built = client(self.tls_config.as_ref(), place, diagnostics);
+        let limit = self.body_size_limit.as_ref().map(|limit| limit.value.0);
+        let redirects = self.follow_redirects.unwrap_or(true).then_some(MAX_REDIRECTS);
+        let expect = self.expect(diagnostics);
+        let keeps_body = unpacks || !expect.body.is_empty();
+        let body_limit = limit.filter(|limit| *limit > 0);
+        let body_limit = body_limit.unwrap_or(if keeps_body { KEPT } else { u64::MAX });
+        let (client, verifies) = built?;
+        let plan =
+            Plan { client, method: method?, headers, body, redirects, body_limit, keeps_body };
+        Some(HttpModule { plan, way, unpacks, verifies, expect })
+    }
+
+    /// What others can do.
+    fn report_missing(&self, diagnostics: &mut Diagnostics) {
+        let unchecked = ": the proxy would dial where we cannot look";
+        let missing = [
+            ("proxy_url", &self.proxy_url, unchecked),
+            ("proxy_from_environment", &self.proxy_from_environment, unchecked),
+            ("proxy_connect_header", &self.proxy_connect_header, ""),
+            ("no_proxy", &self.no_proxy, ""),
+            ("oauth2", &self.oauth2, ""),
+            ("fail_if_body_json_matches_cel", &self.fail_if_body_json_matches_cel, ""),
+            ("fail_if_body_json_not_matches_cel", &self.fail_if_body_json_not_matches_cel, ""),
+        ];
+        for (name, written, why) in missing {
+            if let Some(written) = written {
+                diagnostics.report(written, format!("`{name}` is not supported{why}"));
+            }
+        }
+        if let Some(enabled) = self.enable_http3.as_ref().filter(|enabled| enabled.value) {
+            diagnostics.report(enabled, "HTTP/3 is not spoken here");
+        }
+    }
+
+    fn headers(&self, place: Place, diagnostics: &mut Diagnostics) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            add_header(&mut headers, name, value, diagnostics);
+        }
+        for (name, lists) in &self.http_headers {
+            let read = lists.value.files.iter().filter_map(|file| read(file, diagnostics));
+            let read: Vec<_> = read.collect();
+            let values = lists.value.values.iter().chain(&lists.value.secrets).chain(&read);
+            for value in values {
+                let mut one = HeaderMap::new();
+                add_header(&mut one, name, value, diagnostics);
+                one.into_iter().for_each(|(name, value)| {
+                    if let Some(name) = name {
+                        headers.append(name, value);
+                    }
+                });
+            }
+        }
+        if !headers.contains_key(header::USER_AGENT) {
+            let agent = concat!("veilleur-agent/", env!("CARGO_PKG_VERSION"));
+            headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        }
+        let tokens = usize::from(self.bearer_token.is_some() || self.bearer_token_file.is_some());
+        let ways = tokens
+            + usize::from(self.basic_auth.is_some())
+            + usize::from(self.authorization.is_some());
+        if ways > 1 {
+            let message =
+                "only one of `basic_auth`, `authorization` and `bearer_token` can be given";
+            diagnostics.report(place, message);
+        }
+        if let Some(basic) = &self.basic_auth {
+            headers
+                .extend(basic.value.build(basic, diagnostics).map(|v| (header::AUTHORIZATION, v)));
+        }
+        let given = match &self.authorization {
+            Some(one) => {
+                let kind = one.value.kind.as_deref().unwrap_or("Bearer");
+                Some((kind, &one.value.credentials, &one.value.credentials_file))
+            }
+            None => (tokens > 0).then_some(("Bearer", &self.bearer_token, &self.bearer_token_file)),
+        };
+        if let Some((kind, token, file)) = given {
+            if token.is_some() && file.is_some() {
+                diagnostics.report(place, "only one of a token and a file with it can be given");
+            }
+            let token = file.as_ref().and_then(|file| read(file, diagnostics)).or(token.clone());
+            if let Some(token) = token {
+                let text = Secret::new(format!("{kind} {}", token.value.expose()));
+                let text = Spanned { value: text, place: token.place };
+                add_header(&mut headers, "authorization", &text, diagnostics);
+            }
+        }
+        headers
+    }
+
+    /// Whether the body is unpacked. Nobody asks the server for it but a header of the module, as
+    /// with blackbox_exporter.
+    fn unpacks(&self, headers: &HeaderMap, diagnostics: &mut Diagnostics) -> bool {
+        let Some(compression) = self.compression.as_ref().filter(|c| !c.value.is_empty()) else {
+            return false;
+        };
+        let wanted = compression.value.as_str();
+        if !matches!(wanted, "identity" | "gzip") {
+            let message = format!("`{wanted}` is not a compression that is unpacked here");
+            diagnostics.report_with_help(compression, message, "`gzip` is");
+            return false;
+        }
+        let asked = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+        if let Some(asked) = asked.filter(|asked| !accepts_encoding(wanted, asked)) {
+            let message = format!("`compression: {wanted}` contradicts `Accept-Encoding: {asked}`");
+            diagnostics.report(compression, message);
+        }
+        wanted == "gzip"
+    }
+
+    fn body(&self, diagnostics: &mut Diagnostics) -> Bytes {
+        let Some(file) = &self.body_file else { return Bytes::from(self.body.value.clone()) };
+        if !self.body.value.is_empty() {
+            diagnostics.report(&self.body, "only one of `body` and `body_file` can be given");
+        }
+        match std::fs::read(&file.value) {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) => {
+                let shown = file.value.display();
+                diagnostics.report(file, format!("`{shown}` cannot be read: {error}"));
+                Bytes::new()
+            }
+        }
+    }
+
+    fn expect(self, diagnostics: &mut Diagnostics) -> Expect {
+        let mut versions = Vec::new();
+        for version in &self.valid_http_versions {
+            match version.value.as_str() {
+                "HTTP/1.0" => versions.push(1.0),
+                "HTTP/1.1" => versions.push(1.1),
+                _ => {}
+            }
+        }
+        if let (Some(first), true) = (self.valid_http_versions.first(), versions.is_empty()) {
+            let message = "HTTP/1.1 and HTTP/1.0 are spoken here, and none is among those wanted";
+            diagnostics.report(first, message);
+        }
+        let mut body = Vec::new();
+        for (patterns, must) in [
+            (&self.fail_if_body_matches_regexp, false),
+            (&self.fail_if_body_not_matches_regexp, true),
+        ] {
+            let built = patterns.iter().map(|one| regex(&one.value, one.place, diagnostics));
+            body.extend(built.flatten().map(|regex| (regex, must)));
+        }
+        let mut headers = Vec::new();
+        for (rules, must) in
+            [(self.fail_if_header_matches, false), (self.fail_if_header_not_matches, true)]
+        {
+            for HeaderRuleConfig { header, regexp, allow_missing } in rules {
+                let name = header_name(&header.value, &header, diagnostics);
+                let regex = regex(&regexp.value, regexp.place, diagnostics);
+                headers.extend(name.zip(regex).map(|(name, regex)| HeaderRule {
+                    name,
+                    regex,
+                    allows_missing: allow_missing,
+                    must,
+                }));
+            }
+        }
+        Expect {
+            statuses: self.valid_status_codes,
+            versions,
+            headers,
+            body,
+            fails_with_tls: self.fail_if_ssl,
+            fails_without_tls: self.fail_if_not_ssl,
+        }
+    }
+}
+
+/// The secret in a file.
+fn read(file: &Spanned<PathBuf>, diagnostics: &mut Diagnostics) -> Option<Spanned<Secret>> {
+    match std::fs::read_to_string(&file.value) {
+        Ok(text) => Some(Spanned { value: Secret::new(text.trim()), place: file.place }),
+        Err(error) => {
+            let shown = file.value.display();
+            diagnostics.report(file, format!("`{shown}` cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+/// Whether an `Accept-Encoding` header lets a server answer with `encoding`: what names it first,
+/// or `*`, and with a weight over 0.
+pub fn accepts_encoding(encoding: &str, header: &str) -> bool {
+    let mut choices: Vec<(&str, f64)> = header
+        .split(',')
+        .map(|choice| {
+            let mut parts = choice.split(';').map(str::trim);
+            let name = parts.next().unwrap_or("");
+            let weight = parts.find_map(|part| part.strip_prefix("q=")?.trim().parse().ok());
+            (name, weight.unwrap_or(1.0))
+        })
+        .collect();
+    choices.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let named = choices.iter().find(|(name, _)| *name == encoding || *name == "*");
+    named.is_some_and(|(_, weight)| *weight > 0.0)
+}

@@ -1,0 +1,276 @@
+//! The `http` prober.
+//!
+//! Invariant: what is wrong is judged in the order of blackbox_exporter: status, headers, body,
+//! version, encryption; only an expression that decides sets `probe_failed_due_to_regex`.
+
+use std::borrow::Cow;
+
+use base::clock::Stopwatch;
+use base::http::client::Client;
+use base::http::header::{self, HeaderName, HeaderValue};
+use base::http::{Gunzip, Uri};
+use regex::bytes::Regex;
+use tokio_util::sync::CancellationToken;
+
+use super::{Seen, chain, timed_out};
+use crate::Reason;
+use crate::guard::{Guard, Way};
+use crate::http::fetch::{Fetch, Plan};
+use crate::network::{Failed, Metrics};
+use crate::text::shown_line;
+
+/// The `http` section of a module, as meant.
+#[derive(Debug)]
+pub(super) struct HttpModule {
+    pub(super) plan: Plan,
+    pub(super) way: Way,
+    /// Whether the body is gzip and to be unpacked.
+    pub(super) unpacks: bool,
+    /// Whether certificates are verified.
+    pub(super) verifies: bool,
+    pub(super) expect: Expect,
+}
+
+/// What an answer should be.
+#[derive(Debug, Default)]
+pub(super) struct Expect {
+    /// 2xx where empty.
+    pub(super) statuses: Vec<u16>,
+    /// Any where empty.
+    pub(super) versions: Vec<f64>,
+    pub(super) headers: Vec<HeaderRule>,
+    /// Each must match, or must not.
+    pub(super) body: Vec<(Regex, bool)>,
+    pub(super) fails_with_tls: bool,
+    pub(super) fails_without_tls: bool,
+}
+
+/// What a header should be.
+#[derive(Debug)]
+pub(super) struct HeaderRule {
+    pub(super) name: HeaderName,
+    pub(super) regex: Regex,
+    pub(super) allows_missing: bool,
+    /// Whether it must match, or must not.
+    pub(super) must: bool,
+}
+
+/// The module aimed at a page.
+#[derive(Debug)]
+pub(super) struct HttpShot {
+    module: std::sync::Arc<HttpModule>,
+    /// The plan with another `Host`, where one was asked for.
+    plan: Option<Plan>,
+    client: Client,
+    url: Uri,
+    guard: Guard,
+}
+
+impl HttpModule {
+    /// Aims at `url` on `host`; nothing where `hostname` and the module contradict each other.
+    pub(super) fn aim(
+        self: &std::sync::Arc<Self>,
+        url: Uri,
+        host: &str,
+        hostname: Option<String>,
+        guard: Guard,
+    ) -> Option<HttpShot> {
+        let set = self.plan.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let plan = match (&hostname, set) {
+            (Some(name), Some(set)) if name != set => return None,
+            (Some(name), _) => {
+                let mut headers = self.plan.headers.clone();
+                headers.insert(header::HOST, HeaderValue::from_str(name).ok()?);
+                Some(self.plan.with_headers(headers))
+            }
+            (None, _) => None,
+        };
+        let client = match hostname.as_deref().or(set) {
+            Some(name) if !self.plan.client.has_server_name() => {
+                let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
+                self.plan.client.with_server_name(if name.is_empty() { host } else { name })
+            }
+            _ => self.plan.client.clone(),
+        };
+        let module = std::sync::Arc::clone(self);
+        Some(HttpShot { module, plan, client, url, guard })
+    }
+}
+
+/// What is wrong, and whether an expression says so.
+struct Verdict {
+    failed: Failed,
+    by_regex: bool,
+}
+
+impl Verdict {
+    fn new(reason: Reason, summary: impl Into<String>) -> Self {
+        let by_regex = matches!(reason, Reason::HeaderMismatch | Reason::BodyMismatch);
+        Self { failed: Failed::new(reason, summary), by_regex }
+    }
+}
+
+impl HttpShot {
+    pub(super) async fn look(&self, stop: &CancellationToken, watch: Stopwatch) -> Seen {
+        let plan = self.plan.as_ref().unwrap_or(&self.module.plan);
+        let mut fetch = Fetch::guarded(plan, self.url.clone(), &self.guard, self.client.clone());
+        let fetched = stop.run_until_cancelled(fetch.run()).await;
+        let mut length = fetch.length;
+        let verdict = match fetched {
+            Some(Ok(())) => match self.unpack(&fetch) {
+                Ok(body) => {
+                    if self.module.unpacks {
+                        length = body.len() as u64;
+                    }
+                    self.module.expect.judge(&fetch, &body).err()
+                }
+                Err(verdict) => {
+                    length = 0;
+                    Some(verdict)
+                }
+            },
+            Some(Err(failed)) => Some(Verdict { failed, by_regex: false }),
+            None => Some(Verdict { failed: timed_out(&fetch.phase(), watch), by_regex: false }),
+        };
+        let by_regex = verdict.as_ref().is_some_and(|verdict| verdict.by_regex);
+        let metrics = self.measure(&fetch, length, by_regex);
+        let resolve = fetch.dialled.map(|(_, time)| time).or(fetch.times.resolve);
+        Seen {
+            failed: verdict.map(|verdict| verdict.failed),
+            summary: fetch.summary(watch.seconds()),
+            dialled: fetch.dialled,
+            resolve,
+            metrics,
+        }
+    }
+
+    /// The body without its compression, which is what the module says and not the server.
+    fn unpack<'f>(&self, fetch: &'f Fetch<'_>) -> Result<Cow<'f, [u8]>, Verdict> {
+        if !self.module.unpacks {
+            return Ok(Cow::Borrowed(&fetch.body));
+        }
+        let limit = usize::try_from(self.module.plan.body_limit).unwrap_or(usize::MAX);
+        let mut body = Vec::new();
+        let mut gunzip = Gunzip::new(|bytes: &[u8]| {
+            if body.len() + bytes.len() > limit {
+                return Err(format!("it is over {limit} bytes"));
+            }
+            body.extend_from_slice(bytes);
+            Ok(())
+        });
+        let result = gunzip.feed(&fetch.body).and_then(|()| gunzip.finish());
+        match result {
+            Ok(()) => Ok(Cow::Owned(body)),
+            Err(why) => {
+                let summary = format!("the body cannot be unpacked: {why}");
+                Err(Verdict::new(Reason::ProtocolError, summary))
+            }
+        }
+    }
+
+    fn measure(&self, fetch: &Fetch<'_>, length: u64, by_regex: bool) -> Metrics {
+        let mut metrics = Metrics::default();
+        let times = &fetch.times;
+        let phases = [
+            ("resolve", times.resolve),
+            ("connect", times.connect),
+            ("processing", times.first_byte),
+            ("tls", times.tls),
+            ("transfer", times.transfer),
+        ];
+        let help = "Duration of http request by phase, summed over all redirects";
+        // Of a name that was not found there is nothing else to tell.
+        let told = if fetch.dialled.is_some() { &phases[..] } else { &phases[..1] };
+        metrics.phases("probe_http_duration_seconds", help, told);
+        let mut gauge = |name, help, value| metrics.gauge(name, help, value);
+        gauge("probe_http_status_code", "Response HTTP status code", f64::from(fetch.status()));
+        gauge("probe_http_redirects", "The number of redirects", f64::from(fetch.redirects));
+        let announced = match (fetch.version(), fetch.content_length()) {
+            (None, _) => 0.0,
+            (_, Some(length)) => length as f64,
+            (_, None) => -1.0,
+        };
+        gauge("probe_http_content_length", "Length of http content response", announced);
+        gauge(
+            "probe_http_uncompressed_body_length",
+            "Length of uncompressed response body",
+            length as f64,
+        );
+        let help = "Indicates if SSL was used for the final redirect";
+        gauge("probe_http_ssl", help, f64::from(u8::from(fetch.is_tls())));
+        let help = "Returns the version of HTTP of the probe response";
+        gauge("probe_http_version", help, fetch.version().unwrap_or(0.0));
+        let help = "Indicates if probe failed due to regex";
+        gauge("probe_failed_due_to_regex", help, f64::from(u8::from(by_regex)));
+        if let Some(modified) = fetch.last_modified() {
+            let help = "Returns the Last-Modified HTTP response header in unixtime";
+            gauge("probe_http_last_modified_timestamp_seconds", help, modified);
+        }
+        if let (Some(session), true) = (&fetch.tls, fetch.is_tls()) {
+            chain::measure(session, self.module.verifies, &mut metrics);
+            let help = "Returns the TLS cipher negotiated during handshake";
+            let cipher = [("cipher", session.cipher.clone())];
+            metrics.info("probe_tls_cipher_info", help, &cipher);
+        }
+        metrics
+    }
+}
+
+impl Expect {
+    fn judge(&self, fetch: &Fetch<'_>, body: &[u8]) -> Result<(), Verdict> {
+        let status = fetch.status();
+        if self.statuses.is_empty() && !(200..300).contains(&status) {
+            let summary = format!("HTTP status {status}, wanted 2xx");
+            return Err(Verdict::new(Reason::HttpStatus, summary));
+        }
+        if !self.statuses.is_empty() && !self.statuses.contains(&status) {
+            let summary = format!("HTTP status {status}, wanted one of {:?}", self.statuses);
+            return Err(Verdict::new(Reason::HttpStatus, summary));
+        }
+        self.headers.iter().try_for_each(|rule| rule.judge(fetch))?;
+        for (regex, must) in &self.body {
+            let summary = match (regex.is_match(body), must) {
+                (false, true) => format!("the body does not match `{regex}`"),
+                (true, false) => format!("the body matches `{regex}`"),
+                _ => continue,
+            };
+            return Err(Verdict::new(Reason::BodyMismatch, summary));
+        }
+        let version = fetch.version().unwrap_or(0.0);
+        if !self.versions.is_empty() && !self.versions.contains(&version) {
+            let summary = format!("HTTP version {version:.1}, wanted one of {:?}", self.versions);
+            return Err(Verdict::new(Reason::ProtocolError, summary));
+        }
+        match fetch.is_tls() {
+            true if self.fails_with_tls => {
+                Err(Verdict::new(Reason::TlsPolicy, "the connection is encrypted"))
+            }
+            false if self.fails_without_tls => {
+                Err(Verdict::new(Reason::TlsPolicy, "the connection is not encrypted"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl HeaderRule {
+    fn judge(&self, fetch: &Fetch<'_>) -> Result<(), Verdict> {
+        let (name, regex) = (&self.name, &self.regex);
+        let mut values = fetch.header_values(name).peekable();
+        let Some(first) = values.peek().map(|value| shown_line(value, 100)) else {
+            if self.allows_missing {
+                return Ok(());
+            }
+            let summary = format!("the header `{name}` is missing");
+            return Err(Verdict::new(Reason::HeaderMismatch, summary));
+        };
+        let summary = match (values.any(|value| regex.is_match(value)), self.must) {
+            (false, true) => {
+                format!("the header `{name}` is `{first}`, does not match `{regex}`")
+            }
+            (true, false) => format!("the header `{name}` matches `{regex}`"),
+            _ => return Ok(()),
+        };
+        Err(Verdict::new(Reason::HeaderMismatch, summary))
+    }
+}
