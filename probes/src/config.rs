@@ -11,9 +11,15 @@ use base::diagnostic::Diagnostics;
 use serde::Deserialize;
 
 use crate::Probe;
+use crate::dns::DnsConfig;
 use crate::http::HttpConfig;
+use crate::mail::{Mail, MailConfig};
+use crate::ntp::NtpConfig;
+use crate::redis::RedisConfig;
 use crate::script::ScriptConfig;
+use crate::ssh::SshConfig;
 use crate::tcp::TcpConfig;
+use crate::tls::TlsProbeConfig;
 
 /// What to look at, as written: one kind with its settings.
 #[derive(Debug, Deserialize)]
@@ -25,6 +31,22 @@ pub enum ProbeConfig {
     Http(Box<HttpConfig>),
     /// Connects to an address.
     Tcp(TcpConfig),
+    /// Asks name servers.
+    Dns(Box<DnsConfig>),
+    /// Looks at the certificate of a server.
+    Tls(Box<TlsProbeConfig>),
+    /// Looks at a server that takes mail.
+    Smtp(Box<MailConfig>),
+    /// Looks at a server that shows mail.
+    Imap(Box<MailConfig>),
+    /// Looks at a server that hands out mail.
+    Pop3(Box<MailConfig>),
+    /// Looks at the banner and the host key of a server.
+    Ssh(Box<SshConfig>),
+    /// Asks a time server.
+    Ntp(Box<NtpConfig>),
+    /// Asks a Redis server.
+    Redis(Box<RedisConfig>),
 }
 
 impl ProbeConfig {
@@ -34,6 +56,14 @@ impl ProbeConfig {
             Self::Script(config) => Arc::new(config.build(diagnostics)),
             Self::Http(config) => Arc::new(config.build(diagnostics)?),
             Self::Tcp(config) => Arc::new(config.build(diagnostics)?),
+            Self::Dns(config) => Arc::new(config.build(diagnostics)?),
+            Self::Tls(config) => Arc::new(config.build(diagnostics)?),
+            Self::Smtp(config) => Arc::new(config.build(Mail::Smtp, diagnostics)?),
+            Self::Imap(config) => Arc::new(config.build(Mail::Imap, diagnostics)?),
+            Self::Pop3(config) => Arc::new(config.build(Mail::Pop3, diagnostics)?),
+            Self::Ssh(config) => Arc::new(config.build(diagnostics)?),
+            Self::Ntp(config) => Arc::new(config.build(diagnostics)?),
+            Self::Redis(config) => Arc::new(config.build(diagnostics)?),
         })
     }
 

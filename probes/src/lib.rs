@@ -13,11 +13,24 @@ pub mod host;
 
 mod outcome;
 pub mod range;
+pub mod thresholds;
 mod text;
+mod base64;
 mod network;
+mod wire;
+mod chain;
+mod session;
+mod starttls;
+mod scram;
 pub mod script;
 pub mod http;
 pub mod tcp;
+pub mod dns;
+pub mod tls;
+pub mod mail;
+pub mod ssh;
+pub mod ntp;
+pub mod redis;
 mod config;
 
 pub use config::ProbeConfig;

@@ -90,6 +90,14 @@ impl Metrics {
         self.0.push(family);
     }
 
+    /// A constant 1 whose labels are the news.
+    pub(crate) fn info(&mut self, name: &str, help: &str, labels: &[(&'static str, String)]) {
+        let mut family = MetricFamily::gauge(name, help);
+        let labels = labels.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
+        family.add_pairs("", labels, 1.0);
+        self.0.push(family);
+    }
+
     /// What every probe over the network tells: how it went and how long it took.
     pub(crate) fn finish(
         mut self,
