@@ -11,10 +11,14 @@ use base::diagnostic::Diagnostics;
 use serde::Deserialize;
 
 use crate::Probe;
+use crate::broker::{Broker, BrokerConfig};
 use crate::dns::DnsConfig;
 use crate::http::HttpConfig;
+use crate::icmp::IcmpConfig;
 use crate::mail::{Mail, MailConfig};
+use crate::mysql::MysqlConfig;
 use crate::ntp::NtpConfig;
+use crate::postgres::PostgresConfig;
 use crate::redis::RedisConfig;
 use crate::script::ScriptConfig;
 use crate::ssh::SshConfig;
@@ -47,6 +51,18 @@ pub enum ProbeConfig {
     Ntp(Box<NtpConfig>),
     /// Asks a Redis server.
     Redis(Box<RedisConfig>),
+    /// Pings a host.
+    Icmp(Box<IcmpConfig>),
+    /// Logs in to a PostgreSQL server.
+    Postgres(Box<PostgresConfig>),
+    /// Logs in to a MySQL or MariaDB server.
+    Mysql(Box<MysqlConfig>),
+    /// Looks at an MQTT broker.
+    Mqtt(Box<BrokerConfig>),
+    /// Looks at an AMQP broker, and at a queue of it.
+    Amqp(Box<BrokerConfig>),
+    /// Looks at a NATS server.
+    Nats(Box<BrokerConfig>),
 }
 
 impl ProbeConfig {
@@ -64,6 +80,12 @@ impl ProbeConfig {
             Self::Ssh(config) => Arc::new(config.build(diagnostics)?),
             Self::Ntp(config) => Arc::new(config.build(diagnostics)?),
             Self::Redis(config) => Arc::new(config.build(diagnostics)?),
+            Self::Icmp(config) => Arc::new(config.build(diagnostics)?),
+            Self::Postgres(config) => Arc::new(config.build(diagnostics)?),
+            Self::Mysql(config) => Arc::new(config.build(diagnostics)?),
+            Self::Mqtt(config) => Arc::new(config.build(Broker::Mqtt, diagnostics)?),
+            Self::Amqp(config) => Arc::new(config.build(Broker::Amqp, diagnostics)?),
+            Self::Nats(config) => Arc::new(config.build(Broker::Nats, diagnostics)?),
         })
     }
 

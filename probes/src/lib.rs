@@ -27,10 +27,14 @@ pub mod http;
 pub mod tcp;
 pub mod dns;
 pub mod tls;
+pub mod icmp;
 pub mod mail;
 pub mod ssh;
 pub mod ntp;
 pub mod redis;
+pub mod postgres;
+pub mod mysql;
+pub mod broker;
 mod config;
 
 pub use config::ProbeConfig;

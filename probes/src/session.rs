@@ -126,6 +126,11 @@ impl Session {
         self.peer
     }
 
+    /// Notes the address that is really asked.
+    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = Some(peer);
+    }
+
     /// Notes what is waited for from now on, for when the time is up: "`x` has not answered".
     pub(crate) fn waiting(&mut self, waiting: impl Into<String>) {
         self.waiting = waiting.into();

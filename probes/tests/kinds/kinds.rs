@@ -12,10 +12,12 @@ pub(crate) struct Kind {
     pub(crate) is_asked: bool,
     /// What makes a TLS handshake of it, where it can have one: put in place of `, tls: {}`.
     pub(crate) before_tls: Option<&'static [u8]>,
+    /// How many bytes ask for TLS after that.
+    pub(crate) asks_tls: usize,
 }
 
 const fn plain(name: &'static str, yaml: &'static str, begins: &'static [u8]) -> Kind {
-    Kind { name, yaml, begins, is_asked: false, before_tls: None }
+    Kind { name, yaml, begins, is_asked: false, before_tls: None, asks_tls: 0 }
 }
 
 const fn over_tls(name: &'static str, yaml: &'static str, begins: &'static [u8]) -> Kind {
@@ -44,6 +46,26 @@ pub(crate) const KINDS: &[Kind] = &[
     over_tls("imap", "imap: {address: 'ADDRESS', tls: {}}", b"* OK"),
     over_tls("pop3", "pop3: {address: 'ADDRESS', tls: {}}", b"+OK"),
     plain("ssh", "ssh: {address: 'ADDRESS'}", b"SSH-2.0-x"),
+    asked(plain("postgres", "postgres: {address: 'ADDRESS', username: u}", b"R\0\0\0\x08")),
+    Kind {
+        before_tls: Some(b"S"),
+        ..asked(plain("postgres", "postgres: {address: 'ADDRESS', tls: {}, username: u}", b""))
+    },
+    plain("mysql", "mysql: {address: 'ADDRESS'}", b"\x4a\0\0\0\x0a"),
+    Kind {
+        before_tls: Some(
+            b"\x2f\0\0\0\x0a8\0\x01\0\0\0abcdefgh\0\xff\xff\x21\x02\0\xff\xff\0\0\0\0\0\0\0\0\0\0\0ijklmnopqrst\0",
+        ),
+        asks_tls: 36,
+        ..plain("mysql", "mysql: {address: 'ADDRESS', tls: {}}", b"")
+    },
+    asked(over_tls("mqtt", "mqtt: {address: 'ADDRESS', tls: {}}", b"\x20\x02\0")),
+    asked(over_tls("amqp", "amqp: {address: 'ADDRESS', tls: {}}", b"\x01\0\0\0\0\0\x10\0\x0a")),
+    plain("nats", "nats: {address: 'ADDRESS'}", b"INFO {"),
+    Kind {
+        before_tls: Some(b"INFO {}\r\n"),
+        ..plain("nats", "nats: {address: 'ADDRESS', tls: {}}", b"")
+    },
     asked(over_tls("redis", "redis: {address: 'ADDRESS', tls: {}}", b"+PO")),
 ];
 

@@ -145,6 +145,7 @@ pub(crate) async fn show_certificate(listener: TcpListener, kind: &Kind, name: &
         let _ = socket.read(&mut [0; 4096]).await;
     }
     socket.write_all(before).await.unwrap();
+    let _ = socket.read_exact(&mut vec![0; kind.asks_tls]).await;
     if let Ok(mut socket) = TlsAcceptor::from(Arc::new(config)).accept(socket).await {
         // Until the probe has looked and hangs up.
         while socket.read(&mut [0; 4096]).await.is_ok_and(|length| length > 0) {}

@@ -10,3 +10,6 @@ mod mail;
 mod ssh;
 mod ntp;
 mod redis;
+mod icmp;
+mod databases;
+mod brokers;
