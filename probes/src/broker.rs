@@ -90,7 +90,11 @@ impl Login {
 
 impl BrokerConfig {
     /// The probe, reporting everything that is wrong with it.
-    pub(crate) fn build(self, broker: Broker, diagnostics: &mut Diagnostics) -> Option<BrokerProbe> {
+    pub(crate) fn build(
+        self,
+        broker: Broker,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<BrokerProbe> {
         let usual = match (broker, self.tls.is_some()) {
             (Broker::Mqtt, false) => 1883,
             (Broker::Mqtt, true) => 8883,
@@ -134,8 +138,7 @@ impl Probe for BrokerProbe {
             Broker::Amqp => "amqp",
             Broker::Nats => "nats",
         };
-        let mut session =
-            Session::start(kind, &["resolve", "connect", "tls", "login", "request"]);
+        let mut session = Session::start(kind, &["resolve", "connect", "tls", "login", "request"]);
         let result = stop.run_until_cancelled(self.look(&mut session)).await;
         session.finish(result, &self.limits)
     }

@@ -57,10 +57,10 @@ impl Probe for DnsProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
         let asked = self.servers.iter().map(|server| self.ask(server, stop)).collect();
         let mut asked = join_all(asked).await;
-        if asked.len() == 1 {
-            if let Some(one) = asked.pop() {
-                return self.outcome(one);
-            }
+        if self.servers.len() == 1
+            && let Some(one) = asked.pop()
+        {
+            return self.outcome(one);
         }
         let several = self.servers.iter().zip(asked);
         let outcomes = several.map(|(server, asked)| (server.to_string(), self.outcome(asked)));

@@ -96,7 +96,8 @@ impl IcmpConfig {
         };
         let mut within = |number: Option<&Spanned<u16>>, usual: u16, most: u16| match number {
             Some(number) if !(1..=most).contains(&number.value) => {
-                diagnostics.report(number, format!("`{}` is not within 1 and {most}", number.value));
+                diagnostics
+                    .report(number, format!("`{}` is not within 1 and {most}", number.value));
                 usual
             }
             Some(number) => number.value,
@@ -150,7 +151,8 @@ impl IcmpProbe {
         let open = async {
             let mut random = [0; 10];
             let filled = SystemRandom::new().fill(&mut random);
-            filled.map_err(|_| Failed::new(Reason::Internal, "the system has no random numbers"))?;
+            filled
+                .map_err(|_| Failed::new(Reason::Internal, "the system has no random numbers"))?;
             EchoSocket::open(address, self.size, self.hops, random)
         };
         let socket = session.phase("setup", "there is no socket", open).await?;

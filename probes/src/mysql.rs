@@ -197,7 +197,8 @@ impl MysqlProbe {
                     }
                     let Some(proved) = proof(method, salt, password) else {
                         let method = shown_line(method, 100);
-                        let summary = format!("the server wants the login `{method}`, not known here");
+                        let summary =
+                            format!("the server wants the login `{method}`, not known here");
                         return Err(Failed::new(Reason::AuthenticationFailed, summary));
                     };
                     packets.send(&proved).await?;

@@ -205,9 +205,8 @@ impl PostgresProbe {
 
     async fn scram(&self, wire: &mut Wire, password: &str) -> Result<(), Failed> {
         // The server knows the user's name from the start.
-        let scram = Scram::begin("").ok_or_else(|| {
-            Failed::new(Reason::Internal, "the system has no random numbers")
-        })?;
+        let scram = Scram::begin("")
+            .ok_or_else(|| Failed::new(Reason::Internal, "the system has no random numbers"))?;
         let first = scram.first();
         let mut body = b"SCRAM-SHA-256\0".to_vec();
         body.extend_from_slice(&u32::try_from(first.len()).unwrap_or(u32::MAX).to_be_bytes());

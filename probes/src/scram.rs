@@ -100,9 +100,13 @@ mod tests {
     #[test]
     fn a_challenge_that_is_not_to_us_or_too_hard_is_refused() {
         let scram = Scram::with_nonce("user", "abc".to_owned());
-        for challenge in
-            ["", "r=abd,s=Zg==,i=1", "r=abcd,s=?,i=1", "r=abcd,s=Zg==,i=0", "r=abcd,s=Zg==,i=99999999"]
-        {
+        for challenge in [
+            "",
+            "r=abd,s=Zg==,i=1",
+            "r=abcd,s=?,i=1",
+            "r=abcd,s=Zg==,i=0",
+            "r=abcd,s=Zg==,i=99999999",
+        ] {
             assert!(scram.answer(challenge, "x").is_none(), "{challenge}");
         }
     }

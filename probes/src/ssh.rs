@@ -67,7 +67,7 @@ impl SshConfig {
             None => None,
         };
         for text in &self.host_key.value.0 {
-            if !text.strip_prefix("SHA256:").is_some_and(|digest| digest.len() == 43) {
+            if text.strip_prefix("SHA256:").is_none_or(|digest| digest.len() != 43) {
                 let help = "write it as `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` does";
                 let message = format!("`{text}` is not a fingerprint of a host key");
                 diagnostics.report_with_help(&self.host_key, message, help);

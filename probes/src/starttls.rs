@@ -208,9 +208,7 @@ pub(crate) async fn pop3(wire: &mut Wire) -> Result<(bool, String), Failed> {
 pub(crate) async fn greet_pop3(wire: &mut Wire) -> Result<String, Failed> {
     match pop3(wire).await? {
         (true, greeting) => Ok(greeting),
-        (false, said) => {
-            Err(Failed::new(Reason::NotServing, format!("the server says `{said}`")))
-        }
+        (false, said) => Err(Failed::new(Reason::NotServing, format!("the server says `{said}`"))),
     }
 }
 

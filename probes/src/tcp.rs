@@ -137,7 +137,8 @@ impl TcpProbe {
         }
         let peer = session.peer().map_or_else(|| self.endpoint.to_string(), |p| p.to_string());
         let seconds = session.seconds();
-        let said = if talked.said.is_empty() { String::new() } else { format!(": {}", talked.said) };
+        let said =
+            if talked.said.is_empty() { String::new() } else { format!(": {}", talked.said) };
         Ok(format!("connected to {peer} in {seconds:.3} s{said}"))
     }
 }

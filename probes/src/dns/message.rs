@@ -289,8 +289,7 @@ impl<'a> Reader<'a> {
             }
             6 => {
                 let (server, mailbox) = (self.name()?, self.name()?);
-                let numbers =
-                    [self.u32()?, self.u32()?, self.u32()?, self.u32()?, self.u32()?];
+                let numbers = [self.u32()?, self.u32()?, self.u32()?, self.u32()?, self.u32()?];
                 let text = numbers.map(|number| number.to_string()).join(" ");
                 return Some((format!("{server} {mailbox} {text}"), Some(numbers[0])));
             }
@@ -365,7 +364,11 @@ mod tests {
         check(33, b"\0\x01\0\x02\x14\x66\x01a\0", "1 2 5222 a.");
         check(16, b"\x03a\"b\x02\xff ", "\"a\\\"b\" \"\\255 \"");
         check(257, b"\0\x05issueca.test", "0 issue \"ca.test\"");
-        check(6, b"\x01a\0\x01b\0\0\0\0\x07\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04", "a. b. 7 1 2 3 4");
+        check(
+            6,
+            b"\x01a\0\x01b\0\0\0\0\x07\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04",
+            "a. b. 7 1 2 3 4",
+        );
         check(99, &[1, 0xab], "\\# 2 01ab");
         check(2, b"\x02.\x01\0", "\\.\\001.");
     }

@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{Ipv4RecvTtl, Ipv4Ttl, Ipv6RecvHopLimit, Ipv6Ttl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage,
-    connect, recvmsg, setsockopt, socket,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
+    SockaddrStorage, connect, recvmsg, setsockopt, socket,
 };
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -54,7 +54,9 @@ impl EchoSocket {
         let v4 = address.is_ipv4();
         let (fd, raw) = match create(v4, SockType::Datagram) {
             Ok(fd) => (fd, false),
-            Err(Errno::EACCES | Errno::EPERM) => (create(v4, SockType::Raw).map_err(forbidden)?, true),
+            Err(Errno::EACCES | Errno::EPERM) => {
+                (create(v4, SockType::Raw).map_err(forbidden)?, true)
+            }
             Err(error) => return Err(failed(error)),
         };
         let destination = SockaddrStorage::from(SocketAddr::new(address, 0));

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn reads_a_greeting() {
-        let mut packet = b"\x0a10.11-MariaDB\0\x01\0\0\0abcdefgh\0\xfe\xf7\x21\x02\0\xff\x81\x15".to_vec();
+        let mut packet =
+            b"\x0a10.11-MariaDB\0\x01\0\0\0abcdefgh\0\xfe\xf7\x21\x02\0\xff\x81\x15".to_vec();
         packet.extend_from_slice(&[0; 10]);
         packet.extend_from_slice(b"ijklmnopqrst\0mysql_native_password\0");
         let greeting = Greeting::decode(&packet).unwrap();

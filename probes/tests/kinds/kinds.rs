@@ -70,8 +70,7 @@ pub(crate) const KINDS: &[Kind] = &[
 ];
 
 /// Every kind that sends datagrams; `begins` is a datagram that is cut.
-pub(crate) const BY_DATAGRAM: &[Kind] =
-    &[
+pub(crate) const BY_DATAGRAM: &[Kind] = &[
     asked(plain("dns", "dns: {servers: ['ADDRESS'], name: a.test}", b"\0\0\x81\x80")),
     asked(plain("ntp", "ntp: {server: 'ADDRESS'}", b"\x24\x02")),
 ];

@@ -49,7 +49,8 @@ impl Fault {
 }
 
 pub(crate) const WEB: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n<html>\r\n";
-pub(crate) const NO_TEXT: &[u8] = b"\xff\xfe\x80\x81\xc3\x28\xf0\x28\x8c\xbc\xff\xff\xff\xff\r\n\xff\r\n";
+pub(crate) const NO_TEXT: &[u8] =
+    b"\xff\xfe\x80\x81\xc3\x28\xf0\x28\x8c\xbc\xff\xff\xff\xff\r\n\xff\r\n";
 
 /// Takes one connection and misbehaves; ends when it does nothing more, and hands out what has to
 /// be kept so that the connection stays.

@@ -43,8 +43,17 @@ fn postgres() -> (Stage, Program) {
         CREATE ROLE new LOGIN PASSWORD 's3cret'; CREATE ROLE secure LOGIN PASSWORD 's3cret';
         CREATE TABLE jobs (id int); INSERT INTO jobs SELECT generate_series(1, 42);
         GRANT ALL ON jobs TO new;";
-    run(Command::new("psql")
-        .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-q", "-c", sql]));
+    run(Command::new("psql").args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port,
+        "-U",
+        "postgres",
+        "-q",
+        "-c",
+        sql,
+    ]));
     (stage, server)
 }
 
@@ -52,10 +61,14 @@ fn postgres() -> (Stage, Program) {
 fn a_postgresql_server_lets_us_in_and_answers() {
     let (stage, _server) = postgres();
     let ask = |user: &str, more: &str| {
-        format!("postgres: {{address: '127.0.0.1:PORT', database: postgres, username: {user}{more}}}")
+        format!(
+            "postgres: {{address: '127.0.0.1:PORT', database: postgres, username: {user}{more}}}"
+        )
     };
-    let good = |user: &str, more: &str, part: &str| stage.check(&ask(user, more), Reason::None, part);
-    let bad = |user: &str, more: &str, reason, part: &str| stage.check(&ask(user, more), reason, part);
+    let good =
+        |user: &str, more: &str, part: &str| stage.check(&ask(user, more), Reason::None, part);
+    let bad =
+        |user: &str, more: &str, reason, part: &str| stage.check(&ask(user, more), reason, part);
     let pass = ", password: s3cret";
     let tls = ", tls: {ca_file: DIR/cert.pem}";
     good("postgres", "", "PostgreSQL 1");
@@ -122,8 +135,14 @@ fn mariadb() -> (Stage, Program) {
         INSERT INTO shop.jobs VALUES (1), (2), (42);
         CREATE USER new@'127.0.0.1' IDENTIFIED BY 's3cret'; GRANT ALL ON shop.* TO new@'127.0.0.1';
         CREATE USER secure@'127.0.0.1' IDENTIFIED BY 's3cret' REQUIRE SSL;";
-    run(Command::new("mariadb")
-        .args(["--no-defaults", "-u", "root", &format!("--socket={socket}"), "-e", sql]));
+    run(Command::new("mariadb").args([
+        "--no-defaults",
+        "-u",
+        "root",
+        &format!("--socket={socket}"),
+        "-e",
+        sql,
+    ]));
     (stage, server)
 }
 

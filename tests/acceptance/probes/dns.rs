@@ -28,7 +28,8 @@ fn serve() -> (Stage, tests::program::Program) {
     let stage = Stage::new();
     let mut zone = ZONE.to_owned();
     for n in 0..60 {
-        zone += &format!("many IN TXT \"text number {n} that is long enough to fill a datagram\"\n");
+        zone +=
+            &format!("many IN TXT \"text number {n} that is long enough to fill a datagram\"\n");
     }
     stage.write("shop.zone", &zone);
     stage.write("signed.zone", ZONE);
@@ -44,8 +45,7 @@ fn serve() -> (Stage, tests::program::Program) {
     sign("/usr/bin/dnssec-signzone", &["-q", "-S", "-o", "signed.test", "signed.zone"]);
     let zones = "zone \"shop.test\" { type primary; file \"shop.zone\"; };
         zone \"signed.test\" { type primary; file \"signed.zone.signed\"; };";
-    let config =
-        format!("{OPTIONS} recursion no; dnssec-validation no; }}; {NO_CONTROLS} {zones}");
+    let config = format!("{OPTIONS} recursion no; dnssec-validation no; }}; {NO_CONTROLS} {zones}");
     let config = stage.write("named.conf", &config);
     let server = stage.start("/usr/sbin/named", &["-g", "-c", &config]);
     stage.wait_for("dns: {servers: ['127.0.0.1:PORT'], name: www.shop.test}");
@@ -67,7 +67,11 @@ fn a_name_server_is_asked_and_its_answer_judged() {
     assert_eq!(value(&o, "ttl"), 300.0);
     good("name: www.shop.test, transport: tcp", "NOERROR");
     good("name: www.shop.test, expect_answers: [192.0.2.81, 192.0.2.80]", "");
-    bad("name: www.shop.test, expect_answers: 192.0.2.80", Reason::AnswerMismatch, "wanted 192.0.2.80");
+    bad(
+        "name: www.shop.test, expect_answers: 192.0.2.80",
+        Reason::AnswerMismatch,
+        "wanted 192.0.2.80",
+    );
     good("name: www.shop.test, type: AAAA, expect_answers: '2001:db8::80'", "");
     good("name: mail.shop.test, expect_answers: [192.0.2.80, 192.0.2.81]", "www.shop.test.");
     good("name: shop.test, type: MX, expect_answers: '10 mail.shop.test.'", "");
@@ -121,7 +125,9 @@ fn an_answer_that_is_vouched_for_is_told_from_one_that_is_not() {
     let anchor = format!("{} {} {} \"{}\"", fields[0], fields[1], fields[2], fields[3..].concat());
     let forward = |zone: &str| {
         let port = stage.port;
-        format!("zone \"{zone}\" {{ type forward; forward only; forwarders {{ 127.0.0.1 port {port}; }}; }};")
+        format!(
+            "zone \"{zone}\" {{ type forward; forward only; forwarders {{ 127.0.0.1 port {port}; }}; }};"
+        )
     };
     let config = format!(
         "{OPTIONS} recursion yes; dnssec-validation yes; validate-except {{ shop.test; }}; }};
@@ -132,9 +138,8 @@ fn an_answer_that_is_vouched_for_is_told_from_one_that_is_not() {
     let config = resolver.write("named.conf", &config);
     let _resolver = resolver.start("/usr/sbin/named", &["-g", "-c", &config]);
     resolver.wait_for("dns: {servers: ['127.0.0.1:PORT'], name: www.shop.test}");
-    let ask = |zone| {
-        format!("dns: {{servers: ['127.0.0.1:PORT'], name: www.{zone}.test, dnssec: true}}")
-    };
+    let ask =
+        |zone| format!("dns: {{servers: ['127.0.0.1:PORT'], name: www.{zone}.test, dnssec: true}}");
     resolver.check(&ask("signed"), Reason::None, "192.0.2.8");
     resolver.check(&ask("shop"), Reason::DnssecMissing, "does not vouch");
     stage.check(&ask("signed"), Reason::DnssecMissing, "does not vouch");

@@ -51,7 +51,12 @@ fn agent(prepare: &str, host: &str, groups: &str) -> String {
 }
 
 fn agent_without_rights(groups: &str) -> String {
-    in_network("true", "127.0.0.1", groups, "setpriv --reuid 65534 --clear-groups --bounding-set -all ")
+    in_network(
+        "true",
+        "127.0.0.1",
+        groups,
+        "setpriv --reuid 65534 --clear-groups --bounding-set -all ",
+    )
 }
 
 fn in_network(prepare: &str, host: &str, groups: &str, as_whom: &str) -> String {

@@ -30,7 +30,8 @@ fn the_offset_of_our_clock_is_measured() {
     let o = stage.check(&format!("{ask}}}"), Reason::None, "stratum 3");
     assert!(value(&o, "offset").abs() < 0.1, "it is the same clock");
     assert!(metric(&o, "probe_ntp_delay_seconds") < 1.0);
-    let strict = format!("{ask}, thresholds: {{stratum: {{warn: '1:2'}}, offset: {{crit: '-1:1'}}}}}}");
+    let strict =
+        format!("{ask}, thresholds: {{stratum: {{warn: '1:2'}}, offset: {{crit: '-1:1'}}}}}}");
     stage.check(&strict, Reason::Threshold, "`stratum` is 3, warning by `1:2`");
     let off = format!("{ask}, thresholds: {{offset: {{crit: '@-1:1'}}}}}}");
     stage.check(&off, Reason::Threshold, "critical by `@-1:1`");

@@ -37,7 +37,8 @@ fn a_password_is_needed_and_may_be_wrong() {
     stage.certificate();
     let port = stage.port.to_string();
     let (cert, key) = (stage.text("cert.pem"), stage.text("key.pem"));
-    let tls = ["--port", "0", "--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key];
+    let tls =
+        ["--port", "0", "--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key];
     let more = ["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no", "--requirepass", "s3cret"];
     let _server = serve(&stage, &[&tls[..], &more].concat());
     let ask = |more: &str| {

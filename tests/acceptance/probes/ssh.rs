@@ -47,7 +47,15 @@ fn the_host_key_of_a_server_is_proved() {
 #[test]
 fn a_server_without_an_exchange_that_we_know_is_told() {
     let stage = Stage::new();
-    run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &stage.text("key")]));
+    run(Command::new("ssh-keygen").args([
+        "-q",
+        "-t",
+        "ed25519",
+        "-N",
+        "",
+        "-f",
+        &stage.text("key"),
+    ]));
     let config = stage.write(
         "sshd_config",
         "Port PORT\nListenAddress 127.0.0.1\nHostKey DIR/key\nPidFile none\nUsePAM no\n\

@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -147,10 +147,4 @@ pub(crate) fn run(command: &mut Command) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A program by the first of these paths that exists.
-pub(crate) fn first(paths: &[&str]) -> String {
-    let found = paths.iter().find(|path| Path::new(path).exists());
-    (*found.unwrap_or_else(|| panic!("none of {paths:?} is installed"))).to_owned()
 }

@@ -51,7 +51,8 @@ fn the_certificate_of_a_web_server_is_seen_and_judged() {
     assert_eq!(metric(&o, "probe_ssl_earliest_cert_expiry"), expiry);
     let any = "tls: {address: '127.0.0.1:PORT', tls: {insecure_skip_verify: true}}";
     stage.check(any, Reason::None, "good for 19 days");
-    let other = "tls: {address: '127.0.0.1:PORT', tls: {ca_file: DIR/cert.pem, server_name: a.test}}";
+    let other =
+        "tls: {address: '127.0.0.1:PORT', tls: {ca_file: DIR/cert.pem, server_name: a.test}}";
     stage.check(other, Reason::CertificateName, "it is for localhost, 127.0.0.1");
 }
 
