@@ -15,15 +15,18 @@ use crate::broker::{Broker, BrokerConfig};
 use crate::dns::DnsConfig;
 use crate::http::HttpConfig;
 use crate::icmp::IcmpConfig;
+use crate::ldap::LdapConfig;
 use crate::mail::{Mail, MailConfig};
 use crate::mysql::MysqlConfig;
 use crate::ntp::NtpConfig;
 use crate::postgres::PostgresConfig;
 use crate::redis::RedisConfig;
 use crate::script::ScriptConfig;
+use crate::snmp::SnmpConfig;
 use crate::ssh::SshConfig;
 use crate::tcp::TcpConfig;
 use crate::tls::TlsProbeConfig;
+use crate::websocket::WebsocketConfig;
 
 /// What to look at, as written: one kind with its settings.
 #[derive(Debug, Deserialize)]
@@ -63,6 +66,12 @@ pub enum ProbeConfig {
     Amqp(Box<BrokerConfig>),
     /// Looks at a NATS server.
     Nats(Box<BrokerConfig>),
+    /// Binds to a directory.
+    Ldap(Box<LdapConfig>),
+    /// Asks a device for a value.
+    Snmp(Box<SnmpConfig>),
+    /// Opens a WebSocket.
+    Websocket(Box<WebsocketConfig>),
 }
 
 impl ProbeConfig {
@@ -86,6 +95,9 @@ impl ProbeConfig {
             Self::Mqtt(config) => Arc::new(config.build(Broker::Mqtt, diagnostics)?),
             Self::Amqp(config) => Arc::new(config.build(Broker::Amqp, diagnostics)?),
             Self::Nats(config) => Arc::new(config.build(Broker::Nats, diagnostics)?),
+            Self::Ldap(config) => Arc::new(config.build(diagnostics)?),
+            Self::Snmp(config) => Arc::new(config.build(diagnostics)?),
+            Self::Websocket(config) => Arc::new(config.build(diagnostics)?),
         })
     }
 

@@ -35,6 +35,10 @@ pub mod redis;
 pub mod postgres;
 pub mod mysql;
 pub mod broker;
+mod ber;
+pub mod ldap;
+pub mod snmp;
+pub mod websocket;
 mod config;
 
 pub use config::ProbeConfig;

@@ -61,6 +61,8 @@ fn expected(fault: Fault, kind: &Kind) -> &'static [Reason] {
         Fault::Oversized => &[Reason::AnswerTooLarge, Reason::ProtocolError],
         Fault::WrongProtocol | Fault::InvalidUtf8 if tls => &[Reason::TlsFailed],
         Fault::WrongProtocol | Fault::InvalidUtf8 if kind.name == "tcp" => &[Reason::BodyMismatch],
+        // A web server is what a WebSocket begins with.
+        Fault::WrongProtocol if kind.name == "websocket" => &[Reason::HttpStatus],
         Fault::WrongProtocol | Fault::InvalidUtf8 => &[Reason::ProtocolError],
     }
 }

@@ -66,11 +66,16 @@ pub(crate) const KINDS: &[Kind] = &[
         before_tls: Some(b"INFO {}\r\n"),
         ..plain("nats", "nats: {address: 'ADDRESS', tls: {}}", b"")
     },
+    asked(over_tls("ldap", "ldap: {address: 'ADDRESS', tls: {}}", b"\x30\x0c\x02\x01\x02\x61")),
+    asked(plain("ldap", "ldap: {address: 'ADDRESS', starttls: true}", b"\x30\x0c\x02\x01\x01\x78")),
+    asked(plain("websocket", "websocket: {url: 'ws://ADDRESS/'}", b"HTTP/1.1 101 Switching Protocols\r\n")),
+    asked(over_tls("websocket", "websocket: {url: 'wss://ADDRESS/', tls: {}}", b"")),
     asked(over_tls("redis", "redis: {address: 'ADDRESS', tls: {}}", b"+PO")),
 ];
 
 /// Every kind that sends datagrams; `begins` is a datagram that is cut.
 pub(crate) const BY_DATAGRAM: &[Kind] = &[
     asked(plain("dns", "dns: {servers: ['ADDRESS'], name: a.test}", b"\0\0\x81\x80")),
+    asked(plain("snmp", "snmp: {address: 'ADDRESS'}", b"\x30\x10\x02\x01")),
     asked(plain("ntp", "ntp: {server: 'ADDRESS'}", b"\x24\x02")),
 ];

@@ -89,7 +89,6 @@ fn what_is_wrong_with_the_other_kinds_is_told_with_its_place() {
         "redis: {address: a, tls: {ca_file: /nowhere}}",
         "test.yml:1:26: cannot read /nowhere as PEM: I/O error: No such file or directory (os error 2)",
     );
-    check("postgres: {address: a}", "test.yml:1:11: `username` is missing");
     check(
         r#"postgres: {address: a, username: "u\0", query: "\0"}"#,
         "test.yml:1:34: a text for the server cannot have a NUL in it\n\

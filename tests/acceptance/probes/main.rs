@@ -13,3 +13,5 @@ mod redis;
 mod icmp;
 mod databases;
 mod brokers;
+mod directories;
+mod websocket;
