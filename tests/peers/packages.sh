@@ -8,7 +8,7 @@ packages="gcc libc6-dev make python3 openssl tar xz-utils shellcheck \
   monitoring-plugins-basic monitoring-plugins-standard \
   postfix sasl2-bin libsasl2-modules libsasl2-modules-db \
   bind9 bind9-utils nginx-light redis-server postgresql mariadb-server dovecot-imapd dovecot-pop3d \
-  openssh-server chrony mosquitto rabbitmq-server nats-server slapd snmpd"
+  openssh-server chrony mosquitto rabbitmq-server nats-server slapd snmpd iproute2 procps"
 
 if ! command -v dpkg-query >/dev/null; then
   echo "this is no Debian; the tests need what these packages of Debian hold: $packages" >&2
