@@ -80,9 +80,9 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The values that every probe over TLS measures beside its own.
+/// How long the whole run took: a value of every probe.
 pub(crate) const SECONDS: &str = "seconds";
-/// How many days the first certificate that ends is still good for.
+/// How many days the first certificate that ends is still good for: a value wherever there is TLS.
 pub(crate) const DAYS_LEFT: &str = "days_left";
 
 /// A run.

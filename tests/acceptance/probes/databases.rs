@@ -85,6 +85,8 @@ fn a_postgresql_server_lets_us_in_and_answers() {
     assert!(value(&o, "days_left") > 19.0);
     bad("secure", pass, Reason::AuthenticationFailed, "28000");
     bad("secure", ", tls: {}", Reason::CertificateSelfSigned, "");
+    let seen = "tls: {address: '127.0.0.1:PORT', starttls: postgres, tls: {ca_file: DIR/cert.pem}}";
+    stage.check(seen, Reason::None, "good for 19 days");
     bad("nobody", pass, Reason::AuthenticationFailed, "28000");
     let none = ask("new", pass).replace("database: postgres", "database: none");
     stage.check(&none, Reason::ErrorAnswer, "3D000");
