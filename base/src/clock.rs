@@ -9,11 +9,15 @@ use crate::sample::Timestamp;
 
 impl Timestamp {
     /// The present, by the system's clock; before 1970 it counts as 1970.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        Self::from_millis(i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX))
     }
+}
+
+/// The present as the time since 1970, as finely as the system knows it: for what compares clocks.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Measures how long something takes; does not jump when the wall clock is set.

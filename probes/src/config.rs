@@ -11,9 +11,22 @@ use base::diagnostic::Diagnostics;
 use serde::Deserialize;
 
 use crate::Probe;
+use crate::broker::{Broker, BrokerConfig};
+use crate::dns::DnsConfig;
 use crate::http::HttpConfig;
+use crate::icmp::IcmpConfig;
+use crate::ldap::LdapConfig;
+use crate::mail::{Mail, MailConfig};
+use crate::mysql::MysqlConfig;
+use crate::ntp::NtpConfig;
+use crate::postgres::PostgresConfig;
+use crate::redis::RedisConfig;
 use crate::script::ScriptConfig;
+use crate::snmp::SnmpConfig;
+use crate::ssh::SshConfig;
 use crate::tcp::TcpConfig;
+use crate::tls::TlsProbeConfig;
+use crate::websocket::WebsocketConfig;
 
 /// What to look at, as written: one kind with its settings.
 #[derive(Debug, Deserialize)]
@@ -25,6 +38,40 @@ pub enum ProbeConfig {
     Http(Box<HttpConfig>),
     /// Connects to an address.
     Tcp(TcpConfig),
+    /// Asks name servers.
+    Dns(Box<DnsConfig>),
+    /// Looks at the certificate of a server.
+    Tls(Box<TlsProbeConfig>),
+    /// Looks at a server that takes mail.
+    Smtp(Box<MailConfig>),
+    /// Looks at a server that shows mail.
+    Imap(Box<MailConfig>),
+    /// Looks at a server that hands out mail.
+    Pop3(Box<MailConfig>),
+    /// Looks at the banner and the host key of a server.
+    Ssh(Box<SshConfig>),
+    /// Asks a time server.
+    Ntp(Box<NtpConfig>),
+    /// Asks a Redis server.
+    Redis(Box<RedisConfig>),
+    /// Pings a host.
+    Icmp(Box<IcmpConfig>),
+    /// Logs in to a PostgreSQL server.
+    Postgres(Box<PostgresConfig>),
+    /// Logs in to a MySQL or MariaDB server.
+    Mysql(Box<MysqlConfig>),
+    /// Looks at an MQTT broker.
+    Mqtt(Box<BrokerConfig>),
+    /// Looks at an AMQP broker, and at a queue of it.
+    Amqp(Box<BrokerConfig>),
+    /// Looks at a NATS server.
+    Nats(Box<BrokerConfig>),
+    /// Binds to a directory.
+    Ldap(Box<LdapConfig>),
+    /// Asks a device for a value.
+    Snmp(Box<SnmpConfig>),
+    /// Opens a WebSocket.
+    Websocket(Box<WebsocketConfig>),
 }
 
 impl ProbeConfig {
@@ -34,6 +81,23 @@ impl ProbeConfig {
             Self::Script(config) => Arc::new(config.build(diagnostics)),
             Self::Http(config) => Arc::new(config.build(diagnostics)?),
             Self::Tcp(config) => Arc::new(config.build(diagnostics)?),
+            Self::Dns(config) => Arc::new(config.build(diagnostics)?),
+            Self::Tls(config) => Arc::new(config.build(diagnostics)?),
+            Self::Smtp(config) => Arc::new(config.build(Mail::Smtp, diagnostics)?),
+            Self::Imap(config) => Arc::new(config.build(Mail::Imap, diagnostics)?),
+            Self::Pop3(config) => Arc::new(config.build(Mail::Pop3, diagnostics)?),
+            Self::Ssh(config) => Arc::new(config.build(diagnostics)?),
+            Self::Ntp(config) => Arc::new(config.build(diagnostics)?),
+            Self::Redis(config) => Arc::new(config.build(diagnostics)?),
+            Self::Icmp(config) => Arc::new(config.build(diagnostics)?),
+            Self::Postgres(config) => Arc::new(config.build(diagnostics)?),
+            Self::Mysql(config) => Arc::new(config.build(diagnostics)?),
+            Self::Mqtt(config) => Arc::new(config.build(Broker::Mqtt, diagnostics)?),
+            Self::Amqp(config) => Arc::new(config.build(Broker::Amqp, diagnostics)?),
+            Self::Nats(config) => Arc::new(config.build(Broker::Nats, diagnostics)?),
+            Self::Ldap(config) => Arc::new(config.build(diagnostics)?),
+            Self::Snmp(config) => Arc::new(config.build(diagnostics)?),
+            Self::Websocket(config) => Arc::new(config.build(diagnostics)?),
         })
     }
 

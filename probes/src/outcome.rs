@@ -118,10 +118,36 @@ reasons! {
     CertificateName = "certificate-name",
     /// The certificate is from nobody that we trust.
     CertificateUntrusted = "certificate-untrusted",
+    /// Nobody but its owner vouches for the certificate.
+    CertificateSelfSigned = "certificate-self-signed",
+    /// The peer does not show that its certificate is not revoked.
+    StapleMissing = "staple-missing",
+    /// The peer does not offer to encrypt the connection.
+    StarttlsMissing = "starttls-missing",
     /// The TLS handshake failed otherwise.
     TlsFailed = "tls-failed",
     /// What came back is not the protocol.
     ProtocolError = "protocol-error",
+    /// The answer is larger than is read.
+    AnswerTooLarge = "answer-too-large",
+    /// The answer has not what it should, or has what it should not.
+    AnswerMismatch = "answer-mismatch",
+    /// The peer answers that it failed.
+    ErrorAnswer = "error-answer",
+    /// The peer says that it is not ready to serve.
+    NotServing = "not-serving",
+    /// The peer does not take who we say we are.
+    AuthenticationFailed = "authentication-failed",
+    /// The peer did not do what was asked in a query.
+    QueryFailed = "query-failed",
+    /// The answer is not vouched for by DNSSEC.
+    DnssecMissing = "dnssec-missing",
+    /// No packet came back.
+    NoReply = "no-reply",
+    /// The host shows another key than it should.
+    HostKeyMismatch = "host-key-mismatch",
+    /// The system does not let us.
+    PermissionDenied = "permission-denied",
     /// The HTTP status is not one of those wanted.
     HttpStatus = "http-status",
     /// The body has not what it should, or has what it should not.

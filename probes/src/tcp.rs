@@ -6,29 +6,34 @@
 //!   send: "EHLO veilleur\r\n"
 //!   expect: ^220
 //!   tls: {server_name: mail.example}
+//!   query_response:                      # or step by step, as with blackbox_exporter
+//!   - expect: '^220 ([^ ]+)'
+//!   - send: "EHLO veilleur\r"
+//!   - expect: '^250[ -]STARTTLS'
+//!   - send: "STARTTLS\r"
+//!   - expect: ^220
+//!   - starttls: true
 //! ```
 //!
-//! Invariant: no more of what the peer says is kept than [`MAX_BANNER`].
+//! Invariant: no more of what the peer says is kept than an answer may have.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+mod talk;
 
 use async_trait::async_trait;
-use base::clock::Stopwatch;
 use base::diagnostic::{Diagnostics, Spanned};
-use base::http::client::{Client, ClientError, dial, resolve};
 use base::http::tls::TlsConfig;
 use regex::bytes::Regex;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::network::{Metrics, earliest_expiry, reason_of, regex};
+use self::talk::{Step, StepConfig, Talked};
+use crate::chain::Trust;
+use crate::network::regex;
+use crate::session::{DAYS_LEFT, Endpoint, SECONDS, Session};
 use crate::text::shown_line;
+use crate::thresholds::{Limits, LimitsConfig};
+use crate::wire::{Failed, MAX_ANSWER, Wire};
 use crate::{Outcome, Probe, Reason};
-
-/// How much a peer may say before it has said what is expected.
-const MAX_BANNER: usize = 64 << 10;
 
 /// A TCP probe, as written.
 #[derive(Debug, Deserialize)]
@@ -36,7 +41,7 @@ const MAX_BANNER: usize = 64 << 10;
 pub struct TcpConfig {
     /// `host:port`; an IPv6 address in brackets.
     address: Spanned<String>,
-    /// Makes a TLS handshake.
+    /// Makes a TLS handshake: at once, or where a step says `starttls`.
     #[serde(default)]
     tls: Option<Spanned<TlsConfig>>,
     /// What is sent first.
@@ -45,191 +50,117 @@ pub struct TcpConfig {
     /// A regular expression that what the peer says must match.
     #[serde(default)]
     expect: Option<Spanned<String>>,
+    /// Further steps.
+    #[serde(default)]
+    query_response: Vec<StepConfig>,
+    /// Limits on `seconds`, and with TLS on `days_left`.
+    #[serde(default)]
+    thresholds: LimitsConfig,
 }
 
 /// Connects to an address.
 #[derive(Debug)]
 pub struct TcpProbe {
-    host: String,
-    port: u16,
-    tls: Option<Client>,
+    endpoint: Endpoint,
+    trust: Option<Trust>,
     send: String,
     expect: Option<Regex>,
+    steps: Vec<Step>,
+    limits: Limits,
 }
 
 impl TcpConfig {
     /// The probe, reporting everything that is wrong with it.
     pub fn build(self, diagnostics: &mut Diagnostics) -> Option<TcpProbe> {
-        let address = parse_address(&self.address.value);
-        if let Err(why) = &address {
-            let message = format!("`{}` {why}", self.address.value);
-            diagnostics.report_with_help(&self.address, message, "write it like `db.example:5432`");
-        }
-        let tls = self.tls.map(|tls| (Client::new(&tls.value), tls.place));
-        let tls = match tls {
-            Some((Err(error), place)) => {
-                diagnostics.report(place, error.to_string());
-                return None;
-            }
-            Some((Ok(client), _)) => Some(client),
+        let endpoint = Endpoint::build(&self.address, None, diagnostics);
+        let steps = self.query_response.into_iter();
+        let steps: Vec<_> = steps.filter_map(|step| step.build(diagnostics)).collect();
+        let place = self.address.place;
+        let by_step = steps.iter().any(|step| step.starttls);
+        let tls = self.tls.or(by_step.then(|| Spanned { value: TlsConfig::default(), place }));
+        let trust = match tls {
+            Some(tls) => Some(Trust::build(&tls, &[], diagnostics)?),
             None => None,
         };
         let expect = match &self.expect {
             Some(pattern) => Some(regex(&pattern.value, pattern.place, diagnostics)?),
             None => None,
         };
-        let (host, port) = address.ok()?;
-        Some(TcpProbe { host, port, tls, send: self.send, expect })
+        let known: &[&str] = if trust.is_some() { &[SECONDS, DAYS_LEFT] } else { &[SECONDS] };
+        let limits = Limits::build(&self.thresholds, known, diagnostics);
+        Some(TcpProbe { endpoint: endpoint?, trust, send: self.send, expect, steps, limits })
     }
-}
-
-/// Host and port.
-fn parse_address(text: &str) -> Result<(String, u16), &'static str> {
-    let (host, port) = text.rsplit_once(':').ok_or("has no port")?;
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    if bracketed.is_none() && host.contains(':') {
-        return Err("is an IPv6 address without brackets, or has no port");
-    }
-    let host = bracketed.unwrap_or(host);
-    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
-        return Err("has no host name");
-    }
-    match port.parse() {
-        Ok(0) | Err(_) => Err("has no port"),
-        Ok(port) => Ok((host.to_owned(), port)),
-    }
-}
-
-/// How far a run has come.
-#[derive(Debug, Default)]
-struct Progress {
-    peer: Option<SocketAddr>,
-    resolve: Option<Duration>,
-    connect: Option<Duration>,
-    tls: Option<Duration>,
-    response: Option<Duration>,
-    certificate_expiry: Option<f64>,
-    said: Vec<u8>,
 }
 
 #[async_trait]
 impl Probe for TcpProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
-        let (watch, mut progress) = (Stopwatch::start(), Progress::default());
-        let outcome = match stop.run_until_cancelled(self.look(&mut progress)).await {
-            Some(Ok(())) => Outcome::ok(self.summary(&progress, watch.seconds())),
-            Some(Err((reason, summary))) => Outcome::critical(reason, summary),
-            None => {
-                let (phase, seconds) = (self.phase(&progress), watch.seconds());
-                Outcome::critical(Reason::Timeout, format!("{phase} after {seconds:.1} s"))
-            }
-        };
-        self.measure(&progress, outcome, watch.seconds())
+        let mut phases = vec!["resolve", "connect"];
+        phases.extend(self.trust.as_ref().map(|_| "tls"));
+        if self.expect.is_some() || !self.steps.is_empty() {
+            phases.push("response");
+        }
+        let (mut session, mut talked) = (Session::start("tcp", &phases), Talked::default());
+        let look = self.look(&mut session, &mut talked);
+        let result = stop.run_until_cancelled(look).await;
+        if result.is_none() && !talked.said.is_empty() {
+            session.waiting(format!("`{}` has only said `{}`", self.endpoint, talked.said));
+        }
+        if self.expect.is_some() || !self.steps.is_empty() {
+            let flag = |value| f64::from(u8::from(value));
+            let help = "Indicates if probe failed due to regex";
+            session.metrics.gauge("probe_failed_due_to_regex", help, flag(talked.failed_by_regex));
+            let help = "Indicates if probe failed due to bytes";
+            session.metrics.gauge("probe_failed_due_to_bytes", help, flag(talked.failed_by_bytes));
+        }
+        session.finish(result, &self.limits)
     }
 }
 
 impl TcpProbe {
-    async fn look(&self, progress: &mut Progress) -> Result<(), (Reason, String)> {
-        let failed = |error: ClientError| (reason_of(error.kind), error.to_string());
-        let watch = Stopwatch::start();
-        let addresses = resolve(&self.host, self.port).await.map_err(failed)?;
-        progress.resolve = Some(watch.elapsed());
-
-        let watch = Stopwatch::start();
-        let socket = dial(&addresses).await.map_err(failed)?;
-        progress.peer = socket.peer_addr().ok();
-        progress.connect = Some(watch.elapsed());
-        let Some(tls) = &self.tls else { return self.talk(socket, progress).await };
-
-        let watch = Stopwatch::start();
-        let socket = tls.handshake(socket, &self.host).await.map_err(failed)?;
-        progress.tls = Some(watch.elapsed());
-        let chain = socket.get_ref().1.peer_certificates().unwrap_or_default();
-        progress.certificate_expiry = earliest_expiry(chain);
-        self.talk(socket, progress).await
-    }
-
-    /// Says what is to be said and hears what is to be heard.
-    async fn talk(
-        &self,
-        mut socket: impl AsyncRead + AsyncWrite + Unpin,
-        progress: &mut Progress,
-    ) -> Result<(), (Reason, String)> {
-        let watch = Stopwatch::start();
-        let broken = |error: std::io::Error| {
-            (Reason::ConnectionReset, format!("the connection broke: {error}"))
-        };
+    async fn look(&self, session: &mut Session, talked: &mut Talked) -> Result<String, Failed> {
+        let by_step = self.steps.iter().any(|step| step.starttls);
+        let trust = self.trust.as_ref().filter(|_| !by_step);
+        let mut wire = session.open(&self.endpoint, trust).await?;
         if !self.send.is_empty() {
-            socket.write_all(self.send.as_bytes()).await.map_err(broken)?;
-            socket.flush().await.map_err(broken)?;
+            wire.send(self.send.as_bytes()).await?;
         }
-        let Some(expect) = &self.expect else { return Ok(()) };
-        let said = &mut progress.said;
-        while !expect.is_match(said) {
-            if said.len() >= MAX_BANNER {
-                let summary = format!("{MAX_BANNER} bytes came, and none match `{expect}`");
-                return Err((Reason::BodyMismatch, summary));
-            }
-            let read = (&mut socket).take((MAX_BANNER - said.len()) as u64).read_buf(said).await;
-            if read.map_err(broken)? > 0 {
-                continue;
-            }
-            return Err(match shown_line(said, 200) {
-                empty if empty.is_empty() => {
-                    (Reason::ConnectionReset, "the peer hung up without a word".to_owned())
-                }
-                said => (Reason::BodyMismatch, format!("`{said}` does not match `{expect}`")),
-            });
-        }
-        progress.response = Some(watch.elapsed());
-        Ok(())
-    }
-
-    fn summary(&self, progress: &Progress, seconds: f64) -> String {
-        let peer = progress.peer.map_or_else(|| self.host.clone(), |peer| peer.to_string());
-        let said = shown_line(&progress.said, 200);
-        if said.is_empty() {
-            format!("connected to {peer} in {seconds:.3} s")
-        } else {
-            format!("connected to {peer} in {seconds:.3} s: {said}")
-        }
-    }
-
-    /// What it is waiting for.
-    fn phase(&self, progress: &Progress) -> String {
-        let (host, port) = (&self.host, self.port);
-        match (progress.resolve, progress.connect, progress.tls) {
-            (None, ..) => format!("the name `{host}` is not resolved"),
-            (_, None, _) => format!("there is no connection to `{host}:{port}`"),
-            (_, _, None) if self.tls.is_some() => {
-                format!("the TLS handshake with `{host}:{port}` is not done")
-            }
-            _ => match shown_line(&progress.said, 200) {
-                empty if empty.is_empty() => format!("`{host}:{port}` has not said a word"),
-                said => format!("`{host}:{port}` has only said `{said}`"),
-            },
-        }
-    }
-
-    fn measure(&self, progress: &Progress, outcome: Outcome, seconds: f64) -> Outcome {
-        let mut metrics = Metrics::default();
-        let mut phases = vec![("resolve", progress.resolve), ("connect", progress.connect)];
-        if self.tls.is_some() {
-            phases.push(("tls", progress.tls));
-        }
+        let waiting = || format!("`{}` has not said a word", self.endpoint);
         if let Some(expect) = &self.expect {
-            phases.push(("response", progress.response));
-            let failed = !progress.said.is_empty() && !expect.is_match(&progress.said);
-            let failed = f64::from(u8::from(failed));
-            let help = "Indicates if probe failed due to regex";
-            metrics.gauge("probe_failed_due_to_regex", help, failed);
+            session.phase("response", waiting(), wait_for(expect, &mut wire, talked)).await?;
         }
-        let help = "Duration of tcp request by phase";
-        metrics.phases("probe_tcp_duration_seconds", help, &phases);
-        if let Some(expiry) = progress.certificate_expiry {
-            let help = "Returns last SSL chain expiry in unixtime";
-            metrics.gauge("probe_ssl_earliest_cert_expiry", help, expiry);
+        for step in &self.steps {
+            session.phase("response", waiting(), step.run(&mut wire, talked)).await?;
+            if let (true, Some(trust)) = (step.starttls, &self.trust) {
+                wire = session.secure(wire, &self.endpoint, trust).await?;
+            }
         }
-        metrics.finish(outcome, seconds, progress.resolve, progress.peer)
+        let peer = session.peer().map_or_else(|| self.endpoint.to_string(), |p| p.to_string());
+        let seconds = session.seconds();
+        let said =
+            if talked.said.is_empty() { String::new() } else { format!(": {}", talked.said) };
+        Ok(format!("connected to {peer} in {seconds:.3} s{said}"))
+    }
+}
+
+/// Waits until all that the peer has said matches.
+async fn wait_for(expect: &Regex, wire: &mut Wire, talked: &mut Talked) -> Result<(), Failed> {
+    loop {
+        talked.said = shown_line(wire.unread(), 200);
+        if expect.is_match(wire.unread()) {
+            return Ok(());
+        }
+        let Err(failed) = wire.fill().await else { continue };
+        talked.failed_by_regex = !talked.said.is_empty();
+        let summary = match failed.reason {
+            Reason::AnswerTooLarge => {
+                format!("{MAX_ANSWER} bytes came, and none match `{expect}`")
+            }
+            Reason::ConnectionReset if talked.failed_by_regex => {
+                format!("`{}` does not match `{expect}`", talked.said)
+            }
+            _ => return Err(failed),
+        };
+        return Err(Failed::new(Reason::BodyMismatch, summary));
     }
 }

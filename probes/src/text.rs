@@ -1,7 +1,12 @@
-//! Text that others wrote, made fit to be shown: program output, banners, headers.
+//! Text that others wrote, made fit to be shown: program output, banners, headers; and lists of
+//! texts as they are configured.
 //!
 //! Invariant: what comes out has no control character but the line feed and the tab, nothing that
 //! turns the direction of writing, and at most as many bytes as were asked for (X11).
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 
 /// `bytes` as text of at most `max` bytes: what is not UTF-8 is replaced, what could act on a
 /// terminal is written as an escape, and what is over is dropped.
@@ -34,6 +39,42 @@ pub(crate) fn shown(bytes: &[u8], max: usize) -> String {
 pub(crate) fn shown_line(bytes: &[u8], max: usize) -> String {
     let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
     shown(bytes[..end].trim_ascii(), max).replace('\t', " ")
+}
+
+/// One text, or a list of them.
+#[derive(Debug, Default)]
+pub(crate) struct Texts(pub(crate) Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextsVisitor;
+
+        impl<'de> Visitor<'de> for TextsVisitor {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts(vec![text.to_owned()]))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Texts, E> {
+                Ok(Texts(vec![number.to_string()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Texts(texts))
+            }
+        }
+
+        deserializer.deserialize_any(TextsVisitor)
+    }
 }
 
 /// Whether a terminal or a page would do something else with `c` than show it.

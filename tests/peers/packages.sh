@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests talk to: a mail server with authentication, Nagios
-# plugins, interpreters of the ready scripts. Nothing is started, here or at the next boot. What is
+# Installs the Debian packages that the tests talk to: servers of every protocol that is probed,
+# Nagios plugins, interpreters of the ready scripts. Nothing is started, here or at the next boot. What is
 # there already is left alone, and without root this only says what is missing.
 set -euo pipefail
 
 packages="gcc libc6-dev make python3 openssl curl tar xz-utils shellcheck \
   monitoring-plugins-basic monitoring-plugins-standard nagios-nrpe-plugin \
-  postfix sasl2-bin libsasl2-modules libsasl2-modules-db"
+  postfix sasl2-bin libsasl2-modules libsasl2-modules-db \
+  bind9 bind9-utils nginx-light redis-server postgresql mariadb-server dovecot-imapd dovecot-pop3d \
+  openssh-server chrony mosquitto rabbitmq-server nats-server slapd snmpd iproute2 procps"
 
 if ! command -v dpkg-query >/dev/null; then
   echo "this is no Debian; the tests need what these packages of Debian hold: $packages" >&2
@@ -41,9 +43,9 @@ apt-get -qq update
 apt-get -qq install --yes --no-install-recommends "${missing[@]}" >/dev/null
 if command -v systemctl >/dev/null; then
   for package in "${missing[@]}"; do
-    case $package in
-      postfix) systemctl disable --quiet postfix 2>/dev/null || true ;;
-      sasl2-bin) systemctl disable --quiet saslauthd 2>/dev/null || true ;;
-    esac
+    # Every unit that the package brought and that would start at the next boot.
+    for unit in $(dpkg-query -L "$package" | sed -n 's|^.*/systemd/system/\([^/]*\.\(service\|socket\|timer\)\)$|\1|p'); do
+      systemctl disable --quiet "$unit" 2>/dev/null || true
+    done
   done
 fi

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
@@ -59,15 +60,10 @@ impl TlsConfig {
     ///
     /// [`TlsError`].
     pub fn build(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("ring has cipher suites for every version of TLS that rustls has");
-        let builder = if self.insecure_skip_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(TakeAny { provider }))
-        } else {
-            builder.with_root_certificates(self.roots()?)
-        };
+        let builder = builder.dangerous().with_custom_certificate_verifier(self.verifier()?);
         let config = match (&self.cert_file, &self.key_file) {
             (None, None) => builder.with_no_client_auth(),
             (Some(cert), Some(key)) => {
@@ -82,6 +78,22 @@ impl TlsConfig {
             }
         };
         Ok(Arc::new(config))
+    }
+
+    /// What judges the peer's certificate: for those who want to see it whatever the verdict is.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`].
+    pub fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        if self.insecure_skip_verify {
+            return Ok(Arc::new(TakeAny { provider }));
+        }
+        let roots = Arc::new(self.roots()?);
+        // Without lists of revoked certificates, only a store that is empty can be at fault.
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+        Ok(verifier.map_err(|_| TlsError::NoRoots)?)
     }
 
     fn roots(&self) -> Result<RootCertStore, TlsError> {

@@ -3,7 +3,6 @@
 //! Invariant: the built probe's URL, headers and expressions are valid.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use base::diagnostic::{Diagnostics, Spanned};
@@ -13,13 +12,14 @@ use base::http::tls::TlsConfig;
 use base::http::{HeaderMap, Method, Uri};
 use base::secret::Secret;
 use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 
 use super::HttpProbe;
 use super::expect::{Expectations, Statuses};
 use super::fetch::Plan;
+use crate::base64;
 use crate::network::regex;
 use crate::script::ByteSize;
+use crate::text::Texts;
 
 /// How many redirects are followed where nothing is said, as with blackbox_exporter.
 const MAX_REDIRECTS: u32 = 10;
@@ -92,42 +92,6 @@ pub(crate) struct BasicAuthConfig {
     /// The file with the password; read when the configuration is.
     #[serde(default)]
     password_file: Option<Spanned<PathBuf>>,
-}
-
-/// One text, or a list of them.
-#[derive(Debug, Default)]
-struct Texts(Vec<String>);
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextsVisitor;
-
-        impl<'de> Visitor<'de> for TextsVisitor {
-            type Value = Texts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a list of texts")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
-                Ok(Texts(vec![text.to_owned()]))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Texts, E> {
-                Ok(Texts(vec![number.to_string()]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    texts.push(text);
-                }
-                Ok(Texts(texts))
-            }
-        }
-
-        deserializer.deserialize_any(TextsVisitor)
-    }
 }
 
 impl HttpConfig {
@@ -311,23 +275,8 @@ impl BasicAuthConfig {
         }
         let pair = format!("{}:{}", self.username, password.expose());
         let mut value =
-            HeaderValue::from_str(&format!("Basic {}", base64(pair.as_bytes()))).ok()?;
+            HeaderValue::from_str(&format!("Basic {}", base64::encode(pair.as_bytes()))).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
-}
-
-/// RFC 4648.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
-        let bits = bits << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let index = (bits >> (18 - 6 * digit)) & 0x3f;
-            out.push(if digit <= chunk.len() { char::from(ALPHABET[index as usize]) } else { '=' });
-        }
-    }
-    out
 }

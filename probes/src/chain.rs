@@ -1,0 +1,320 @@
+//! TLS as probes want it: the peer's certificates are seen whatever is wrong with them.
+//!
+//! Invariant: a connection whose certificate is not in order is never handed out, only what was
+//! seen of it.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::diagnostic::{Diagnostics, Spanned};
+use base::http::tls::TlsConfig;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{
+    self, CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
+};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::Reason;
+use crate::network::{Metrics, earliest_expiry};
+use crate::text::shown_line;
+use crate::wire::{Duplex, Failed, Wire};
+
+/// Whom to trust, and what to offer.
+#[derive(Clone)]
+pub(crate) struct Trust {
+    config: Arc<ClientConfig>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    server_name: Option<String>,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trust").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+/// What was seen of a handshake.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// The certificates in DER, the peer's own first.
+    pub(crate) chain: Vec<Vec<u8>>,
+    /// Whether the peer has shown that its certificate is not revoked.
+    pub(crate) stapled: bool,
+    /// As people write it: `TLS 1.3`.
+    pub(crate) version: Option<&'static str>,
+    /// The cipher suite.
+    pub(crate) cipher: Option<String>,
+    verdict: Option<rustls::Error>,
+}
+
+impl Trust {
+    /// Reads the files that `tls` names, reporting what is wrong with them. `protocols` are offered
+    /// by ALPN.
+    pub(crate) fn build(
+        tls: &Spanned<TlsConfig>,
+        protocols: &[&[u8]],
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Self> {
+        let config = tls.value.build().and_then(|config| Ok((config, tls.value.verifier()?)));
+        let (config, verifier) = match config {
+            Ok(config) => config,
+            Err(error) => {
+                diagnostics.report(tls, error.to_string());
+                return None;
+            }
+        };
+        let server_name = tls.value.server_name.clone();
+        if let Some(name) = &server_name
+            && ServerName::try_from(name.as_str()).is_err()
+        {
+            diagnostics.report(tls, format!("`{name}` is not a host name"));
+        }
+        let mut config = ClientConfig::clone(&config);
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        // A session that goes on shows no certificate.
+        config.resumption = Resumption::disabled();
+        Some(Self { config: Arc::new(config), verifier, server_name })
+    }
+
+    /// As [`Self::build`], where there need not be TLS; nothing where something is wrong.
+    pub(crate) fn optional(
+        tls: Option<&Spanned<TlsConfig>>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Option<Self>> {
+        match tls {
+            Some(tls) => Self::build(tls, &[], diagnostics).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// Makes the handshake; `seen` has what was seen of it, however it ends.
+    pub(crate) async fn handshake(
+        &self,
+        stream: Box<dyn Duplex>,
+        host: &str,
+        seen: &mut Seen,
+    ) -> Result<Wire, Failed> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| Failed::new(Reason::CertificateName, format!("`{name}` is no name")))?;
+        let verifier = Arc::clone(&self.verifier);
+        let inspector = Arc::new(Inspector { verifier, seen: Mutex::default() });
+        let mut config = ClientConfig::clone(&self.config);
+        config.dangerous().set_certificate_verifier(Arc::<Inspector>::clone(&inspector));
+        let connector = TlsConnector::from(Arc::new(config));
+        let result = connector.connect(name, stream).await;
+        *seen = inspector.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(error) = seen.verdict.take() {
+            return Err(seen.refused(&error));
+        }
+        let stream = result.map_err(|error| broken(&error))?;
+        let connection = stream.get_ref().1;
+        seen.version = connection.protocol_version().map(|version| match version {
+            rustls::ProtocolVersion::TLSv1_2 => "TLS 1.2",
+            rustls::ProtocolVersion::TLSv1_3 => "TLS 1.3",
+            _ => "unknown",
+        });
+        seen.cipher = connection.negotiated_cipher_suite().map(|suite| {
+            let name = format!("{:?}", suite.suite());
+            name.replace("TLS13_", "TLS_")
+        });
+        Ok(Wire::new(stream))
+    }
+}
+
+fn broken(error: &io::Error) -> Failed {
+    let of_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    let reason = match error.kind() {
+        _ if of_tls => Reason::TlsFailed,
+        io::ErrorKind::UnexpectedEof => Reason::TlsFailed,
+        _ => Reason::ConnectionReset,
+    };
+    Failed::new(reason, format!("TLS handshake: {error}"))
+}
+
+/// A certificate as metrics show it.
+struct Leaf {
+    subject: String,
+    issuer: String,
+    serial: String,
+    names: Vec<String>,
+}
+
+impl Seen {
+    fn refused(&self, error: &rustls::Error) -> Failed {
+        use CertificateError as Fault;
+        let reason = match error {
+            rustls::Error::InvalidCertificate(fault) => match fault {
+                Fault::Expired
+                | Fault::ExpiredContext { .. }
+                | Fault::NotValidYet
+                | Fault::NotValidYetContext { .. } => Reason::CertificateExpired,
+                Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
+                    Reason::CertificateName
+                }
+                _ if self.is_self_signed() => Reason::CertificateSelfSigned,
+                _ => Reason::CertificateUntrusted,
+            },
+            _ => Reason::TlsFailed,
+        };
+        let names = self.leaf().map(|leaf| leaf.names.join(", ")).unwrap_or_default();
+        let is_for = match reason {
+            Reason::CertificateName if !names.is_empty() => format!("; it is for {names}"),
+            Reason::CertificateSelfSigned => "; nobody but its owner vouches for it".to_owned(),
+            _ => String::new(),
+        };
+        Failed::new(reason, format!("TLS handshake: {error}{is_for}"))
+    }
+
+    fn is_self_signed(&self) -> bool {
+        let first = self.chain.first().and_then(|der| X509Certificate::from_der(der).ok());
+        first.is_some_and(|(_, first)| first.subject().as_raw() == first.issuer().as_raw())
+    }
+
+    /// When the first certificate of the chain is past its time, in seconds since 1970.
+    pub(crate) fn expiry(&self) -> Option<f64> {
+        earliest_expiry(&self.chain)
+    }
+
+    /// The names that the peer's own certificate is for.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.leaf().map(|leaf| leaf.names).unwrap_or_default()
+    }
+
+    fn leaf(&self) -> Option<Leaf> {
+        let (_, leaf) = X509Certificate::from_der(self.chain.first()?).ok()?;
+        let show = |text: &str| shown_line(text.as_bytes(), 200);
+        let name = |name: &GeneralName<'_>| match name {
+            GeneralName::DNSName(name) => Some(show(name)),
+            GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
+                Ok(v4) => Some(std::net::Ipv4Addr::from(v4).to_string()),
+                Err(_) => {
+                    Some(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string())
+                }
+            },
+            _ => None,
+        };
+        let names = leaf.subject_alternative_name().ok().flatten();
+        Some(Leaf {
+            subject: show(&leaf.subject().to_string()),
+            issuer: show(&leaf.issuer().to_string()),
+            serial: hex(leaf.raw_serial()),
+            names: names.map_or_else(Vec::new, |names| {
+                names.value.general_names.iter().filter_map(name).take(100).collect()
+            }),
+        })
+    }
+
+    /// One line for a person: version, names, issuer.
+    pub(crate) fn summary(&self) -> String {
+        let version = self.version.unwrap_or("TLS");
+        match self.leaf() {
+            Some(leaf) if leaf.names.is_empty() => format!("{version}, {}", leaf.subject),
+            Some(leaf) => format!("{version}, {}", leaf.names.join(" ")),
+            None => version.to_owned(),
+        }
+    }
+
+    /// Every certificate of the chain on a line of its own.
+    pub(crate) fn details(&self) -> String {
+        let mut lines = Vec::new();
+        for der in self.chain.iter().take(20) {
+            let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+                lines.push("a certificate that cannot be read".to_owned());
+                continue;
+            };
+            let until = certificate.validity().not_after.timestamp();
+            let until = jiff::Timestamp::from_second(until).map(|t| t.to_string());
+            let name = shown_line(certificate.subject().to_string().as_bytes(), 200);
+            lines.push(format!("{name} until {}", until.unwrap_or_default()));
+        }
+        lines.join("\n")
+    }
+
+    /// Adds the metrics by the names that blackbox_exporter gives them.
+    pub(crate) fn measure(&self, metrics: &mut Metrics) {
+        if let Some(expiry) = self.expiry() {
+            let help = "Returns last SSL chain expiry in unixtime";
+            metrics.gauge("probe_ssl_earliest_cert_expiry", help, expiry);
+        }
+        if let Some(leaf) = self.leaf() {
+            let digest = ring::digest::digest(&ring::digest::SHA256, &self.chain[0]);
+            let labels = [
+                ("fingerprint_sha256", hex(digest.as_ref())),
+                ("subject", leaf.subject),
+                ("issuer", leaf.issuer),
+                ("subjectalternative", leaf.names.join(",")),
+                ("serialnumber", leaf.serial),
+            ];
+            let help = "Contains SSL leaf certificate information";
+            metrics.info("probe_ssl_last_chain_info", help, &labels);
+        }
+        if let Some(version) = self.version {
+            let help = "Returns the TLS version used or NaN when unknown";
+            metrics.info("probe_tls_version_info", help, &[("version", version.to_owned())]);
+        }
+        if let Some(cipher) = &self.cipher {
+            let help = "Returns the TLS cipher negotiated during handshake";
+            metrics.info("probe_tls_cipher_info", help, &[("cipher", cipher.clone())]);
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Notes what a peer shows, and what the real verifier says of it; who asks looks at that.
+#[derive(Debug)]
+struct Inspector {
+    verifier: Arc<dyn ServerCertVerifier>,
+    seen: Mutex<Seen>,
+}
+
+impl ServerCertVerifier for Inspector {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verdict = self.verifier.verify_server_cert(certificate, chain, name, ocsp, now);
+        let all = std::iter::once(certificate).chain(chain);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen {
+            chain: all.map(|certificate| certificate.to_vec()).collect(),
+            stapled: !ocsp.is_empty(),
+            verdict: verdict.err(),
+            ..Seen::default()
+        };
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}

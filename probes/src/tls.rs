@@ -1,0 +1,183 @@
+//! The certificate and the encryption of a server, by TLS at once or after STARTTLS.
+//!
+//! ```yaml
+//! tls:
+//!   address: mail.example:25
+//!   starttls: smtp                        # imap, pop3, ftp, postgres
+//!   tls: {ca_file: /etc/ssl/our-ca.pem}   # the system's authorities where nothing is said
+//!   min_version: '1.3'
+//!   names: [mail.example, smtp.example]   # further names that the certificate must be for
+//!   staple: true                          # the server must show that it is not revoked
+//!   thresholds: {days_left: {warn: '14:', crit: '3:'}}
+//! ```
+//!
+//! Invariant: what was seen of a chain is measured, too, where it is refused.
+
+use async_trait::async_trait;
+use base::diagnostic::{Diagnostics, Spanned};
+use base::http::tls::TlsConfig;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::{Seen, Trust};
+use crate::session::{DAYS_LEFT, Endpoint, SECONDS, Session};
+use crate::starttls::Starttls;
+use crate::text::Texts;
+use crate::thresholds::{Limits, LimitsConfig};
+use crate::wire::Failed;
+use crate::{Outcome, Probe, Reason};
+
+/// The limits on the days left, where none are written.
+const WARN: &str = "14:";
+const CRIT: &str = "3:";
+
+/// A TLS probe, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsProbeConfig {
+    /// `host:port`, `host` for port 443.
+    address: Spanned<String>,
+    /// What is spoken before TLS begins; TLS begins at once where nothing is said.
+    #[serde(default)]
+    starttls: Option<Starttls>,
+    /// Whom to trust, and who we are.
+    #[serde(default)]
+    tls: Spanned<TlsConfig>,
+    /// The protocols to offer by ALPN.
+    #[serde(default)]
+    alpn: Texts,
+    /// The oldest version that is good enough: `1.2` or `1.3`.
+    #[serde(default)]
+    min_version: Option<Spanned<String>>,
+    /// Names that the certificate must be for, beside the one that it is asked as.
+    #[serde(default)]
+    names: Texts,
+    /// The server must show an OCSP staple.
+    #[serde(default)]
+    staple: bool,
+    /// Limits on `days_left` (`warn: '14:'`, `crit: '3:'` where nothing is said) and `seconds`.
+    #[serde(default)]
+    thresholds: LimitsConfig,
+}
+
+/// Looks at the certificate of a server.
+#[derive(Debug)]
+pub struct TlsProbe {
+    endpoint: Endpoint,
+    starttls: Option<Starttls>,
+    trust: Trust,
+    only_newest: bool,
+    names: Vec<String>,
+    staple: bool,
+    limits: Limits,
+}
+
+impl TlsProbeConfig {
+    /// The probe, reporting everything that is wrong with it.
+    pub fn build(mut self, diagnostics: &mut Diagnostics) -> Option<TlsProbe> {
+        let usual = self.starttls.map_or(443, |starttls| match starttls {
+            Starttls::Smtp => 25,
+            Starttls::Imap => 143,
+            Starttls::Pop3 => 110,
+            Starttls::Ftp => 21,
+            Starttls::Postgres => 5432,
+        });
+        let endpoint = Endpoint::build(&self.address, Some(usual), diagnostics);
+        if self.tls.place == Default::default() {
+            self.tls.place = self.address.place;
+        }
+        let protocols: Vec<_> = self.alpn.0.iter().map(String::as_bytes).collect();
+        let trust = Trust::build(&self.tls, &protocols, diagnostics);
+        let only_newest = match &self.min_version {
+            Some(version) if version.value == "1.3" => true,
+            Some(version) if version.value != "1.2" => {
+                let message = format!("`{}` is not a version of TLS that is spoken", version.value);
+                diagnostics.report_with_help(version, message, "write `'1.2'` or `'1.3'`");
+                false
+            }
+            _ => false,
+        };
+        let limits = Limits::build(&self.thresholds, &[DAYS_LEFT, SECONDS], diagnostics);
+        let limits = limits.with_default(DAYS_LEFT, WARN, CRIT);
+        let (starttls, names, staple) = (self.starttls, self.names.0, self.staple);
+        let (endpoint, trust) = (endpoint?, trust?);
+        Some(TlsProbe { endpoint, starttls, trust, only_newest, names, staple, limits })
+    }
+}
+
+#[async_trait]
+impl Probe for TlsProbe {
+    async fn run(&self, stop: &CancellationToken) -> Outcome {
+        let phases: &[_] = match self.starttls {
+            Some(_) => &["resolve", "connect", "starttls", "tls"],
+            None => &["resolve", "connect", "tls"],
+        };
+        let mut session = Session::start("tls", phases);
+        let result = stop.run_until_cancelled(self.look(&mut session)).await;
+        session.finish(result, &self.limits)
+    }
+}
+
+impl TlsProbe {
+    async fn look(&self, session: &mut Session) -> Result<String, Failed> {
+        let mut wire = session.connect(&self.endpoint).await?;
+        if let Some(starttls) = self.starttls {
+            let waiting = format!("`{}` has not agreed to begin TLS", self.endpoint);
+            session.phase("starttls", waiting, starttls.begin(&mut wire)).await?;
+        }
+        let mut seen = Seen::default();
+        let result = session.inspect(wire, &self.endpoint, &self.trust, &mut seen).await;
+        session.judge_chain(&seen);
+        session.details = seen.details();
+        let stapled = f64::from(u8::from(seen.stapled));
+        let help = "Whether the server has shown an OCSP staple";
+        session.metrics.gauge("probe_tls_ocsp_stapled", help, stapled);
+        result?;
+        self.judge(&seen)
+    }
+
+    fn judge(&self, seen: &Seen) -> Result<String, Failed> {
+        if self.only_newest && seen.version != Some("TLS 1.3") {
+            let version = seen.version.unwrap_or("an older version");
+            let summary = format!("the server speaks {version}, wanted TLS 1.3");
+            return Err(Failed::new(Reason::TlsPolicy, summary));
+        }
+        let names = seen.names();
+        for wanted in &self.names {
+            if !names.iter().any(|name| is_for(name, wanted)) {
+                let names = names.join(", ");
+                let summary = format!("the certificate is for {names}, not for {wanted}");
+                return Err(Failed::new(Reason::CertificateName, summary));
+            }
+        }
+        if self.staple && !seen.stapled {
+            let summary = "the server does not show that its certificate is not revoked";
+            return Err(Failed::new(Reason::StapleMissing, summary));
+        }
+        let days = seen.expiry().map_or(f64::NAN, crate::session::days_left).floor();
+        Ok(format!("good for {days} days, {}", seen.summary()))
+    }
+}
+
+/// Whether a name in a certificate, which may begin with `*.`, covers a host.
+fn is_for(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(domain) => {
+            host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(domain))
+        }
+        None => name.eq_ignore_ascii_case(host),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_one_part_of_a_name() {
+        assert!(is_for("shop.test", "SHOP.test"));
+        assert!(is_for("*.shop.test", "www.shop.test"));
+        assert!(!is_for("*.shop.test", "shop.test"));
+        assert!(!is_for("*.shop.test", "a.b.shop.test"));
+    }
+}

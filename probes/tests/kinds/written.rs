@@ -1,0 +1,121 @@
+//! What is wrong with a configuration is told with its place.
+
+use crate::common::faults;
+
+#[track_caller]
+fn check(yaml: &str, expected: &str) {
+    assert_eq!(faults(yaml), expected, "{yaml}");
+}
+
+#[test]
+fn what_is_wrong_with_a_dns_probe_is_told_with_its_place() {
+    check(
+        "dns: {servers: [], name: a..b, type: X, transport: quic, expect_rcodes: NO, expect_matches: '('}",
+        "test.yml:1:16: there is no server to ask\n\
+         test.yml:1:26: `a..b` has an empty part\n\
+         test.yml:1:38: `X` is not a type of records\n  help: write it like `A`, `AAAA`, `MX` or `TYPE65`\n\
+         test.yml:1:52: `quic` is neither `udp` nor `tcp`\n\
+         test.yml:1:73: `NO` is not a DNS code\n  help: write it like `NOERROR` or `NXDOMAIN`\n\
+         test.yml:1:93: `(` is not a regular expression: unclosed group",
+    );
+    check(
+        "dns: {servers: [x/y], name: a, thresholds: {ttk: {warn: 1}}}",
+        "test.yml:1:17: `x/y` has no host name\n  help: write it like `host.example` or `host.example:53`\n\
+         test.yml:1:50: no value `ttk` is measured\n  help: did you mean `ttl`?",
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_tls_probe_is_told_with_its_place() {
+    check(
+        "tls: {address: '::1', starttls: xmpp, min_version: 1.1}",
+        "test.yml:1:16: `::1` is an IPv6 address without brackets, or has no port\n  \
+         help: write it like `host.example` or `host.example:443`\n\
+         test.yml:1:33: unknown kind `xmpp`\n  help: did you mean `imap`?\n\
+         test.yml:1:52: `1.1` is not a version of TLS that is spoken\n  help: write `'1.2'` or `'1.3'`",
+    );
+    check(
+        "tls: {address: '::1', min_version: 1.1, tls: {ca_file: /nowhere}}",
+        "test.yml:1:16: `::1` is an IPv6 address without brackets, or has no port\n  \
+         help: write it like `host.example` or `host.example:443`\n\
+         test.yml:1:36: `1.1` is not a version of TLS that is spoken\n  help: write `'1.2'` or `'1.3'`\n\
+         test.yml:1:46: cannot read /nowhere as PEM: I/O error: No such file or directory (os error 2)",
+    );
+}
+
+#[test]
+fn what_is_wrong_with_the_other_kinds_is_told_with_its_place() {
+    check(
+        "icmp: {host: '[::1]', ip_protocol: ip5, packets: 0, payload_size: 65500, ttl: 0}",
+        "test.yml:1:14: `[::1]` has a port\n  help: write a name or an address, without brackets\n\
+         test.yml:1:36: `ip5` is neither `ip4` nor `ip6`\n\
+         test.yml:1:50: `0` is not within 1 and 1000\n\
+         test.yml:1:67: `65500` is not within 1 and 65000\n\
+         test.yml:1:79: with a `ttl` of 0 no packet leaves",
+    );
+    check(
+        "icmp: {host: a, thresholds: {rtd: {}}}",
+        "test.yml:1:35: no value `rtd` is measured\n  help: did you mean `rtt`?",
+    );
+    check(
+        "ssh: {address: ':22', host_key: 'MD5:aa'}",
+        "test.yml:1:16: `:22` has no host name\n  help: write it like `host.example` or `host.example:22`\n\
+         test.yml:1:33: `MD5:aa` is not a fingerprint of a host key\n  \
+         help: write it as `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` does",
+    );
+    check(
+        "ssh: {address: a, expect: '('}",
+        "test.yml:1:27: `(` is not a regular expression: unclosed group",
+    );
+    check(
+        "imap: {address: a, username: u, password: p}",
+        "test.yml:1:30: the password would be sent without encryption\n  help: set `starttls: true`, or `tls: {}`",
+    );
+    check(
+        "smtp: {address: a, starttls: true, username: u}",
+        "test.yml:1:17: `username` and `password` belong together",
+    );
+    check(
+        r#"pop3: {address: a, starttls: true, username: "u\r\nDELE 1", password: p}"#,
+        "test.yml:1:46: a login cannot have line ends in it",
+    );
+    check(
+        "ntp: {server: 'a:0', thresholds: {offset: {warn: x}}}",
+        "test.yml:1:15: `a:0` has no port\n  help: write it like `host.example` or `host.example:123`\n\
+         test.yml:1:50: `x` is not a range; write it like `10`, `10:`, `~:10`, `10:20` or `@10:20`",
+    );
+    check("redis: {address: a, username: u}", "test.yml:1:31: a user name needs a `password`");
+    check(
+        "redis: {address: a, tls: {ca_file: /nowhere}}",
+        "test.yml:1:26: cannot read /nowhere as PEM: I/O error: No such file or directory (os error 2)",
+    );
+    check(
+        r#"postgres: {address: a, username: "u\0", query: "\0"}"#,
+        "test.yml:1:34: a text for the server cannot have a NUL in it\n\
+         test.yml:1:48: a text for the server cannot have a NUL in it",
+    );
+    check("mysql: {address: a, query: x}", "test.yml:1:28: a query needs a `username`");
+    check("nats: {address: a, queue: x}", "test.yml:1:27: `queue` is known to AMQP only");
+    check(
+        "mqtt: {address: a, thresholds: {messages: {}}}",
+        "test.yml:1:43: no value `messages` is measured\n  help: measured here: `seconds`, `days_left`",
+    );
+    check(
+        "tcp: {address: 'a:1', query_response: [{expect: '('}]}",
+        "test.yml:1:49: `(` is not a regular expression: unclosed group",
+    );
+}
+
+#[test]
+fn no_password_is_shown() {
+    for yaml in [
+        "redis: {address: a, password: hunter2}",
+        "imap: {address: a, tls: {}, username: u, password: hunter2}",
+        "postgres: {address: a, username: u, password: hunter2}",
+        "mysql: {address: a, username: u, password: hunter2}",
+        "mqtt: {address: a, username: u, password: hunter2}",
+    ] {
+        let shown = format!("{:?}", crate::common::probe(yaml));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,110 @@
+//! Debian's OpenLDAP and snmpd.
+
+use std::process::Command;
+
+use probes::Reason;
+use tests::program::Program;
+use tests::wait_until;
+
+use crate::stage::{Stage, run, value};
+
+const SLAPD: &str = "include /etc/ldap/schema/core.schema
+pidfile DIR/pid
+modulepath /usr/lib/ldap
+moduleload back_mdb
+TLSCertificateFile DIR/cert.pem
+TLSCertificateKeyFile DIR/key.pem
+database mdb
+suffix \"dc=shop,dc=test\"
+rootdn \"cn=admin,dc=shop,dc=test\"
+rootpw s3cret
+directory DIR/data
+access to * by users read by anonymous auth
+";
+
+const PEOPLE: &str = "dn: dc=shop,dc=test
+objectClass: dcObject
+objectClass: organization
+dc: shop
+o: Shop
+
+dn: cn=ann,dc=shop,dc=test
+objectClass: person
+cn: ann
+sn: Ann
+
+dn: cn=bob,dc=shop,dc=test
+objectClass: person
+cn: bob
+sn: Bob
+";
+
+#[test]
+fn a_directory_lets_us_in_and_finds_entries() {
+    let stage = Stage::new();
+    stage.certificate();
+    std::fs::create_dir_all(stage.path("data")).unwrap();
+    let config = stage.write("slapd.conf", SLAPD);
+    let people = stage.write("people.ldif", PEOPLE);
+    run(Command::new("/usr/sbin/slapadd").args(["-f", &config, "-l", &people]));
+    let url = format!("ldap://127.0.0.1:{}/", stage.port);
+    let _server = stage.start("/usr/sbin/slapd", &["-f", &config, "-h", &url, "-d", "0"]);
+    let ask = |more: &str| format!("ldap: {{address: '127.0.0.1:PORT'{more}}}");
+    let good = |more: &str, part: &str| stage.check(&ask(more), Reason::None, part);
+    let bad = |more: &str, reason, part: &str| stage.check(&ask(more), reason, part);
+    let admin = ", username: 'cn=admin,dc=shop,dc=test', password: s3cret";
+    let tls = ", starttls: true, tls: {ca_file: DIR/cert.pem}";
+    good("", "bound as nobody");
+    good(admin, "bound as cn=admin");
+    let o = good(&format!("{tls}{admin}"), "bound as cn=admin");
+    assert!(value(&o, "days_left") > 19.0);
+    bad(", starttls: true", Reason::CertificateSelfSigned, "");
+    let guess = admin.replace("s3cret", "guess");
+    bad(&guess, Reason::AuthenticationFailed, "invalid credentials");
+    let base = ", base: 'dc=shop,dc=test'";
+    let o = good(&format!("{admin}{base}"), "3 entries found");
+    assert_eq!(value(&o, "entries"), 3.0);
+    good(&format!("{admin}{base}, filter: (cn=*)"), "2 entries found");
+    good(&format!("{admin}{base}, filter: (cn=ann)"), "1 entries found");
+    let none = format!("{admin}{base}, filter: (cn=eve), thresholds: {{entries: {{crit: '1:'}}}}");
+    bad(&none, Reason::Threshold, "`entries` is 0, critical by `1:`");
+    let elsewhere = format!("{admin}, base: 'dc=none,dc=test'");
+    bad(&elsewhere, Reason::QueryFailed, "no such object");
+}
+
+#[test]
+fn a_directory_over_tls_at_once() {
+    let stage = Stage::new();
+    stage.certificate();
+    std::fs::create_dir_all(stage.path("data")).unwrap();
+    let config = stage.write("slapd.conf", SLAPD);
+    let url = format!("ldaps://127.0.0.1:{}/", stage.port);
+    let _server = stage.start("/usr/sbin/slapd", &["-f", &config, "-h", &url, "-d", "0"]);
+    let ask = "ldap: {address: '127.0.0.1:PORT', tls: {ca_file: DIR/cert.pem}}";
+    stage.check(ask, Reason::None, "bound as nobody");
+}
+
+#[test]
+fn a_device_is_asked_for_a_value() {
+    let stage = Stage::new();
+    let config = stage.write(
+        "snmpd.conf",
+        "agentAddress udp:127.0.0.1:PORT\nrocommunity s3cret 127.0.0.1\nsysLocation Cellar\n\
+         sysServices 72\n",
+    );
+    let arguments = ["-f", "-Lo", "-C", "-c", &config, "-p", &stage.text("pid")];
+    let mut server = Program::start("/usr/sbin/snmpd", arguments);
+    let ask = |more: &str| format!("snmp: {{address: '127.0.0.1:PORT', community: s3cret{more}}}");
+    wait_until("snmpd answers", || {
+        assert!(server.is_running(), "{}{}", server.stdout(), server.log());
+        stage.look(&ask("")).reason == Reason::None
+    });
+    let o = stage.check(&ask(""), Reason::None, "1.3.6.1.2.1.1.3.0 is ");
+    assert!(value(&o, "value") > 0.0, "the time that it is up");
+    let services = ask(", oid: 1.3.6.1.2.1.1.7.0, thresholds: {value: {crit: '@72:72'}}");
+    stage.check(&services, Reason::Threshold, "`value` is 72, critical by `@72:72`");
+    let location = |expect: &str| ask(&format!(", oid: 1.3.6.1.2.1.1.6.0, expect: {expect}"));
+    stage.check(&location("^Cellar$"), Reason::None, "is Cellar");
+    stage.check(&location("Attic"), Reason::AnswerMismatch, "does not match `Attic`");
+    stage.check(&ask(", oid: 1.3.6.1.9.9.9"), Reason::AnswerMismatch, "has no `1.3.6.1.9.9.9`");
+}
