@@ -9,11 +9,11 @@
 
 #![warn(missing_docs)]
 
-pub mod host;
-
+mod text;
+mod glob;
 mod outcome;
 pub mod range;
-mod text;
+pub mod host;
 mod network;
 pub mod script;
 pub mod http;

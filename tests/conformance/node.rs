@@ -20,23 +20,55 @@ use base::family::{MetricFamily, MetricKind};
 use base::labels::{LabelsBuilder, METRIC_NAME};
 use base::number;
 use base::sample::Timestamp;
-use probes::host::{CpuConfig, DeviceConfig, HostConfig, PathsConfig, StatConfig};
+use probes::host::{CpuConfig, DeviceConfig, HostConfig, PathsConfig, StatConfig, TextfileConfig};
 
 use crate::report::Report;
 
 /// What we have, each with a recorded output.
-const RECORDED: [&str; 8] =
-    ["cpu", "diskstats", "filefd", "loadavg", "netstat", "pressure", "sockstat", "stat"];
+const RECORDED: [&str; 24] = [
+    "arp",
+    "bonding",
+    "cpu",
+    "diskstats",
+    "dmi",
+    "edac",
+    "filefd",
+    "kernel_hung",
+    "loadavg",
+    "mdadm",
+    "netstat",
+    "nfsd",
+    "nvme",
+    "powersupplyclass",
+    "pressure",
+    "rapl",
+    "sockstat",
+    "softnet",
+    "stat",
+    "tapestats",
+    "thermal_zone",
+    "udp_queues",
+    "watchdog",
+    "xfs",
+];
 /// What we have besides.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 18] = [
+    "btrfs",
     "conntrack",
     "cpufreq",
     "entropy",
     "filesystem",
+    "hwmon",
     "meminfo",
     "netclass",
     "netdev",
+    "nfs",
+    "os",
+    "schedstat",
+    "selinux",
+    "textfile",
     "time",
+    "timex",
     "uname",
     "vmstat",
 ];
@@ -54,7 +86,8 @@ pub(crate) fn run(report: &mut Report) {
     assert!(unpacked.is_ok_and(|status| status.success()), "tar and xz unpack the tree");
     let tree = folder.path().join("fixtures");
     for collector in RECORDED {
-        let expected = recorded(report, collector);
+        let mut expected = recorded(report, collector);
+        move_tree(&mut expected, &tree);
         let ours = collect(&tree, &[collector]);
         report.suite(&format!("node/{collector}"), compare(&expected, &ours, |value| value));
     }
@@ -67,6 +100,16 @@ pub(crate) fn run(report: &mut Report) {
     report.suite("node/netdev", compare(&expected, &families(live), |_| "of its machine".into()));
     report.suite("node/families", all_families(report, &tree));
     report.suite("node/names", names(report));
+}
+
+/// Where the tree lay at the recording, one label tells where it lies.
+fn move_tree(families: &mut [MetricFamily], tree: &Path) {
+    let samples = families.iter_mut().flat_map(|family| &mut family.samples);
+    for (_, value) in samples.flat_map(|sample| &mut sample.labels) {
+        if let Some(path) = value.strip_prefix("collector/fixtures/") {
+            *value = tree.join(path).to_string_lossy().into_owned();
+        }
+    }
 }
 
 fn written(text: &str) -> Spanned<String> {
@@ -95,6 +138,10 @@ fn collect(tree: &Path, collectors: &[&str]) -> Vec<MetricFamily> {
             bugs_include: Some(written("^(cpu_meltdown|spectre_.*|mds)$")),
         },
         stat: StatConfig { softirqs: true },
+        arp: DeviceConfig { device_exclude: Some(written("^nope$")), device_include: None },
+        textfile: TextfileConfig {
+            directories: vec![written(&format!("{}/textfile/two_metric_files", tree.display()))],
+        },
         paths: PathsConfig {
             procfs: tree.join("proc"),
             sysfs: tree.join("sys"),
