@@ -13,11 +13,13 @@ mod text;
 mod glob;
 mod outcome;
 pub mod range;
+pub mod thresholds;
 pub mod host;
 mod network;
 pub mod script;
 pub mod http;
 pub mod tcp;
+pub mod local;
 mod config;
 
 pub use config::ProbeConfig;

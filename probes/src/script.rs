@@ -27,9 +27,11 @@ pub mod nagios;
 mod metrics;
 mod json;
 mod judge;
+mod tool;
 
 pub use limits::{ByteSize, Limits, LimitsConfig};
 pub use runs::{Totals, kill_all, totals};
+pub(crate) use tool::{Answer, Tool};
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -217,12 +219,12 @@ impl Probe for ScriptProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
         let watch = Stopwatch::start();
         let run = Run::begin(self.start.limits.processes);
-        let started = match self.start(&run, stop).await {
+        let started = match self.start.begin(&run, stop).await {
             Ok(started) => started,
             Err(outcome) => return outcome,
         };
         run.started(started.leader.pid);
-        match wait::see_through(started, run, stop).await {
+        match wait::see_through(started, run, wait::MAX_OUTPUT, stop).await {
             Ok(ended) => judge::judge(&ended, &self.output, watch.seconds()),
             Err(error) => {
                 let summary = format!("the program was started but cannot be watched: {error}");
@@ -243,10 +245,14 @@ static STARTS: LazyLock<Semaphore> =
 /// A start that takes longer than this hangs and counts no more.
 const HANGS: Duration = Duration::from_millis(500);
 
-impl ScriptProbe {
+impl Start {
     /// Starts the program, on a thread of its own: where its file system hangs, only it waits.
-    async fn start(&self, run: &Run, stop: &CancellationToken) -> Result<Started, Outcome> {
-        let (start, id) = (Arc::clone(&self.start), run.id);
+    async fn begin(
+        self: &Arc<Self>,
+        run: &Run,
+        stop: &CancellationToken,
+    ) -> Result<Started, Outcome> {
+        let (start, id) = (Arc::clone(self), run.id);
         let starting = async {
             let turn = STARTS.acquire().await;
             let mut starting = tokio::task::spawn_blocking(move || start.start(id));
@@ -270,9 +276,7 @@ impl ScriptProbe {
             }
         }
     }
-}
 
-impl Start {
     fn start(&self, run: u64) -> Result<Started, Outcome> {
         let user = rustix::process::geteuid().as_raw();
         let program = Program::resolve(&self.program, user).map_err(|fault| {
