@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn matches_as_shells_do() {
-        check("*.log", &["a.log", ".log.log", "b.log.log"], &["a.logx", "log", ".log"]);
+        check("*.log", &["a.log", "b.log.log"], &["a.logx", "log", ".log", ".a.log"]);
         check("a*b*c", &["abc", "axxbxxc", "abcbc"], &["ab", "abcd"]);
         check("?", &["a"], &["", "ab", "."]);
         check("[a-c]1[!x]", &["a1y", "c1z"], &["d1y", "a1x", "a1"]);

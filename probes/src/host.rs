@@ -64,11 +64,18 @@ mod xfs;
 mod btrfs;
 mod hwmon;
 mod textfile;
+mod zfs;
+mod fibrechannel;
+mod ipvs;
+mod cgroup_usage;
+mod top;
+mod updates;
 #[cfg(test)]
 mod tests;
 
 pub use config::{
     CpuConfig, DeviceConfig, FilesystemConfig, HostConfig, PathsConfig, StatConfig, TextfileConfig,
+    TopConfig,
 };
 
 use std::fmt;
@@ -145,7 +152,17 @@ const COLLECTORS: &[(&str, Place, Make)] = &[
     ("btrfs", Aside, btrfs::collector),
     ("hwmon", Aside, hwmon::collector),
     ("textfile", Aside, textfile::collector),
+    ("zfs", Aside, zfs::collector),
+    ("fibrechannel", Aside, fibrechannel::collector),
+    ("ipvs", Aside, ipvs::collector),
+    ("cgroup_usage", Aside, cgroup_usage::collector),
+    ("top", Aside, top::collector),
+    ("updates", Aside, updates::collector),
 ];
+
+/// Those that run only where they are asked for: node_exporter has nothing like them, and they cost
+/// more than the rest.
+const OPTIONAL: [&str; 3] = ["cgroup_usage", "top", "updates"];
 
 /// Why a collector could not give everything.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,7 @@
 
 mod text;
 mod glob;
+mod process_stat;
 mod outcome;
 pub mod range;
 pub mod thresholds;

@@ -16,7 +16,7 @@ use tests::program::{Program, free_port};
 use tests::{get, peers, wait_until};
 
 /// The collectors that we have.
-const COLLECTORS: [&str; 42] = [
+const COLLECTORS: [&str; 45] = [
     "arp",
     "bonding",
     "btrfs",
@@ -27,9 +27,11 @@ const COLLECTORS: [&str; 42] = [
     "dmi",
     "edac",
     "entropy",
+    "fibrechannel",
     "filefd",
     "filesystem",
     "hwmon",
+    "ipvs",
     "kernel_hung",
     "loadavg",
     "mdadm",
@@ -59,6 +61,7 @@ const COLLECTORS: [&str; 42] = [
     "vmstat",
     "watchdog",
     "xfs",
+    "zfs",
 ];
 /// What is left out by the project's own default; packagers change it.
 const MOUNT_POINTS: &str =

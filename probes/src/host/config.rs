@@ -18,7 +18,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::file::Descriptors;
-use super::{COLLECTORS, Host};
+use super::{COLLECTORS, Host, OPTIONAL};
 
 /// Mount points that hold nothing that fills up, or that belong to containers.
 const MOUNT_POINTS_EXCLUDE: &str =
@@ -34,16 +34,25 @@ const MOUNT_TIMEOUT: Period = Period::from_millis(300);
 /// How long all collectors that could hang have together.
 const COLLECTOR_TIMEOUT: Period = Period::from_secs(1);
 
+/// How many names of programs are shown, by CPU time and by memory each.
+const TOP: usize = 10;
+const MOST_TOP: u32 = 1000;
+
 /// The host collectors, as written; everything has a default.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostConfig {
     /// Whether there are any; `true` by default.
     pub enabled: bool,
-    /// The collectors that run; all of them where nothing is written.
+    /// The collectors that run; all but the optional ones where nothing is written.
     pub collectors: Option<Vec<Spanned<String>>>,
     /// Collectors that do not run; not together with `collectors`.
     pub disable: Vec<Spanned<String>>,
+    /// Optional collectors that run besides: `cgroup_usage`, `top`, `updates`; not together with
+    /// `collectors`.
+    pub enable: Vec<Spanned<String>>,
+    /// What `top` shows.
+    pub top: TopConfig,
     /// What else `cpu` tells.
     pub cpu: CpuConfig,
     /// What else `stat` tells.
@@ -73,6 +82,8 @@ impl Default for HostConfig {
             enabled: true,
             collectors: None,
             disable: Vec::new(),
+            enable: Vec::new(),
+            top: TopConfig::default(),
             cpu: CpuConfig::default(),
             stat: StatConfig::default(),
             filesystem: FilesystemConfig::default(),
@@ -85,6 +96,14 @@ impl Default for HostConfig {
             paths: PathsConfig::default(),
         }
     }
+}
+
+/// What `top` shows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopConfig {
+    /// How many names by CPU time, and how many by memory; 10 by default.
+    pub count: Option<Spanned<u32>>,
 }
 
 /// What `cpu` tells beyond the time that was spent.
@@ -168,6 +187,7 @@ impl Default for PathsConfig {
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) collectors: BTreeSet<&'static str>,
+    pub(super) top_count: usize,
     pub(super) cpu_info: Option<CpuInfo>,
     pub(super) softirqs: bool,
     pub(super) mount_points_exclude: Option<Regex>,
@@ -215,7 +235,7 @@ impl HostConfig {
     }
 
     pub(super) fn settings(self, diagnostics: &mut Diagnostics) -> Settings {
-        let collectors = chosen(self.collectors, self.disable, diagnostics);
+        let collectors = chosen(self.collectors, self.disable, self.enable, diagnostics);
         let flags = self.cpu.flags_include.and_then(|p| pattern(p, diagnostics));
         let bugs = self.cpu.bugs_include.and_then(|p| pattern(p, diagnostics));
         let info = self.cpu.info || flags.is_some() || bugs.is_some();
@@ -244,7 +264,13 @@ impl HostConfig {
             }
         }
         let frequency = collectors.contains("cpufreq");
+        if let Some(count) = &self.top.count
+            && !(1..=MOST_TOP).contains(&count.value)
+        {
+            diagnostics.report(count, format!("between 1 and {MOST_TOP} names can be shown"));
+        }
         Settings {
+            top_count: self.top.count.map_or(TOP, |count| count.value as usize),
             collectors,
             cpu_info: info.then_some(CpuInfo { flags, bugs, frequency }),
             softirqs: self.stat.softirqs,
@@ -267,6 +293,7 @@ impl HostConfig {
 fn chosen(
     chosen: Option<Vec<Spanned<String>>>,
     disabled: Vec<Spanned<String>>,
+    enabled: Vec<Spanned<String>>,
     diagnostics: &mut Diagnostics,
 ) -> BTreeSet<&'static str> {
     let all = || COLLECTORS.iter().map(|(name, ..)| *name);
@@ -284,11 +311,16 @@ fn chosen(
     };
     let run: BTreeSet<_> = match &chosen {
         Some(chosen) => chosen.iter().filter_map(&mut find).collect(),
-        None => all().collect(),
+        None => all()
+            .filter(|name| !OPTIONAL.contains(name))
+            .chain(enabled.iter().filter_map(&mut find))
+            .collect(),
     };
     let not: BTreeSet<_> = disabled.iter().filter_map(&mut find).collect();
-    if let (Some(_), Some(first)) = (&chosen, disabled.first()) {
-        diagnostics.report(first, "`disable` has no meaning beside `collectors`");
+    for (list, name) in [(&disabled, "disable"), (&enabled, "enable")] {
+        if let (Some(_), Some(first)) = (&chosen, list.first()) {
+            diagnostics.report(first, format!("`{name}` has no meaning beside `collectors`"));
+        }
     }
     run.difference(&not).copied().collect()
 }
@@ -354,6 +386,7 @@ mod tests {
         check("diskstats: {device_include: ^sd}", "");
         check("cpu: {info: true, flags_include: aes, bugs_include: .}", "");
         check("stat: {softirqs: true}", "");
+        check("enable: [cgroup_usage, top, updates]\ntop: {count: 5}", "");
         check("textfile: {directories: [/var/lib/*/metrics]}\ncollector_timeout: 2s", "");
         check("paths: {procfs: /host/proc, sysfs: /host/sys, rootfs: /host, udev: /x}", "");
     }
@@ -378,6 +411,11 @@ mod tests {
         check(
             "filesystem: {mount_timeout: 0s}",
             "f.yml:1:29: `mount_timeout` must be longer than 0",
+        );
+        check("top: {count: 0}", "f.yml:1:14: between 1 and 1000 names can be shown");
+        check(
+            "collectors: [cpu]\nenable: [tops]",
+            "f.yml:2:10: `enable` has no meaning beside `collectors`",
         );
         check(
             "textfile: {directories: [metrics]}\ncollector_timeout: 0s",

@@ -76,6 +76,20 @@ const TREE: &[(&str, &str)] = &[
     ("sys/fs/btrfs/u/allocation/data/raid1/used_bytes", "5\n"),
     ("sys/fs/btrfs/u/allocation/data/raid1/total_bytes", "10\n"),
     ("sys/fs/btrfs/u/commit_stats", "commits 3\nlast_commit_ms 1500\n"),
+    ("proc/spl/kstat/zfs/zil", "7 1\nname type data\nzil_itx_count 4 17\n"),
+    ("proc/spl/kstat/zfs/tank/state", "ONLINE\n"),
+    ("sys/class/fc_host/host0/statistics/rx_frames", "0x10\n"),
+    ("proc/net/ip_vs_stats", "a\nb\n 1 2 3 A B\n"),
+    ("proc/net/ip_vs", "TCP  C0A80016:0CEA wlc\n  -> C0A85216:0CEA Tunnel 100 248 2\n"),
+    ("sys/fs/cgroup/cgroup.controllers", "cpu io memory pids\n"),
+    ("sys/fs/cgroup/system.slice/a.service/cpu.stat", "usage_usec 3\nuser_usec 2000000\n"),
+    ("sys/fs/cgroup/system.slice/a.service/memory.current", "4096\n"),
+    ("sys/fs/cgroup/system.slice/a.service/memory.max", "max\n"),
+    ("sys/fs/cgroup/system.slice/a.service/io.stat", "8:0 rbytes=1 wbytes=2\n8:16 rbytes=3\n"),
+    ("proc/7/stat", "7 (a b) S 1 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0 3 0 1000 4096 10 0\n"),
+    ("var/lib/dpkg/status", "Package: a\nStatus: install ok installed\nVersion: 1\n"),
+    ("var/lib/apt/lists/x-security_Packages", "Package: a\nVersion: 2\n"),
+    ("run/reboot-required", ""),
     ("udev/b8:0", "E:ID_MODEL=Disk\nE:ID_SERIAL=17\nE:ID_FS_TYPE=ext4\nE:DM_NAME=m\nE:ID_ATA=1\n"),
 ];
 const STAT: &str = "cpu 1 2 3 4\ncpu0 1 2 3 4000 5 6 7 8 9 10\ncpu1 1 2 3 4\nintr 17 4 4\nctxt 3\n\
@@ -101,7 +115,9 @@ fn config(root: &Path) -> HostConfig {
         rootfs: root.to_owned(),
         udev: root.join("udev"),
     };
-    HostConfig { paths, ..HostConfig::default() }
+    let optional = ["cgroup_usage", "top", "updates"];
+    let enable = optional.map(|name| Spanned { value: name.to_owned(), place: Place::default() });
+    HostConfig { paths, enable: enable.into(), ..HostConfig::default() }
 }
 
 fn build(config: HostConfig) -> Host {
@@ -195,6 +211,18 @@ fn reads_what_the_files_say() {
     check("node_md_disks{device=md0,state=active}", 1.0);
     check("node_xfs_write_calls_total{device=dm-0}", 28.0);
     check("node_btrfs_allocation_ratio{block_group_type=data,mode=raid1,uuid=u}", 2.0);
+    check("node_zfs_zil_zil_itx_count{}", 17.0);
+    check("node_zfs_zpool_state{state=online,zpool=tank}", 1.0);
+    check("node_fibrechannel_rx_frames_total{fc_host=host0}", 16.0);
+    check("node_ipvs_incoming_bytes_total{}", 10.0);
+    let group = "cgroup=/system.slice/a.service,container=,unit=a.service";
+    check(&format!("veilleur_cgroup_cpu_user_seconds_total{{{group}}}"), 2.0);
+    check(&format!("veilleur_cgroup_memory_bytes{{{group}}}"), 4096.0);
+    check(&format!("veilleur_cgroup_io_read_bytes_total{{{group}}}"), 4.0);
+    assert!(!samples.contains_key(&format!("veilleur_cgroup_memory_limit_bytes{{{group}}}")));
+    check("veilleur_top_processes{name=a b}", 1.0);
+    check("veilleur_updates_security_pending{}", 1.0);
+    check("veilleur_reboot_required{}", 1.0);
     check("node_btrfs_last_commit_seconds{uuid=u}", 1.5);
     check("node_nf_conntrack_stat_found{}", 11.0);
     check("node_vmstat_pgfault{}", 7.0);
@@ -273,7 +301,7 @@ fn what_the_kernel_does_not_have_is_no_reason_to_warn() {
     assert_eq!((outcome.status, outcome.details.as_str()), (Status::Ok, ""));
     assert_eq!(
         unsuccessful(&outcome.families).join(" "),
-        "pressure conntrack dmi netclass powersupplyclass rapl nvme bonding tapestats hwmon"
+        "pressure conntrack dmi netclass powersupplyclass rapl nvme bonding tapestats hwmon fibrechannel cgroup_usage"
     );
 }
 
@@ -284,7 +312,7 @@ fn a_host_without_any_file_fails_in_every_part_and_nowhere_else() {
     assert_eq!(
         outcome.summary,
         "collectors that failed: cpu, stat, meminfo, loadavg, filesystem, diskstats, netdev, vmstat, \
-         filefd, netstat"
+         filefd, netstat, top"
     );
     let samples = samples(&outcome.families);
     assert!(samples.contains_key("node_time_seconds{}"), "{samples:#?}");
@@ -300,7 +328,10 @@ fn runs_the_collectors_that_are_chosen() {
         ran.samples.iter().map(|s| s.labels[0].1.clone()).collect::<Vec<_>>().join(" ")
     };
     let collectors = Some(vec![written("uname"), written("loadavg")]);
-    assert_eq!(names(HostConfig { collectors, ..config(folder.path()) }), "loadavg uname");
+    let chosen = HostConfig { collectors, enable: Vec::new(), ..config(folder.path()) };
+    assert_eq!(names(chosen), "loadavg uname");
+    let usual = names(HostConfig { enable: Vec::new(), ..config(folder.path()) });
+    assert!(!usual.contains("cgroup_usage") && usual.contains("hwmon"), "{usual}");
     let disable = vec![written("cpu"), written("netclass")];
     let some = names(HostConfig { disable, ..config(folder.path()) });
     assert!(some.starts_with("stat meminfo") && some.contains("conntrack arp"), "{some}");

@@ -12,9 +12,9 @@ use std::time::UNIX_EPOCH;
 use base::exposition::{Format, parse_families};
 use base::family::{FamilySample, MetricFamily};
 
-use super::Collect;
 use super::config::Settings;
 use super::table::Column;
+use super::{Collect, attributes};
 use crate::glob;
 
 const MTIME: Column =
@@ -86,13 +86,20 @@ impl Gathered {
             self.fault(directory, "there is no such folder");
         }
         for folder in found.paths {
-            let files = glob::find(&format!("{}/*.prom", folder.display()), MOST_FILES);
-            if files.more {
-                self.fault(&folder.to_string_lossy(), "there are more than 1000 files");
-            } else if let Err(error) = std::fs::read_dir(&folder) {
-                self.fault(&folder.to_string_lossy(), &format!("cannot be listed: {error}"));
+            let shown = folder.to_string_lossy().into_owned();
+            let names = match attributes::names(&folder) {
+                Ok(names) => names,
+                Err(error) => {
+                    self.fault(&shown, &error.to_string());
+                    continue;
+                }
+            };
+            let mut files: Vec<_> = names.into_iter().filter(|n| n.ends_with(".prom")).collect();
+            if files.len() > MOST_FILES {
+                self.fault(&shown, &format!("there are more than {MOST_FILES} files"));
+                files.truncate(MOST_FILES);
             }
-            for file in files.paths {
+            for file in files.iter().map(|name| folder.join(name)) {
                 let name = file.to_string_lossy().into_owned();
                 match read(&file) {
                     Err(why) => self.fault(&name, &why),

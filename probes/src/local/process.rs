@@ -23,13 +23,12 @@ use tokio_util::sync::CancellationToken;
 use super::blocking::Blocking;
 use super::judged;
 use crate::network::regex;
+use crate::process_stat::{Process, TICKS, parse};
 use crate::thresholds::{Limits, LimitsConfig, Value};
 use crate::{Outcome, Probe, Reason};
 
 /// What is measured, by the names that thresholds have.
 const VALUES: [&str; 5] = ["count", "memory", "cpu", "threads", "zombies"];
-/// What the kernel counts CPU time in, for programs, on every architecture of Linux.
-const TICKS: f64 = 100.0;
 
 /// A probe of processes, as written.
 #[derive(Debug, Deserialize)]
@@ -74,18 +73,6 @@ struct Before {
     ticks: HashMap<(i32, u64), u64>,
     /// Seconds that all of them together have used since the first run.
     total: f64,
-}
-
-/// What the kernel tells of a process.
-#[derive(Debug, PartialEq)]
-struct Process {
-    pid: i32,
-    name: Vec<u8>,
-    zombie: bool,
-    ticks: u64,
-    threads: u64,
-    started: u64,
-    pages: u64,
 }
 
 impl ProcessConfig {
@@ -220,26 +207,6 @@ impl Before {
     }
 }
 
-/// Reads `/proc/PID/stat`; the name in it may have any byte.
-fn parse(stat: &[u8]) -> Option<Process> {
-    let open = memchr::memchr(b'(', stat)?;
-    let close = memchr::memrchr(b')', stat)?;
-    let name = stat.get(open + 1..close)?.to_vec();
-    let text = |bytes| std::str::from_utf8(bytes).ok();
-    let pid = text(&stat[..open])?.trim().parse().ok()?;
-    let fields: Vec<_> = text(stat.get(close + 1..)?)?.split_ascii_whitespace().collect();
-    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    Some(Process {
-        pid,
-        name,
-        zombie: matches!(fields.first(), Some(&"Z" | &"X")),
-        ticks: number(11)?.saturating_add(number(12)?),
-        threads: number(17)?,
-        started: number(19)?,
-        pages: number(21)?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,13 +279,6 @@ mod tests {
         assert_eq!(before.replace(&[process(1, 300), process(2, 50)], at(5000)), Some(0.5));
         assert_eq!(before.replace(&[], at(6000)), Some(0.0));
         assert_eq!(before.total, 2.5);
-    }
-
-    #[test]
-    fn a_process_that_makes_no_sense_is_none() {
-        for text in ["", "1", "1 (a", "1 (a)", "x (a) S", "1 (a) S 1 1", ")("] {
-            assert_eq!(parse(text.as_bytes()), None, "{text}");
-        }
     }
 
     #[test]
