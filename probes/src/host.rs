@@ -67,6 +67,7 @@ mod textfile;
 mod zfs;
 mod fibrechannel;
 mod ipvs;
+mod infiniband;
 mod cgroup_usage;
 mod top;
 mod updates;
@@ -155,6 +156,7 @@ const COLLECTORS: &[(&str, Place, Make)] = &[
     ("zfs", Aside, zfs::collector),
     ("fibrechannel", Aside, fibrechannel::collector),
     ("ipvs", Aside, ipvs::collector),
+    ("infiniband", Aside, infiniband::collector),
     ("cgroup_usage", Aside, cgroup_usage::collector),
     ("top", Aside, top::collector),
     ("updates", Aside, updates::collector),

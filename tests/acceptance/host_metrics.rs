@@ -16,7 +16,7 @@ use tests::program::{Program, free_port};
 use tests::{get, peers, wait_until};
 
 /// The collectors that we have.
-const COLLECTORS: [&str; 45] = [
+const COLLECTORS: [&str; 46] = [
     "arp",
     "bonding",
     "btrfs",
@@ -31,6 +31,7 @@ const COLLECTORS: [&str; 45] = [
     "filefd",
     "filesystem",
     "hwmon",
+    "infiniband",
     "ipvs",
     "kernel_hung",
     "loadavg",

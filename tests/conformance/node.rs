@@ -25,7 +25,7 @@ use probes::host::{CpuConfig, DeviceConfig, HostConfig, PathsConfig, StatConfig,
 use crate::report::Report;
 
 /// What we have, each with a recorded output.
-const RECORDED: [&str; 25] = [
+const RECORDED: [&str; 26] = [
     "arp",
     "bonding",
     "cpu",
@@ -33,6 +33,7 @@ const RECORDED: [&str; 25] = [
     "edac",
     "fibrechannel",
     "filefd",
+    "infiniband",
     "kernel_hung",
     "loadavg",
     "mdadm",

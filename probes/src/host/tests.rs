@@ -79,6 +79,8 @@ const TREE: &[(&str, &str)] = &[
     ("proc/spl/kstat/zfs/zil", "7 1\nname type data\nzil_itx_count 4 17\n"),
     ("proc/spl/kstat/zfs/tank/state", "ONLINE\n"),
     ("sys/class/fc_host/host0/statistics/rx_frames", "0x10\n"),
+    ("sys/class/infiniband/mlx4_0/ports/1/rate", "40 Gb/sec (4X QDR)\n"),
+    ("sys/class/infiniband/mlx4_0/ports/1/counters/port_rcv_data", "100\n"),
     ("proc/net/ip_vs_stats", "a\nb\n 1 2 3 A B\n"),
     ("proc/net/ip_vs", "TCP  C0A80016:0CEA wlc\n  -> C0A85216:0CEA Tunnel 100 248 2\n"),
     ("sys/fs/cgroup/cgroup.controllers", "cpu io memory pids\n"),
@@ -214,6 +216,8 @@ fn reads_what_the_files_say() {
     check("node_zfs_zil_zil_itx_count{}", 17.0);
     check("node_zfs_zpool_state{state=online,zpool=tank}", 1.0);
     check("node_fibrechannel_rx_frames_total{fc_host=host0}", 16.0);
+    check("node_infiniband_rate_bytes_per_second{device=mlx4_0,port=1}", 5e9);
+    check("node_infiniband_port_data_received_bytes_total{device=mlx4_0,port=1}", 400.0);
     check("node_ipvs_incoming_bytes_total{}", 10.0);
     let group = "cgroup=/system.slice/a.service,container=,unit=a.service";
     check(&format!("veilleur_cgroup_cpu_user_seconds_total{{{group}}}"), 2.0);
@@ -301,7 +305,7 @@ fn what_the_kernel_does_not_have_is_no_reason_to_warn() {
     assert_eq!((outcome.status, outcome.details.as_str()), (Status::Ok, ""));
     assert_eq!(
         unsuccessful(&outcome.families).join(" "),
-        "pressure conntrack dmi netclass powersupplyclass rapl nvme bonding tapestats hwmon fibrechannel cgroup_usage"
+        "pressure conntrack dmi netclass powersupplyclass rapl nvme bonding tapestats hwmon fibrechannel infiniband cgroup_usage"
     );
 }
 
