@@ -27,6 +27,7 @@ use serde::Deserialize;
 
 use crate::check::{Check, CheckConfig, build_labels};
 use crate::service::{Service, ServiceConfig};
+use crate::uplink::{Settings, UplinkConfig};
 
 /// Where we listen where nothing is said.
 pub const LISTEN: &str = "127.0.0.1:12911";
@@ -56,6 +57,9 @@ pub struct AgentConfig {
     /// What depends on it.
     #[serde(default)]
     services: BTreeMap<String, Spanned<ServiceConfig>>,
+    /// Where everything is pushed to.
+    #[serde(default)]
+    uplink: Option<UplinkConfig>,
 }
 
 /// What all scripts share, as written.
@@ -82,6 +86,8 @@ pub struct Config {
     pub checks: Vec<Check>,
     /// The services, by name.
     pub services: Vec<Service>,
+    /// Where everything is pushed to.
+    pub uplink: Option<Settings>,
 }
 
 /// Where a configuration comes from.
@@ -159,7 +165,10 @@ impl AgentConfig {
         let services = services.collect();
         let checks = self.checks.into_iter();
         let checks = checks.filter_map(|check| check.build(&labels, diagnostics)).collect();
-        Some(Config { labels, listen: listen?, concurrency, host, checks, services })
+        let node = rustix::system::uname();
+        let node = node.nodename().to_string_lossy();
+        let uplink = self.uplink.and_then(|uplink| uplink.build(&node, diagnostics));
+        Some(Config { labels, listen: listen?, concurrency, host, checks, services, uplink })
     }
 }
 

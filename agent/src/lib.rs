@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config ─▶ check (a probe with its schedule) ─▶ run (one loop a check) ─▶ results ─▶ server
-//!                                                  └ state: attempts, soft and hard
+//!                                                  └ state: attempts, soft and hard  └▶ uplink
 //! ```
 //!
 //! Invariant: one slow check delays only itself, and no request changes anything.
@@ -13,6 +13,7 @@ pub mod state;
 pub mod results;
 pub mod service;
 pub mod host;
+pub mod uplink;
 pub mod config;
 mod run;
 pub mod server;

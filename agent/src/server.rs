@@ -20,9 +20,10 @@ mod json;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use base::family::MetricFamily;
 use base::http::{
     Full, HeaderMap, Method, Request, Response, StatusCode, answer, answer_compressed, header,
 };
@@ -34,6 +35,7 @@ use hyper::http::request::Parts;
 use crate::host::HostNumbers;
 use crate::results::Results;
 use crate::service::Service;
+use crate::uplink;
 
 /// What the pages are made of.
 pub struct Shown {
@@ -50,6 +52,8 @@ pub struct Shown {
     reload: Mutex<Reload>,
     /// What the last scrape had to go without, and why.
     missed: ArcSwap<Vec<String>>,
+    /// How pushing goes, where something was ever to be pushed.
+    uplink: OnceLock<uplink::Status>,
     own: OwnMetrics,
     requests: IntCounterVec,
 }
@@ -79,6 +83,7 @@ impl Shown {
             ready: AtomicBool::new(false),
             reload: Mutex::new(reload),
             missed: ArcSwap::default(),
+            uplink: OnceLock::new(),
             own,
             requests,
         }
@@ -92,6 +97,16 @@ impl Shown {
     /// Notes how it went.
     pub fn set_reload(&self, change: impl FnOnce(&mut Reload)) {
         change(&mut self.reload.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// How pushing goes; counted from the first call on.
+    pub fn uplink(&self) -> &uplink::Status {
+        self.uplink.get_or_init(|| uplink::Status::new(&self.own))
+    }
+
+    /// Every family that there is as of `now`.
+    pub async fn families(&self, now: Timestamp) -> Vec<MetricFamily> {
+        metrics::families(self, now).await
     }
 
     /// Counters about our own process.

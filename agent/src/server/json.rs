@@ -69,6 +69,10 @@ impl Report {
             ));
             health = health.max(Health::Warn);
         }
+        if let Some(fault) = shown.uplink.get().and_then(|uplink| uplink.fault()) {
+            notes.push(fault);
+            health = health.max(Health::Warn);
+        }
         let description = "health of what this agent looks at".to_owned();
         Self { health, notes, checks, services: services.collect(), description }
     }

@@ -5,4 +5,5 @@ mod life;
 mod host;
 mod plugins;
 mod prometheus;
+mod uplink;
 mod faults;
