@@ -32,7 +32,8 @@ const MOST_BYTES: u64 = 16 << 20;
 /// How many files there may be.
 const MOST_FILES: usize = 1000;
 /// Names that are ours to give, on this page.
-const RESERVED: [&str; 4] = ["veilleur_", "process_", "node_textfile_", "node_scrape_collector_"];
+const RESERVED: [&str; 5] =
+    ["veilleur_", "process_", "probe_", "node_textfile_", "node_scrape_collector_"];
 
 /// What was found so far.
 #[derive(Default)]
@@ -168,11 +169,12 @@ impl Gathering {
 /// When the file was written, in seconds, and what is in it.
 fn read(path: &Path) -> Result<(f64, Vec<MetricFamily>), String> {
     let said = |error: std::io::Error| error.to_string();
-    let file = std::fs::File::open(path).map_err(said)?;
-    let metadata = file.metadata().map_err(said)?;
+    // To open a pipe is to wait for somebody who writes to it.
+    let metadata = std::fs::metadata(path).map_err(said)?;
     if !metadata.is_file() {
         return Err("is not a file".to_owned());
     }
+    let file = std::fs::File::open(path).map_err(said)?;
     let mut text = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(said)?;
     let families = parse_families(&text, Format::Text, MOST_BYTES as usize);
