@@ -51,7 +51,7 @@ impl Tool {
         diagnostics: &mut Diagnostics,
     ) -> Self {
         let Some(written) = written else { return Self { program: default.to_owned() } };
-        if let Err(fault) = check(&PathBuf::from(&written.value)) {
+        if let Err(fault) = check(&PathBuf::from(&written.value), None) {
             report(&fault, written.place, diagnostics);
         }
         Self { program: written.value.clone() }
@@ -81,6 +81,8 @@ impl Tool {
             program: PathBuf::from(&self.program),
             command: Command { arguments, environment },
             limits: Limits::default(),
+            user: None,
+            keeps_privileges: false,
         });
         let run = Run::begin(start.limits.processes);
         let started = start.begin(&run, stop).await?;

@@ -8,3 +8,5 @@ mod plugins;
 mod prometheus;
 mod uplink;
 mod faults;
+mod web;
+mod nrpe;
