@@ -16,6 +16,13 @@ use crate::dns::DnsConfig;
 use crate::http::HttpConfig;
 use crate::icmp::IcmpConfig;
 use crate::ldap::LdapConfig;
+use crate::local::certificate::CertificateConfig;
+use crate::local::file::FileConfig;
+use crate::local::journal::JournalConfig;
+use crate::local::log::LogConfig;
+use crate::local::port::PortConfig;
+use crate::local::process::ProcessConfig;
+use crate::local::systemd::SystemdConfig;
 use crate::mail::{Mail, MailConfig};
 use crate::mysql::MysqlConfig;
 use crate::ntp::NtpConfig;
@@ -72,6 +79,20 @@ pub enum ProbeConfig {
     Snmp(Box<SnmpConfig>),
     /// Opens a WebSocket.
     Websocket(Box<WebsocketConfig>),
+    /// Counts processes.
+    Process(ProcessConfig),
+    /// Looks at who listens.
+    Port(PortConfig),
+    /// Looks at files.
+    File(FileConfig),
+    /// Reads certificates in files.
+    Certificate(CertificateConfig),
+    /// Counts new lines of logs.
+    Log(Box<LogConfig>),
+    /// Counts new messages of the journal.
+    Journal(Box<JournalConfig>),
+    /// Looks at units of systemd.
+    Systemd(Box<SystemdConfig>),
 }
 
 impl ProbeConfig {
@@ -98,11 +119,18 @@ impl ProbeConfig {
             Self::Ldap(config) => Arc::new(config.build(diagnostics)?),
             Self::Snmp(config) => Arc::new(config.build(diagnostics)?),
             Self::Websocket(config) => Arc::new(config.build(diagnostics)?),
+            Self::Process(config) => Arc::new(config.build(diagnostics)?),
+            Self::Port(config) => Arc::new(config.build(diagnostics)?),
+            Self::File(config) => Arc::new(config.build(diagnostics)?),
+            Self::Certificate(config) => Arc::new(config.build(diagnostics)?),
+            Self::Log(config) => Arc::new(config.build(diagnostics)?),
+            Self::Journal(config) => Arc::new(config.build(diagnostics)?),
+            Self::Systemd(config) => Arc::new(config.build(diagnostics)?),
         })
     }
 
     /// Whether a run of it starts programs, of which only some may run at a time.
     pub fn starts_programs(&self) -> bool {
-        matches!(self, Self::Script(_))
+        matches!(self, Self::Script(_) | Self::Journal(_) | Self::Systemd(_))
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! A collector is a name and a closure that reads a few files; [`COLLECTORS`] lists them all. What
 //! is read at every scrape is kept open and read from its start again ([`file`]), which costs half
-//! of opening it; nothing waits for a mount that does not answer ([`filesystem`]).
+//! of opening it; nothing waits for a mount or a sensor that does not answer ([`ask`]).
 //!
 //! Invariant: a collector that fails has still added what it could read, says so, and stops no
 //! other one; no content of any file makes it panic.
@@ -16,6 +16,10 @@ mod reading;
 mod file;
 mod text;
 mod table;
+mod attributes;
+mod ask;
+mod aside;
+mod foreign;
 mod devices;
 mod cpu;
 mod cpuinfo;
@@ -36,10 +40,44 @@ mod netstat;
 mod conntrack;
 mod cpufreq;
 mod netclass;
+mod arp;
+mod softnet;
+mod schedstat;
+mod timex;
+mod udp_queues;
+mod os;
+mod dmi;
+mod kernel_hung;
+mod selinux;
+mod nfs;
+mod nfsd;
+mod thermal_zone;
+mod powersupplyclass;
+mod watchdog;
+mod rapl;
+mod nvme;
+mod edac;
+mod bonding;
+mod tapestats;
+mod mdadm;
+mod xfs;
+mod btrfs;
+mod hwmon;
+mod textfile;
+mod zfs;
+mod fibrechannel;
+mod ipvs;
+mod infiniband;
+mod cgroup_usage;
+mod top;
+mod updates;
 #[cfg(test)]
 mod tests;
 
-pub use config::{CpuConfig, DeviceConfig, FilesystemConfig, HostConfig, PathsConfig, StatConfig};
+pub use config::{
+    CpuConfig, DeviceConfig, FilesystemConfig, HostConfig, PathsConfig, StatConfig, TextfileConfig,
+    TopConfig,
+};
 
 use std::fmt;
 use std::path::PathBuf;
@@ -59,28 +97,74 @@ type Collect = Box<dyn FnMut(&mut Reading) -> Result<(), CollectError> + Send>;
 /// Makes a collector as the configuration wants it.
 type Make = fn(&Settings) -> Collect;
 
+/// Where a collector runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// With whoever asks: it reads what the kernel has in memory.
+    Here,
+    /// On a thread of its own kind, which is not waited for too long: it reads hardware or the files
+    /// of others, which may not answer.
+    Aside,
+}
+use Place::{Aside, Here};
+
 /// Every collector by its name; those that need many descriptors come last, so that the others
 /// have theirs when the bound on kept descriptors is reached.
-const COLLECTORS: &[(&str, Make)] = &[
-    ("cpu", cpu::collector),
-    ("stat", stat::collector),
-    ("meminfo", meminfo::collector),
-    ("loadavg", loadavg::collector),
-    ("filesystem", filesystem::collector),
-    ("diskstats", diskstats::collector),
-    ("netdev", netdev::collector),
-    ("uname", uname::collector),
-    ("time", time::collector),
-    ("vmstat", vmstat::collector),
-    ("filefd", filefd::collector),
-    ("entropy", entropy::collector),
-    ("pressure", pressure::collector),
-    ("sockstat", sockstat::collector),
-    ("netstat", netstat::collector),
-    ("conntrack", conntrack::collector),
-    ("cpufreq", cpufreq::collector),
-    ("netclass", netclass::collector),
+const COLLECTORS: &[(&str, Place, Make)] = &[
+    ("cpu", Here, cpu::collector),
+    ("stat", Here, stat::collector),
+    ("meminfo", Here, meminfo::collector),
+    ("loadavg", Here, loadavg::collector),
+    ("filesystem", Here, filesystem::collector),
+    ("diskstats", Here, diskstats::collector),
+    ("netdev", Here, netdev::collector),
+    ("uname", Here, uname::collector),
+    ("time", Here, time::collector),
+    ("vmstat", Here, vmstat::collector),
+    ("filefd", Here, filefd::collector),
+    ("entropy", Here, entropy::collector),
+    ("pressure", Here, pressure::collector),
+    ("sockstat", Here, sockstat::collector),
+    ("netstat", Here, netstat::collector),
+    ("conntrack", Here, conntrack::collector),
+    ("arp", Here, arp::collector),
+    ("softnet", Here, softnet::collector),
+    ("schedstat", Here, schedstat::collector),
+    ("timex", Here, timex::collector),
+    ("udp_queues", Here, udp_queues::collector),
+    ("os", Here, os::collector),
+    ("dmi", Here, dmi::collector),
+    ("kernel_hung", Here, kernel_hung::collector),
+    ("selinux", Here, selinux::collector),
+    ("nfs", Here, nfs::collector),
+    ("nfsd", Here, nfsd::collector),
+    ("cpufreq", Here, cpufreq::collector),
+    ("netclass", Here, netclass::collector),
+    ("thermal_zone", Aside, thermal_zone::collector),
+    ("powersupplyclass", Aside, powersupplyclass::collector),
+    ("watchdog", Aside, watchdog::collector),
+    ("rapl", Aside, rapl::collector),
+    ("nvme", Aside, nvme::collector),
+    ("edac", Aside, edac::collector),
+    ("bonding", Aside, bonding::collector),
+    ("tapestats", Aside, tapestats::collector),
+    ("mdadm", Aside, mdadm::collector),
+    ("xfs", Aside, xfs::collector),
+    ("btrfs", Aside, btrfs::collector),
+    ("hwmon", Aside, hwmon::collector),
+    ("textfile", Aside, textfile::collector),
+    ("zfs", Aside, zfs::collector),
+    ("fibrechannel", Aside, fibrechannel::collector),
+    ("ipvs", Aside, ipvs::collector),
+    ("infiniband", Aside, infiniband::collector),
+    ("cgroup_usage", Aside, cgroup_usage::collector),
+    ("top", Aside, top::collector),
+    ("updates", Aside, updates::collector),
 ];
+
+/// Those that run only where they are asked for: node_exporter has nothing like them, and they cost
+/// more than the rest.
+const OPTIONAL: [&str; 3] = ["cgroup_usage", "top", "updates"];
 
 /// Why a collector could not give everything.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +181,10 @@ enum CollectError {
         /// What the system said.
         error: std::io::Error,
     },
+
+    /// Nothing was heard of it within the time that it has.
+    #[error("it has not answered within {0:?}")]
+    Late(std::time::Duration),
 
     /// What was read is not what the kernel documents.
     #[error("`{}` is malformed: {what}", path.display())]
@@ -117,6 +205,7 @@ pub struct Host {
 
 struct Collecting {
     collectors: Vec<(&'static str, Collect)>,
+    aside: aside::Aside,
     reading: Reading,
 }
 
@@ -129,17 +218,24 @@ struct Failed {
 impl Host {
     fn new(settings: &Settings) -> Self {
         let shown = format!("{settings:?}");
-        let wanted = COLLECTORS.iter().filter(|(name, _)| settings.collectors.contains(name));
-        let collectors = wanted.map(|(name, make)| (*name, make(settings))).collect();
-        let collecting = Mutex::new(Collecting { collectors, reading: Reading::new(settings) });
+        let wanted = |place: Place| {
+            let all = COLLECTORS.iter().filter(move |(_, wants, _)| *wants == place);
+            let all = all.filter(|(name, ..)| settings.collectors.contains(name));
+            all.map(|(name, _, make)| (*name, make(settings))).collect::<Vec<_>>()
+        };
+        let collecting = Mutex::new(Collecting {
+            collectors: wanted(Here),
+            aside: aside::Aside::new(wanted(Aside), settings),
+            reading: Reading::new(settings),
+        });
         Self { settings: shown, collecting }
     }
 
     /// Reads everything now, which is what `node_time_seconds` will say.
     ///
     /// Takes about a third of a millisecond and waits for nothing but the kernel, except once for
-    /// each mount that hangs: it blocks the calling thread for `mount_timeout` at most, and
-    /// remembers the mount. Scrapes that come together are read one after the other. Of every
+    /// each mount or sensor that hangs: it blocks the calling thread for `mount_timeout` or
+    /// `collector_timeout` at most, and remembers who it was. Scrapes that come together are read one after the other. Of every
     /// collector there is `node_scrape_collector_success`: 1 where it gave everything.
     pub fn collect(&self, now: Timestamp) -> Vec<MetricFamily> {
         self.read(now).0
@@ -173,7 +269,7 @@ impl Host {
 
     fn read(&self, now: Timestamp) -> (Vec<MetricFamily>, Vec<Failed>) {
         let mut collecting = self.collecting.lock().unwrap_or_else(PoisonError::into_inner);
-        let Collecting { collectors, reading } = &mut *collecting;
+        let Collecting { collectors, aside, reading } = &mut *collecting;
         reading.begin(now);
         let mut durations = MetricFamily::gauge(
             "node_scrape_collector_duration_seconds",
@@ -193,9 +289,20 @@ impl Host {
                 failed.push(Failed { collector: name, error });
             }
         }
+        for collected in aside.collect() {
+            let name = collected.collector;
+            durations.add(&[("collector", name)], collected.seconds);
+            successes.add(&[("collector", name)], f64::from(u8::from(collected.result.is_ok())));
+            reading.families.extend(collected.families);
+            reading.foreign.extend(collected.foreign);
+            if let Err(error) = collected.result {
+                failed.push(Failed { collector: name, error });
+            }
+        }
         let mut families = reading.take_families();
         families.push(durations);
         families.push(successes);
+        foreign::add(&mut families, std::mem::take(&mut reading.foreign));
         (families, failed)
     }
 }

@@ -9,13 +9,14 @@
 
 #![warn(missing_docs)]
 
-pub mod host;
-
+mod text;
+mod glob;
+mod process_stat;
 mod outcome;
 pub mod range;
 pub mod thresholds;
-mod text;
 mod base64;
+pub mod host;
 mod network;
 pub mod target;
 mod guard;
@@ -41,6 +42,7 @@ mod ber;
 pub mod ldap;
 pub mod snmp;
 pub mod websocket;
+pub mod local;
 pub mod blackbox;
 mod config;
 

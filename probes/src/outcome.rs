@@ -162,6 +162,22 @@ reasons! {
     BadRedirect = "bad-redirect",
     /// The connection is not encrypted and should be, or the other way round.
     TlsPolicy = "tls-policy",
+    /// A file that should be there is not.
+    FileMissing = "file-missing",
+    /// A file or a list of the kernel could not be read.
+    CannotRead = "cannot-read",
+    /// A file has not the content that it should.
+    ChecksumMismatch = "checksum-mismatch",
+    /// Lines were found as often as they should not be.
+    PatternFound = "pattern-found",
+    /// A unit is not in the state that it should be.
+    UnitState = "unit-state",
+    /// Nobody listens where somebody should.
+    PortClosed = "port-closed",
+    /// Somebody listens where nobody should.
+    PortUnexpected = "port-unexpected",
+    /// A program of the system that was asked has failed.
+    ToolFailed = "tool-failed",
     /// A part of the host could not be read.
     CollectorFailed = "collector-failed",
     /// It has not run yet.

@@ -29,9 +29,11 @@ pub mod nagios;
 mod metrics;
 mod json;
 mod judge;
+mod tool;
 
 pub use limits::{ByteSize, Limits, LimitsConfig};
 pub use runs::{Totals, kill_all, totals};
+pub(crate) use tool::{Answer, Tool};
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -297,9 +299,9 @@ impl ScriptProbe {
 
     async fn see_through(&self, stop: &CancellationToken) -> Result<Ended, Outcome> {
         let run = Run::begin(self.start.limits.processes);
-        let started = self.start(&run, stop).await?;
+        let started = self.start.begin(&run, stop).await?;
         run.started(started.leader.pid);
-        wait::see_through(started, run, stop).await.map_err(|error| {
+        wait::see_through(started, run, wait::MAX_OUTPUT, stop).await.map_err(|error| {
             let summary = format!("the program was started but cannot be watched: {error}");
             Outcome::unknown(Reason::StartFailed, summary)
         })
@@ -317,10 +319,20 @@ static STARTS: LazyLock<Semaphore> =
 /// A start that takes longer than this hangs and counts no more.
 const HANGS: Duration = Duration::from_millis(500);
 
-impl ScriptProbe {
+/// It is not started with privileges that it should not have.
+fn unconfined(error: io::Error) -> Outcome {
+    let summary = format!("our privileges cannot be kept from the program: {error}");
+    Outcome::unknown(Reason::StartFailed, summary)
+}
+
+impl Start {
     /// Starts the program, on a thread of its own: where its file system hangs, only it waits.
-    async fn start(&self, run: &Run, stop: &CancellationToken) -> Result<Started, Outcome> {
-        let (start, id) = (Arc::clone(&self.start), run.id);
+    async fn begin(
+        self: &Arc<Self>,
+        run: &Run,
+        stop: &CancellationToken,
+    ) -> Result<Started, Outcome> {
+        let (start, id) = (Arc::clone(self), run.id);
         let starting = async {
             let turn = STARTS.acquire().await;
             let mut starting = confine::on_thread(start.keeps_privileges, move || start.start(id))
@@ -349,15 +361,7 @@ impl ScriptProbe {
             }
         }
     }
-}
 
-/// It is not started with privileges that it should not have.
-fn unconfined(error: io::Error) -> Outcome {
-    let summary = format!("our privileges cannot be kept from the program: {error}");
-    Outcome::unknown(Reason::StartFailed, summary)
-}
-
-impl Start {
     fn start(&self, run: u64) -> Result<Started, Outcome> {
         let owner = owner(self.user.as_ref());
         let program = Program::resolve(&self.program, owner).map_err(|fault| {

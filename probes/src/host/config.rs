@@ -18,7 +18,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::file::Descriptors;
-use super::{COLLECTORS, Host};
+use super::{COLLECTORS, Host, OPTIONAL};
 
 /// Mount points that hold nothing that fills up, or that belong to containers.
 const MOUNT_POINTS_EXCLUDE: &str =
@@ -31,6 +31,12 @@ const FS_TYPES_EXCLUDE: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debug
 const DISKS_EXCLUDE: &str = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
 /// How long all mounts that could hang have together for their answers.
 const MOUNT_TIMEOUT: Period = Period::from_millis(300);
+/// How long all collectors that could hang have together.
+const COLLECTOR_TIMEOUT: Period = Period::from_secs(1);
+
+/// How many names of programs are shown, by CPU time and by memory each.
+const TOP: usize = 10;
+const MOST_TOP: u32 = 1000;
 
 /// The host collectors, as written; everything has a default.
 #[derive(Debug, Deserialize)]
@@ -38,10 +44,15 @@ const MOUNT_TIMEOUT: Period = Period::from_millis(300);
 pub struct HostConfig {
     /// Whether there are any; `true` by default.
     pub enabled: bool,
-    /// The collectors that run; all of them where nothing is written.
+    /// The collectors that run; all but the optional ones where nothing is written.
     pub collectors: Option<Vec<Spanned<String>>>,
     /// Collectors that do not run; not together with `collectors`.
     pub disable: Vec<Spanned<String>>,
+    /// Optional collectors that run besides: `cgroup_usage`, `top`, `updates`; not together with
+    /// `collectors`.
+    pub enable: Vec<Spanned<String>>,
+    /// What `top` shows.
+    pub top: TopConfig,
     /// What else `cpu` tells.
     pub cpu: CpuConfig,
     /// What else `stat` tells.
@@ -54,6 +65,13 @@ pub struct HostConfig {
     pub netdev: DeviceConfig,
     /// What `netclass` leaves out; by default nothing.
     pub netclass: DeviceConfig,
+    /// What `arp` leaves out; by default nothing.
+    pub arp: DeviceConfig,
+    /// Where others leave metrics in files.
+    pub textfile: TextfileConfig,
+    /// How long a scrape waits for the collectors that read hardware and the files of others,
+    /// together; one that has not answered by then has failed. 1 s by default.
+    pub collector_timeout: Option<Spanned<Period>>,
     /// Where to read.
     pub paths: PathsConfig,
 }
@@ -64,15 +82,28 @@ impl Default for HostConfig {
             enabled: true,
             collectors: None,
             disable: Vec::new(),
+            enable: Vec::new(),
+            top: TopConfig::default(),
             cpu: CpuConfig::default(),
             stat: StatConfig::default(),
             filesystem: FilesystemConfig::default(),
             diskstats: DeviceConfig::default(),
             netdev: DeviceConfig::default(),
             netclass: DeviceConfig::default(),
+            arp: DeviceConfig::default(),
+            textfile: TextfileConfig::default(),
+            collector_timeout: None,
             paths: PathsConfig::default(),
         }
     }
+}
+
+/// What `top` shows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopConfig {
+    /// How many names by CPU time, and how many by memory; 10 by default.
+    pub count: Option<Spanned<u32>>,
 }
 
 /// What `cpu` tells beyond the time that was spent.
@@ -119,6 +150,14 @@ pub struct DeviceConfig {
     pub device_include: Option<Spanned<String>>,
 }
 
+/// Where others leave metrics in files.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextfileConfig {
+    /// Folders whose `*.prom` are read; each may have wildcards. None by default.
+    pub directories: Vec<Spanned<String>>,
+}
+
 /// Where the collectors read; each path has the usual place as its default.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -148,14 +187,18 @@ impl Default for PathsConfig {
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) collectors: BTreeSet<&'static str>,
+    pub(super) top_count: usize,
     pub(super) cpu_info: Option<CpuInfo>,
     pub(super) softirqs: bool,
     pub(super) mount_points_exclude: Option<Regex>,
     pub(super) fs_types_exclude: Option<Regex>,
     pub(super) mount_timeout: Period,
+    pub(super) collector_timeout: Period,
+    pub(super) textfile_directories: Vec<String>,
     pub(super) disks: DeviceFilter,
     pub(super) netdev: DeviceFilter,
     pub(super) netclass: DeviceFilter,
+    pub(super) arp: DeviceFilter,
     pub(super) paths: PathsConfig,
     /// The bound on descriptors that all collectors share.
     pub(super) descriptors: Descriptors,
@@ -188,7 +231,11 @@ impl HostConfig {
     /// Makes the collectors, reporting everything that is wrong with what was written. Reads no
     /// file yet.
     pub fn build(self, diagnostics: &mut Diagnostics) -> Host {
-        let collectors = chosen(self.collectors, self.disable, diagnostics);
+        Host::new(&self.settings(diagnostics))
+    }
+
+    pub(super) fn settings(self, diagnostics: &mut Diagnostics) -> Settings {
+        let collectors = chosen(self.collectors, self.disable, self.enable, diagnostics);
         let flags = self.cpu.flags_include.and_then(|p| pattern(p, diagnostics));
         let bugs = self.cpu.bugs_include.and_then(|p| pattern(p, diagnostics));
         let info = self.cpu.info || flags.is_some() || bugs.is_some();
@@ -200,27 +247,45 @@ impl HostConfig {
         let mount_points_exclude =
             with_default(filesystem.mount_points_exclude, MOUNT_POINTS_EXCLUDE);
         let fs_types_exclude = with_default(filesystem.fs_types_exclude, FS_TYPES_EXCLUDE);
-        let mount_timeout = filesystem.mount_timeout.unwrap_or_else(|| Spanned {
-            value: MOUNT_TIMEOUT,
-            place: base::diagnostic::Place::default(),
-        });
-        if mount_timeout.value.is_zero() {
-            diagnostics.report(&mount_timeout, "`mount_timeout` must be longer than 0");
+        let mut timeout = |written: Option<Spanned<Period>>, name: &str, default: Period| {
+            let Some(written) = written else { return default };
+            if written.value.is_zero() {
+                diagnostics.report(&written, format!("`{name}` must be longer than 0"));
+            }
+            written.value
+        };
+        let mount_timeout = timeout(filesystem.mount_timeout, "mount_timeout", MOUNT_TIMEOUT);
+        let collector_timeout =
+            timeout(self.collector_timeout, "collector_timeout", COLLECTOR_TIMEOUT);
+        for directory in &self.textfile.directories {
+            if !directory.value.starts_with('/') {
+                let message = format!("`{}` is not an absolute path", directory.value);
+                diagnostics.report(directory, message);
+            }
         }
         let frequency = collectors.contains("cpufreq");
-        Host::new(&Settings {
+        if let Some(count) = &self.top.count
+            && !(1..=MOST_TOP).contains(&count.value)
+        {
+            diagnostics.report(count, format!("between 1 and {MOST_TOP} names can be shown"));
+        }
+        Settings {
+            top_count: self.top.count.map_or(TOP, |count| count.value as usize),
             collectors,
             cpu_info: info.then_some(CpuInfo { flags, bugs, frequency }),
             softirqs: self.stat.softirqs,
             mount_points_exclude,
             fs_types_exclude,
-            mount_timeout: mount_timeout.value,
+            mount_timeout,
+            collector_timeout,
+            textfile_directories: self.textfile.directories.into_iter().map(|d| d.value).collect(),
             disks: devices(self.diskstats, Some(DISKS_EXCLUDE), diagnostics),
             netdev: devices(self.netdev, None, diagnostics),
             netclass: devices(self.netclass, None, diagnostics),
+            arp: devices(self.arp, None, diagnostics),
             paths: self.paths,
             descriptors: Descriptors::new(),
-        })
+        }
     }
 }
 
@@ -228,9 +293,10 @@ impl HostConfig {
 fn chosen(
     chosen: Option<Vec<Spanned<String>>>,
     disabled: Vec<Spanned<String>>,
+    enabled: Vec<Spanned<String>>,
     diagnostics: &mut Diagnostics,
 ) -> BTreeSet<&'static str> {
-    let all = || COLLECTORS.iter().map(|(name, _)| *name);
+    let all = || COLLECTORS.iter().map(|(name, ..)| *name);
     let mut find = |written: &Spanned<String>| {
         let found = all().find(|name| *name == written.value);
         if found.is_none() {
@@ -245,11 +311,16 @@ fn chosen(
     };
     let run: BTreeSet<_> = match &chosen {
         Some(chosen) => chosen.iter().filter_map(&mut find).collect(),
-        None => all().collect(),
+        None => all()
+            .filter(|name| !OPTIONAL.contains(name))
+            .chain(enabled.iter().filter_map(&mut find))
+            .collect(),
     };
     let not: BTreeSet<_> = disabled.iter().filter_map(&mut find).collect();
-    if let (Some(_), Some(first)) = (&chosen, disabled.first()) {
-        diagnostics.report(first, "`disable` has no meaning beside `collectors`");
+    for (list, name) in [(&disabled, "disable"), (&enabled, "enable")] {
+        if let (Some(_), Some(first)) = (&chosen, list.first()) {
+            diagnostics.report(first, format!("`{name}` has no meaning beside `collectors`"));
+        }
     }
     run.difference(&not).copied().collect()
 }
@@ -315,18 +386,22 @@ mod tests {
         check("diskstats: {device_include: ^sd}", "");
         check("cpu: {info: true, flags_include: aes, bugs_include: .}", "");
         check("stat: {softirqs: true}", "");
+        check("enable: [cgroup_usage, top, updates]\ntop: {count: 5}", "");
+        check("textfile: {directories: [/var/lib/*/metrics]}\ncollector_timeout: 2s", "");
         check("paths: {procfs: /host/proc, sysfs: /host/sys, rootfs: /host, udev: /x}", "");
     }
 
     #[test]
     fn reports_what_cannot_be_meant() {
+        let all: Vec<_> = COLLECTORS.iter().map(|(name, ..)| *name).collect();
+        let all = all.join(", ");
         check(
             "collectors: [cpu, memory]\ndisable: [diskstat]",
-            "f.yml:1:19: there is no collector `memory`\n  help: there are: cpu, stat, meminfo, \
-             loadavg, filesystem, diskstats, netdev, uname, time, vmstat, filefd, entropy, pressure, \
-             sockstat, netstat, conntrack, cpufreq, netclass\n\
+            &format!(
+                "f.yml:1:19: there is no collector `memory`\n  help: there are: {all}\n\
              f.yml:2:11: there is no collector `diskstat`\n  help: did you mean `diskstats`?\n\
-             f.yml:2:11: `disable` has no meaning beside `collectors`",
+             f.yml:2:11: `disable` has no meaning beside `collectors`"
+            ),
         );
         check(
             "netdev: {device_exclude: 'a(', device_include: b}",
@@ -336,6 +411,16 @@ mod tests {
         check(
             "filesystem: {mount_timeout: 0s}",
             "f.yml:1:29: `mount_timeout` must be longer than 0",
+        );
+        check("top: {count: 0}", "f.yml:1:14: between 1 and 1000 names can be shown");
+        check(
+            "collectors: [cpu]\nenable: [tops]",
+            "f.yml:2:10: `enable` has no meaning beside `collectors`",
+        );
+        check(
+            "textfile: {directories: [metrics]}\ncollector_timeout: 0s",
+            "f.yml:1:26: `metrics` is not an absolute path\n\
+             f.yml:2:20: `collector_timeout` must be longer than 0",
         );
         check(
             "filesystem: {mount_point_exclude: x}",

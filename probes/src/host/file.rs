@@ -148,6 +148,15 @@ impl Drop for Source {
     }
 }
 
+/// The text of a file that is not kept open: it comes and goes, or is seldom read.
+pub(super) fn read_once<'b>(path: &Path, buffer: &'b mut Buffer) -> Result<&'b [u8], CollectError> {
+    match File::open(path).and_then(|file| read_all(&file, false, &mut buffer.0)) {
+        Ok(length) => Ok(&buffer.0[..length]),
+        Err(error) if is_absent(&error) => Err(CollectError::Absent(path.to_owned())),
+        Err(error) => Err(CollectError::Unreadable { path: path.to_owned(), error }),
+    }
+}
+
 /// Whether the error is what the kernel has to say: a device that is down has no speed.
 fn is_answer(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)

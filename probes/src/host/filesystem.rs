@@ -8,17 +8,18 @@
 //! Invariant: a mount that does not answer shows `node_filesystem_device_error` 1 and no size, and
 //! delays a scrape once, by the configured time at most.
 
-mod ask;
 mod mounts;
+
+use std::path::PathBuf;
 
 use rustix::fs::StatVfs;
 use rustix::io::Errno;
 
+use super::ask::Asker;
 use super::config::Settings;
 use super::file::Source;
 use super::table::{Column, Table};
 use super::{Collect, CollectError};
-use ask::Asker;
 use mounts::{Mount, Mounts};
 
 const SIZE: usize = 0;
@@ -64,7 +65,8 @@ pub(super) fn collector(settings: &Settings) -> Collect {
     // hidden from us.
     let (mut first, mut own) = (source("1"), source("self"));
     let mut mounts = Mounts::new(settings);
-    let asker = Asker::new(settings.mount_timeout.duration());
+    let asker =
+        Asker::new(settings.mount_timeout.duration(), |path: &PathBuf| rustix::fs::statvfs(path));
     Box::new(move |reading| {
         let mut source = &mut first;
         let mut read = source.read(&mut reading.buffer).map(<[u8]>::len);

@@ -23,6 +23,8 @@ pub(super) struct Reading {
     pub(super) buffer: Buffer,
     /// What was found so far.
     pub(super) families: Vec<MetricFamily>,
+    /// What others left in files: families that are not ours, and may have any name.
+    pub(super) foreign: Vec<MetricFamily>,
     /// How many families there were last time.
     before: usize,
 }
@@ -36,6 +38,7 @@ impl Reading {
             network_devices: NetworkDevices::new(&settings.paths.sysfs),
             buffer: Buffer::new(),
             families: Vec::new(),
+            foreign: Vec::new(),
             before: 0,
         }
     }

@@ -11,7 +11,7 @@ use base::family::MetricFamily;
 use base::sample::Timestamp;
 use proptest::prelude::*;
 
-use super::{DeviceConfig, Host, HostConfig, PathsConfig};
+use super::{DeviceConfig, Host, HostConfig, PathsConfig, TextfileConfig};
 use crate::{Reason, Status};
 
 /// A host with a bit of everything.
@@ -47,6 +47,51 @@ const TREE: &[(&str, &str)] = &[
     ("sys/devices/system/cpu/isolated", "1\n"),
     ("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "1700000\n"),
     ("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n"),
+    ("proc/net/arp", "IP address\n10.0.0.1 0x1 0x2 00:00:00:00:00:01 * eth0\n"),
+    ("proc/net/softnet_stat", "0000000a 00000001 00000002 0 0 0 0 0 3 4 5 6 1\n"),
+    ("proc/schedstat", "version 15\ncpu0 0 0 0 0 0 0 2000000000 3000000000 4\n"),
+    ("proc/net/udp", "  sl\n   0: 0:16 0:0 0A 00000015:00000001 00:0 0\n"),
+    ("etc/os-release", "ID=debian\nVERSION_ID='12.5'\nNAME=\"Debian\"\n"),
+    ("sys/class/dmi/id/sys_vendor", "Dell Inc.\n"),
+    ("proc/sys/kernel/hung_task_detect_count", "42\n"),
+    ("proc/net/rpc/nfs", "net 70 70 69 45\nrpc 7 8 9\nproc3 3 0 5 6\n"),
+    ("proc/net/rpc/nfsd", "rc 0 6 18622\nth 8 0\nproc4ops 5 0 0 0 1098 2\n"),
+    ("sys/class/power_supply/BAT0/capacity", "81\n"),
+    ("sys/class/powercap/intel-rapl:0/name", "package-0\n"),
+    ("sys/class/powercap/intel-rapl:0/energy_uj", "2000000\n"),
+    ("sys/class/nvme/nvme0/model", "Fast\n"),
+    ("sys/class/nvme/nvme0/nvme0n1/queue/logical_block_size", "512\n"),
+    ("sys/class/net/bonding_masters", "bond0\n"),
+    ("sys/class/net/bond0/bonding/slaves", "eth0 eth1\n"),
+    ("sys/class/net/bond0/lower_eth0/bonding_slave/mii_status", "up\n"),
+    ("sys/class/scsi_tape/st0/stats/io_ns", "3000000000\n"),
+    ("sys/class/hwmon/hwmon0/temp1_input", "55000\n"),
+    ("sys/class/hwmon/hwmon0/name", "coretemp\n"),
+    ("sys/class/thermal/thermal_zone0/temp", "12376\n"),
+    ("sys/class/thermal/thermal_zone0/type", "cpu\n"),
+    ("sys/class/watchdog/watchdog0/timeout", "60\n"),
+    ("sys/devices/system/edac/mc/mc0/csrow0/ch0_ce_count", "5\n"),
+    ("proc/mdstat", "md0 : active raid1 a[0] b[1]\n      17 blocks [2/1] [U_]\n"),
+    ("sys/fs/xfs/dm-0/stats/stats", "extent_alloc 1 872 0 0\nrw 28 0\n"),
+    ("sys/fs/btrfs/u/allocation/data/raid1/used_bytes", "5\n"),
+    ("sys/fs/btrfs/u/allocation/data/raid1/total_bytes", "10\n"),
+    ("sys/fs/btrfs/u/commit_stats", "commits 3\nlast_commit_ms 1500\n"),
+    ("proc/spl/kstat/zfs/zil", "7 1\nname type data\nzil_itx_count 4 17\n"),
+    ("proc/spl/kstat/zfs/tank/state", "ONLINE\n"),
+    ("sys/class/fc_host/host0/statistics/rx_frames", "0x10\n"),
+    ("sys/class/infiniband/mlx4_0/ports/1/rate", "40 Gb/sec (4X QDR)\n"),
+    ("sys/class/infiniband/mlx4_0/ports/1/counters/port_rcv_data", "100\n"),
+    ("proc/net/ip_vs_stats", "a\nb\n 1 2 3 A B\n"),
+    ("proc/net/ip_vs", "TCP  C0A80016:0CEA wlc\n  -> C0A85216:0CEA Tunnel 100 248 2\n"),
+    ("sys/fs/cgroup/cgroup.controllers", "cpu io memory pids\n"),
+    ("sys/fs/cgroup/system.slice/a.service/cpu.stat", "usage_usec 3\nuser_usec 2000000\n"),
+    ("sys/fs/cgroup/system.slice/a.service/memory.current", "4096\n"),
+    ("sys/fs/cgroup/system.slice/a.service/memory.max", "max\n"),
+    ("sys/fs/cgroup/system.slice/a.service/io.stat", "8:0 rbytes=1 wbytes=2\n8:16 rbytes=3\n"),
+    ("proc/7/stat", "7 (a b) S 1 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0 3 0 1000 4096 10 0\n"),
+    ("var/lib/dpkg/status", "Package: a\nStatus: install ok installed\nVersion: 1\n"),
+    ("var/lib/apt/lists/x-security_Packages", "Package: a\nVersion: 2\n"),
+    ("run/reboot-required", ""),
     ("udev/b8:0", "E:ID_MODEL=Disk\nE:ID_SERIAL=17\nE:ID_FS_TYPE=ext4\nE:DM_NAME=m\nE:ID_ATA=1\n"),
 ];
 const STAT: &str = "cpu 1 2 3 4\ncpu0 1 2 3 4000 5 6 7 8 9 10\ncpu1 1 2 3 4\nintr 17 4 4\nctxt 3\n\
@@ -72,7 +117,9 @@ fn config(root: &Path) -> HostConfig {
         rootfs: root.to_owned(),
         udev: root.join("udev"),
     };
-    HostConfig { paths, ..HostConfig::default() }
+    let optional = ["cgroup_usage", "top", "updates"];
+    let enable = optional.map(|name| Spanned { value: name.to_owned(), place: Place::default() });
+    HostConfig { paths, enable: enable.into(), ..HostConfig::default() }
 }
 
 fn build(config: HostConfig) -> Host {
@@ -147,6 +194,40 @@ fn reads_what_the_files_say() {
     check("node_netstat_Tcp_InSegs{}", 17.0);
     check("node_netstat_Ip6_InOctets{}", 460.0);
     check("node_sockstat_TCP6_inuse{}", 17.0);
+    check("node_arp_entries{device=eth0}", 1.0);
+    check("node_softnet_processed_total{cpu=1}", 10.0);
+    check("node_schedstat_running_seconds_total{cpu=0}", 2.0);
+    check("node_udp_queues{ip=v4,queue=tx}", 21.0);
+    check("node_os_version{id=debian,id_like=,name=Debian}", 12.5);
+    check("node_dmi_info{system_vendor=Dell Inc.}", 1.0);
+    check("node_nfs_requests_total{method=SetAttr,proto=3}", 6.0);
+    check("node_nfsd_requests_total{method=Access,proto=4}", 1098.0);
+    check("node_power_supply_capacity{power_supply=BAT0}", 81.0);
+    check("node_nvme_namespace_logical_block_size_bytes{device=nvme0,nsid=1}", 512.0);
+    check("node_bonding_active{master=bond0}", 1.0);
+    check("node_tape_io_time_seconds_total{device=st0}", 3.0);
+    check("node_hwmon_temp_celsius{chip=coretemp,sensor=temp1}", 55.0);
+    check("node_thermal_zone_temp{type=cpu,zone=0}", 12.376);
+    let dimm = "channel=0,controller=0,csrow=0,dimm_label=";
+    check(&format!("node_edac_channel_correctable_errors_total{{{dimm}}}"), 5.0);
+    check("node_md_disks{device=md0,state=active}", 1.0);
+    check("node_xfs_write_calls_total{device=dm-0}", 28.0);
+    check("node_btrfs_allocation_ratio{block_group_type=data,mode=raid1,uuid=u}", 2.0);
+    check("node_zfs_zil_zil_itx_count{}", 17.0);
+    check("node_zfs_zpool_state{state=online,zpool=tank}", 1.0);
+    check("node_fibrechannel_rx_frames_total{fc_host=host0}", 16.0);
+    check("node_infiniband_rate_bytes_per_second{device=mlx4_0,port=1}", 5e9);
+    check("node_infiniband_port_data_received_bytes_total{device=mlx4_0,port=1}", 400.0);
+    check("node_ipvs_incoming_bytes_total{}", 10.0);
+    let group = "cgroup=/system.slice/a.service,container=,unit=a.service";
+    check(&format!("veilleur_cgroup_cpu_user_seconds_total{{{group}}}"), 2.0);
+    check(&format!("veilleur_cgroup_memory_bytes{{{group}}}"), 4096.0);
+    check(&format!("veilleur_cgroup_io_read_bytes_total{{{group}}}"), 4.0);
+    assert!(!samples.contains_key(&format!("veilleur_cgroup_memory_limit_bytes{{{group}}}")));
+    check("veilleur_top_processes{name=a b}", 1.0);
+    check("veilleur_updates_security_pending{}", 1.0);
+    check("veilleur_reboot_required{}", 1.0);
+    check("node_btrfs_last_commit_seconds{uuid=u}", 1.5);
     check("node_nf_conntrack_stat_found{}", 11.0);
     check("node_vmstat_pgfault{}", 7.0);
     check("node_filefd_maximum{}", 1_631_329.0);
@@ -222,7 +303,10 @@ fn what_the_kernel_does_not_have_is_no_reason_to_warn() {
     }
     let outcome = host(folder.path()).look(NOW);
     assert_eq!((outcome.status, outcome.details.as_str()), (Status::Ok, ""));
-    assert_eq!(unsuccessful(&outcome.families), ["pressure", "conntrack", "netclass"]);
+    assert_eq!(
+        unsuccessful(&outcome.families).join(" "),
+        "pressure conntrack dmi netclass powersupplyclass rapl nvme bonding tapestats hwmon fibrechannel infiniband cgroup_usage"
+    );
 }
 
 #[test]
@@ -232,7 +316,7 @@ fn a_host_without_any_file_fails_in_every_part_and_nowhere_else() {
     assert_eq!(
         outcome.summary,
         "collectors that failed: cpu, stat, meminfo, loadavg, filesystem, diskstats, netdev, vmstat, \
-         filefd, netstat"
+         filefd, netstat, top"
     );
     let samples = samples(&outcome.families);
     assert!(samples.contains_key("node_time_seconds{}"), "{samples:#?}");
@@ -248,10 +332,13 @@ fn runs_the_collectors_that_are_chosen() {
         ran.samples.iter().map(|s| s.labels[0].1.clone()).collect::<Vec<_>>().join(" ")
     };
     let collectors = Some(vec![written("uname"), written("loadavg")]);
-    assert_eq!(names(HostConfig { collectors, ..config(folder.path()) }), "loadavg uname");
+    let chosen = HostConfig { collectors, enable: Vec::new(), ..config(folder.path()) };
+    assert_eq!(names(chosen), "loadavg uname");
+    let usual = names(HostConfig { enable: Vec::new(), ..config(folder.path()) });
+    assert!(!usual.contains("cgroup_usage") && usual.contains("hwmon"), "{usual}");
     let disable = vec![written("cpu"), written("netclass")];
     let some = names(HostConfig { disable, ..config(folder.path()) });
-    assert!(some.starts_with("stat meminfo") && some.ends_with("conntrack cpufreq"), "{some}");
+    assert!(some.starts_with("stat meminfo") && some.contains("conntrack arp"), "{some}");
     let netdev = DeviceConfig { device_exclude: Some(written("^eth")), device_include: None };
     let families = build(HostConfig { netdev, ..config(folder.path()) }).collect(NOW);
     assert!(families.iter().all(|family| family.name != "node_network_receive_bytes_total"));
@@ -259,7 +346,7 @@ fn runs_the_collectors_that_are_chosen() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// Whatever a file says, nothing panics and every other file is read as before.
     #[test]
@@ -294,4 +381,76 @@ proptest! {
             prop_assert!(source == path || samples.contains_key(sample), "{sample}");
         }
     }
+}
+
+/// What the textfile collector gives of `files`, and which of them it names as bad.
+fn textfiles(files: &[(&str, &str)]) -> (BTreeMap<String, f64>, Vec<String>) {
+    let folder = tree();
+    files.iter().for_each(|(name, text)| write(folder.path(), &format!("text/{name}"), text));
+    let root = folder.path().display();
+    let directory = Spanned { value: format!("{root}/t?xt"), place: Place::default() };
+    let textfile = TextfileConfig { directories: vec![directory] };
+    let families = build(HostConfig { textfile, ..config(folder.path()) }).collect(NOW);
+    let bad = families.iter().filter(|family| family.name == "veilleur_textfile_error");
+    let told = bad.flat_map(|family| &family.samples).map(|sample| {
+        let [(_, error), (_, file)] = &sample.labels[..] else { panic!("{sample:?}") };
+        format!("{}: {error}", file.rsplit('/').next().unwrap())
+    });
+    let told = told.collect();
+    (samples(&families), told)
+}
+
+#[test]
+fn textfiles_are_shown_whole_or_named() {
+    let check = |files: &[(&str, &str)], shown: &[(&str, f64)], bad: &[&str]| {
+        let (samples, told) = textfiles(files);
+        for (sample, value) in shown {
+            assert_eq!(samples.get(*sample), Some(value), "{sample} of {samples:#?}");
+        }
+        let error = f64::from(u8::from(!bad.is_empty()));
+        assert_eq!(samples["node_textfile_scrape_error{}"], error);
+        assert_eq!(told.len(), bad.len(), "{told:?}");
+        for (told, expected) in told.iter().zip(bad) {
+            assert!(told.contains(expected), "{told}");
+        }
+        samples
+    };
+    check(
+        &[("a.prom", "a 1\n"), ("b.prom", "b{x=\"y\"} 2\n"), ("c.txt", "?")],
+        &[("a{}", 1.0), ("b{x=y}", 2.0)],
+        &[],
+    );
+    let samples = check(
+        &[("a.prom", "a 1\n"), ("b.prom", "b 1\n???\n")],
+        &[("a{}", 1.0)],
+        &["b.prom: line 2"],
+    );
+    assert!(!samples.contains_key("b{}"));
+    check(&[("a.prom", "a 1 1700000000000\n")], &[], &["a.prom: has a sample with a time"]);
+    check(
+        &[("a.prom", "a 1\n"), ("b.prom", "a 2\na{f=\"b\"} 3\n")],
+        &[("a{}", 1.0), ("a{f=b}", 3.0)],
+        &["b.prom: a series of `a` comes twice"],
+    );
+    let help = "# HELP a One.\n# TYPE a gauge\na{f=\"x\"} 1\n";
+    check(
+        &[("a.prom", help), ("b.prom", "# HELP a Two.\n# TYPE a gauge\na 2\n")],
+        &[("a{f=x}", 1.0)],
+        &["b.prom: `a` has another help"],
+    );
+    check(&[("a.prom", help), ("b.prom", "# TYPE a counter\na 2\n")], &[], &["another type"]);
+    check(
+        &[("a.prom", "veilleur_service_up{service=\"shop\"} 1\n")],
+        &[],
+        &["a name of the agent"],
+    );
+    check(&[("a.prom", "a{x=\"\\xff\"} 1\nb \u{0}\n")], &[], &["a.prom: line"]);
+}
+
+#[test]
+fn a_textfile_cannot_pass_for_a_metric_of_the_host() {
+    let (samples, _) = textfiles(&[("a.prom", "node_load1 99\nnode_forks_total 98\nmine 1\n")]);
+    assert_eq!((samples["node_load1{}"], samples["mine{}"]), (0.21, 1.0));
+    assert_eq!(samples["node_forks_total{}"], 26442.0);
+    assert_eq!(samples["node_textfile_scrape_error{}"], 1.0);
 }

@@ -65,16 +65,17 @@ pub(super) struct Ended {
     pub(super) left_behind: u32,
 }
 
-/// Sees `started` through to its end.
+/// Sees `started` through to its end, and keeps the first `max` bytes that it prints.
 pub(super) async fn see_through(
     started: Started,
     run: Run,
+    max: usize,
     stop: &CancellationToken,
 ) -> io::Result<Ended> {
     let Started { leader, stdout, stderr } = started;
     let mut running = Running {
         leader: watched(leader)?,
-        stdout: Capture::new(stdout, MAX_OUTPUT)?,
+        stdout: Capture::new(stdout, max)?,
         stderr: Capture::new(stderr, MAX_ERRORS)?,
         run,
     };

@@ -3,6 +3,7 @@
 mod stage;
 mod life;
 mod host;
+mod local;
 mod plugins;
 mod prometheus;
 mod probe;

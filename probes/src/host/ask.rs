@@ -1,9 +1,10 @@
-//! Asks mounts how full they are without waiting for one that does not answer.
+//! Asks what may not answer, without waiting for it: mounts, sensors, folders of others.
 //!
-//! A call to `statvfs` on the mount of a dead server may take for ever, and nothing can end it. So
-//! such calls are made on threads that a scrape waits for a limited time only. A mount that has not
-//! answered by then stays with its thread: nobody asks it again until that call returns. The threads
-//! are our own and not a runtime's, because a runtime waits for its threads when it ends.
+//! A call to `statvfs` on the mount of a dead server may take for ever, and so may reading a sensor
+//! on a broken bus; nothing can end such a call. So it is made on a thread that a scrape waits for a
+//! limited time only. Who has not answered by then stays with its thread: nobody asks it again until
+//! that call returns. The threads are our own and not a runtime's, because a runtime waits for its
+//! threads when it ends.
 //!
 //! ```text
 //! ask ──▶ queue ──▶ threads, one usually; one more for every 20 ms without an answer
@@ -11,78 +12,81 @@
 //!  └──── answers ◀─────┘
 //! ```
 //!
-//! Invariant: a mount is asked by one thread at a time, and there are [`MOST_THREADS`] at most: when
-//! that many mounts hang, those that still wait for a thread are reported like those that hang.
+//! Invariant: each is asked by one thread at a time, and there are [`MOST_THREADS`] at most: when that
+//! many hang, those that still wait for a thread are reported like those that hang.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::clock::Stopwatch;
-use rustix::fs::StatVfs;
-use rustix::io::Errno;
 
-/// How many mounts may hang before none is asked any more.
+/// How many may hang before none is asked any more.
 const MOST_THREADS: usize = 16;
-/// How long an answer may take before the next mount is asked beside it.
+/// How long an answer may take before the next one is asked beside it.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// What a mount answered.
-pub(super) type Answer = Result<StatVfs, Errno>;
+/// What is asked, and gives an answer `A` for a name `N`.
+type Call<N, A> = Box<dyn Fn(&N) -> A + Send + Sync>;
 
-/// Asks mounts, each with the call that is given.
-pub(super) struct Asker {
+/// Asks for answers `A` by names `N`, each with the call that is given.
+pub(super) struct Asker<N: Name, A: Send + 'static> {
     limit: Duration,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<N, A>>,
 }
 
-struct Shared {
-    call: fn(&Path) -> Answer,
-    state: Mutex<State>,
+/// What can be told from another and be given to a thread.
+pub(super) trait Name: Clone + Eq + Hash + Send + 'static {}
+
+impl<N: Clone + Eq + Hash + Send + 'static> Name for N {}
+
+struct Shared<N, A> {
+    call: Call<N, A>,
+    state: Mutex<State<N, A>>,
     /// There is something to ask, or nothing ever again.
     work: Condvar,
-    /// A mount has answered.
+    /// Somebody has answered.
     answered: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    /// Mounts that no thread has taken yet.
-    queue: VecDeque<PathBuf>,
-    /// Mounts that a thread is asking.
-    asked: HashSet<PathBuf>,
-    answers: HashMap<PathBuf, Answer>,
+struct State<N, A> {
+    /// Those that no thread has taken yet.
+    queue: VecDeque<N>,
+    /// Those that a thread is asking.
+    asked: HashSet<N>,
+    answers: HashMap<N, A>,
     threads: usize,
     idle: usize,
     closed: bool,
 }
 
-impl Asker {
-    /// Waits `limit` for all the mounts of a scrape together.
-    pub(super) fn new(limit: Duration) -> Self {
-        Self::with_call(limit, |path| rustix::fs::statvfs(path))
-    }
-
-    fn with_call(limit: Duration, call: fn(&Path) -> Answer) -> Self {
+impl<N: Name, A: Send + 'static> Asker<N, A> {
+    /// Waits `limit` for all that is asked for in one scrape, together.
+    pub(super) fn new(limit: Duration, call: impl Fn(&N) -> A + Send + Sync + 'static) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            asked: HashSet::new(),
+            answers: HashMap::new(),
+            threads: 0,
+            idle: 0,
+            closed: false,
+        };
         let shared = Shared {
-            call,
-            state: Mutex::default(),
+            call: Box::new(call),
+            state: Mutex::new(state),
             work: Condvar::new(),
             answered: Condvar::new(),
         };
         Self { limit, shared: Arc::new(shared) }
     }
 
-    /// The answers of `mounts`; of those that hang there is none.
-    pub(super) fn ask<'a>(
-        &self,
-        mounts: impl Iterator<Item = &'a PathBuf>,
-    ) -> HashMap<PathBuf, Answer> {
+    /// The answers for `names`; of those that hang there is none.
+    pub(super) fn ask<'a>(&self, names: impl Iterator<Item = &'a N>) -> HashMap<N, A> {
         let mut state = self.shared.lock();
-        // An answer that came after its scrape says only that its mount can be asked again.
+        // An answer that came after its scrape says only that it can be asked for again.
         state.answers.clear();
-        let fresh: Vec<_> = mounts.filter(|mount| !state.asked.contains(*mount)).collect();
+        let fresh: Vec<_> = names.filter(|name| !state.asked.contains(*name)).collect();
         if fresh.is_empty() {
             return HashMap::new();
         }
@@ -92,7 +96,7 @@ impl Asker {
         }
         self.shared.work.notify_one();
         let stopwatch = Stopwatch::start();
-        while !fresh.iter().all(|mount| state.answers.contains_key(*mount)) {
+        while !fresh.iter().all(|name| state.answers.contains_key(*name)) {
             let Some(left) = self.limit.checked_sub(stopwatch.elapsed()) else { break };
             let waited = self.shared.answered.wait_timeout(state, left.min(PATIENCE));
             let (now, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -105,18 +109,18 @@ impl Asker {
         std::mem::take(&mut state.answers)
     }
 
-    /// Starts one more thread where there may be one; without it its mounts go unanswered.
-    fn start(&self, state: &mut State) {
+    /// Starts one more thread where there may be one; without it some go unanswered.
+    fn start(&self, state: &mut State<N, A>) {
         if state.threads < MOST_THREADS {
             let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new().name("mount".to_owned());
+            let thread = std::thread::Builder::new().name("asker".to_owned());
             state.threads += usize::from(thread.spawn(move || shared.serve()).is_ok());
         }
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<N: Name, A> Shared<N, A> {
+    fn lock(&self) -> MutexGuard<'_, State<N, A>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -124,7 +128,7 @@ impl Shared {
     fn serve(&self) {
         let mut state = self.lock();
         while !state.closed {
-            let Some(mount) = state.queue.pop_front() else {
+            let Some(name) = state.queue.pop_front() else {
                 // One thread is enough to begin the next scrape with.
                 if state.idle > 0 {
                     break;
@@ -134,19 +138,22 @@ impl Shared {
                 state.idle -= 1;
                 continue;
             };
-            state.asked.insert(mount.clone());
+            state.asked.insert(name.clone());
             drop(state);
-            let answer = (self.call)(&mount);
+            let answer = (self.call)(&name);
             state = self.lock();
-            state.asked.remove(&mount);
-            state.answers.insert(mount, answer);
-            self.answered.notify_all();
+            state.asked.remove(&name);
+            state.answers.insert(name, answer);
+            // Waking up who asks for every answer would cost more than most answers.
+            if state.queue.is_empty() {
+                self.answered.notify_all();
+            }
         }
         state.threads -= 1;
     }
 }
 
-impl Drop for Asker {
+impl<N: Name, A: Send + 'static> Drop for Asker<N, A> {
     /// Idle threads end; one that hangs ends when its call returns, or with the process.
     fn drop(&mut self) {
         self.shared.lock().closed = true;
@@ -156,17 +163,21 @@ impl Drop for Asker {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
+    type Mounts = Asker<PathBuf, ()>;
+
     /// Answers when the file at `path` is gone.
-    fn hang(path: &Path) -> Answer {
+    #[expect(clippy::ptr_arg, reason = "names are asked for as they are owned")]
+    fn hang(path: &PathBuf) {
         while path.exists() {
             std::thread::sleep(Duration::from_millis(1));
         }
-        Err(Errno::NOENT)
     }
 
-    fn answers(asker: &Asker, mounts: &[PathBuf]) -> usize {
+    fn answers(asker: &Mounts, mounts: &[PathBuf]) -> usize {
         asker.ask(mounts.iter()).len()
     }
 
@@ -176,7 +187,7 @@ mod tests {
         let hangs = folder.path().join("hangs");
         std::fs::write(&hangs, "").unwrap();
         let limit = Duration::from_secs(1);
-        let asker = Asker::with_call(limit, hang);
+        let asker = Asker::new(limit, hang);
         let mounts = [hangs.clone(), folder.path().join("good"), folder.path().join("better")];
         let first = Stopwatch::start();
         let answered = asker.ask(mounts.iter());
@@ -204,7 +215,7 @@ mod tests {
         for mount in &mounts {
             std::fs::write(mount, "").unwrap();
         }
-        let asker = Asker::with_call(Duration::from_secs(2), hang);
+        let asker = Asker::new(Duration::from_secs(2), hang);
         assert_eq!(answers(&asker, &mounts), 0);
         let state = asker.shared.lock();
         assert_eq!((state.threads, state.asked.len()), (MOST_THREADS, MOST_THREADS));
@@ -220,7 +231,7 @@ mod tests {
 
     #[test]
     fn threads_end_with_the_asker() {
-        let asker = Asker::with_call(Duration::from_secs(5), hang);
+        let asker = Asker::new(Duration::from_secs(5), hang);
         assert_eq!(answers(&asker, &["/none".into()]), 1);
         let shared = Arc::clone(&asker.shared);
         drop(asker);
