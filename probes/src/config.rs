@@ -11,7 +11,9 @@ use base::diagnostic::Diagnostics;
 use serde::Deserialize;
 
 use crate::Probe;
+use crate::health::HealthConfig;
 use crate::http::HttpConfig;
+use crate::prometheus::PrometheusConfig;
 use crate::script::ScriptConfig;
 use crate::tcp::TcpConfig;
 
@@ -25,6 +27,10 @@ pub enum ProbeConfig {
     Http(Box<HttpConfig>),
     /// Connects to an address.
     Tcp(TcpConfig),
+    /// Reads an application's health page.
+    Health(Box<HealthConfig>),
+    /// Scrapes an exporter.
+    Prometheus(Box<PrometheusConfig>),
 }
 
 impl ProbeConfig {
@@ -34,6 +40,8 @@ impl ProbeConfig {
             Self::Script(config) => Arc::new(config.build(diagnostics)),
             Self::Http(config) => Arc::new(config.build(diagnostics)?),
             Self::Tcp(config) => Arc::new(config.build(diagnostics)?),
+            Self::Health(config) => Arc::new(config.build(diagnostics)?),
+            Self::Prometheus(config) => Arc::new(config.build(diagnostics)?),
         })
     }
 

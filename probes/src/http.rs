@@ -24,6 +24,7 @@ mod expect;
 mod fetch;
 
 pub use config::HttpConfig;
+pub(crate) use config::{BasicAuthConfig, add_header, url};
 
 use std::time::Duration;
 

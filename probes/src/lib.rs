@@ -18,10 +18,13 @@ mod network;
 pub mod script;
 pub mod http;
 pub mod tcp;
+mod page;
+pub mod health;
+pub mod prometheus;
 mod config;
 
 pub use config::ProbeConfig;
-pub use outcome::{Measurement, Outcome, Reason, Status};
+pub use outcome::{Component, Measurement, Outcome, Reason, Status, Tree};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;

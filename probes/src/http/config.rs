@@ -84,7 +84,7 @@ pub struct HttpConfig {
 /// A user name and a password.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BasicAuthConfig {
+pub(crate) struct BasicAuthConfig {
     username: String,
     #[serde(default)]
     password: Option<Secret>,
@@ -219,7 +219,8 @@ impl HttpConfig {
     }
 }
 
-fn url(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Uri> {
+/// An absolute `http` or `https` URL.
+pub(crate) fn url(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Uri> {
     let url: Uri = match text.value.parse() {
         Ok(url) => url,
         Err(_) => {
@@ -260,7 +261,8 @@ fn header_name<T>(
     parsed
 }
 
-fn add_header(
+/// Sets a header of a request, which is never shown.
+pub(crate) fn add_header(
     headers: &mut HeaderMap,
     name: &str,
     value: &Spanned<Secret>,
@@ -280,7 +282,12 @@ fn add_header(
 }
 
 impl BasicAuthConfig {
-    fn build(&self, at: &Spanned<Self>, diagnostics: &mut Diagnostics) -> Option<HeaderValue> {
+    /// The value of the header `Authorization`.
+    pub(crate) fn build(
+        &self,
+        at: &Spanned<Self>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<HeaderValue> {
         let password = match (&self.password, &self.password_file) {
             (Some(password), None) => password.clone(),
             (None, Some(file)) => match std::fs::read_to_string(&file.value) {
