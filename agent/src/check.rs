@@ -11,6 +11,7 @@ use std::time::Duration;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::labels::is_legacy_label_name;
 use base::period::Period;
+use probes::health::HealthConfig;
 use probes::{Probe, ProbeConfig};
 use serde::Deserialize;
 
@@ -20,14 +21,27 @@ use crate::schedule::{CalendarError, Schedule};
 const TIMEOUT: Period = Period::from_secs(10);
 /// The most time between two attempts where nothing is said.
 const RETRY_INTERVAL: Period = Period::from_secs(30);
+/// How often a health page is asked that a service needs by its address.
+const PAGE_INTERVAL: Period = Period::from_secs(30);
 /// How often a check that failed is tried again where nothing is said.
 const RETRIES: u32 = 2;
 /// The longest name.
 const MAX_NAME: usize = 128;
 
 /// Labels that we set ourselves.
-const OUR_LABELS: [&str; 9] =
-    ["check", "status", "reason", "perfdata", "unit", "service", "dependency", "job", "instance"];
+const OUR_LABELS: [&str; 11] = [
+    "check",
+    "status",
+    "reason",
+    "perfdata",
+    "unit",
+    "service",
+    "dependency",
+    "culprit",
+    "component",
+    "job",
+    "instance",
+];
 
 /// One entry under `checks:`, as written.
 #[derive(Debug, Deserialize)]
@@ -82,6 +96,21 @@ pub struct Check {
 }
 
 impl CheckConfig {
+    /// A check of the health page at `url`, which is its name too.
+    pub(crate) fn of_page(url: &Spanned<String>) -> Self {
+        Self {
+            name: url.clone(),
+            interval: Some(Spanned { value: PAGE_INTERVAL, place: url.place }),
+            cron: None,
+            timezone: None,
+            timeout: None,
+            retries: None,
+            retry_interval: None,
+            labels: BTreeMap::new(),
+            probe: ProbeConfig::Health(Box::new(HealthConfig::of(url.clone()))),
+        }
+    }
+
     /// Turns what was written into what will run, reporting everything that is wrong with it.
     /// `agent_labels` are those of the whole agent, which the check's own go before.
     pub fn build(

@@ -134,6 +134,12 @@ impl Latest {
     pub fn status(&self) -> Status {
         self.state.status().unwrap_or(Status::Unknown)
     }
+
+    /// Whether a result is missing that should be in: a run that should have ended long ago says
+    /// nothing about the present.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.overdue.is_some_and(|overdue| now > overdue)
+    }
 }
 
 /// All checks, in the order of the configuration.

@@ -15,8 +15,9 @@ mod check_metrics;
 mod merge;
 mod metrics;
 mod html;
-mod page;
+mod tree;
 mod json;
+mod page;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,13 +34,13 @@ use hyper::http::request::Parts;
 
 use crate::host::HostNumbers;
 use crate::results::Results;
-use crate::service::Service;
+use crate::service::{Forest, Service};
 
 /// What the pages are made of.
 pub struct Shown {
     /// The latest of every check.
     pub results: Arc<Results>,
-    /// The services, by name.
+    /// The services, each behind those that it needs.
     pub services: ArcSwap<Vec<Service>>,
     /// Labels of the whole agent.
     pub labels: ArcSwap<Vec<(String, String)>>,
@@ -50,6 +51,8 @@ pub struct Shown {
     reload: Mutex<Reload>,
     /// What the last scrape had to go without, and why.
     missed: ArcSwap<Vec<String>>,
+    /// What our pages call us, so that we know them when others show them to us.
+    identity: String,
     own: OwnMetrics,
     requests: IntCounterVec,
 }
@@ -79,6 +82,7 @@ impl Shown {
             ready: AtomicBool::new(false),
             reload: Mutex::new(reload),
             missed: ArcSwap::default(),
+            identity: probes::health::identity(),
             own,
             requests,
         }
@@ -92,6 +96,11 @@ impl Shown {
     /// Notes how it went.
     pub fn set_reload(&self, change: impl FnOnce(&mut Reload)) {
         change(&mut self.reload.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The health trees as of `now`.
+    pub fn forest(&self, now: Timestamp) -> Forest {
+        Forest::new(&self.services.load(), &self.results.slots(), now)
     }
 
     /// Counters about our own process.
@@ -176,7 +185,9 @@ fn service(
     let Some(service) = services.iter().find(|service| service.name == name) else {
         return text(StatusCode::NOT_FOUND, "there is no such service\n");
     };
-    let report = json::Report::of_service(shown, service, now);
+    let Some(report) = json::Report::of_service(shown, service, now) else {
+        return text(StatusCode::NOT_FOUND, "there is no such service\n");
+    };
     if wants_json(headers, query) {
         answer_compressed(headers, report.code(), json::CONTENT_TYPE, report.to_json(now).into())
     } else {

@@ -172,13 +172,14 @@ fn describe(mut said: Said, status: Status, reason: Reason, code: u16) -> Outcom
         "" => format!("the page says `{}`, with HTTP status {code}", said.word),
         output => output.to_owned(),
     };
-    let parts_are_well = said.tree.standing() == Status::Ok;
     let mut outcome = Outcome::new(status, reason, itself.clone());
-    let count = {
-        let mut count = 0_usize;
-        said.tree.visit(&mut |_, component| count += usize::from(component.parts.is_empty()));
-        count
-    };
+    let mut count = 0_usize;
+    said.tree.visit(&mut |_, component| count += usize::from(component.parts.is_empty()));
+    // The truth is in the leaves: where none is as bad as the page, the page itself is one.
+    if count > 0 && said.tree.standing().worse(status) != said.tree.standing() {
+        let leaf = Component { reason, ..Component::new("itself", status, itself.clone()) };
+        said.tree.components.push(leaf);
+    }
     match said.tree.culprit() {
         Some((path, culprit)) if status != Status::Ok => {
             if said.tree.agent.is_some() {
@@ -187,17 +188,9 @@ fn describe(mut said: Said, status: Status, reason: Reason, code: u16) -> Outcom
             outcome.summary = line(&path, culprit);
             outcome.details = broken(&said.tree);
         }
-        _ if status == Status::Ok => {
-            outcome.summary = match count {
-                0 => itself,
-                1 => "1 component is well".to_owned(),
-                count => format!("{count} components are well"),
-            };
-        }
-        // The page is not well, and no part of it says why.
-        _ if parts_are_well && count > 0 => {
-            let leaf = Component { reason, ..Component::new("itself", status, itself) };
-            said.tree.components.push(leaf);
+        _ if status == Status::Ok && count > 0 => {
+            let are = if count == 1 { "component is" } else { "components are" };
+            outcome.summary = format!("{count} {are} well");
         }
         _ => {}
     }

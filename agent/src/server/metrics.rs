@@ -64,10 +64,9 @@ fn write(
 /// of the probes, which make way.
 fn merged(shown: &Shown, seen: &[Seen], host: HostReading, now: Timestamp) -> Merge {
     let mut merge = Merge::default();
-    let (slots, services, labels) =
-        (shown.results.slots(), shown.services.load(), shown.labels.load());
+    let (forest, labels) = (shown.forest(now), shown.labels.load());
     let ours = about_us(shown).into_iter();
-    let ours = ours.chain(of_checks(seen)).chain(of_services(&services, &slots, &labels, now));
+    let ours = ours.chain(of_checks(seen)).chain(of_services(&forest, &labels));
     let ours = ours.chain(host.in_time.map(host_in_time)).chain(shown.own().families());
     ours.chain(host.families).for_each(|family| merge.add_own(family));
     for one in seen {

@@ -3,6 +3,7 @@
 mod stage;
 mod life;
 mod host;
+mod services;
 mod plugins;
 mod prometheus;
 mod faults;
