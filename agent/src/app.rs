@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Source, Terms};
 use crate::host::HostNumbers;
+use crate::keep::Keep;
 use crate::results::{Results, Slot};
 use crate::run::{self, ScriptSlots, WRAP_UP};
 use crate::server::{Reload, Shown, handle};
@@ -57,6 +58,7 @@ struct App {
     scripts: ScriptSlots,
     /// How many slots there are, taken or free.
     concurrency: AtomicUsize,
+    keep: Arc<Keep>,
     /// The scope of all checks; each has one of its own inside.
     checks: Supervisor,
     scopes: Mutex<BTreeMap<Arc<str>, Supervisor>>,
@@ -117,6 +119,7 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
     let app = App {
         origin,
         shown: Arc::new(Shown::new(Arc::clone(&results), host, reload)),
+        keep: Arc::new(Keep::new(config.state)),
         concurrency: AtomicUsize::new(config.concurrency),
         scripts: Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency))),
         checks: everything.child(),
@@ -124,7 +127,13 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
     };
     app.shown.services.store(Arc::new(config.services));
     app.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
+    app.keep.load(&results.slots());
     results.slots().iter().for_each(|slot| app.start_check(slot));
+    let (keep, shown) = (Arc::clone(&app.keep), Arc::clone(&app.shown));
+    everything.supervise("keep", move |stop| {
+        let (keep, shown) = (Arc::clone(&keep), Arc::clone(&shown));
+        async move { Ok(run::keep(&keep, &shown.results, &shown.news, stop).await) }
+    });
     let (shown, scope) = (Arc::clone(&app.shown), everything.clone());
     let answer = move |request, peer| handle(Arc::clone(&shown), request, peer);
     everything.spawn("server", serve(listener, Limits::default(), scope, answer));
@@ -179,6 +188,7 @@ impl App {
         }
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
         self.shown.host.replace(config.host);
+        self.keep.replace(config.state);
         let (new, gone) = self.shown.results.replace(config.checks);
         self.shown.services.store(Arc::new(config.services));
         for slot in &gone {

@@ -48,6 +48,9 @@ pub struct AgentConfig {
     /// What all scripts share.
     #[serde(default)]
     scripts: ScriptsConfig,
+    /// The folder in which is kept what jobs reported.
+    #[serde(default)]
+    state: Option<Spanned<PathBuf>>,
     /// What is shown of the host itself.
     #[serde(default)]
     host: HostConfig,
@@ -77,6 +80,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How many scripts may run at a time.
     pub concurrency: usize,
+    /// The folder in which is kept what jobs reported, where it is to outlive us.
+    pub state: Option<PathBuf>,
     /// What reads the host's own numbers, where they are wanted.
     pub host: Option<Host>,
     /// The checks, in the order of the file; then those of the pages that services need.
@@ -153,13 +158,34 @@ impl AgentConfig {
                 diagnostics.report_with_help(&check.name, message, help);
             }
         }
+        if let Some(state) = self.state.as_ref().filter(|state| !state.value.is_dir()) {
+            let message = format!("`{}` is not a folder", state.value.display());
+            let help = "create it, owned by the user that the agent runs as";
+            diagnostics.report_with_help(state, message, help);
+        }
         let mut names: BTreeSet<String> = places.into_keys().collect();
         let pages = service::pages(&self.services, &names);
         names.extend(pages.iter().map(|page| page.value.clone()));
         let services = service::build(self.services, &names, diagnostics);
         let checks = self.checks.into_iter().chain(pages.iter().map(CheckConfig::of_page));
-        let checks = checks.filter_map(|check| check.build(&labels, diagnostics)).collect();
-        Some(Config { labels, listen: listen?, concurrency, host, checks, services })
+        let checks = checks.filter_map(|check| check.build(&labels, diagnostics));
+        let checks: Vec<_> = checks.collect();
+        check_ids(&checks, diagnostics);
+        let state = self.state.map(|state| state.value);
+        Some(Config { labels, listen: listen?, concurrency, state, host, checks, services })
+    }
+}
+
+/// Reports jobs that could not be told from one another.
+fn check_ids(checks: &[Check], diagnostics: &mut Diagnostics) {
+    let mut ids: BTreeMap<&str, &str> = BTreeMap::new();
+    for check in checks {
+        let Some(heartbeat) = check.heartbeat() else { continue };
+        if let Some(first) = ids.insert(&heartbeat.id, &check.name) {
+            let (id, name) = (&heartbeat.id, &check.name);
+            let message = format!("the checks `{first}` and `{name}` have the same id, `{id}`");
+            diagnostics.report_file(message);
+        }
     }
 }
 

@@ -1,16 +1,19 @@
 //! The agent: runs checks on a schedule and shows what they find, as metrics and as health pages.
 //!
 //! ```text
-//! config ─▶ check (a probe with its schedule) ─▶ run (one loop a check) ─▶ results ─▶ server
+//! config ─▶ check (a probe with its schedule, or a job that reports) ─▶ run (one loop a check) ─▶ results ─▶ server
 //!                                                  └ state: attempts, soft and hard
 //! ```
 //!
-//! Invariant: one slow check delays only itself, and no request changes anything.
+//! Invariant: one slow check delays only itself, and no request changes anything but what a
+//! job reports.
 
 pub mod schedule;
+pub mod heartbeat;
 pub mod check;
 pub mod state;
 pub mod results;
+mod keep;
 pub mod service;
 pub mod host;
 pub mod config;

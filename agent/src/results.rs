@@ -16,6 +16,7 @@ use probes::{Outcome, Status};
 use tokio::sync::Notify;
 
 use crate::check::Check;
+use crate::heartbeat;
 use crate::state::State;
 
 /// What the last run of a check found.
@@ -55,6 +56,10 @@ pub struct Latest {
 pub struct Slot {
     check: ArcSwap<Check>,
     latest: Mutex<Latest>,
+    /// What came of a check that is told; a new definition of the check does not change what came.
+    heartbeat: Mutex<heartbeat::State>,
+    /// Told when something came.
+    pub(crate) told: Notify,
     /// Told when the check was replaced by a different one.
     pub(crate) changed: Notify,
 }
@@ -65,6 +70,8 @@ impl Slot {
         Self {
             check: ArcSwap::from_pointee(check),
             latest: Mutex::default(),
+            heartbeat: Mutex::default(),
+            told: Notify::new(),
             changed: Notify::new(),
         }
     }
@@ -122,6 +129,20 @@ impl Slot {
         let mut latest = self.lock();
         latest.overdue = Some(overdue);
         latest.skipped += skipped;
+    }
+
+    /// What came of the job that the check waits for.
+    pub fn heartbeat(&self) -> MutexGuard<'_, heartbeat::State> {
+        self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it is at `now` with a check that is told; nothing where nothing came yet.
+    pub fn judge(&self, now: Timestamp) -> Option<Outcome> {
+        let check = self.check();
+        let heartbeat = check.heartbeat()?;
+        let mut state = self.heartbeat();
+        state.note_alive(heartbeat, now);
+        heartbeat.judge(&state, now)
     }
 
     fn lock(&self) -> MutexGuard<'_, Latest> {

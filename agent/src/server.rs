@@ -7,13 +7,15 @@
 //! /health             all checks and services: HTML, or application/health+json
 //! /health/NAME        one service
 //! /livez /readyz      for whoever starts and stops us
+//! /ping/ID            a job reports (design A10), as healthchecks.io has it
 //! ```
 //!
-//! Invariant: nothing here changes anything; only GET and HEAD are answered.
+//! Invariant: nothing here changes anything but `told`; elsewhere only GET and HEAD are answered.
 
 mod check_metrics;
 mod merge;
 mod metrics;
+mod told;
 mod html;
 mod tree;
 mod json;
@@ -31,6 +33,7 @@ use base::own_metrics::{IntCounterVec, OwnMetrics};
 use base::sample::Timestamp;
 use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
+use tokio::sync::Notify;
 
 use crate::host::HostNumbers;
 use crate::results::Results;
@@ -51,6 +54,8 @@ pub struct Shown {
     reload: Mutex<Reload>,
     /// What the last scrape had to go without, and why.
     missed: ArcSwap<Vec<String>>,
+    /// Told when something came that is to outlive us.
+    pub news: Notify,
     /// What our pages call us, so that we know them when others show them to us.
     identity: String,
     own: OwnMetrics,
@@ -82,6 +87,7 @@ impl Shown {
             ready: AtomicBool::new(false),
             reload: Mutex::new(reload),
             missed: ArcSwap::default(),
+            news: Notify::new(),
             identity: probes::health::identity(),
             own,
             requests,
@@ -113,13 +119,17 @@ impl Shown {
 const MAX_PATH: usize = 1024;
 
 /// Answers `request`.
-pub async fn handle<B: Body>(
+pub async fn handle<B: Body<Data = Bytes>>(
     shown: Arc<Shown>,
     request: Request<B>,
     _peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
-    let (request, _) = request.into_parts();
-    let (page, response) = respond(&shown, &request).await;
+    let (request, body) = request.into_parts();
+    let path = request.uri.path();
+    let (page, response) = match path.strip_prefix("/ping/").filter(|_| path.len() <= MAX_PATH) {
+        Some(rest) => ("ping", told::ping(&shown, &request, rest, body, Timestamp::now()).await),
+        None => respond(&shown, &request).await,
+    };
     let code = response.status();
     shown.requests.with_label_values(&[page, code.as_str()]).inc();
     response

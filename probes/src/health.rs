@@ -195,7 +195,7 @@ fn describe(mut said: Said, status: Status, reason: Reason, code: u16) -> Outcom
         _ => {}
     }
     outcome.families = families(&said.tree);
-    outcome.tree = said.tree;
+    outcome.tree = Box::new(said.tree);
     outcome
 }
 

@@ -13,7 +13,7 @@ pub mod host;
 
 mod outcome;
 pub mod range;
-mod text;
+pub mod text;
 mod network;
 pub mod script;
 pub mod http;

@@ -201,8 +201,8 @@ pub struct Outcome {
     pub measurements: Vec<Measurement>,
     /// Metrics.
     pub families: Vec<MetricFamily>,
-    /// What the application says of its parts.
-    pub tree: Tree,
+    /// What the application says of its parts; boxed, as it is large and rare.
+    pub tree: Box<Tree>,
 }
 
 impl Outcome {
@@ -230,7 +230,7 @@ impl Outcome {
             details: String::new(),
             measurements: Vec::new(),
             families: Vec::new(),
-            tree: Tree::default(),
+            tree: Box::default(),
         }
     }
 

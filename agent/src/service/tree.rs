@@ -267,7 +267,7 @@ mod tests {
                 Component::new("db", Status::Critical, "refused"),
             ];
             let core = Component { parts, ..Component::new("core", Status::Critical, "") };
-            outcome.tree = Tree { agent: Some("77".into()), components: vec![core] };
+            outcome.tree = Box::new(Tree { agent: Some("77".into()), components: vec![core] });
             outcome
         };
         let services = "services: {s: {needs: [a]}}\n";

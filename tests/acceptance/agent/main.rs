@@ -4,6 +4,7 @@ mod stage;
 mod life;
 mod host;
 mod services;
+mod told;
 mod plugins;
 mod prometheus;
 mod faults;
