@@ -132,7 +132,10 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
     let (keep, shown) = (Arc::clone(&app.keep), Arc::clone(&app.shown));
     everything.supervise("keep", move |stop| {
         let (keep, shown) = (Arc::clone(&keep), Arc::clone(&shown));
-        async move { Ok(run::keep(&keep, &shown.results, &shown.news, stop).await) }
+        async move {
+            run::keep(&keep, &shown.results, &shown.news, stop).await;
+            Ok(())
+        }
     });
     let (shown, scope) = (Arc::clone(&app.shown), everything.clone());
     let answer = move |request, peer| handle(Arc::clone(&shown), request, peer);

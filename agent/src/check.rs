@@ -16,6 +16,7 @@ use probes::{Probe, ProbeConfig};
 use serde::Deserialize;
 
 use crate::heartbeat::{Heartbeat, HeartbeatConfig};
+use crate::push::{Push, PushConfig};
 use crate::schedule::{Schedule, report};
 
 /// The timeout where nothing is said, or the interval where that is shorter.
@@ -79,6 +80,9 @@ pub struct CheckConfig {
     /// In place of a probe: a job that reports by itself.
     #[serde(default)]
     heartbeat: Option<Spanned<HeartbeatConfig>>,
+    /// In place of a probe: a job that pushes its metrics.
+    #[serde(default)]
+    push: Option<Spanned<PushConfig>>,
 }
 
 /// Where a check has its results from.
@@ -88,6 +92,8 @@ pub enum Source {
     Probe(Arc<dyn Probe>),
     /// From a job that reports.
     Heartbeat(Box<Heartbeat>),
+    /// From a job that pushes.
+    Push(Box<Push>),
 }
 
 /// A check.
@@ -125,6 +131,7 @@ impl CheckConfig {
             labels: BTreeMap::new(),
             probe: Some(ProbeConfig::Health(Box::new(HealthConfig::of(url.clone())))),
             heartbeat: None,
+            push: None,
         }
     }
 
@@ -136,13 +143,13 @@ impl CheckConfig {
         diagnostics: &mut Diagnostics,
     ) -> Option<Check> {
         check_name(&self.name, diagnostics);
-        if let Some(heartbeat) = self.heartbeat.take() {
-            return self.build_told(heartbeat, agent_labels, diagnostics);
+        if self.heartbeat.is_some() || self.push.is_some() {
+            return self.build_told(agent_labels, diagnostics);
         }
         let Some(probe) = self.probe.take() else {
             // What could not be read is not missing.
             if !diagnostics.is_partial() {
-                let message = "neither `probe` nor `heartbeat` says what is checked";
+                let message = "neither `probe`, `heartbeat` nor `push` says what is checked";
                 diagnostics.report(&self.name, message);
             }
             return None;
@@ -170,13 +177,13 @@ impl CheckConfig {
     /// A check that is told. It is judged whenever something comes, and all the time between.
     fn build_told(
         self,
-        heartbeat: Spanned<HeartbeatConfig>,
         agent_labels: &BTreeMap<String, String>,
         diagnostics: &mut Diagnostics,
     ) -> Option<Check> {
-        if self.probe.is_some() {
-            let message = "either `probe` or `heartbeat` says what is checked, not both";
-            diagnostics.report(&heartbeat, message);
+        let kinds = [self.probe.is_some(), self.heartbeat.is_some(), self.push.is_some()];
+        if kinds.into_iter().filter(|is_there| *is_there).count() > 1 {
+            let message = "only one of `probe`, `heartbeat` and `push` says what is checked";
+            diagnostics.report(&self.name, message);
         }
         let needless = [
             self.interval.as_ref().map(|interval| interval.place),
@@ -187,12 +194,17 @@ impl CheckConfig {
         ];
         for place in needless.into_iter().flatten() {
             let message = "this means nothing to a check that nobody runs";
-            let help = "say when the job reports inside of `heartbeat`";
+            let help = "say when the job reports inside of `heartbeat` or `push`";
             diagnostics.report_with_help(place, message, help);
         }
         let mut labels = agent_labels.clone();
         labels.extend(build_labels(self.labels, diagnostics));
-        let source = heartbeat.value.build(&self.name, diagnostics).map(Box::new);
+        let heartbeat = self.heartbeat.map(|config| config.value.build(&self.name, diagnostics));
+        let push = self.push.map(|config| config.value.build(&self.name, diagnostics));
+        let source = match (heartbeat, push) {
+            (Some(heartbeat), _) => Source::Heartbeat(Box::new(heartbeat?)),
+            (None, push) => Source::Push(Box::new(push??)),
+        };
         Some(Check {
             schedule: Schedule::every(TOLD_INTERVAL.duration(), &self.name.value),
             name: self.name.value.into(),
@@ -200,7 +212,7 @@ impl CheckConfig {
             max_attempts: 1,
             retry_interval: TOLD_INTERVAL.duration(),
             labels,
-            source: Source::Heartbeat(source?),
+            source,
             takes_slot: false,
         })
     }
@@ -281,7 +293,15 @@ impl Check {
     pub fn heartbeat(&self) -> Option<&Heartbeat> {
         match &self.source {
             Source::Heartbeat(heartbeat) => Some(heartbeat),
-            Source::Probe(_) => None,
+            Source::Probe(_) | Source::Push(_) => None,
+        }
+    }
+
+    /// Which job may push to it, where it is such a check.
+    pub fn push(&self) -> Option<&Push> {
+        match &self.source {
+            Source::Push(push) => Some(push),
+            Source::Probe(_) | Source::Heartbeat(_) => None,
         }
     }
 

@@ -178,12 +178,15 @@ impl AgentConfig {
 
 /// Reports jobs that could not be told from one another.
 fn check_ids(checks: &[Check], diagnostics: &mut Diagnostics) {
-    let mut ids: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut ids: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for check in checks {
-        let Some(heartbeat) = check.heartbeat() else { continue };
-        if let Some(first) = ids.insert(&heartbeat.id, &check.name) {
-            let (id, name) = (&heartbeat.id, &check.name);
-            let message = format!("the checks `{first}` and `{name}` have the same id, `{id}`");
+        let heartbeat = check.heartbeat().map(|heartbeat| ("id", heartbeat.id.as_str()));
+        let Some(key) = heartbeat.or(check.push().map(|push| ("job", push.job.as_str()))) else {
+            continue;
+        };
+        if let Some(first) = ids.insert(key, &check.name) {
+            let ((what, id), name) = (key, &check.name);
+            let message = format!("the checks `{first}` and `{name}` have the same {what}, `{id}`");
             diagnostics.report_file(message);
         }
     }

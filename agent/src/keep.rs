@@ -1,21 +1,24 @@
-//! What jobs reported, kept over a restart: one file in the folder `state`.
+//! What jobs reported and pushed, kept over a restart: two files in the folder `state`.
 //!
-//! Invariant: the file is whole at any time: it is written beside itself and put in its place. One
-//! that cannot be read is told and left out; nothing is judged by half of it.
+//! Invariant: a file is whole at any time: it is written beside itself and put in its place. One that
+//! cannot be read is told and left out; nothing is judged by half of it.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 
-use crate::heartbeat;
 use crate::results::Slot;
+use crate::{heartbeat, push};
 
-/// The file's name.
-const FILE: &str = "reported.json";
+/// What is kept of heartbeats: small, and written often.
+const REPORTED: &str = "reported.json";
+/// What was pushed.
+const PUSHED: &str = "pushed.json";
 /// The largest file that is read.
 const MAX_BYTES: u64 = 256 << 20;
 
@@ -23,8 +26,8 @@ const MAX_BYTES: u64 = 256 << 20;
 #[derive(Debug)]
 pub(crate) struct Keep {
     folder: Mutex<Option<PathBuf>>,
-    /// What was written last, or why it could not be.
-    last: Mutex<Option<Result<String, String>>>,
+    /// What was written last to each file, or why it could not be.
+    last: Mutex<BTreeMap<&'static str, Result<String, String>>>,
 }
 
 impl Keep {
@@ -35,52 +38,71 @@ impl Keep {
 
     /// From now on in `folder`.
     pub(crate) fn replace(&self, folder: Option<PathBuf>) {
-        *self.folder.lock().unwrap_or_else(PoisonError::into_inner) = folder;
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut now = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now != folder {
+            *now = folder;
+            self.last().clear();
+        }
     }
 
-    fn file(&self) -> Option<PathBuf> {
+    fn last(&self) -> MutexGuard<'_, BTreeMap<&'static str, Result<String, String>>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, name: &str) -> Option<PathBuf> {
         let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
-        folder.as_ref().map(|folder| folder.join(FILE))
+        folder.as_ref().map(|folder| folder.join(name))
     }
 
     /// Gives every check that is told what was kept of it.
     pub(crate) fn load(&self, slots: &[Arc<Slot>]) {
-        let Some(file) = self.file() else { return };
-        let kept = match read(&file) {
-            Ok(Some(kept)) => kept,
-            Ok(None) => return,
-            Err(why) => {
-                let file = file.display();
-                error!(%file, "what jobs reported cannot be read, and begins anew: {why}");
-                return;
-            }
-        };
+        let (reported, pushed) = (self.read(REPORTED), self.read(PUSHED));
         for slot in slots {
             let check = slot.check();
-            let heartbeat = &kept["heartbeats"][check.name.as_ref()];
-            if check.heartbeat().is_none() || heartbeat.is_null() {
+            let (reported, pushed) = (&reported[&*check.name], &pushed[&*check.name]);
+            let is_read = if check.heartbeat().is_some() && !reported.is_null() {
+                let state = heartbeat::State::from_json(reported);
+                state.map(|state| *slot.heartbeat() = state)
+            } else if check.push().is_some() && !pushed.is_null() {
+                push::State::from_json(pushed).map(|state| *slot.push() = state)
+            } else {
                 continue;
-            }
-            match heartbeat::State::from_json(heartbeat) {
-                Some(state) => *slot.heartbeat() = state,
-                None => warn!(check = %check.name, "what the job reported cannot be read"),
+            };
+            if is_read.is_none() {
+                warn!(check = %check.name, "what the job reported cannot be read");
             }
         }
     }
 
+    /// The entries of a file by check; none where there is no such file or it cannot be read.
+    fn read(&self, name: &str) -> Value {
+        let Some(file) = self.file(name) else { return Value::Null };
+        read(&file).unwrap_or_else(|why| {
+            let file = file.display();
+            error!(%file, "what jobs reported cannot be read, and begins anew: {why}");
+            Value::Null
+        })
+    }
+
     /// Writes what is known now, where it has changed.
     pub(crate) async fn save(&self, slots: &[Arc<Slot>]) {
-        let Some(file) = self.file() else { return };
-        let told = slots.iter().filter(|slot| slot.check().is_told());
-        let heartbeats = told.map(|slot| {
-            let name = slot.check().name.to_string();
-            (name, slot.heartbeat().to_json())
-        });
-        let heartbeats: Map<String, Value> = heartbeats.collect();
-        let text = json!({"version": 1, "heartbeats": heartbeats}).to_string();
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if heartbeats_are_none(&text) && last.is_none() || last == Some(Ok(text.clone())) {
+        let all = |of: &dyn Fn(&Slot) -> Option<Value>| -> Map<String, Value> {
+            let named =
+                slots.iter().filter_map(|slot| Some((slot.check().name.to_string(), of(slot)?)));
+            named.collect()
+        };
+        let reported = all(&|slot| slot.check().heartbeat().map(|_| slot.heartbeat().to_json()));
+        let pushed = all(&|slot| slot.check().push().map(|_| slot.push().to_json()));
+        self.write(REPORTED, reported).await;
+        self.write(PUSHED, pushed).await;
+    }
+
+    async fn write(&self, name: &'static str, entries: Map<String, Value>) {
+        let Some(file) = self.file(name) else { return };
+        let last = self.last().get(name).cloned();
+        let is_needless = entries.is_empty() && last.is_none();
+        let text = json!({"version": 1, "checks": entries}).to_string();
+        if is_needless || last == Some(Ok(text.clone())) {
             return;
         }
         let (path, bytes) = (file.clone(), text.clone());
@@ -90,31 +112,26 @@ impl Keep {
             Ok(Err(error)) => Err(error.to_string()),
             Err(panic) => Err(panic.to_string()),
         };
-        if let Err(why) = &written
-            && last.as_ref().and_then(|last| last.as_ref().err()) != Some(why)
-        {
+        // The same fault again is no news.
+        if let (Err(why), false) = (&written, last.as_ref() == Some(&written)) {
             error!(file = %file.display(), "what jobs reported cannot be kept: {why}");
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
+        self.last().insert(name, written);
     }
 }
 
-/// Whether there is nothing to keep: without jobs there is no file.
-fn heartbeats_are_none(text: &str) -> bool {
-    text.contains("\"heartbeats\":{}")
-}
-
-fn read(file: &Path) -> Result<Option<Value>, String> {
+fn read(file: &Path) -> Result<Value, String> {
     let size = match std::fs::metadata(file) {
         Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Value::Null),
         Err(error) => return Err(error.to_string()),
     };
     if size > MAX_BYTES {
         return Err(format!("it is larger than {MAX_BYTES} bytes"));
     }
     let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| error.to_string())
+    let mut value: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    Ok(value["checks"].take())
 }
 
 /// Only we may read it: what jobs say may be nobody else's business.

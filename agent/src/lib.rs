@@ -10,6 +10,7 @@
 
 pub mod schedule;
 pub mod heartbeat;
+pub mod push;
 pub mod check;
 pub mod state;
 pub mod results;

@@ -135,7 +135,13 @@ async fn wait_to_be_told(slot: &Slot, stop: &CancellationToken) -> ControlFlow<(
     let mut is_news = true;
     loop {
         let now = Timestamp::now();
-        if let Some(outcome) = slot.judge(now) {
+        let judged = slot.judge(now);
+        if judged.is_none() && is_news {
+            // Everything that was pushed was taken back: it is as new.
+            slot.forget();
+            shown = None;
+        }
+        if let Some(outcome) = judged {
             let is_old = shown.as_ref().is_none_or(|(status, since)| {
                 *status != outcome.status || since.elapsed() >= TOLD_INTERVAL.duration()
             });

@@ -8,6 +8,7 @@
 //! /health/NAME        one service
 //! /livez /readyz      for whoever starts and stops us
 //! /ping/ID            a job reports (design A10), as healthchecks.io has it
+//! /metrics/job/NAME   a job pushes its metrics, as Prometheus's Pushgateway has it
 //! ```
 //!
 //! Invariant: nothing here changes anything but `told`; elsewhere only GET and HEAD are answered.
@@ -21,6 +22,7 @@ mod tree;
 mod json;
 mod page;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -119,15 +121,15 @@ impl Shown {
 const MAX_PATH: usize = 1024;
 
 /// Answers `request`.
-pub async fn handle<B: Body<Data = Bytes>>(
+pub async fn handle<B: Body<Data = Bytes, Error: Display>>(
     shown: Arc<Shown>,
     request: Request<B>,
     _peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
     let (request, body) = request.into_parts();
     let path = request.uri.path();
-    let (page, response) = match path.strip_prefix("/ping/").filter(|_| path.len() <= MAX_PATH) {
-        Some(rest) => ("ping", told::ping(&shown, &request, rest, body, Timestamp::now()).await),
+    let (page, response) = match told::Wanted::of(path) {
+        Some(wanted) => wanted.answer(&shown, &request, body, Timestamp::now()).await,
         None => respond(&shown, &request).await,
     };
     let code = response.status();

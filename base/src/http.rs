@@ -41,7 +41,12 @@ pub enum BodyError {
 /// # Errors
 ///
 /// [`BodyError`]; what was read until then is lost.
-pub async fn read_body(mut body: Body, limit: usize, within: Duration) -> Result<Bytes, BodyError> {
+pub async fn read_body<B>(body: B, limit: usize, within: Duration) -> Result<Bytes, BodyError>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    let mut body = pin!(body);
     // A length that is announced need not be read to be too large.
     if body.size_hint().lower() > limit as u64 {
         return Err(BodyError::TooLarge(limit));

@@ -4,7 +4,7 @@
 # there already is left alone, and without root this only says what is missing.
 set -euo pipefail
 
-packages="gcc libc6-dev make python3 curl openssl tar xz-utils shellcheck \
+packages="gcc libc6-dev make python3 python3-venv curl openssl tar xz-utils shellcheck \
   monitoring-plugins-basic monitoring-plugins-standard \
   postfix sasl2-bin libsasl2-modules libsasl2-modules-db"
 

@@ -5,6 +5,7 @@ mod life;
 mod host;
 mod services;
 mod told;
+mod pushed;
 mod plugins;
 mod prometheus;
 mod faults;

@@ -164,7 +164,7 @@ fn run_once_leaves_them_alone_and_faults_are_told_with_their_place() {
         ":4:31: `x` is not a cron expression",
         ":5:29: the id `job/start` means something else at its end",
         ":5:10: neither `period` nor `cron` says when the job reports",
-        ":6:10: neither `probe` nor `heartbeat` says what is checked",
+        ":6:10: neither `probe`, `heartbeat` nor `push` says what is checked",
     ] {
         assert!(told.contains(part), "no {part} in\n{told}");
     }
