@@ -87,6 +87,19 @@ impl Labels {
         Iter { rest: &self.0 }
     }
 
+    /// The pairs, sorted by name: the name, and the pair as [`Labels::as_encoded`] has it. Such
+    /// pairs one behind the other, still sorted, are an encoded set.
+    pub fn encoded_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (name, after) = take_text(rest)?;
+            let (_, after) = take_text(after)?;
+            let pair = rest.get(..rest.len() - after.len())?;
+            rest = after;
+            Some((name, pair))
+        })
+    }
+
     /// How many labels there are.
     pub fn len(&self) -> usize {
         self.iter().count()
@@ -261,6 +274,7 @@ pub struct Iter<'a> {
 
 impl<'a> Iterator for Iter<'a> {
     type Item = (&'a str, &'a str);
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let (name, rest) = take_text(self.rest)?;
         let (value, rest) = take_text(rest)?;
@@ -370,7 +384,18 @@ fn push_text(to: &mut String, text: &str) {
     to.push_str(text);
 }
 
+#[inline]
 fn take_text(from: &str) -> Option<(&str, &str)> {
+    // Nearly all texts are shorter than 64 bytes.
+    let first = *from.as_bytes().first()?;
+    if first < 0x40 {
+        let end = usize::from(first) + 1;
+        return Some((from.get(1..end)?, from.get(end..)?));
+    }
+    take_long_text(from)
+}
+
+fn take_long_text(from: &str) -> Option<(&str, &str)> {
     let (mut length, mut shift) = (0_usize, 0);
     for (at, byte) in from.bytes().enumerate() {
         if byte >= 0x80 || shift > 36 {
@@ -451,7 +476,10 @@ mod tests {
             let labels = Labels::from_pairs(&pairs);
             let back: Vec<_> = labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
             prop_assert_eq!(back, pairs.into_iter().collect::<Vec<_>>());
-            prop_assert_eq!(Labels::from_encoded(labels.as_encoded()), Some(labels));
+            let (names, pairs): (Vec<_>, String) = labels.encoded_pairs().unzip();
+            prop_assert_eq!(names, labels.iter().map(|(name, _)| name).collect::<Vec<_>>());
+            prop_assert_eq!(&pairs, labels.as_encoded());
+            prop_assert_eq!(Labels::from_encoded(&pairs), Some(labels));
         }
     }
 }

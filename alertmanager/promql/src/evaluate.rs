@@ -24,8 +24,10 @@ mod operator;
 mod matching;
 mod set;
 mod value;
+mod session;
 
 pub use context::{EvalError, Options};
+pub use session::Session;
 pub use steps::Range;
 pub use value::{Output, Series, Value};
 
@@ -33,14 +35,17 @@ pub(crate) use context::Context;
 pub(crate) use grouping::Groups;
 pub(crate) use scalar::Column;
 pub(crate) use steps::Steps;
-pub(crate) use table::{ABSENT, Key, Sink, Table, has_value, is_absent};
+pub(crate) use table::{ABSENT, Key, KeyRef, Sink, Table, has_value, is_absent};
 pub(crate) use window::{OverTimeCall, Samples, Slide, Window, slide};
 
 use storage::Storage;
 
 use crate::ast::At;
-use crate::plan::{MatrixPlan, Plan, ScalarPlan, Shift, Spans, VectorPlan};
+use crate::plan::{
+    AggregatePlan, MatrixPlan, OverTimePlan, Plan, ScalarPlan, Shift, Spans, VectorPlan,
+};
 use crate::query::Query;
+use aggregate::{Fold, OneMetric};
 use select::Selections;
 use window::{Input, Windows};
 
@@ -75,23 +80,19 @@ pub fn evaluate(
     range: Range,
     options: &Options<'_>,
 ) -> Result<Output, EvalError> {
-    let context = Context::new(options, range);
-    let mut evaluation =
-        Evaluation { context: &context, selections: Selections::new(storage, query), range };
-    let value = evaluation.value(query.plan())?;
-    drop(evaluation);
-    Ok(Output { value, annotations: context.into_annotations(query.text()) })
+    Session::new(storage, [query], range, options).evaluate(query)
 }
 
 /// A query under evaluation.
+#[derive(Clone, Copy)]
 struct Evaluation<'a> {
     context: &'a Context<'a>,
-    selections: Selections<'a>,
+    selections: &'a Selections<'a>,
     range: Range,
 }
 
-impl Evaluation<'_> {
-    fn value(&mut self, plan: &Plan) -> Result<Value, EvalError> {
+impl<'a> Evaluation<'a> {
+    fn value(self, plan: &'a Plan) -> Result<Value, EvalError> {
         let steps = self.range.steps();
         match plan {
             Plan::Scalar(scalar) => {
@@ -105,7 +106,7 @@ impl Evaluation<'_> {
             }
             Plan::Matrix(matrix) if self.range.is_instant() => {
                 let (input, windows) = self.matrix(matrix, steps)?;
-                Ok(value::of_windows(&input, &windows))
+                value::of_windows(self.context, &input, &windows)
             }
             Plan::String(text) if self.range.is_instant() => Ok(Value::String(text.clone())),
             Plan::Matrix(_) | Plan::String(_) => {
@@ -118,7 +119,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn scalar(&mut self, plan: &ScalarPlan, steps: Steps) -> Result<Column, EvalError> {
+    fn scalar(self, plan: &'a ScalarPlan, steps: Steps) -> Result<Column, EvalError> {
         match plan {
             ScalarPlan::Number(value) => Ok(Column::Constant(*value)),
             ScalarPlan::Time => Column::times(self.context, steps),
@@ -148,11 +149,11 @@ impl Evaluation<'_> {
         }
     }
 
-    fn columns(&mut self, plans: &[ScalarPlan], steps: Steps) -> Result<Vec<Column>, EvalError> {
+    fn columns(self, plans: &'a [ScalarPlan], steps: Steps) -> Result<Vec<Column>, EvalError> {
         plans.iter().map(|plan| self.scalar(plan, steps)).collect()
     }
 
-    fn vector(&mut self, plan: &VectorPlan, steps: Steps) -> Result<Table, EvalError> {
+    fn vector(self, plan: &'a VectorPlan, steps: Steps) -> Result<Table, EvalError> {
         // Down the left sides of operators, and up again: a chain of them may be long.
         let (mut chain, mut first) = (Vec::new(), plan);
         while let Some(left) = first.left() {
@@ -167,12 +168,7 @@ impl Evaluation<'_> {
         Ok(table)
     }
 
-    fn operator(
-        &mut self,
-        plan: &VectorPlan,
-        left: Table,
-        steps: Steps,
-    ) -> Result<Table, EvalError> {
+    fn operator(self, plan: &'a VectorPlan, left: Table, steps: Steps) -> Result<Table, EvalError> {
         match plan {
             VectorPlan::WithScalar(plan) => {
                 let scalar = self.scalar(&plan.scalar, steps)?;
@@ -190,7 +186,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn operand(&mut self, plan: &VectorPlan, steps: Steps) -> Result<Table, EvalError> {
+    fn operand(self, plan: &'a VectorPlan, steps: Steps) -> Result<Table, EvalError> {
         let context = self.context;
         match plan {
             VectorPlan::Select(selection) => {
@@ -215,13 +211,10 @@ impl Evaluation<'_> {
                 operator::each_value(&mut table, *function, &params);
                 table.drop_names()
             }
-            VectorPlan::OverTime { function, matrix, params, spans } => {
-                let params = self.columns(params, steps)?;
-                let (input, windows) = self.matrix(matrix, steps)?;
-                let call = OverTimeCall { context, input, windows, params, spans: *spans };
+            VectorPlan::OverTime(over_time) => {
                 let mut table = Table::new(context, steps.count);
-                function(&call, &mut table)?;
-                if call.input.may_clash() { table.unique() } else { Ok(table) }
+                self.over_time(over_time, steps, &mut table)?;
+                if table.may_have_clashed() { table.unique() } else { Ok(table) }
             }
             VectorPlan::Table { function, vector, params, spans } => {
                 let params = self.columns(params, steps)?;
@@ -238,6 +231,9 @@ impl Evaluation<'_> {
                 table.where_absent(context, Key::from(labels.clone()))
             }
             VectorPlan::Aggregate(plan) => {
+                if let Some(table) = self.folded(plan, steps)? {
+                    return Ok(table);
+                }
                 let table = self.vector(&plan.vector, steps)?;
                 let param = plan.param.as_ref().map(|param| self.scalar(param, steps));
                 aggregate::aggregated(context, plan, table, param.transpose()?)
@@ -249,7 +245,39 @@ impl Evaluation<'_> {
         }
     }
 
-    fn matrix(&mut self, plan: &MatrixPlan, steps: Steps) -> Result<(Input, Windows), EvalError> {
+    /// An aggregation of series that come one by one, where it needs no more than that.
+    fn folded(self, plan: &'a AggregatePlan, steps: Steps) -> Result<Option<Table>, EvalError> {
+        let Some(fold) = Fold::new(self.context, plan, steps.count) else { return Ok(None) };
+        let mut sink = OneMetric::new(fold);
+        match &plan.vector {
+            VectorPlan::Select(selection) => {
+                let times = self.times(steps, selection.shift);
+                self.selections.last_values(self.context, selection, times, &mut sink)?;
+            }
+            // Of several metrics there may be series that become the same, which must be looked at
+            // together.
+            VectorPlan::OverTime(over_time) if over_time.reads_one_metric() => {
+                self.over_time(over_time, steps, &mut sink)?;
+            }
+            _ => return Ok(None),
+        }
+        sink.into_fold().map(Fold::finish).transpose()
+    }
+
+    fn over_time(
+        self,
+        plan: &'a OverTimePlan,
+        steps: Steps,
+        sink: &mut dyn Sink,
+    ) -> Result<(), EvalError> {
+        let params = self.columns(&plan.params, steps)?;
+        let (input, windows) = self.matrix(&plan.matrix, steps)?;
+        let call =
+            OverTimeCall { context: self.context, input, windows, params, spans: plan.spans };
+        (plan.function)(&call, sink)
+    }
+
+    fn matrix(self, plan: &'a MatrixPlan, steps: Steps) -> Result<(Input<'a>, Windows), EvalError> {
         match plan {
             MatrixPlan::Samples { selection, range } => {
                 let windows = Windows::new(steps, self.times(steps, selection.shift), *range);

@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use base::labels::Labels;
-use base::matcher::Matcher;
+use base::labels::{Labels, METRIC_NAME};
+use base::matcher::{MatchOp, Matcher};
 
 use crate::ast::{AggregateOp, At, BinaryOp};
 use crate::evaluate::{OverTime, ToTable};
@@ -85,12 +85,7 @@ pub(crate) enum VectorPlan {
         params: Vec<ScalarPlan>,
     },
     /// A value from a stretch of samples.
-    OverTime {
-        function: OverTime,
-        matrix: MatrixPlan,
-        params: Vec<ScalarPlan>,
-        spans: Spans,
-    },
+    OverTime(Box<OverTimePlan>),
     /// Anything that needs to see all series.
     Table {
         function: ToTable,
@@ -115,6 +110,23 @@ pub(crate) enum VectorPlan {
     Match(Box<MatchPlan>),
     /// `and`, `or`, `unless`
     Set(Box<SetPlan>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct OverTimePlan {
+    pub(crate) function: OverTime,
+    pub(crate) matrix: MatrixPlan,
+    pub(crate) params: Vec<ScalarPlan>,
+    pub(crate) spans: Spans,
+}
+
+impl OverTimePlan {
+    /// Whether all series have the same metric name.
+    pub(crate) fn reads_one_metric(&self) -> bool {
+        let MatrixPlan::Samples { selection, .. } = &self.matrix else { return false };
+        let names = |m: &Matcher| m.name() == METRIC_NAME && m.op() == MatchOp::Equal;
+        selection.matchers.iter().any(names)
+    }
 }
 
 /// Where a call stands, for annotations.

@@ -75,10 +75,6 @@ impl Query {
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
     }
-
-    pub(crate) fn selections(&self) -> impl Iterator<Item = &Selection> {
-        self.reads().into_iter().map(|reads| reads.selection)
-    }
 }
 
 impl fmt::Debug for Query {
@@ -105,6 +101,10 @@ pub struct Reads<'a> {
 }
 
 impl<'a> Reads<'a> {
+    pub(crate) fn selection(&self) -> &'a Selection {
+        self.selection
+    }
+
     /// Which series.
     pub fn matchers(&self) -> &'a [Matcher] {
         &self.selection.matchers
@@ -198,9 +198,9 @@ fn visit_vector<'a>(
                 visit_scalar(scalar, around, found);
                 break;
             }
-            VectorPlan::OverTime { matrix, params, .. } => {
-                params.iter().for_each(|param| visit_scalar(param, around, found));
-                visit_matrix(matrix, around, found);
+            VectorPlan::OverTime(call) => {
+                call.params.iter().for_each(|param| visit_scalar(param, around, found));
+                visit_matrix(&call.matrix, around, found);
                 break;
             }
             VectorPlan::Values { vector, params, .. }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::labels::{ALERT_NAME, Labels, LabelsBuilder, METRIC_NAME};
 use base::sample::Timestamp;
-use promql::{EvalError, Query, Value};
+use promql::{EvalError, Output, Query, Session, Value};
 
 use super::group::Sources;
 use super::missing::{Inputs, Watched};
@@ -62,9 +62,10 @@ impl AlertingRule {
         now: Timestamp,
         at: Timestamp,
         limit: usize,
-        sources: &Sources,
+        (sources, session): (&Sources, &Session<'_>),
     ) -> Result<(Changes, Vec<Written>), String> {
-        let samples = sources.instant(&self.query, at).map_err(|error| error.to_string())?;
+        let output = session.evaluate(&self.query);
+        let samples = output.and_then(samples).map_err(|error| error.to_string())?;
         let found = self.found(samples, at, sources)?;
         if limit > 0 && found.len() > limit {
             return Err(format!("exceeded limit of {limit} with {} alerts", found.len()));
@@ -161,17 +162,25 @@ impl Sources {
         query: &Query,
         now: Timestamp,
     ) -> Result<Vec<(Labels, f64)>, EvalError> {
-        let options = promql::Options { lookback: self.lookback, ..promql::Options::default() };
         let range = promql::Range::instant(now);
-        let output = promql::evaluate(query, &self.storage, range, &options)?;
-        match output.value {
-            Value::Vector(samples) => {
-                Ok(samples.into_iter().map(|(labels, sample)| (labels, sample.value)).collect())
-            }
-            Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.value)]),
-            Value::Matrix(_) | Value::String(_) => {
-                Err(EvalError::Query("rule result is not a vector or scalar".to_owned()))
-            }
+        samples(promql::evaluate(query, &self.storage, range, &self.options())?)
+    }
+
+    /// How expressions are evaluated.
+    pub(super) fn options(&self) -> promql::Options<'static> {
+        promql::Options { lookback: self.lookback, ..promql::Options::default() }
+    }
+}
+
+/// The samples that an expression came to.
+pub(super) fn samples(output: Output) -> Result<Vec<(Labels, f64)>, EvalError> {
+    match output.value {
+        Value::Vector(samples) => {
+            Ok(samples.into_iter().map(|(labels, sample)| (labels, sample.value)).collect())
+        }
+        Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.value)]),
+        Value::Matrix(_) | Value::String(_) => {
+            Err(EvalError::Query("rule result is not a vector or scalar".to_owned()))
         }
     }
 }

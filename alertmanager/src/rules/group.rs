@@ -12,6 +12,7 @@ use base::labels::{Labels, LabelsBuilder};
 use base::own_metrics::IntCounter;
 use base::period::Period;
 use base::sample::{Ended, Timestamp};
+use promql::{Query, Range, Session};
 use storage::{AppendError, Point, Storage};
 
 use super::alerting::{AlertingRule, Written};
@@ -27,6 +28,15 @@ use crate::state::StoredAlert;
 pub(super) enum Rule {
     Alerting(AlertingRule),
     Recording(RecordingRule),
+}
+
+impl Rule {
+    fn query(&self) -> &Query {
+        match self {
+            Self::Alerting(rule) => &rule.query,
+            Self::Recording(rule) => &rule.query,
+        }
+    }
 }
 
 /// Rules with a name and an interval.
@@ -155,14 +165,18 @@ impl RuleGroup {
     ) -> Evaluation {
         let at = now - self.query_offset.duration();
         let mut evaluation = Evaluation::default();
+        // What several rules read is read once.
+        let (options, range) = (sources.options(), Range::instant(at));
+        let queries = self.rules.iter().map(Rule::query);
+        let session = Session::new(&sources.storage, queries, range, &options);
         for (rule, state) in self.rules.iter().zip(&mut state.rules) {
             let watch = Stopwatch::start();
             let result = match rule {
-                Rule::Recording(rule) => rule
-                    .evaluate(at, self.limit, sources)
-                    .map(|written| (Changes::default(), written)),
+                Rule::Recording(rule) => {
+                    rule.evaluate(self.limit, &session).map(|written| (Changes::default(), written))
+                }
                 Rule::Alerting(rule) => {
-                    rule.evaluate(&mut state.alerts, now, at, self.limit, sources)
+                    rule.evaluate(&mut state.alerts, now, at, self.limit, (sources, &session))
                 }
             };
             state.error = match result {
@@ -170,7 +184,7 @@ impl RuleGroup {
                     if let Rule::Alerting(rule) = rule {
                         evaluation.add(&rule.id, changes, sources);
                     }
-                    state.write(written, at, sources).err().map(|error| error.to_string())
+                    state.write(written, at, sources, &session).err().map(|error| error.to_string())
                 }
                 Err(error) => Some(error),
             };
@@ -207,6 +221,7 @@ impl RuleState {
         written: Vec<Written>,
         at: Timestamp,
         sources: &Sources,
+        session: &Session<'_>,
     ) -> Result<(), AppendError> {
         let storage = &sources.storage;
         let now: HashSet<Labels> = written.iter().map(|(labels, _)| labels.clone()).collect();
@@ -220,6 +235,8 @@ impl RuleState {
         }
         let appended = storage.append(&points)?;
         sources.appended.inc_by(appended.stored as u64);
+        // The rules after it see what it wrote.
+        now.union(&self.written).for_each(|labels| session.appended(labels));
         self.written = now;
         Ok(())
     }

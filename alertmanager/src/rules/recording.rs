@@ -5,11 +5,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use base::labels::{LabelsBuilder, METRIC_NAME};
-use base::sample::Timestamp;
-use promql::Query;
+use promql::{Query, Session};
 
-use super::alerting::Written;
-use super::group::Sources;
+use super::alerting::{Written, samples};
 
 /// A rule that records.
 #[derive(Clone, Debug)]
@@ -20,18 +18,18 @@ pub(super) struct RecordingRule {
 }
 
 impl RecordingRule {
-    /// One evaluation of data as of `at`.
+    /// One evaluation in `session`.
     ///
     /// # Errors
     ///
     /// What went wrong; nothing is to be written.
     pub(super) fn evaluate(
         &self,
-        at: Timestamp,
         limit: usize,
-        sources: &Sources,
+        session: &Session<'_>,
     ) -> Result<Vec<Written>, String> {
-        let samples = sources.instant(&self.query, at).map_err(|error| error.to_string())?;
+        let output = session.evaluate(&self.query);
+        let samples = output.and_then(samples).map_err(|error| error.to_string())?;
         if limit > 0 && samples.len() > limit {
             return Err(format!("exceeded limit of {limit} with {} series", samples.len()));
         }

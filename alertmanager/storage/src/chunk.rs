@@ -1,116 +1,96 @@
-//! A stretch of one series, compressed: times as differences of differences, values as differences
-//! of differences where they are whole numbers, else as what changed in their bits.
+//! A stretch of one series, compressed.
 //!
 //! ```text
-//! byte 0        mode (0: whole numbers, 1: floats)
-//! bits          first time: 64   first value: 64
-//! per sample    time:   0                       the same step as before
-//!                       10 + 7 bits ... 1111 + 64 bits   how much longer the step is
-//!               value:  whole numbers: the same prefixes, for how much longer the step is;
-//!                         11111 + 64 bits: not a whole number, its bits
-//!                       floats: 0 the same; 10 + the bits within the last window;
-//!                         11 + 6 leading zeros + 6 length - 1 + the bits
+//! byte 0       kind (0: floats)
+//! bytes 1..9   the time of the first sample
+//! then         packs of up to 240 samples, one behind the other
 //! ```
 //!
-//! Sources: times and floats after "Gorilla: A Fast, Scalable, In-Memory Time Series Database"
-//! (Pelkonen et al., VLDB 2015). Counters are most of what is stored, and a counter's float bits
-//! change throughout where its steps do not; hence the other mode, chosen with the first sample.
+//! While a chunk is open its last samples wait in a tail, each a few bytes; every [`PACK`] of them
+//! are packed. When it is sealed all of its packs become one, where that takes less room. So the
+//! newest samples of a series, which rules read over and over, are found without decoding what
+//! comes before them.
 //!
 //! Invariant: what is read is what was written, bit for bit, markers and NaNs included; damaged
 //! bytes give fewer samples, never a panic.
 
+mod pack;
+mod tail;
+
 use base::sample::Timestamp;
 
-use crate::bits::{BitReader, BitWriter};
+use pack::{Pack, Packs};
+use tail::Tail;
 
 /// After so many samples a chunk is full.
 pub(crate) const MAX_SAMPLES: u32 = 240;
-/// ... or after so many bytes.
-const MAX_BYTES: usize = 1024;
 
-/// Whole numbers up to here have floats of their own, and their differences fit an `i64`.
-const MAX_WHOLE: f64 = (1_i64 << 53) as f64;
+/// So many samples of an open chunk are packed at a time.
+const PACK: usize = 32;
 
-/// Bits of the four shorter forms of a difference of differences.
-const WIDTHS: [u32; 3] = [7, 14, 24];
+const FLOATS: u8 = 0;
+const HEADER: usize = 9;
+
+/// Samples of one series, as two columns of the same length.
+#[derive(Debug, Default)]
+pub(crate) struct Columns {
+    pub(crate) times: Vec<i64>,
+    pub(crate) values: Vec<f64>,
+}
+
+impl Columns {
+    pub(crate) fn clear(&mut self) {
+        self.times.clear();
+        self.values.clear();
+    }
+}
+
+/// From when to when, both included, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+}
 
 /// A chunk that is being written.
 #[derive(Clone, Debug)]
 pub(crate) struct ChunkWriter {
-    bits: BitWriter,
-    state: State,
-    count: u32,
+    /// As it will be, but for the samples in the tail.
+    bytes: Vec<u8>,
+    tail: Tail,
     first: i64,
-    /// How many values did not fit the mode of whole numbers.
-    misfits: u32,
-}
-
-/// What both the writer and the reader must remember between two samples.
-#[derive(Clone, Copy, Debug, Default)]
-struct State {
-    floats: bool,
-    time: i64,
-    step: i64,
-    value: f64,
-    whole: i64,
-    whole_step: i64,
-    leading: u32,
-    length: u32,
-}
-
-fn whole(value: f64) -> Option<i64> {
-    let fits = value.fract() == 0.0 && value.abs() <= MAX_WHOLE;
-    // Minus zero is a float of its own.
-    (fits && (value != 0.0 || value.is_sign_positive())).then_some(value as i64)
+    last: i64,
+    count: u32,
 }
 
 impl ChunkWriter {
-    /// A chunk that begins with this sample; `floats` chooses the mode for floats.
-    pub(crate) fn begin(time: Timestamp, value: f64, floats: bool) -> Self {
-        let time = time.millis();
-        let mut bits = BitWriter::with_capacity(48);
-        bits.write(u64::from(floats), 8);
-        bits.write(time as u64, 64);
-        bits.write(value.to_bits(), 64);
-        let whole = whole(value).unwrap_or(0);
-        let state = State { floats, time, value, whole, ..State::default() };
-        Self { bits, state, count: 1, first: time, misfits: u32::from(value.fract() != 0.0) }
+    /// A chunk that begins with this sample.
+    pub(crate) fn begin(time: Timestamp, value: f64) -> Self {
+        let first = time.millis();
+        let mut tail = Tail::default();
+        tail.push(first, value);
+        Self { bytes: Vec::new(), tail, first, last: first, count: 1 }
     }
 
     /// Adds a sample; the caller has checked that it is later than the last.
     pub(crate) fn push(&mut self, time: Timestamp, value: f64) {
-        let state = &mut self.state;
-        let step = time.millis().wrapping_sub(state.time);
-        write_change(&mut self.bits, step.wrapping_sub(state.step), 4);
-        (state.time, state.step) = (time.millis(), step);
-        if state.floats {
-            state.write_float(&mut self.bits, value);
-        } else if let Some(number) = whole(value) {
-            let step = number - state.whole;
-            write_change(&mut self.bits, step - state.whole_step, 5);
-            (state.whole, state.whole_step) = (number, step);
-        } else {
-            self.bits.write(0b11111, 5);
-            self.bits.write(value.to_bits(), 64);
-            self.misfits += 1;
+        if self.tail.count() >= PACK {
+            let mut columns = Columns::default();
+            self.tail.read(&mut columns);
+            if self.bytes.is_empty() {
+                self.bytes = header(self.first);
+            }
+            pack::push(&mut self.bytes, self.first, &columns);
+            self.tail.clear();
         }
-        state.value = value;
+        self.tail.push(time.millis(), value);
+        self.last = time.millis();
         self.count += 1;
     }
 
     /// Whether the next sample belongs into a new chunk.
     pub(crate) fn is_full(&self) -> bool {
-        self.count >= MAX_SAMPLES || self.bits.bytes().len() >= MAX_BYTES
-    }
-
-    /// Which mode would have suited: what the next chunk of the series begins with.
-    pub(crate) fn suits_floats(&self) -> bool {
-        // An all-float chunk says nothing about whole numbers; try them again now and then.
-        if self.state.floats {
-            whole(self.state.value).is_none()
-        } else {
-            self.misfits * 8 > self.count
-        }
+        self.count >= MAX_SAMPLES
     }
 
     pub(crate) fn first(&self) -> Timestamp {
@@ -118,157 +98,80 @@ impl ChunkWriter {
     }
 
     pub(crate) fn last(&self) -> Timestamp {
-        Timestamp::from_millis(self.state.time)
+        Timestamp::from_millis(self.last)
     }
 
     pub(crate) fn count(&self) -> u32 {
         self.count
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.bits.bytes()
+    /// The bytes of the finished chunk.
+    pub(crate) fn seal(self) -> Vec<u8> {
+        let mut columns = Columns::default();
+        let all = Span { from: i64::MIN, to: i64::MAX };
+        self.read(all, &mut columns);
+        let mut bytes = header(self.first);
+        pack::push(&mut bytes, self.first, &columns);
+        // Where few samples are unlike the others, several packs can be smaller than one.
+        columns.clear();
+        self.tail.read(&mut columns);
+        let mut several = if self.bytes.is_empty() { header(self.first) } else { self.bytes };
+        pack::push(&mut several, self.first, &columns);
+        if several.len() < bytes.len() { several } else { bytes }
     }
 
-    pub(crate) fn allocated(&self) -> usize {
-        self.bits.capacity()
-    }
-}
-
-/// Zero, or a prefix of ones and the change; the longest prefix has `ones` ones and, where it is
-/// for times, 64 bits behind it. For values `ones` is 5 and four ones come before 64 bits.
-fn write_change(bits: &mut BitWriter, change: i64, ones: u32) {
-    if change == 0 {
-        return bits.write(0, 1);
-    }
-    for (at, width) in WIDTHS.into_iter().enumerate() {
-        let half = 1_i64 << (width - 1);
-        if (-half..half).contains(&change) {
-            let prefix_ones = at as u32 + 1;
-            bits.write((1 << (prefix_ones + 1)) - 2, prefix_ones + 1);
-            return bits.write(change as u64, width);
+    /// Appends the samples of `span`.
+    pub(crate) fn read(&self, span: Span, to: &mut Columns) {
+        let tail_begins = self.tail.first();
+        if tail_begins > span.from {
+            read_packs(&self.bytes, span, tail_begins, to);
         }
-    }
-    // Times end with 1111, values with 11110 because 11111 is taken.
-    if ones == 4 {
-        bits.write(0b1111, 4)
-    } else {
-        bits.write(0b11110, 5)
-    }
-    bits.write(change as u64, 64);
-}
-
-/// What [`write_change`] wrote; `Err` where the prefix stands for something else.
-#[inline(always)]
-fn read_change(bits: &mut BitReader<'_>, most: u32) -> Option<Result<i64, ()>> {
-    let ones = bits.read_ones(most)?;
-    Some(Ok(match ones {
-        0 => 0,
-        1..=3 => {
-            let width = WIDTHS[ones as usize - 1];
-            let raw = bits.read(width)?;
-            // Sign extension.
-            ((raw << (64 - width)) as i64) >> (64 - width)
-        }
-        4 => bits.read(64)? as i64,
-        _ => return Some(Err(())),
-    }))
-}
-
-impl State {
-    fn write_float(&mut self, bits: &mut BitWriter, value: f64) {
-        let changed = value.to_bits() ^ self.value.to_bits();
-        if changed == 0 {
-            return bits.write(0, 1);
-        }
-        let leading = changed.leading_zeros().min(63);
-        let trailing = changed.trailing_zeros();
-        let length = 64 - leading - trailing;
-        let window_trailing = 64 - self.leading - self.length;
-        let fits = self.length > 0 && leading >= self.leading && trailing >= window_trailing;
-        // A window that has become far too wide costs more than describing a new one.
-        if fits && self.length < length + 12 {
-            bits.write(0b10, 2);
-            bits.write(changed >> window_trailing, self.length);
-        } else {
-            bits.write(0b11, 2);
-            bits.write(u64::from(leading), 6);
-            bits.write(u64::from(length - 1), 6);
-            bits.write(changed >> trailing, length);
-            (self.leading, self.length) = (leading, length);
-        }
-    }
-
-    fn read_float(&mut self, bits: &mut BitReader<'_>) -> Option<f64> {
-        let ones = bits.read_ones(2)?;
-        if ones == 0 {
-            return Some(self.value);
-        }
-        if ones == 2 {
-            self.leading = bits.read(6)? as u32;
-            self.length = bits.read(6)? as u32 + 1;
-        }
-        let trailing = 64_u32.checked_sub(self.leading + self.length)?;
-        // Damaged bytes can use a window before there is one.
-        let changed = bits.read(self.length)?.checked_shl(trailing)?;
-        Some(f64::from_bits(self.value.to_bits() ^ changed))
-    }
-}
-
-/// Reads the samples of a chunk in their order.
-#[derive(Clone, Debug)]
-pub(crate) struct ChunkReader<'a> {
-    bits: BitReader<'a>,
-    state: State,
-    left: u32,
-    begun: bool,
-}
-
-impl<'a> ChunkReader<'a> {
-    /// The `count` samples in `bytes`.
-    pub(crate) fn new(bytes: &'a [u8], count: u32) -> Self {
-        Self { bits: BitReader::new(bytes), state: State::default(), left: count, begun: false }
-    }
-
-    fn begin(&mut self) -> Option<(i64, f64)> {
-        self.begun = true;
-        self.state.floats = self.bits.read(8)? == 1;
-        self.state.time = self.bits.read(64)? as i64;
-        self.state.value = f64::from_bits(self.bits.read(64)?);
-        self.state.whole = whole(self.state.value).unwrap_or(0);
-        Some((self.state.time, self.state.value))
-    }
-}
-
-impl Iterator for ChunkReader<'_> {
-    type Item = (i64, f64);
-
-    #[inline]
-    fn next(&mut self) -> Option<(i64, f64)> {
-        self.left = self.left.checked_sub(1)?;
-        if !self.begun {
-            return self.begin();
-        }
-        let state = &mut self.state;
-        let change = read_change(&mut self.bits, 4)?.ok()?;
-        state.step = state.step.wrapping_add(change);
-        state.time = state.time.wrapping_add(state.step);
-        state.value = if state.floats {
-            state.read_float(&mut self.bits)?
-        } else {
-            match read_change(&mut self.bits, 5)? {
-                Ok(change) => {
-                    state.whole_step = state.whole_step.wrapping_add(change);
-                    state.whole = state.whole.wrapping_add(state.whole_step);
-                    state.whole as f64
-                }
-                Err(()) => f64::from_bits(self.bits.read(64)?),
+        if tail_begins <= span.to {
+            let before = to.times.len();
+            self.tail.read(to);
+            let behind = to.times.partition_point(|time| *time <= span.to);
+            to.times.truncate(behind);
+            to.values.truncate(behind);
+            let early = to.times[before..].partition_point(|time| *time < span.from);
+            if early > 0 {
+                to.times.drain(before..before + early);
+                to.values.drain(before..before + early);
             }
-        };
-        Some((state.time, state.value))
+        }
     }
 
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.left as usize))
+    /// Bytes that it takes in memory.
+    pub(crate) fn allocated(&self) -> usize {
+        self.bytes.capacity() + self.tail.allocated()
+    }
+}
+
+fn header(first: i64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(96);
+    bytes.push(FLOATS);
+    bytes.extend_from_slice(&first.to_le_bytes());
+    bytes
+}
+
+/// Appends the samples of `span` of the chunk `bytes`.
+pub(crate) fn read(bytes: &[u8], span: Span, to: &mut Columns) {
+    read_packs(bytes, span, i64::MAX, to);
+}
+
+/// Appends the samples of `span` from packs that end before `end`.
+fn read_packs(bytes: &[u8], span: Span, end: i64, to: &mut Columns) {
+    let mut packs = Packs::of(bytes);
+    let mut next = packs.next();
+    while let Some(pack) = next {
+        next = packs.next();
+        // Behind the last sample of this pack, or on it.
+        let end = next.as_ref().map_or(end, Pack::first);
+        if pack.first() > span.to {
+            return;
+        }
+        if end > span.from && pack.read(span, to).is_none() {
+            return;
+        }
     }
 }
 
@@ -279,22 +182,44 @@ mod tests {
 
     use super::*;
 
-    fn written(samples: &[(i64, f64)], floats: bool) -> ChunkWriter {
+    fn written(samples: &[(i64, f64)]) -> ChunkWriter {
         let at = Timestamp::from_millis;
-        let mut chunk = ChunkWriter::begin(at(samples[0].0), samples[0].1, floats);
+        let mut chunk = ChunkWriter::begin(at(samples[0].0), samples[0].1);
         samples[1..].iter().for_each(|&(time, value)| chunk.push(at(time), value));
         chunk
     }
 
+    fn bits(columns: &Columns) -> Vec<(i64, u64)> {
+        let values = columns.values.iter().map(|value| value.to_bits());
+        columns.times.iter().copied().zip(values).collect()
+    }
+
+    /// Reads all samples and those of `from..=to`, from the open and from the sealed chunk.
+    #[track_caller]
+    fn check_span(samples: &[(i64, f64)], from: i64, to: i64) {
+        let chunk = written(samples);
+        for span in [Span { from: i64::MIN, to: i64::MAX }, Span { from, to }] {
+            let expected: Vec<_> = samples
+                .iter()
+                .filter(|(time, _)| (span.from..=span.to).contains(time))
+                .map(|(time, value)| (*time, value.to_bits()))
+                .collect();
+            let mut columns = Columns { times: vec![-7], values: vec![7.0] };
+            chunk.read(span, &mut columns);
+            assert_eq!(bits(&columns)[1..], expected, "open");
+            let mut columns = Columns { times: vec![-7], values: vec![7.0] };
+            read(&chunk.clone().seal(), span, &mut columns);
+            assert_eq!(bits(&columns)[1..], expected, "sealed");
+        }
+    }
+
     #[track_caller]
     fn check(samples: &[(i64, f64)]) {
-        for floats in [false, true] {
-            let chunk = written(samples, floats);
-            let read: Vec<_> = ChunkReader::new(chunk.bytes(), chunk.count()).collect();
-            let bits =
-                |s: &[(i64, f64)]| s.iter().map(|(t, v)| (*t, v.to_bits())).collect::<Vec<_>>();
-            assert_eq!(bits(&read), bits(samples), "floats: {floats}");
-        }
+        check_span(samples, samples[samples.len() / 3].0, samples[samples.len() / 2].0);
+    }
+
+    fn regular(count: i64, value: impl Fn(i64) -> f64) -> Vec<(i64, f64)> {
+        (0..count).map(|n| (1_700_000_000_000 + n * 15_000 + n % 3, value(n))).collect()
     }
 
     #[test]
@@ -302,36 +227,56 @@ mod tests {
         check(&[(0, 1.0)]);
         check(&[(i64::MIN, -0.0), (0, 0.0), (i64::MAX, f64::MIN_POSITIVE)]);
         let odd =
-            [f64::NAN, Ended::Lost.value(), f64::INFINITY, 5e-324, MAX_WHOLE, -MAX_WHOLE, 0.1];
+            [f64::NAN, Ended::Lost.value(), f64::INFINITY, 5e-324, 9.007e15, -9.1e15, 0.1, 1e22];
         check(&odd.iter().enumerate().map(|(n, v)| (n as i64 * 1000, *v)).collect::<Vec<_>>());
         check(&[(0, 1.0), (1, 2.0), (2, 2.5), (3, 3.0), (9, -4.0), (1 << 40, 1e15)]);
+        check(&regular(240, |n| (n * n % 77) as f64));
+        check(&regular(240, |n| n as f64 / 100.0));
+        check(&regular(240, |n| (n as f64).sqrt()));
+        check(&regular(100, |n| if n == 50 { Ended::Gone.value() } else { n as f64 }));
+        check(&regular(65, |_| -0.0));
     }
 
     proptest! {
         #[test]
         fn reads_what_was_written(
             steps in prop::collection::vec((1_i64..100_000, prop_oneof![
-                any::<f64>(), (-1000_i64..1000).prop_map(|n| n as f64), Just(0.5)
-            ]), 1..300),
+                any::<f64>(),
+                (-1000_i64..1000).prop_map(|n| n as f64),
+                (-1000_i64..1000).prop_map(|n| n as f64 / 1000.0),
+                Just(0.5)
+            ]), 1..240),
+            from in 0_i64..10_000_000,
+            length in 0_i64..5_000_000,
         ) {
             let mut time = -5000;
             let samples: Vec<_> = steps.into_iter().map(|(step, v)| { time += step; (time, v) }).collect();
-            check(&samples);
+            check_span(&samples, from, from + length);
         }
 
         #[test]
         fn damaged_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(ChunkReader::new(&bytes, 1000).count() <= 1000);
+            let mut columns = Columns::default();
+            read(&bytes, Span { from: i64::MIN, to: i64::MAX }, &mut columns);
+            prop_assert_eq!(columns.times.len(), columns.values.len());
+        }
+
+        #[test]
+        fn a_damaged_chunk_does_no_harm(at in 0_usize..400, with in any::<u8>()) {
+            let mut bytes = written(&regular(240, |n| (n * n % 77) as f64)).seal();
+            let at = at % bytes.len();
+            bytes[at] ^= with;
+            read(&bytes, Span { from: 0, to: i64::MAX }, &mut Columns::default());
         }
     }
 
     #[test]
-    fn a_counter_takes_about_a_byte_a_sample() {
-        let counter: Vec<_> =
-            (0..240).map(|n| (n * 15_000 + n % 3, (n * 37 + n % 5) as f64)).collect();
-        let size = written(&counter, false).bytes().len();
-        assert!(size < 240 * 5 / 2, "{size}");
-        let constant: Vec<_> = (0..240).map(|n| (n * 15_000, 7.0)).collect();
-        assert!(written(&constant, false).bytes().len() < 90);
+    fn takes_as_few_bytes_as_the_changes_need() {
+        let size = |value: &dyn Fn(i64) -> f64| written(&regular(240, value)).seal().len();
+        assert!(size(&|_| 7.0) < 110, "constant: {}", size(&|_| 7.0));
+        let counter = |n: i64| (n * 3700 + n * n % 97) as f64;
+        assert!(size(&counter) < 400, "counter: {}", size(&counter));
+        let hundredths = |n: i64| (n * 3700 + n * n % 97) as f64 / 100.0;
+        assert!(size(&hundredths) < 410, "hundredths: {}", size(&hundredths));
     }
 }

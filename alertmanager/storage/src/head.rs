@@ -12,7 +12,7 @@ use base::matcher::Matcher;
 use base::sample::Timestamp;
 use roaring::RoaringBitmap;
 
-use crate::chunk::{ChunkReader, ChunkWriter};
+use crate::chunk::{self, ChunkWriter, Columns, Span};
 use crate::index::Index;
 
 /// What a block holds of time.
@@ -49,7 +49,6 @@ pub(crate) struct HeadSeries {
     pub(crate) logged_in: u32,
     /// The last sample, also when its chunk has moved into a block.
     last: Option<(Timestamp, f64)>,
-    next_floats: bool,
 }
 
 /// What became of a sample that was offered.
@@ -94,83 +93,36 @@ impl HeadSeries {
         }
         match &mut self.open {
             Some(open) => open.push(time, value),
-            None => {
-                let floats = self.next_floats || value.fract() != 0.0;
-                self.open = Some(ChunkWriter::begin(time, value, floats));
-            }
+            None => self.open = Some(ChunkWriter::begin(time, value)),
         }
     }
 
     fn seal(&mut self) {
         let Some(open) = self.open.take() else { return };
-        self.next_floats = open.suits_floats();
         self.sealed.push(Sealed {
             first: open.first(),
             last: open.last(),
             count: open.count(),
-            bytes: open.bytes().into(),
+            bytes: open.seal().into(),
         });
     }
 
-    /// Appends the samples from `from` to `to`, both included.
-    pub(crate) fn read(
-        &self,
-        from: Timestamp,
-        to: Timestamp,
-        times: &mut Vec<i64>,
-        values: &mut Vec<f64>,
-    ) {
-        for chunk in &self.sealed {
-            if chunk.last >= from && chunk.first <= to {
-                let expected = expected(chunk.count, chunk.first, chunk.last, from, to);
-                times.reserve(expected);
-                values.reserve(expected);
-                read_chunk(&chunk.bytes, chunk.count, from, to, times, values);
+    /// Appends the samples of `span`.
+    pub(crate) fn read(&self, span: Span, to: &mut Columns) {
+        // Nearly everyone asks for the newest, so the chunks are looked at from the end.
+        let reaches = |chunk: &Sealed| chunk.last.millis() >= span.from;
+        let begin = self.sealed.iter().rposition(|chunk| !reaches(chunk)).map_or(0, |at| at + 1);
+        for chunk in &self.sealed[begin..] {
+            if chunk.first.millis() > span.to {
+                return;
             }
+            chunk::read(&chunk.bytes, span, to);
         }
         if let Some(open) = &self.open
-            && open.last() >= from
-            && open.first() <= to
+            && open.last().millis() >= span.from
+            && open.first().millis() <= span.to
         {
-            let expected = expected(open.count(), open.first(), open.last(), from, to);
-            times.reserve(expected);
-            values.reserve(expected);
-            read_chunk(open.bytes(), open.count(), from, to, times, values);
-        }
-    }
-}
-
-/// About how many of the `count` samples from `first` to `last` lie from `from` to `to`, where they
-/// are evenly spaced: so much room that the columns need not grow.
-fn expected(
-    count: u32,
-    first: Timestamp,
-    last: Timestamp,
-    from: Timestamp,
-    to: Timestamp,
-) -> usize {
-    let all = last.since(first).as_millis().max(1);
-    let wanted = last.min(to).since(first.max(from)).as_millis();
-    (u128::from(count) * wanted / all) as usize + 2
-}
-
-/// Appends the samples of a chunk from `from` to `to`, both included.
-pub(crate) fn read_chunk(
-    bytes: &[u8],
-    count: u32,
-    from: Timestamp,
-    to: Timestamp,
-    times: &mut Vec<i64>,
-    values: &mut Vec<f64>,
-) {
-    let (from, to) = (from.millis(), to.millis());
-    for (time, value) in ChunkReader::new(bytes, count) {
-        if time > to {
-            return;
-        }
-        if time >= from {
-            times.push(time);
-            values.push(value);
+            open.read(span, to);
         }
     }
 }
@@ -189,6 +141,8 @@ pub(crate) struct Head {
     /// Samples before it are on their way into a block: no more are taken.
     pub(crate) closed_until: Option<Timestamp>,
     pub(crate) max_time: Option<Timestamp>,
+    /// How often chunks or series have been dropped.
+    pub(crate) moved: u64,
 }
 
 impl Head {
@@ -216,7 +170,6 @@ impl Head {
             open: None,
             logged_in: 0,
             last: None,
-            next_floats: false,
         };
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -263,7 +216,8 @@ impl Head {
         fit
     }
 
-    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<&HeadSeries> {
+    /// The slots of the series that all `matchers` accept.
+    pub(crate) fn find_all(&self, matchers: &[Matcher]) -> RoaringBitmap {
         let found = self.index.select(
             matchers,
             &self.all,
@@ -276,7 +230,15 @@ impl Head {
             },
         );
         let Ok(found) = found;
-        found.iter().filter_map(|slot| self.slots.get(slot as usize)?.as_ref()).collect()
+        found
+    }
+
+    pub(crate) fn in_slot(&self, slot: u32) -> Option<&HeadSeries> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<&HeadSeries> {
+        self.find_all(matchers).iter().filter_map(|slot| self.in_slot(slot)).collect()
     }
 
     pub(crate) fn index(&self) -> &Index<RoaringBitmap> {
@@ -301,6 +263,7 @@ impl Head {
     pub(crate) fn drop_before(&mut self, end: Timestamp) {
         self.min_time = self.min_time.max(Some(end));
         self.closed_until = self.closed_until.max(Some(end));
+        self.moved += 1;
         for slot in 0..self.slots.len() {
             let Some(series) = &mut self.slots[slot] else { continue };
             series.sealed.retain(|chunk| chunk.last >= end);

@@ -15,7 +15,6 @@
 #![warn(missing_docs)]
 
 mod varint;
-mod bits;
 mod chunk;
 mod index;
 mod series;
@@ -25,11 +24,12 @@ mod block;
 mod append;
 mod maintain;
 mod select;
+mod scan;
 
 pub use append::{AppendError, Appended, Point};
 pub use head::SeriesRef;
 pub use maintain::Stats;
-pub use select::SelectError;
+pub use select::{SelectError, SeriesColumns};
 pub use series::SeriesSamples;
 
 use std::fs;

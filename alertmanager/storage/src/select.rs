@@ -12,17 +12,41 @@ use base::sample::{Sample, Timestamp};
 
 use crate::Storage;
 use crate::block::{Block, BlockError};
+use crate::chunk::{Columns, Span};
 use crate::head::HeadSeries;
 use crate::series::SeriesSamples;
 
+/// The same, while they are handed out by [`Storage::scan`].
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesColumns<'a> {
+    /// The series.
+    pub labels: &'a Labels,
+    /// When.
+    pub times: &'a [i64],
+    /// How much.
+    pub values: &'a [f64],
+}
+
+impl SeriesSamples {
+    pub(crate) fn as_columns(&self) -> SeriesColumns<'_> {
+        SeriesColumns { labels: &self.labels, times: &self.times, values: &self.values }
+    }
+}
+
 /// Why samples could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read samples: {0}")]
-pub struct SelectError(String);
+pub enum SelectError {
+    /// A block is damaged or cannot be read.
+    #[error("cannot read samples: {0}")]
+    Unreadable(String),
+    /// Samples moved from memory to the disk in the midst of a scan: worth another try.
+    #[error("samples moved to the disk while they were read")]
+    Moved,
+}
 
 impl From<BlockError> for SelectError {
     fn from(error: BlockError) -> Self {
-        Self(error.to_string())
+        Self::Unreadable(error.to_string())
     }
 }
 
@@ -44,7 +68,8 @@ impl Storage {
         let mut merged = Merged::default();
         for block in blocks {
             if block.max_time() >= from && block.min_time() <= before_head {
-                block.select(matchers, from, before_head, |series| merged.add(series))?;
+                let span = Span { from: from.millis(), to: before_head.millis() };
+                block.select(matchers, span, |series| merged.add(series))?;
             }
         }
         let mut found = if merged.found.is_empty() {
@@ -70,10 +95,12 @@ impl Storage {
         let mut found = Vec::new();
         if begins <= to && head.max_time.is_some_and(|newest| newest >= from) {
             for series in head.select(matchers) {
-                let (mut times, mut values) = (Vec::new(), Vec::new());
-                series.read(from.max(begins), to, &mut times, &mut values);
-                if !times.is_empty() {
-                    found.push(SeriesSamples { labels: series.labels.clone(), times, values });
+                let mut columns = Columns::default();
+                let span = Span { from: from.max(begins).millis(), to: to.millis() };
+                series.read(span, &mut columns);
+                if !columns.times.is_empty() {
+                    let (labels, Columns { times, values }) = (series.labels.clone(), columns);
+                    found.push(SeriesSamples { labels, times, values });
                 }
             }
         }

@@ -9,7 +9,7 @@ use super::{Checked, Checker};
 use crate::ast::{Call, Expr, ExprKind, VectorSelector};
 use crate::fault::Span;
 use crate::functions::{self, Body, Function, Literal, Tail};
-use crate::plan::{MatrixPlan, Plan, ScalarPlan, Spans, Type, VectorPlan};
+use crate::plan::{MatrixPlan, OverTimePlan, Plan, ScalarPlan, Spans, Type, VectorPlan};
 
 /// The checked arguments of a call, by type; no function takes more than one vector or matrix.
 #[derive(Default)]
@@ -106,6 +106,9 @@ impl Checker {
     fn plan_call(&mut self, call: &Call, function: &Function, args: Arguments) -> Option<Plan> {
         let Arguments { vector, matrix, mut scalars, strings, spans } = args;
         let vector = vector.map(Box::new);
+        let over_time = |function, matrix, params| {
+            VectorPlan::OverTime(Box::new(OverTimePlan { function, matrix, params, spans }))
+        };
         let plan = match function.body {
             Body::NotYet { .. } => return None,
             Body::Constant(value) => return Some(Plan::Scalar(ScalarPlan::Number(value))),
@@ -122,9 +125,7 @@ impl Checker {
             Body::Values(function) => {
                 VectorPlan::Values { function, vector: vector?, params: scalars }
             }
-            Body::OverTime(function) => {
-                VectorPlan::OverTime { function, matrix: matrix?, params: scalars, spans }
-            }
+            Body::OverTime(function) => over_time(function, matrix?, scalars),
             Body::Table(function) => {
                 VectorPlan::Table { function, vector: vector?, params: scalars, spans }
             }
@@ -139,8 +140,7 @@ impl Checker {
                 VectorPlan::Absent { vector: vector?, labels: described(call.args.first()?) }
             }
             Body::AbsentOverTime(function) => {
-                let present =
-                    VectorPlan::OverTime { function, matrix: matrix?, params: scalars, spans };
+                let present = over_time(function, matrix?, scalars);
                 VectorPlan::Absent {
                     vector: Box::new(present),
                     labels: described(call.args.first()?),

@@ -13,7 +13,7 @@ mod collect;
 mod fold;
 mod rank;
 
-pub(crate) use fold::Fold;
+pub(crate) use fold::{Fold, OneMetric};
 
 use super::scalar::Column;
 use super::{Context, EvalError, Groups, Table};
@@ -29,7 +29,7 @@ pub(crate) fn aggregated(
 ) -> Result<Table, EvalError> {
     if let Some(mut fold) = Fold::new(context, plan, table.steps()) {
         for row in 0..table.len() {
-            fold.add(table.key(row), table.row(row))?;
+            fold.add(table.key(row).as_ref(), table.row(row))?;
         }
         return fold.finish();
     }
@@ -59,7 +59,7 @@ impl<'a> Members<'a> {
         let mut groups = Groups::new(&plan.keep);
         let mut rows: Vec<Vec<usize>> = Vec::new();
         for row in 0..table.len() {
-            let group = groups.number(table.key(row));
+            let group = groups.number(table.key(row).as_ref());
             rows.resize_with(groups.len(), Vec::new);
             rows[group].push(row);
         }

@@ -73,10 +73,11 @@ pub(crate) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(options: &'a Options<'a>, range: Range) -> Self {
+    /// A context that shares its limit on samples with others that have the same `used`.
+    pub(crate) fn new(options: &'a Options<'a>, range: Range, used: &Rc<Cell<usize>>) -> Self {
         Self {
             options,
-            used: Rc::default(),
+            used: Rc::clone(used),
             annotations: RefCell::default(),
             has_steps: !range.is_instant(),
         }

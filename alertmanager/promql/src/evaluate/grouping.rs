@@ -2,11 +2,13 @@
 //!
 //! Invariant: groups are numbered in the order in which their first series came.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use base::labels::{Labels, METRIC_NAME};
 
-use super::table::Key;
+use super::table::KeyRef;
 use crate::plan::Keep;
 
 /// Numbers the groups of series.
@@ -15,10 +17,10 @@ pub(crate) struct Groups<'a> {
     keep: &'a Keep,
     /// Whether the metric name counts too, where all but some labels do.
     with_name: bool,
-    numbers: HashMap<Box<str>, usize>,
-    /// The labels of the group that is looked for, in a form that is the same for the same labels.
+    numbers: HashMap<Labels, usize, TextHashes>,
+    /// The labels of the group that is looked for, encoded.
     wanted: String,
-    last: Option<(String, usize)>,
+    last: usize,
     labels: Vec<Labels>,
 }
 
@@ -27,9 +29,9 @@ impl<'a> Groups<'a> {
         Self {
             keep,
             with_name: false,
-            numbers: HashMap::new(),
+            numbers: HashMap::with_hasher(TextHashes::default()),
             wanted: String::new(),
-            last: None,
+            last: 0,
             labels: Vec::new(),
         }
     }
@@ -40,44 +42,70 @@ impl<'a> Groups<'a> {
     }
 
     /// The number of the group that a series belongs to.
-    pub(crate) fn number(&mut self, key: &Key) -> usize {
-        let mut wanted = std::mem::take(&mut self.wanted);
-        wanted.clear();
-        for (name, value) in key.iter().filter(|(name, _)| self.keeps(name)) {
-            push(&mut wanted, name);
-            push(&mut wanted, value);
+    pub(crate) fn number(&mut self, key: KeyRef<'_>) -> usize {
+        if let Some(number) = self.find(key) {
+            return number;
         }
-        // Series come sorted, so one often belongs where the one before it did.
-        let last = self.last.as_ref().filter(|(last, _)| *last == wanted);
-        let found = last.map(|(_, n)| *n).or_else(|| self.numbers.get(wanted.as_str()).copied());
-        let number = found.unwrap_or_else(|| {
-            let number = self.labels.len();
-            let kept = key.iter().filter(|(name, _)| self.keeps(name));
-            self.labels.push(Labels::from_sorted(kept));
-            self.numbers.insert(wanted.as_str().into(), number);
-            number
-        });
-        match &mut self.last {
-            Some((last, n)) if *n == number => self.wanted = std::mem::replace(last, wanted),
-            last => {
-                let before = last.replace((wanted, number));
-                self.wanted = before.map_or_else(String::new, |(text, _)| text);
-            }
-        }
+        // What series have is a set of labels, and so is each part of it.
+        let labels = Labels::from_encoded(&self.wanted).unwrap_or_default();
+        let number = self.labels.len();
+        self.numbers.insert(labels.clone(), number);
+        self.labels.push(labels);
+        self.last = number;
         number
     }
 
     /// The number of the group of a series, where there is one already.
-    pub(crate) fn find(&mut self, key: &Key) -> Option<usize> {
+    pub(crate) fn find(&mut self, key: KeyRef<'_>) -> Option<usize> {
         self.wanted.clear();
-        let mut wanted = std::mem::take(&mut self.wanted);
-        for (name, value) in key.iter().filter(|(name, _)| self.keeps(name)) {
-            push(&mut wanted, name);
-            push(&mut wanted, value);
+        match self.keep {
+            Keep::Only(names) => self.only(key, names),
+            Keep::Except(names) => self.except(key, names),
         }
-        let number = self.numbers.get(wanted.as_str()).copied();
-        self.wanted = wanted;
-        number
+        // A series often belongs where the one before it did.
+        if self.labels.get(self.last).is_some_and(|last| last.as_encoded() == self.wanted) {
+            return Some(self.last);
+        }
+        self.last = *self.numbers.get(self.wanted.as_str())?;
+        Some(self.last)
+    }
+
+    /// Encodes the labels among `names`; both are sorted.
+    fn only(&mut self, key: KeyRef<'_>, names: &[String]) {
+        let mut left = names.iter().map(String::as_str);
+        let Some(mut wanted) = left.next() else { return };
+        'pairs: for (name, pair) in key.encoded_pairs() {
+            loop {
+                let order = compared(name, wanted);
+                if order == Ordering::Less {
+                    continue 'pairs;
+                }
+                if order == Ordering::Equal {
+                    self.wanted.push_str(pair);
+                }
+                match left.next() {
+                    Some(next) => wanted = next,
+                    None => return,
+                }
+                if order == Ordering::Equal {
+                    continue 'pairs;
+                }
+            }
+        }
+    }
+
+    /// Encodes the labels that are not among `names`.
+    fn except(&mut self, key: KeyRef<'_>, names: &[String]) {
+        for (name, pair) in key.encoded_pairs() {
+            let kept = if name == METRIC_NAME {
+                self.with_name
+            } else {
+                !names.iter().any(|other| other == name)
+            };
+            if kept {
+                self.wanted.push_str(pair);
+            }
+        }
     }
 
     /// How many groups there are.
@@ -89,26 +117,62 @@ impl<'a> Groups<'a> {
     pub(crate) fn labels(&self, number: usize) -> &Labels {
         &self.labels[number]
     }
+}
 
-    fn keeps(&self, name: &str) -> bool {
-        match self.keep {
-            Keep::Only(names) => names.iter().any(|n| n == name),
-            Keep::Except(_) if name == METRIC_NAME => self.with_name,
-            Keep::Except(names) => !names.iter().any(|n| n == name),
-        }
+/// As [`str::cmp`]; most names differ in their first byte.
+#[inline]
+fn compared(a: &str, b: &str) -> Ordering {
+    a.as_bytes().first().cmp(&b.as_bytes().first()).then_with(|| a.cmp(b))
+}
+
+/// Hashes texts, eight bytes at a time. Seeded, so that nobody outside can choose labels that collide.
+#[derive(Clone, Debug)]
+pub(crate) struct TextHashes(u64);
+
+impl Default for TextHashes {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0))
     }
 }
 
-/// Writes a text so that it cannot be confused with what follows it.
-fn push(to: &mut String, text: &str) {
-    // The length as six bits a character, the lowest first, ended by a character below 64.
-    let mut length = text.len();
-    while length >= 64 {
-        to.push(char::from(64 | (length & 63) as u8));
-        length >>= 6;
+impl BuildHasher for TextHashes {
+    type Hasher = TextHasher;
+
+    fn build_hasher(&self) -> TextHasher {
+        TextHasher(self.0)
     }
-    to.push(char::from(length as u8));
-    to.push_str(text);
+}
+
+pub(crate) struct TextHasher(u64);
+
+/// The golden ratio, as SplitMix64 has it.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl TextHasher {
+    #[inline]
+    fn add(&mut self, word: u64) {
+        // Both halves of a product depend on all bits of both factors.
+        let product = u128::from(self.0 ^ word) * u128::from(MULTIPLIER);
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
+impl Hasher for TextHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.add(u64::from_le_bytes(last) ^ (bytes.len() as u64) << 56);
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.add(u64::from(byte));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[cfg(test)]
@@ -118,11 +182,10 @@ mod tests {
     #[track_caller]
     fn check(keep: &Keep, series: &[&[(&str, &str)]], expected: &[usize], labels: &[&str]) {
         let mut groups = Groups::new(keep);
-        let keys: Vec<_> =
-            series.iter().map(|s| Key::from(s.iter().copied().collect::<Labels>())).collect();
-        let numbers: Vec<_> = keys.iter().map(|key| groups.number(key)).collect();
+        let keys: Vec<Labels> = series.iter().map(|s| s.iter().copied().collect()).collect();
+        let numbers: Vec<_> = keys.iter().map(|key| groups.number(key.into())).collect();
         assert_eq!(numbers, expected);
-        let found: Vec<_> = keys.iter().map(|key| groups.find(key).unwrap()).collect();
+        let found: Vec<_> = keys.iter().map(|key| groups.find(key.into()).unwrap()).collect();
         assert_eq!(found, expected);
         let printed: Vec<_> = (0..groups.len()).map(|n| groups.labels(n).to_string()).collect();
         assert_eq!(printed, labels);

@@ -13,9 +13,9 @@ use std::fmt;
 
 use base::labels::{Labels, LabelsBuilder};
 
-use super::grouping::Groups;
+use super::grouping::{Groups, TextHashes};
 use super::operator::between_cells;
-use super::table::{Key, Sink, Table, has_value, is_absent};
+use super::table::{Key, Table, has_value, is_absent};
 use super::{ABSENT, Context, EvalError};
 use crate::plan::{Cardinality, Keep, MatchPlan};
 use crate::print::{Name, Quoted};
@@ -36,18 +36,18 @@ pub(crate) fn matched(
     let mut groups = Groups::new(&plan.keep);
     let mut partners: Vec<Vec<usize>> = Vec::new();
     for row in 0..one.len() {
-        let group = groups.number(one.key(row));
+        let group = groups.number(one.key(row).as_ref());
         partners.resize_with(groups.len(), Vec::new);
         partners[group].push(row);
     }
     check_one_side(plan, many, one, &groups, &partners)?;
-    let mut merged = Merged::new(plan.cardinality, groups.len());
+    let mut merged = Merged::new(plan, many, groups.len());
     let mut cells = vec![ABSENT; many.steps()];
     for row in 0..many.len() {
         if row % 256 == 0 {
             context.check()?;
         }
-        let Some(group) = groups.find(many.key(row)) else { continue };
+        let Some(group) = groups.find(many.key(row).as_ref()) else { continue };
         for &partner in &partners[group] {
             let (many_cells, one_cells) = (many.row(row), one.row(partner));
             let (a, b) = if swapped { (one_cells, many_cells) } else { (many_cells, one_cells) };
@@ -104,13 +104,13 @@ fn result_key(plan: &MatchPlan, many: &Key, one: &Key) -> Key {
     let key = if changes { many.without_name() } else { many.clone() };
     if plan.cardinality == Cardinality::OneToOne {
         let kept = match &plan.keep {
-            Keep::Only(names) => {
-                Labels::from_sorted(key.iter().filter(|(n, _)| names.iter().any(|k| k == n)))
-            }
+            Keep::Only(names) => Labels::from_sorted(
+                key.as_ref().iter().filter(|(n, _)| names.iter().any(|k| k == n)),
+            ),
             Keep::Except(names) if names.is_empty() => return key,
-            Keep::Except(names) => {
-                Labels::from_sorted(key.iter().filter(|(n, _)| names.iter().all(|k| k != n)))
-            }
+            Keep::Except(names) => Labels::from_sorted(
+                key.as_ref().iter().filter(|(n, _)| names.iter().all(|k| k != n)),
+            ),
         };
         return Key::from(kept);
     }
@@ -126,20 +126,21 @@ fn result_key(plan: &MatchPlan, many: &Key, one: &Key) -> Key {
 
 /// Where the results with the same labels go.
 struct Merged {
-    cardinality: Cardinality,
-    /// The row with these labels, and the group that it is of.
-    rows: HashMap<Labels, (usize, usize)>,
+    /// The row with these labels, and the group that it is of; only where series of several groups
+    /// may become the same.
+    rows: Option<HashMap<Labels, (usize, usize), TextHashes>>,
     /// The rows of each group, for which the one side must stay one.
     of_group: Vec<Vec<usize>>,
 }
 
 impl Merged {
-    fn new(cardinality: Cardinality, groups: usize) -> Self {
-        let of_group = match cardinality {
-            Cardinality::OneToOne => vec![Vec::new(); groups],
-            Cardinality::ManyToOne | Cardinality::OneToMany => Vec::new(),
-        };
-        Self { cardinality, rows: HashMap::new(), of_group }
+    fn new(plan: &MatchPlan, many: &Table, groups: usize) -> Self {
+        // What is the one on both sides has the labels of its group, and perhaps a name.
+        let one_to_one = plan.cardinality == Cardinality::OneToOne;
+        let may_clash = !one_to_one && (!plan.include.is_empty() || many.may_clash());
+        let rows = may_clash.then(HashMap::default);
+        let of_group = if one_to_one { vec![Vec::new(); groups] } else { Vec::new() };
+        Self { rows, of_group }
     }
 
     fn add(
@@ -150,22 +151,26 @@ impl Merged {
         cells: &[f64],
     ) -> Result<(), EvalError> {
         let clash = |message: &str| Err(EvalError::Query(message.to_owned()));
-        if self.cardinality == Cardinality::OneToOne {
-            let overlaps = |row: &usize| overlap(result.row(*row), cells);
-            if self.of_group[group].iter().any(overlaps) {
+        if let Some(rows) = self.of_group.get_mut(group) {
+            if rows.iter().any(|row| overlap(result.row(*row), cells)) {
                 return clash(
                     "multiple matches for labels: many-to-one matching must be explicit \
                      (group_left/group_right)",
                 );
             }
+            let same = |row: &&usize| result.key(**row).to_labels() == key.to_labels();
+            if let Some(row) = rows.iter().find(same) {
+                fill(result.row_mut(*row), cells);
+                return Ok(());
+            }
+            rows.push(result.len());
+            return result.add(key, cells);
         }
-        match self.rows.get(&key.to_labels()) {
+        let Some(rows) = &mut self.rows else { return result.add(key, cells) };
+        match rows.get(&key.to_labels()) {
             None => {
-                if self.cardinality == Cardinality::OneToOne {
-                    self.of_group[group].push(result.len());
-                }
-                self.rows.insert(key.to_labels(), (result.len(), group));
-                result.push(key, cells)
+                rows.insert(key.to_labels(), (result.len(), group));
+                result.add(key, cells)
             }
             Some((row, other)) if overlap(result.row(*row), cells) => {
                 if *other == group {
@@ -175,14 +180,17 @@ impl Merged {
                 }
             }
             Some((row, _)) => {
-                for (to, from) in result.row_mut(*row).iter_mut().zip(cells) {
-                    if !is_absent(*from) {
-                        *to = *from;
-                    }
-                }
+                fill(result.row_mut(*row), cells);
                 Ok(())
             }
         }
+    }
+}
+
+/// Puts the values of `from` where there are some.
+fn fill(to: &mut [f64], from: &[f64]) {
+    for (to, from) in to.iter_mut().zip(from).filter(|(_, from)| !is_absent(**from)) {
+        *to = *from;
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: a scalar has a value at every step; where there is none it is not a number.
 
 use super::context::Lease;
-use super::table::{Key, Sink, Table, is_absent};
+use super::table::{Key, Table, is_absent};
 use super::{Context, EvalError, Steps};
 
 #[derive(Debug)]
@@ -57,9 +57,9 @@ impl Column {
                     else {
                         return Ok(table);
                     };
-                    table.push(Key::empty(), &values)?;
+                    table.add(Key::empty(), &values)?;
                 }
-                Self::Each(values, _lease) => table.push(Key::empty(), &values)?,
+                Self::Each(values, _lease) => table.add(Key::empty(), &values)?,
             }
         }
         Ok(table)

@@ -1,86 +1,222 @@
 //! Reads samples, and finds the last one before each step.
 //!
-//! Invariant: the same matchers over the same range are read once in an evaluation, and what no
-//! further part of the query needs is not kept.
+//! ```text
+//! selector, read once ────▶ series by series, into the same columns
+//! selector, read again ───▶ columns of all of its series, until the last one has read them
+//! ```
+//!
+//! Invariant: the same matchers over the same range are decoded once in a session, and what nothing
+//! that is still to come needs is not kept.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
-use base::sample::{Timestamp, is_stale};
-use storage::{SeriesSamples, Storage};
+use base::labels::Labels;
+use base::matcher::Matcher;
+use base::sample::Timestamp;
+use storage::{SeriesColumns, Storage};
 
 use super::context::Lease;
-use super::table::{Key, Sink};
-use super::{ABSENT, Context, EvalError, Steps};
+use super::table::{KeyRef, Sink};
+use super::window::{Buffer, Samples};
+use super::{ABSENT, Context, EvalError, Range, Steps};
 use crate::plan::Selection;
 use crate::query::Query;
 
 /// Series with their samples in a range.
 #[derive(Debug)]
-pub(crate) struct Selected {
-    pub(crate) series: Vec<SeriesSamples>,
-    _lease: Lease,
+pub(crate) struct Kept {
+    labels: Vec<Labels>,
+    /// Behind the last sample of each series.
+    ends: Vec<usize>,
+    times: Vec<i64>,
+    values: Vec<f64>,
+    lease: Lease,
 }
 
-/// What has been read in an evaluation and is needed again.
-pub(crate) struct Selections<'a> {
+impl Kept {
+    fn read(context: &Context<'_>, stream: &Stream<'_>) -> Result<Self, EvalError> {
+        let mut kept = Self {
+            labels: Vec::new(),
+            ends: Vec::new(),
+            times: Vec::new(),
+            values: Vec::new(),
+            lease: context.lease(),
+        };
+        stream.scan(context, &mut |series| {
+            kept.lease.extend(series.times.len())?;
+            kept.labels.push(series.labels.clone());
+            kept.times.extend_from_slice(series.times);
+            kept.values.extend_from_slice(series.values);
+            kept.ends.push(kept.times.len());
+            Ok(())
+        })?;
+        Ok(kept)
+    }
+
+    fn each(&self, each: &mut EachSeries<'_>) -> Result<(), EvalError> {
+        let mut start = 0;
+        for (labels, end) in self.labels.iter().zip(&self.ends) {
+            let (times, values) = (&self.times[start..*end], &self.values[start..*end]);
+            start = *end;
+            each(SeriesColumns { labels, times, values })?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes series one by one.
+type EachSeries<'a> = dyn FnMut(SeriesColumns<'_>) -> Result<(), EvalError> + 'a;
+
+/// Where to read samples, and which.
+#[derive(Debug)]
+pub(crate) struct Stream<'a> {
     storage: &'a Storage,
-    /// Every selection of the query that is still to come.
-    coming: Vec<&'a Selection>,
-    kept: Vec<Kept<'a>>,
-}
-
-struct Kept<'a> {
-    selection: &'a Selection,
+    matchers: &'a [Matcher],
     from: i64,
     to: i64,
-    selected: Rc<Selected>,
+}
+
+impl Stream<'_> {
+    fn scan(&self, context: &Context<'_>, each: &mut EachSeries<'_>) -> Result<(), EvalError> {
+        let mut count = 0;
+        let at = Timestamp::from_millis;
+        self.storage.scan(self.matchers, at(self.from), at(self.to), |series| {
+            count += 1;
+            if count % 256 == 0 {
+                context.check()?;
+            }
+            each(series)
+        })
+    }
+}
+
+/// The samples of a selector; there may be samples outside of the range that was asked for.
+#[derive(Debug)]
+pub(crate) enum Selected<'a> {
+    Kept(Rc<Kept>),
+    Streamed(Stream<'a>),
+}
+
+impl Selected<'_> {
+    /// Hands over each series, with the markers that end it.
+    fn each_raw(&self, context: &Context<'_>, each: &mut EachSeries<'_>) -> Result<(), EvalError> {
+        match self {
+            Self::Kept(kept) => kept.each(each),
+            Self::Streamed(stream) => stream.scan(context, each),
+        }
+    }
+
+    /// Hands over each series without the markers that end it.
+    pub(crate) fn each(
+        &self,
+        context: &Context<'_>,
+        each: &mut dyn FnMut(KeyRef<'_>, Samples<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let mut buffer = Buffer::default();
+        self.each_raw(context, &mut |SeriesColumns { labels, times, values }| {
+            let samples = Samples { times, values };
+            each(KeyRef::from(labels), samples.without_markers(&mut buffer))
+        })
+    }
+}
+
+/// What the queries of a session read with the same matchers.
+#[derive(Debug)]
+struct Wanted {
+    from: i64,
+    to: i64,
+    /// How many selectors are still to be evaluated.
+    coming: usize,
+    kept: Option<Rc<Kept>>,
+}
+
+/// What is wanted, by matchers.
+type ByMatchers = HashMap<Arc<[Matcher]>, Wanted>;
+
+/// The selectors of the queries of a session, and what has been read for those to come.
+#[derive(Debug)]
+pub(crate) struct Selections<'a> {
+    storage: &'a Storage,
+    wanted: RefCell<ByMatchers>,
 }
 
 impl<'a> Selections<'a> {
-    pub(crate) fn new(storage: &'a Storage, query: &'a Query) -> Self {
-        let coming = query.selections().collect();
-        Self { storage, coming, kept: Vec::new() }
+    #[expect(clippy::mutable_key_type, reason = "what a pattern caches is no part of its hash")]
+    pub(crate) fn new<'q>(
+        storage: &'a Storage,
+        queries: impl IntoIterator<Item = &'q Query>,
+        range: Range,
+        lookback: Duration,
+    ) -> Self {
+        let mut wanted = ByMatchers::new();
+        for reads in queries.into_iter().flat_map(Query::reads) {
+            let (from, to) = reads.span(range, lookback);
+            let (from, to) = (from.millis(), to.millis());
+            wanted
+                .entry(Arc::clone(&reads.selection().matchers))
+                .and_modify(|wanted| {
+                    wanted.from = wanted.from.min(from);
+                    wanted.to = wanted.to.max(to);
+                    wanted.coming += 1;
+                })
+                .or_insert(Wanted { from, to, coming: 1, kept: None });
+        }
+        Self { storage, wanted: RefCell::new(wanted) }
     }
 
-    /// The samples from `from` to `to`, both included; there may be samples outside of the range.
-    pub(crate) fn select(
-        &mut self,
+    /// Forgets what has been read of series with these labels, because they have new samples.
+    pub(crate) fn forget(&self, labels: &Labels) {
+        for (matchers, wanted) in self.wanted.borrow_mut().iter_mut() {
+            if wanted.kept.is_some() && matchers.iter().all(|m| m.matches_labels(labels)) {
+                wanted.kept = None;
+            }
+        }
+    }
+
+    /// The samples from `from` to `to`, both included.
+    pub(crate) fn select<'s>(
+        &self,
         context: &Context<'_>,
-        selection: &Selection,
+        selection: &'s Selection,
         from: i64,
         to: i64,
-    ) -> Result<Rc<Selected>, EvalError> {
+    ) -> Result<Selected<'s>, EvalError>
+    where
+        'a: 's,
+    {
         context.check()?;
-        if let Some(at) = self.coming.iter().position(|s| std::ptr::eq(*s, selection)) {
-            self.coming.swap_remove(at);
+        let stream = |from, to| {
+            let (storage, matchers) = (self.storage, &*selection.matchers);
+            Stream { storage, matchers, from, to }
+        };
+        let mut wanted = self.wanted.borrow_mut();
+        let Some(wanted) = wanted.get_mut(&selection.matchers) else {
+            return Ok(Selected::Streamed(stream(from, to)));
+        };
+        wanted.coming = wanted.coming.saturating_sub(1);
+        if !(wanted.from <= from && to <= wanted.to) {
+            return Ok(Selected::Streamed(stream(from, to)));
         }
-        let same = |other: &Selection| other.matchers == selection.matchers;
-        let again = self.coming.iter().copied().find(|coming| same(coming));
-        let kept = self.kept.iter().find(|k| same(k.selection) && k.from <= from && to <= k.to);
-        if let Some(kept) = kept {
-            let selected = Rc::clone(&kept.selected);
-            if again.is_none() {
-                self.kept.retain(|kept| !same(kept.selection));
+        let last = wanted.coming == 0;
+        let kept = if last { wanted.kept.take() } else { wanted.kept.clone() };
+        match kept {
+            Some(kept) => Ok(Selected::Kept(kept)),
+            None if last => Ok(Selected::Streamed(stream(from, to))),
+            None => {
+                let kept = Rc::new(Kept::read(context, &stream(wanted.from, wanted.to))?);
+                wanted.kept = Some(Rc::clone(&kept));
+                Ok(Selected::Kept(kept))
             }
-            return Ok(selected);
         }
-        let at = Timestamp::from_millis;
-        let series = self.storage.select(&selection.matchers, at(from), at(to))?;
-        let mut lease = context.lease();
-        lease.extend(series.iter().map(|series| series.times.len()).sum())?;
-        let selected = Rc::new(Selected { series, _lease: lease });
-        match again {
-            Some(selection) => {
-                self.kept.push(Kept { selection, from, to, selected: Rc::clone(&selected) });
-            }
-            None => self.kept.retain(|kept| !same(kept.selection)),
-        }
-        Ok(selected)
     }
 
     /// The last value before each of `times`.
     pub(crate) fn last_values(
-        &mut self,
+        &self,
         context: &Context<'_>,
         selection: &Selection,
         times: Steps,
@@ -91,7 +227,7 @@ impl<'a> Selections<'a> {
 
     /// The time of the last sample before each of `times`, in seconds.
     pub(crate) fn last_times(
-        &mut self,
+        &self,
         context: &Context<'_>,
         selection: &Selection,
         times: Steps,
@@ -101,7 +237,7 @@ impl<'a> Selections<'a> {
     }
 
     fn last(
-        &mut self,
+        &self,
         context: &Context<'_>,
         selection: &Selection,
         times: Steps,
@@ -117,21 +253,18 @@ impl<'a> Selections<'a> {
         let mut lease = context.lease();
         lease.extend(times.count)?;
         let mut cells = vec![ABSENT; times.count];
-        for (n, series) in selected.series.iter().enumerate() {
-            if n % 256 == 0 {
-                context.check()?;
-            }
+        selected.each_raw(context, &mut |series| {
             if last_before(series, times, lookback, &cell, &mut cells) {
-                sink.push(Key::from(series.labels.clone()), &cells)?;
+                sink.push(KeyRef::from(series.labels), &cells)?;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
 /// Fills the cells of a series and says whether one got a value.
 fn last_before(
-    series: &SeriesSamples,
+    series: SeriesColumns<'_>,
     times: Steps,
     lookback: i64,
     cell: impl Fn(i64, f64) -> f64,
@@ -150,7 +283,7 @@ fn last_before(
         *to = ABSENT;
         let Some(at) = next.checked_sub(1) else { continue };
         let (sample, value) = (series.times[at], series.values[at]);
-        if sample > time.saturating_sub(lookback) && !is_stale(value) {
+        if sample > time.saturating_sub(lookback) && !base::sample::is_stale(value) {
             *to = cell(sample, value);
             any = true;
         }

@@ -37,7 +37,7 @@ impl Presence {
         let steps = table.steps();
         let mut cells = Vec::new();
         for row in 0..table.len() {
-            let start = groups.number(table.key(row)) * steps;
+            let start = groups.number(table.key(row).as_ref()) * steps;
             cells.resize(groups.len() * steps, false);
             for (to, from) in cells[start..start + steps].iter_mut().zip(table.row(row)) {
                 *to |= !is_absent(*from);
@@ -49,7 +49,7 @@ impl Presence {
     /// Keeps the values at the steps where the group of their series is present, or is not.
     fn choose(&self, table: &mut Table, groups: &mut Groups<'_>, where_present: bool) {
         for row in 0..table.len() {
-            match groups.find(table.key(row)) {
+            match groups.find(table.key(row).as_ref()) {
                 None if where_present => table.row_mut(row).fill(ABSENT),
                 None => {}
                 Some(group) => {

@@ -37,9 +37,16 @@ pub(crate) struct Key {
     nameless: bool,
 }
 
+/// The labels of a series that somebody else has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyRef<'a> {
+    labels: &'a Labels,
+    nameless: bool,
+}
+
 /// Whether a label says what the metric is, and so goes when its values become something else.
 fn is_metadata(name: &str) -> bool {
-    matches!(name, METRIC_NAME | "__type__" | "__unit__")
+    name.starts_with("__") && matches!(name, METRIC_NAME | "__type__" | "__unit__")
 }
 
 impl Key {
@@ -47,14 +54,12 @@ impl Key {
         Self { labels: Labels::empty(), nameless: false }
     }
 
-    /// The pairs, sorted by name.
-    #[inline]
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.labels.iter().filter(|(name, _)| !(self.nameless && is_metadata(name)))
+    pub(crate) fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef { labels: &self.labels, nameless: self.nameless }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        if self.nameless && is_metadata(name) { None } else { self.labels.get(name) }
+        self.as_ref().get(name)
     }
 
     /// The metric name, or the empty string.
@@ -75,6 +80,49 @@ impl Key {
     }
 }
 
+impl<'a> KeyRef<'a> {
+    pub(crate) fn to_key(self) -> Key {
+        Key { labels: self.labels.clone(), nameless: self.nameless }
+    }
+
+    /// The pairs, sorted by name.
+    #[inline]
+    pub(crate) fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.labels.iter().filter(move |(name, _)| !(self.nameless && is_metadata(name)))
+    }
+
+    /// As [`KeyRef::iter`], the pairs encoded; see [`Labels::encoded_pairs`].
+    #[inline]
+    pub(crate) fn encoded_pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let counts = move |(name, _): &(&str, &str)| !(self.nameless && is_metadata(name));
+        self.labels.encoded_pairs().filter(counts)
+    }
+
+    pub(crate) fn get(self, name: &str) -> Option<&'a str> {
+        if self.nameless && is_metadata(name) { None } else { self.labels.get(name) }
+    }
+
+    pub(crate) fn without_name(self) -> Self {
+        Self { nameless: true, ..self }
+    }
+
+    pub(crate) fn is_nameless(self) -> bool {
+        self.nameless
+    }
+
+    /// What the metric is: the labels that go when its values become something else, also where they
+    /// have gone.
+    pub(crate) fn metadata(self) -> [Option<&'a str>; 3] {
+        metadata(self.labels)
+    }
+}
+
+impl<'a> From<&'a Labels> for KeyRef<'a> {
+    fn from(labels: &'a Labels) -> Self {
+        Self { labels, nameless: false }
+    }
+}
+
 impl From<Labels> for Key {
     fn from(labels: Labels) -> Self {
         Self { labels, nameless: false }
@@ -83,7 +131,7 @@ impl From<Labels> for Key {
 
 /// Takes series one by one, each with a cell for every step and a value in one of them at least.
 pub(crate) trait Sink {
-    fn push(&mut self, key: Key, cells: &[f64]) -> Result<(), EvalError>;
+    fn push(&mut self, key: KeyRef<'_>, cells: &[f64]) -> Result<(), EvalError>;
 }
 
 #[derive(Debug)]
@@ -95,13 +143,8 @@ pub(crate) struct Table {
 }
 
 impl Sink for Table {
-    #[inline]
-    fn push(&mut self, key: Key, cells: &[f64]) -> Result<(), EvalError> {
-        debug_assert!(has_value(cells) && cells.len() == self.steps, "{key:?}: {cells:?}");
-        self.lease.extend(self.steps)?;
-        self.keys.push(key);
-        self.cells.extend_from_slice(cells);
-        Ok(())
+    fn push(&mut self, key: KeyRef<'_>, cells: &[f64]) -> Result<(), EvalError> {
+        self.add(key.to_key(), cells)
     }
 }
 
@@ -110,31 +153,15 @@ pub(crate) fn has_value(cells: &[f64]) -> bool {
     cells.iter().any(|cell| !is_absent(*cell))
 }
 
-/// Whether two of the series may become the same when they lose the labels that say what the metric
-/// is. What all of them share, or have lost already, does not tell them apart.
-pub(crate) fn may_clash<'a>(mut series: impl Iterator<Item = (&'a Labels, NamesGone)>) -> bool {
-    match series.next() {
-        None => false,
-        Some((_, NamesGone(true))) => series.any(|(_, gone)| gone == NamesGone(false)),
-        Some((first, _)) => {
-            let first = metadata(first);
-            series.any(|(labels, gone)| gone == NamesGone(true) || metadata(labels) != first)
-        }
-    }
-}
-
-/// Whether the labels that say what the metric is do not count any more.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NamesGone(pub(crate) bool);
-
 fn metadata(labels: &Labels) -> [Option<&str>; 3] {
     let mut found = [None; 3];
     for (name, value) in labels.iter() {
         match name {
+            // Nearly always the second label.
+            _ if !name.starts_with("__") && name > "__" => break,
             METRIC_NAME => found[0] = Some(value),
             "__type__" => found[1] = Some(value),
             "__unit__" => found[2] = Some(value),
-            name if name > "__unit__" => break,
             _ => {}
         }
     }
@@ -145,6 +172,16 @@ impl Table {
     /// A table without rows.
     pub(crate) fn new(context: &Context<'_>, steps: usize) -> Self {
         Self { keys: Vec::new(), cells: Vec::new(), steps, lease: context.lease() }
+    }
+
+    /// Adds a row.
+    #[inline]
+    pub(crate) fn add(&mut self, key: Key, cells: &[f64]) -> Result<(), EvalError> {
+        debug_assert!(has_value(cells) && cells.len() == self.steps, "{key:?}: {cells:?}");
+        self.lease.extend(self.steps)?;
+        self.keys.push(key);
+        self.cells.extend_from_slice(cells);
+        Ok(())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -225,7 +262,22 @@ impl Table {
 
     /// Whether rows may become the same when they lose the labels that say what the metric is.
     pub(crate) fn may_clash(&self) -> bool {
-        may_clash(self.keys.iter().map(|key| (&key.labels, NamesGone(key.nameless))))
+        // What all of them share, or have lost already, does not tell them apart.
+        let mut keys = self.keys.iter();
+        match keys.next() {
+            None => false,
+            Some(Key { nameless: true, .. }) => keys.any(|key| !key.nameless),
+            Some(first) => {
+                let first = first.as_ref().metadata();
+                keys.any(|key| key.nameless || key.as_ref().metadata() != first)
+            }
+        }
+    }
+
+    /// Whether rows that have lost the labels that say what the metric is may be the same.
+    pub(crate) fn may_have_clashed(&self) -> bool {
+        let mut keys = self.keys.iter().map(|key| key.as_ref().metadata());
+        keys.next().is_some_and(|first| keys.any(|other| other != first))
     }
 
     /// Makes one row of those that have the same labels.
@@ -282,7 +334,7 @@ impl Table {
             }
         }
         if has_value(&cells) {
-            absent.push(key, &cells)?;
+            absent.add(key, &cells)?;
         }
         Ok(absent)
     }
@@ -297,11 +349,11 @@ mod tests {
 
     fn table(rows: &[(&str, &[f64])]) -> Table {
         let (options, range) = (Options::default(), Range::instant(Default::default()));
-        let context = Context::new(&options, range);
+        let context = Context::new(&options, range, &Default::default());
         let mut table = Table::new(&context, rows[0].1.len());
         for (label, cells) in rows {
             let labels: Labels = [("__name__", *label), ("a", &label[..1])].into_iter().collect();
-            table.push(Key::from(labels), cells).unwrap();
+            table.add(Key::from(labels), cells).unwrap();
         }
         table
     }

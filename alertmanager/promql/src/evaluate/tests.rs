@@ -9,7 +9,7 @@ use base::sample::{Timestamp, is_stale};
 use storage::{Point, Storage};
 
 use crate::series_notation::{Point as Written, parse_series};
-use crate::{EvalError, Options, Query, Range, Value, evaluate};
+use crate::{EvalError, Options, Query, Range, Session, Value, evaluate};
 
 /// Series with a sample every ten seconds.
 fn storage(lines: &[&str]) -> Storage {
@@ -76,6 +76,27 @@ fn a_range_that_is_read_twice_is_read_once_and_wide_enough() {
     check(&["x_total 0+10x9"], "x_total - x_total offset 20s", "{} 20@40 20@60 20@80");
 }
 
+#[test]
+fn queries_of_a_session_share_what_they_read_and_see_what_is_appended() {
+    let storage = storage(&["x_total 0+10x9", "y_total 0+10x9"]);
+    let queries = ["sum(x_total)", "rate(x_total[30s])", "x_total + y_total", "sum(x_total)"]
+        .map(|text| Query::new(text).unwrap());
+    let options = Options::default();
+    let range = Range::instant(Timestamp::from_millis(90_000));
+    let session = Session::new(&storage, &queries, range, &options);
+    let value = |n: usize| print(&session.evaluate(&queries[n]).unwrap().value);
+    assert_eq!(value(0), "{} 90");
+    assert_eq!(value(1), "{} 1");
+    let labels = parse_series("x_total").unwrap().labels;
+    let series = storage.series(&labels).unwrap();
+    let timestamp = Timestamp::from_millis(90_001);
+    storage.append(&[Point { series, timestamp, value: 700.0 }]).unwrap();
+    session.appended(&labels);
+    assert_eq!(value(2), "{} 180", "it is later than the query");
+    assert_eq!(value(3), "{} 90");
+    assert_eq!(value(3), "{} 90", "once more than announced");
+}
+
 /// How the evaluation of `query` over two series of ten samples ends.
 fn fails(query: &str, options: &Options<'_>) -> EvalError {
     let storage = storage(&["x{a=\"1\"} 0+1x9", "x{a=\"2\"} 0+1x9"]);
@@ -86,7 +107,8 @@ fn fails(query: &str, options: &Options<'_>) -> EvalError {
 #[test]
 fn a_query_ends_at_its_limit_or_when_asked_to() {
     let few = Options { max_samples: 15, ..Options::default() };
-    assert!(matches!(fails("sum(rate(x[2m]))", &few), EvalError::TooManySamples(15)));
+    let twice = "rate(x[2m]) > rate(x[2m])";
+    assert!(matches!(fails(twice, &few), EvalError::TooManySamples(15)));
     assert!(matches!(fails("vector(1)[1y:1ms]", &few), EvalError::TooManySamples(15)));
     let stopped = Options { cancelled: &|| true, ..Options::default() };
     assert!(matches!(fails("x", &stopped), EvalError::Cancelled));

@@ -9,7 +9,8 @@ use base::sample::{Sample, Timestamp};
 use super::Range;
 use super::scalar::Column;
 use super::table::{Table, is_absent};
-use super::window::{Buffer, Input, Windows};
+use super::window::{Input, Windows};
+use super::{Context, EvalError};
 use crate::annotation::Annotation;
 
 /// The answer to a query.
@@ -74,20 +75,23 @@ pub(crate) fn of_table(table: &Table, range: Range) -> Value {
     sorted((0..table.len()).map(series).collect())
 }
 
-pub(crate) fn of_windows(input: &Input, windows: &Windows) -> Value {
-    let mut buffer = Buffer::default();
+pub(crate) fn of_windows(
+    context: &Context<'_>,
+    input: &Input<'_>,
+    windows: &Windows,
+) -> Result<Value, EvalError> {
     let mut found = Vec::new();
-    for row in 0..input.len() {
-        let samples = input.samples(row, &mut buffer);
+    input.each(context, &mut |key, samples| {
         samples.slide(windows, |_, window, _| {
             let samples: Vec<_> =
                 window.map(|n| sample(samples.times[n], samples.values[n])).collect();
             if !samples.is_empty() {
-                found.push(Series { labels: input.key(row).to_labels(), samples });
+                found.push(Series { labels: key.to_key().to_labels(), samples });
             }
         });
-    }
-    sorted(found)
+        Ok(())
+    })?;
+    Ok(sorted(found))
 }
 
 fn sorted(mut series: Vec<Series>) -> Value {

@@ -10,13 +10,12 @@
 //! once, without the markers.
 
 use std::ops::Range;
-use std::rc::Rc;
 
 use base::sample::is_stale;
 
 use super::scalar::Column;
 use super::select::Selected;
-use super::table::{Key, NamesGone, Sink, Table, is_absent, may_clash};
+use super::table::{KeyRef, Sink, Table, is_absent};
 use super::{ABSENT, Context, EvalError, Steps};
 use crate::plan::Spans;
 
@@ -49,53 +48,33 @@ impl Windows {
 
 /// What the windows slide over.
 #[derive(Debug)]
-pub(crate) enum Input {
-    Samples(Rc<Selected>),
+pub(crate) enum Input<'a> {
+    Samples(Selected<'a>),
     /// The steps of a subquery.
     Table(Table, Steps),
 }
 
-impl Input {
-    pub(crate) fn len(&self) -> usize {
+impl Input<'_> {
+    /// Hands over each series without markers.
+    pub(crate) fn each(
+        &self,
+        context: &Context<'_>,
+        each: &mut dyn FnMut(KeyRef<'_>, Samples<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
         match self {
-            Self::Samples(selected) => selected.series.len(),
-            Self::Table(table, _) => table.len(),
-        }
-    }
-
-    pub(crate) fn key(&self, row: usize) -> Key {
-        match self {
-            Self::Samples(selected) => Key::from(selected.series[row].labels.clone()),
-            Self::Table(table, _) => table.key(row).clone(),
-        }
-    }
-
-    /// Whether series may become the same when they lose their names.
-    pub(crate) fn may_clash(&self) -> bool {
-        match self {
-            Self::Samples(selected) => {
-                may_clash(selected.series.iter().map(|s| (&s.labels, NamesGone(false))))
-            }
-            Self::Table(table, _) => table.may_clash(),
-        }
-    }
-
-    /// The samples of a series, without markers; `buffer` is where a copy goes, if one is needed.
-    pub(crate) fn samples<'a>(&'a self, row: usize, buffer: &'a mut Buffer) -> Samples<'a> {
-        match self {
-            Self::Samples(selected) => {
-                let series = &selected.series[row];
-                let samples = Samples { times: &series.times, values: &series.values };
-                if !samples.values.iter().any(|value| is_stale(*value)) {
-                    return samples;
-                }
-                let pairs = samples.times.iter().copied().zip(samples.values.iter().copied());
-                buffer.fill(pairs.filter(|(_, value)| !is_stale(*value)))
-            }
+            Self::Samples(selected) => selected.each(context, each),
             Self::Table(table, steps) => {
-                let cells = table.row(row).iter().enumerate();
-                let present = cells.filter(|(_, cell)| !is_absent(**cell));
-                buffer.fill(present.map(|(n, cell)| (steps.time(n), *cell)))
+                let mut buffer = Buffer::default();
+                for row in 0..table.len() {
+                    if row % 256 == 0 {
+                        context.check()?;
+                    }
+                    let cells = table.row(row).iter().enumerate();
+                    let present = cells.filter(|(_, cell)| !is_absent(**cell));
+                    let samples = buffer.fill(present.map(|(n, cell)| (steps.time(n), *cell)));
+                    each(table.key(row).as_ref(), samples)?;
+                }
+                Ok(())
             }
         }
     }
@@ -128,6 +107,21 @@ pub(crate) struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
+    /// The samples without the markers that end a series; `buffer` is where a copy goes, if one is
+    /// needed.
+    pub(crate) fn without_markers<'b>(self, buffer: &'b mut Buffer) -> Samples<'b>
+    where
+        'a: 'b,
+    {
+        // Looks at all values without a branch for each; markers are no numbers.
+        let any_nan = self.values.iter().fold(false, |any, value| any | value.is_nan());
+        if !any_nan || !self.values.iter().any(|value| is_stale(*value)) {
+            return self;
+        }
+        let pairs = self.times.iter().copied().zip(self.values.iter().copied());
+        buffer.fill(pairs.filter(|(_, value)| !is_stale(*value)))
+    }
+
     /// The samples of every window in turn; windows without a sample are empty ranges.
     pub(crate) fn slide(self, windows: &Windows, mut each: impl FnMut(usize, Range<usize>, i64)) {
         let (mut first, mut behind) = (0, 0);
@@ -182,7 +176,7 @@ impl<'a> Window<'a> {
 /// What a function of a range vector is called with.
 pub(crate) struct OverTimeCall<'a> {
     pub(crate) context: &'a Context<'a>,
-    pub(crate) input: Input,
+    pub(crate) input: Input<'a>,
     pub(crate) windows: Windows,
     pub(crate) params: Vec<Column>,
     pub(crate) spans: Spans,
@@ -196,7 +190,7 @@ pub(crate) trait Slide: Default {
     const DEPENDS_ON_NOW: bool = false;
 
     /// Looks at a series that gave a result, and at the cells that it gave.
-    fn inspect(&mut self, _call: &OverTimeCall<'_>, _key: &Key, _cells: &[f64]) {}
+    fn inspect(&mut self, _call: &OverTimeCall<'_>, _key: KeyRef<'_>, _cells: &[f64]) {}
 
     /// Begins with the next series.
     fn begin(&mut self, _samples: Samples<'_>) {}
@@ -214,15 +208,14 @@ pub(crate) fn slide<F: Slide>(
     sink: &mut dyn Sink,
 ) -> Result<(), EvalError> {
     let OverTimeCall { context, input, windows, params, .. } = call;
-    let (mut function, mut buffer) = (F::default(), Buffer::default());
+    let mut function = F::default();
     let mut lease = context.lease();
     lease.extend(windows.count())?;
     let mut cells = vec![ABSENT; windows.count()];
     let constant = params.iter().all(|param| matches!(param, Column::Constant(_)));
     let same_everywhere = windows.ends.is_pinned() && constant && !F::DEPENDS_ON_NOW;
     let mut work = 0;
-    for row in 0..input.len() {
-        let samples = input.samples(row, &mut buffer);
+    input.each(context, &mut |key, samples| {
         function.begin(samples);
         let (mut any, mut cancelled) = (false, Ok(()));
         samples.slide(windows, |step, Range { start: first, end: behind }, end| {
@@ -252,10 +245,9 @@ pub(crate) fn slide<F: Slide>(
         });
         cancelled?;
         if any {
-            let key = input.key(row);
-            function.inspect(call, &key, &cells);
+            function.inspect(call, key, &cells);
             sink.push(if F::KEEPS_NAME { key } else { key.without_name() }, &cells)?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }

@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use base::number;
 
 use crate::evaluate::{
-    ABSENT, Column, Context, EvalError, Groups, Key, Sink, Table, TableCall, has_value, is_absent,
+    ABSENT, Column, Context, EvalError, Groups, Key, Table, TableCall, has_value, is_absent,
 };
 use crate::fault::Span;
 use crate::plan::Keep;
@@ -82,7 +82,7 @@ fn each_histogram(
         if has_value(&cells) {
             let key = table.key(histogram[0].1);
             let labels = key.to_labels().with(BOUND, "");
-            result.push(Key::from(labels), &cells)?;
+            result.add(Key::from(labels), &cells)?;
         }
     }
     result.drop_names()
@@ -105,7 +105,7 @@ fn histograms(context: &Context<'_>, table: &Table, span: Span) -> Vec<Vec<(f64,
             context.warn(span, message);
             continue;
         };
-        let group = groups.number(key);
+        let group = groups.number(key.as_ref());
         found.resize_with(groups.len(), Vec::new);
         found[group].push((bound, row));
     }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::evaluate::{Key, OverTimeCall, Samples, Slide, Window, is_absent};
+use crate::evaluate::{KeyRef, OverTimeCall, Samples, Slide, Window, is_absent};
 use crate::numeric::{self, Mean, Variance};
 
 /// A function that looks at each value once and remembers nothing.
@@ -89,7 +89,7 @@ pub(super) struct Quantile {
 }
 
 impl Slide for Quantile {
-    fn inspect(&mut self, call: &OverTimeCall<'_>, _key: &Key, cells: &[f64]) {
+    fn inspect(&mut self, call: &OverTimeCall<'_>, _key: KeyRef<'_>, cells: &[f64]) {
         // Where there is no sample nobody cares.
         let Some(param) = call.params.first() else { return };
         for (step, _) in cells.iter().enumerate().filter(|(_, cell)| !is_absent(**cell)) {

@@ -11,7 +11,7 @@
 
 use base::labels::METRIC_NAME;
 
-use crate::evaluate::{ABSENT, Key, OverTimeCall, Samples, Slide, Window};
+use crate::evaluate::{ABSENT, KeyRef, OverTimeCall, Samples, Slide, Window};
 
 /// Where the values of a series fall, so that windows need not look at each pair again.
 #[derive(Default)]
@@ -60,7 +60,9 @@ fn factor(change: f64, counter: bool, window: &Window<'_>) -> f64 {
     if to_start >= threshold {
         to_start = between / 2.0;
     }
-    if counter && change > 0.0 && values[0] >= 0.0 {
+    // Where the counter is so far from zero it is further away than the start can be.
+    let near_zero = values[0] < 2.0 * change;
+    if counter && near_zero && change > 0.0 && values[0] >= 0.0 {
         to_start = to_start.min(sampled * (values[0] / change));
     }
     if to_end >= threshold {
@@ -112,7 +114,7 @@ impl Slide for Increase {
         self.0.falls.begin(samples.values);
     }
 
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key, _cells: &[f64]) {
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, _cells: &[f64]) {
         self.0.names.inspect(call, key);
     }
 
@@ -131,7 +133,7 @@ impl Slide for Rate {
         self.0.falls.begin(samples.values);
     }
 
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key, _cells: &[f64]) {
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, _cells: &[f64]) {
         self.0.names.inspect(call, key);
     }
 
@@ -185,7 +187,7 @@ struct CounterNames {
 }
 
 impl CounterNames {
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: &Key) {
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>) {
         let Some(name) = key.get(METRIC_NAME).filter(|name| *name != self.fine) else { return };
         if ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
             name.clone_into(&mut self.fine);

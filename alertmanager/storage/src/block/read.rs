@@ -16,7 +16,7 @@ use base::sample::Timestamp;
 use roaring::RoaringBitmap;
 
 use super::{FOOTER_BYTES, Footer, MAGIC};
-use crate::head::read_chunk;
+use crate::chunk::{self, Columns, Span};
 use crate::index::Index;
 use crate::series::SeriesSamples;
 use crate::varint;
@@ -58,7 +58,7 @@ struct Table {
 struct ChunkAt {
     first: Timestamp,
     last: Timestamp,
-    count: u32,
+    _count: u32,
     length: usize,
     crc: u32,
 }
@@ -133,12 +133,11 @@ impl Block {
         }
     }
 
-    /// Hands over each series that `matchers` accept, with its samples from `from` to `to`.
+    /// Hands over each series that `matchers` accept, with its samples of `span`.
     pub(crate) fn select(
         &self,
         matchers: &[Matcher],
-        from: Timestamp,
-        to: Timestamp,
+        span: Span,
         mut found: impl FnMut(SeriesSamples),
     ) -> Result<(), BlockError> {
         let table = self.table()?;
@@ -157,10 +156,11 @@ impl Block {
         )?;
         for number in numbers {
             let (labels, start, chunks) = self.entry(&table, number)?;
-            let mut series = SeriesSamples { labels, times: Vec::new(), values: Vec::new() };
-            self.read_series(start, &chunks, from, to, &mut series)?;
-            if !series.times.is_empty() {
-                found(series);
+            let mut columns = Columns::default();
+            self.read_series(start, &chunks, span, &mut columns)?;
+            if !columns.times.is_empty() {
+                let Columns { times, values } = columns;
+                found(SeriesSamples { labels, times, values });
             }
         }
         Ok(())
@@ -185,18 +185,17 @@ impl Block {
         &self,
         start: u64,
         chunks: &[ChunkAt],
-        from: Timestamp,
-        to: Timestamp,
-        series: &mut SeriesSamples,
+        span: Span,
+        to: &mut Columns,
     ) -> Result<(), BlockError> {
         let mut at = start;
         for chunk in chunks {
-            if chunk.last >= from && chunk.first <= to {
+            if chunk.last.millis() >= span.from && chunk.first.millis() <= span.to {
                 let bytes = self.read(at, chunk.length)?;
                 if crc32fast::hash(&bytes) != chunk.crc {
                     return Err(self.damaged("a chunk has a wrong sum"));
                 }
-                read_chunk(&bytes, chunk.count, from, to, &mut series.times, &mut series.values);
+                chunk::read(&bytes, span, to);
             }
             at += chunk.length as u64;
         }
@@ -258,7 +257,7 @@ fn parse_entry(mut bytes: &[u8]) -> Option<(Labels, u64, Vec<ChunkAt>)> {
         chunks.push(ChunkAt {
             first: Timestamp::from_millis(first),
             last: Timestamp::from_millis(first.wrapping_add(varint::take(from)? as i64)),
-            count: u32::try_from(varint::take(from)?).ok()?,
+            _count: u32::try_from(varint::take(from)?).ok()?,
             length: usize::try_from(varint::take(from)?).ok()?,
             crc: u32::try_from(varint::take(from)?).ok()?,
         });

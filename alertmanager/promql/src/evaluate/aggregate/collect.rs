@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use base::labels::Labels;
 use base::number;
 
-use super::super::table::{Key, Sink, Table, is_absent};
+use super::super::table::{Key, Table, is_absent};
 use super::super::{ABSENT, Context, EvalError};
 use super::{Column, Members};
 use crate::numeric;
@@ -34,7 +34,7 @@ pub(super) fn quantiles(
                 numeric::quantile(quantile.at(step), &mut values)
             };
         }
-        result.push(Key::from(members.groups.labels(group).clone()), &cells)?;
+        result.add(Key::from(members.groups.labels(group).clone()), &cells)?;
     }
     Ok(result)
 }
@@ -84,7 +84,7 @@ pub(super) fn counted_values(
     }
     let mut result = Table::new(context, steps);
     for (place, labels) in labels.into_iter().enumerate() {
-        result.push(Key::from(labels), &counts[place * steps..][..steps])?;
+        result.add(Key::from(labels), &counts[place * steps..][..steps])?;
     }
     Ok(result)
 }

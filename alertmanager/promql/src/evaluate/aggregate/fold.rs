@@ -3,7 +3,7 @@
 //! Invariant: a cell of a group has a value exactly where one of its series has.
 
 use super::super::context::Lease;
-use super::super::table::{Key, Sink, is_absent};
+use super::super::table::{Key, KeyRef, Sink, is_absent};
 use super::super::{ABSENT, Context, EvalError, Groups, Table};
 use crate::ast::AggregateOp;
 use crate::numeric::{Mean, Sum, Variance};
@@ -53,7 +53,7 @@ impl<'a> Fold<'a> {
     }
 
     /// Takes the cells of a series.
-    pub(crate) fn add(&mut self, key: &Key, row: &[f64]) -> Result<(), EvalError> {
+    pub(crate) fn add(&mut self, key: KeyRef<'_>, row: &[f64]) -> Result<(), EvalError> {
         let before = self.groups.len();
         let group = self.groups.number(key);
         if self.groups.len() > before {
@@ -111,15 +111,39 @@ impl<'a> Fold<'a> {
         let mut table = Table::new(context, steps);
         for group in 0..groups.len() {
             let key = Key::from(groups.labels(group).clone());
-            table.push(key, &values[group * steps..(group + 1) * steps])?;
+            table.add(key, &values[group * steps..(group + 1) * steps])?;
         }
         Ok(table)
     }
 }
 
-impl Sink for Fold<'_> {
-    fn push(&mut self, key: Key, cells: &[f64]) -> Result<(), EvalError> {
-        self.add(&key, cells)
+/// Adds up series that lost their names, and watches whether they had the same one: series of several
+/// metrics might have become the same.
+pub(crate) struct OneMetric<'a> {
+    fold: Fold<'a>,
+    /// The labels of the first series.
+    first: Option<Key>,
+    several: bool,
+}
+
+impl<'a> OneMetric<'a> {
+    pub(crate) fn new(fold: Fold<'a>) -> Self {
+        Self { fold, first: None, several: false }
+    }
+
+    /// What has been added up, if it was of one metric.
+    pub(crate) fn into_fold(self) -> Option<Fold<'a>> {
+        (!self.several).then_some(self.fold)
+    }
+}
+
+impl Sink for OneMetric<'_> {
+    fn push(&mut self, key: KeyRef<'_>, cells: &[f64]) -> Result<(), EvalError> {
+        if key.is_nameless() {
+            let first = self.first.get_or_insert_with(|| key.to_key());
+            self.several |= first.as_ref().metadata() != key.metadata();
+        }
+        self.fold.add(key, cells)
     }
 }
 
