@@ -9,15 +9,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base::sample::Timestamp;
 use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 
 use crate::results::Slot;
 use crate::{heartbeat, push};
 
-/// What is kept of heartbeats: small, and written often.
+/// What is kept of heartbeats, and when we were last there: small, and written often.
 const REPORTED: &str = "reported.json";
-/// What was pushed.
+/// What was pushed: written when it changes.
 const PUSHED: &str = "pushed.json";
 /// The largest file that is read.
 const MAX_BYTES: u64 = 256 << 20;
@@ -28,12 +29,14 @@ pub(crate) struct Keep {
     folder: Mutex<Option<PathBuf>>,
     /// What was written last to each file, or why it could not be.
     last: Mutex<BTreeMap<&'static str, Result<String, String>>>,
+    /// How often what each check was pushed had changed when it was written last.
+    changes: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Keep {
     /// In `folder`, or nowhere.
     pub(crate) fn new(folder: Option<PathBuf>) -> Self {
-        Self { folder: Mutex::new(folder), last: Mutex::default() }
+        Self { folder: Mutex::new(folder), last: Mutex::default(), changes: Mutex::default() }
     }
 
     /// From now on in `folder`.
@@ -42,11 +45,16 @@ impl Keep {
         if *now != folder {
             *now = folder;
             self.last().clear();
+            self.changes().clear();
         }
     }
 
     fn last(&self) -> MutexGuard<'_, BTreeMap<&'static str, Result<String, String>>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changes(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn file(&self, name: &str) -> Option<PathBuf> {
@@ -64,7 +72,11 @@ impl Keep {
                 let state = heartbeat::State::from_json(reported);
                 state.map(|state| *slot.heartbeat() = state)
             } else if check.push().is_some() && !pushed.is_null() {
-                push::State::from_json(pushed).map(|state| *slot.push() = state)
+                let alive = reported["alive"].as_i64().map(Timestamp::from_millis);
+                push::State::from_json(pushed).map(|mut state| {
+                    state.alive = alive;
+                    *slot.push() = state;
+                })
             } else {
                 continue;
             };
@@ -86,24 +98,37 @@ impl Keep {
 
     /// Writes what is known now, where it has changed.
     pub(crate) async fn save(&self, slots: &[Arc<Slot>]) {
-        let all = |of: &dyn Fn(&Slot) -> Option<Value>| -> Map<String, Value> {
-            let named =
-                slots.iter().filter_map(|slot| Some((slot.check().name.to_string(), of(slot)?)));
-            named.collect()
-        };
-        let reported = all(&|slot| slot.check().heartbeat().map(|_| slot.heartbeat().to_json()));
-        let pushed = all(&|slot| slot.check().push().map(|_| slot.push().to_json()));
+        let (mut reported, mut changes) = (Map::new(), BTreeMap::new());
+        for slot in slots {
+            let (check, name) = (slot.check(), slot.check().name.to_string());
+            if check.heartbeat().is_some() {
+                reported.insert(name, slot.heartbeat().to_json());
+            } else if check.push().is_some() {
+                let state = slot.push();
+                let alive = state.alive.map(Timestamp::millis);
+                changes.insert(name.clone(), state.changes);
+                reported.insert(name, json!({"alive": alive}));
+            }
+        }
         self.write(REPORTED, reported).await;
-        self.write(PUSHED, pushed).await;
+        if *self.changes() != changes {
+            let pushed = slots.iter().filter(|slot| slot.check().push().is_some());
+            let pushed = pushed.map(|slot| (slot.check().name.to_string(), slot.push().to_json()));
+            let pushed = pushed.collect();
+            if self.write(PUSHED, pushed).await {
+                *self.changes() = changes;
+            }
+        }
     }
 
-    async fn write(&self, name: &'static str, entries: Map<String, Value>) {
-        let Some(file) = self.file(name) else { return };
+    /// Writes a file, where its text has changed. Returns whether it is now as it should be.
+    async fn write(&self, name: &'static str, entries: Map<String, Value>) -> bool {
+        let Some(file) = self.file(name) else { return true };
         let last = self.last().get(name).cloned();
         let is_needless = entries.is_empty() && last.is_none();
         let text = json!({"version": 1, "checks": entries}).to_string();
         if is_needless || last == Some(Ok(text.clone())) {
-            return;
+            return true;
         }
         let (path, bytes) = (file.clone(), text.clone());
         let written = tokio::task::spawn_blocking(move || write(&path, bytes.as_bytes())).await;
@@ -116,7 +141,9 @@ impl Keep {
         if let (Err(why), false) = (&written, last.as_ref() == Some(&written)) {
             error!(file = %file.display(), "what jobs reported cannot be kept: {why}");
         }
+        let is_written = written.is_ok();
         self.last().insert(name, written);
+        is_written
     }
 }
 

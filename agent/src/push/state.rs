@@ -53,7 +53,9 @@ pub enum PushError {
 pub struct State {
     groups: BTreeMap<GroupLabels, Group>,
     /// When we were last there.
-    alive: Option<Timestamp>,
+    pub(crate) alive: Option<Timestamp>,
+    /// Counts up with every change of a group.
+    pub(crate) changes: u64,
 }
 
 impl State {
@@ -80,6 +82,7 @@ impl State {
             }
             self.fits(labels, &families).map(|()| families)
         });
+        self.changes += 1;
         match read {
             Ok(families) => {
                 let failed = self.groups.get(labels).and_then(|group| group.failed);
@@ -114,6 +117,7 @@ impl State {
     /// Forgets a group.
     pub fn delete(&mut self, labels: &GroupLabels) {
         self.groups.remove(labels);
+        self.changes += 1;
     }
 
     /// Notes that we are there at `now`; a time in which we were not is credited (A10.5).
@@ -152,7 +156,7 @@ impl State {
         families
     }
 
-    /// As it is kept over a restart.
+    /// As it is kept over a restart, but for when we were last there.
     pub fn to_json(&self) -> Value {
         let groups = self.groups.iter().map(|(labels, group)| {
             let mut text = String::new();
@@ -166,13 +170,13 @@ impl State {
             })
         });
         let groups: Vec<_> = groups.collect();
-        json!({"groups": groups, "alive": self.alive.map(Timestamp::millis)})
+        json!({"groups": groups})
     }
 
     /// What [`State::to_json`] wrote; nothing where it is something else.
     pub fn from_json(value: &Value) -> Option<Self> {
         let time = |value: &Value| value.as_i64().map(Timestamp::from_millis);
-        let mut state = Self { groups: BTreeMap::new(), alive: time(&value["alive"]) };
+        let mut state = Self::default();
         for group in value["groups"].as_array()? {
             let labels = group["labels"].as_object()?.iter();
             let labels =

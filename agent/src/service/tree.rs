@@ -9,7 +9,7 @@
 //!
 //! Invariant: a node that needs others is as bad as the worst of them; only leaves say why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use base::sample::Timestamp;
@@ -161,11 +161,33 @@ pub struct Forest {
 }
 
 impl Forest {
-    /// How it is with `services`, each behind those that it needs, and the checks in `slots`.
+    /// How it is with `services`, each behind those that it needs, and all checks in `slots`.
     pub fn new(services: &[Service], slots: &[Arc<Slot>], now: Timestamp) -> Self {
-        let checks = slots.iter();
-        let checks =
-            checks.map(|slot| (Arc::clone(&slot.check().name), Node::of_check(slot, now).into()));
+        Self::grow(services, slots, now, |_| true)
+    }
+
+    /// As [`Forest::new`], with no checks but those that a service needs.
+    pub fn of_services(services: &[Service], slots: &[Arc<Slot>], now: Timestamp) -> Self {
+        let needs = services.iter().flat_map(|service| &service.needs);
+        let needed: HashSet<&str> = needs
+            .filter_map(|need| match need {
+                Need::Check(name) => Some(name.as_str()),
+                Need::Service(_) => None,
+            })
+            .collect();
+        Self::grow(services, slots, now, |name| needed.contains(name))
+    }
+
+    fn grow(
+        services: &[Service],
+        slots: &[Arc<Slot>],
+        now: Timestamp,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Self {
+        let checks = slots.iter().filter_map(|slot| {
+            let name = Arc::clone(&slot.check().name);
+            is_wanted(&name).then(|| (name, Arc::new(Node::of_check(slot, now))))
+        });
         let mut forest = Self { services: BTreeMap::new(), checks: checks.collect() };
         for service in services {
             let needs = service.needs.iter().filter_map(|need| match need {
