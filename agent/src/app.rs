@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -30,9 +30,12 @@ use crate::keep::Keep;
 use crate::results::{Results, Slot};
 use crate::run::{self, ScriptSlots, WRAP_UP};
 use crate::server::{Reload, Shown, handle};
+use crate::uplink::{self, Settings};
 
 /// How long running checks have to end: their probes' own time, and a little.
 const CHECKS_GRACE: Duration = Duration::from_millis(WRAP_UP.as_millis() as u64 + 1000);
+/// How long the uplink has to put away what it has just collected.
+const UPLINK_GRACE: Duration = Duration::from_secs(3);
 /// How long answers that are being made have to end.
 const SERVER_GRACE: Duration = Duration::from_secs(3);
 
@@ -62,6 +65,9 @@ struct App {
     /// The scope of all checks; each has one of its own inside.
     checks: Supervisor,
     scopes: Mutex<BTreeMap<Arc<str>, Supervisor>>,
+    /// The scope around that of the uplink.
+    everything: Supervisor,
+    uplink: Mutex<Option<(Settings, Supervisor)>>,
 }
 
 /// Runs the agent with `config`, which was read from `origin`, until a signal ends it.
@@ -124,6 +130,8 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
         scripts: Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency))),
         checks: everything.child(),
         scopes: Mutex::default(),
+        everything: everything.clone(),
+        uplink: Mutex::default(),
     };
     app.shown.services.store(Arc::new(config.services));
     app.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
@@ -137,6 +145,9 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
             Ok(())
         }
     });
+    if let Some(settings) = config.uplink {
+        app.start_uplink(settings);
+    }
     let (shown, scope) = (Arc::clone(&app.shown), everything.clone());
     let answer = move |request, peer| handle(Arc::clone(&shown), request, peer);
     everything.spawn("server", serve(listener, Limits::default(), scope, answer));
@@ -154,6 +165,45 @@ impl App {
         });
         let name = Arc::clone(&slot.check().name);
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner).insert(name, scope);
+    }
+
+    /// Starts to push, in a scope of its own.
+    fn start_uplink(&self, settings: Settings) {
+        let scope = self.everything.child();
+        let (shown, own) = (Arc::clone(&self.shown), settings.clone());
+        scope.supervise("uplink", move |stop| {
+            let (shown, settings) = (Arc::clone(&shown), own.clone());
+            async move {
+                let families = |now| {
+                    let shown = Arc::clone(&shown);
+                    async move { shown.families(now).await }
+                };
+                uplink::run(settings, shown.uplink().clone(), families, stop).await
+            }
+        });
+        *self.uplink() = Some((settings, scope));
+    }
+
+    /// Puts an uplink in the place of the one before, which stays where it is the same.
+    async fn replace_uplink(&self, wanted: Option<Settings>) {
+        let before = {
+            let mut uplink = self.uplink();
+            if uplink.as_ref().map(|(settings, _)| settings) == wanted.as_ref() {
+                return;
+            }
+            uplink.take()
+        };
+        if let Some((_, scope)) = before {
+            scope.shutdown(UPLINK_GRACE).await;
+            self.shown.uplink().clear();
+        }
+        if let Some(settings) = wanted {
+            self.start_uplink(settings);
+        }
+    }
+
+    fn uplink(&self) -> MutexGuard<'_, Option<(Settings, Supervisor)>> {
+        self.uplink.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the configuration again and, if it is right, takes it.
@@ -204,6 +254,7 @@ impl App {
             }
         }
         new.iter().for_each(|slot| self.start_check(slot));
+        self.replace_uplink(config.uplink).await;
     }
 }
 

@@ -28,6 +28,7 @@ use serde::Deserialize;
 
 use crate::check::{Check, CheckConfig, build_labels};
 use crate::service::{self, Service, ServiceConfig};
+use crate::uplink::{Settings, UplinkConfig};
 
 /// Where we listen where nothing is said.
 pub const LISTEN: &str = "127.0.0.1:12911";
@@ -60,6 +61,9 @@ pub struct AgentConfig {
     /// What depends on it.
     #[serde(default)]
     services: BTreeMap<String, Spanned<ServiceConfig>>,
+    /// Where everything is pushed to.
+    #[serde(default)]
+    uplink: Option<UplinkConfig>,
 }
 
 /// What all scripts share, as written.
@@ -88,6 +92,8 @@ pub struct Config {
     pub checks: Vec<Check>,
     /// The services, each behind those that it needs.
     pub services: Vec<Service>,
+    /// Where everything is pushed to.
+    pub uplink: Option<Settings>,
 }
 
 /// Where a configuration comes from.
@@ -172,7 +178,11 @@ impl AgentConfig {
         let checks: Vec<_> = checks.collect();
         check_ids(&checks, diagnostics);
         let state = self.state.map(|state| state.value);
-        Some(Config { labels, listen: listen?, concurrency, state, host, checks, services })
+        let node = rustix::system::uname();
+        let node = node.nodename().to_string_lossy();
+        let uplink = self.uplink.and_then(|uplink| uplink.build(&node, diagnostics));
+        let listen = listen?;
+        Some(Config { labels, listen, concurrency, state, host, checks, services, uplink })
     }
 }
 

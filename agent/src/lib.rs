@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config ─▶ check (a probe with its schedule, or a job that reports) ─▶ run (one loop a check) ─▶ results ─▶ server
-//!                                                  └ state: attempts, soft and hard
+//!                                                  └ state: attempts, soft and hard  └▶ uplink
 //! ```
 //!
 //! Invariant: one slow check delays only itself, and no request changes anything but what a
@@ -17,6 +17,7 @@ pub mod results;
 mod keep;
 pub mod service;
 pub mod host;
+pub mod uplink;
 pub mod config;
 mod run;
 pub mod server;

@@ -25,9 +25,10 @@ mod page;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use base::family::MetricFamily;
 use base::http::{
     Full, HeaderMap, Method, Request, Response, StatusCode, answer, answer_compressed, header,
 };
@@ -40,6 +41,7 @@ use tokio::sync::Notify;
 use crate::host::HostNumbers;
 use crate::results::Results;
 use crate::service::{Forest, Service};
+use crate::uplink;
 
 /// What the pages are made of.
 pub struct Shown {
@@ -60,6 +62,8 @@ pub struct Shown {
     pub news: Notify,
     /// What our pages call us, so that we know them when others show them to us.
     identity: String,
+    /// How pushing goes, where something was ever to be pushed.
+    uplink: OnceLock<uplink::Status>,
     own: OwnMetrics,
     requests: IntCounterVec,
 }
@@ -91,6 +95,7 @@ impl Shown {
             missed: ArcSwap::default(),
             news: Notify::new(),
             identity: probes::health::identity(),
+            uplink: OnceLock::new(),
             own,
             requests,
         }
@@ -109,6 +114,16 @@ impl Shown {
     /// The health trees as of `now`.
     pub fn forest(&self, now: Timestamp) -> Forest {
         Forest::new(&self.services.load(), &self.results.slots(), now)
+    }
+
+    /// How pushing goes; counted from the first call on.
+    pub fn uplink(&self) -> &uplink::Status {
+        self.uplink.get_or_init(|| uplink::Status::new(&self.own))
+    }
+
+    /// Every family that there is as of `now`.
+    pub async fn families(&self, now: Timestamp) -> Vec<MetricFamily> {
+        metrics::families(self, now).await
     }
 
     /// Counters about our own process.

@@ -1,13 +1,14 @@
 //! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
 //!
-//! Invariant: everything here reads the stores; only `POST /-/reload` changes something, and a
-//! page of another site cannot make a browser ask for it (X30).
+//! Invariant: everything here reads the stores; only `POST /-/reload` and pushed samples change
+//! something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
 mod time;
 mod query;
 mod labels;
 mod status;
+mod write;
 mod health;
 mod metrics;
 mod page;
@@ -33,6 +34,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
 
 use crate::alerts::Alerts;
+use crate::ingest::Ingest;
 use crate::notify::LaneStates;
 use crate::outbox::Outbox;
 use crate::rules::Rules;
@@ -42,6 +44,8 @@ pub use metrics::Gauges;
 
 /// The most queries at a time; one more waits.
 const QUERIES: usize = 4;
+/// The most messages with samples that are taken in at a time; one more waits.
+const WRITES: usize = 4;
 /// The longest that an answer to a request may take to make.
 const LONGEST: Duration = Duration::from_secs(150);
 
@@ -50,6 +54,8 @@ const LONGEST: Duration = Duration::from_secs(150);
 pub struct Shown {
     /// The samples.
     pub storage: Arc<Storage>,
+    /// Takes samples that are pushed.
+    pub ingest: Ingest,
     /// What is scraped, and how it is.
     pub targets: Targets,
     /// What checks said.
@@ -77,6 +83,7 @@ pub struct Shown {
     /// How far back a sample counts.
     pub lookback: Duration,
     queries: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
 }
 
 /// What there is to know of the configuration.
@@ -103,6 +110,8 @@ impl ConfigState {
 pub struct Parts {
     /// The samples.
     pub storage: Arc<Storage>,
+    /// Takes samples that are pushed.
+    pub ingest: Ingest,
     /// What is scraped, and how it is.
     pub targets: Targets,
     /// What checks said.
@@ -135,6 +144,7 @@ impl Shown {
         let gauges = Gauges::new(&parts.metrics);
         Self {
             storage: parts.storage,
+            ingest: parts.ingest,
             targets: parts.targets,
             outputs: parts.outputs,
             rules: parts.rules,
@@ -149,6 +159,7 @@ impl Shown {
             started: parts.started,
             lookback: parts.lookback,
             queries: Arc::new(Semaphore::new(QUERIES)),
+            writes: Arc::new(Semaphore::new(WRITES)),
         }
     }
 
@@ -179,6 +190,7 @@ fn router(shown: Shown) -> Router {
         .route("/-/reload", post(reload))
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
+        .route("/api/v1/write", post(write::write))
         .route("/api/v1/labels", get(labels::names).post(labels::names))
         .route("/api/v1/label/{name}/values", get(labels::values))
         .route("/api/v1/series", get(labels::series).post(labels::series))

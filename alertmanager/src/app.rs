@@ -37,6 +37,7 @@ use tracing::{error, info, warn};
 use crate::alerts::Alerts;
 use crate::api::{ConfigState, Parts, Shown};
 use crate::config::Config;
+use crate::ingest::Ingest;
 use crate::notify::{LaneStates, NotifyMetrics};
 use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
@@ -137,6 +138,11 @@ impl App {
         };
         let parts = Parts {
             storage: Arc::clone(&data.storage),
+            ingest: Ingest::new(
+                Arc::clone(&data.storage),
+                scraper.metrics.appended().clone(),
+                &metrics,
+            ),
             targets: scraper.targets.clone(),
             outputs: scraper.outputs.clone(),
             rules: Rules::default(),

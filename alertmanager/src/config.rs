@@ -25,11 +25,11 @@ use serde::de::IgnoredAny;
 
 use crate::discovery::{matching, relative_to};
 use crate::dispatch::{Lanes, Route, RouteConfig};
-use crate::http_config::HttpConfig;
 use crate::notify::EmailGlobals;
 use crate::rules::{BuiltinConfig, RuleGroup, builtin_group, read_file};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
+use base::http::access::HttpConfig;
 
 /// The configuration of whoever has written none: scrapes the agent on this host and prints.
 pub const DEFAULT: &str = include_str!("config/default.yml");

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod server;
 pub mod tls;
+pub mod access;
 mod io;
 
 use std::io::Write;

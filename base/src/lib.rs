@@ -16,6 +16,7 @@ pub mod yaml;
 pub mod number;
 pub mod family;
 pub mod exposition;
+pub mod remote_write;
 pub mod own_metrics;
 pub mod log;
 pub mod supervisor;

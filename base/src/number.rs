@@ -1,6 +1,8 @@
 //! Floats printed as Go prints them: the texts that ours are compared with (exposition, templates,
 //! the query API) were all printed by Go.
 //!
+//! And sizes as configuration files write them.
+//!
 //! Invariant: the digits are the fewest that read back as the same float.
 
 use std::fmt::Write as _;
@@ -153,6 +155,22 @@ pub fn parse(text: &str) -> Option<f64> {
     Some(sign * value * 2_f64.powi(exponent))
 }
 
+/// Reads `10MB`, `512KiB`, `0`: units as Prometheus has them, in powers of 1024.
+pub fn parse_size(text: &str) -> Option<usize> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: usize = text[..digits].parse().ok()?;
+    let shift = match &text[digits..] {
+        "" if number == 0 => 0,
+        "B" => 0,
+        "KB" | "KiB" => 10,
+        "MB" | "MiB" => 20,
+        "GB" | "GiB" => 30,
+        "TB" | "TiB" => 40,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,5 +214,16 @@ mod tests {
         check("0x1p", None);
         check("", None);
         check("1_000", None);
+    }
+
+    #[test]
+    fn reads_sizes() {
+        let check = |text: &str, expected| assert_eq!(parse_size(text), expected, "{text}");
+        check("0", Some(0));
+        check("10MB", Some(10 << 20));
+        check("1KiB", Some(1024));
+        check("100", None);
+        check("MB", None);
+        check("99999999999999TB", None);
     }
 }

@@ -19,6 +19,7 @@ mod durations;
 mod nagios;
 mod node;
 mod relabel;
+mod remote_write;
 mod promql;
 mod templates;
 mod matchers;
@@ -38,6 +39,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("nagios", nagios::run),
     ("node", node::run),
     ("relabel", relabel::run),
+    ("remote-write", remote_write::run),
     ("promql", promql::run),
     ("promql-golden", promql::run_golden),
     ("promql-parse", promql::run_parse),

@@ -73,6 +73,10 @@ impl Report {
             ));
             health = health.max(Health::Warn);
         }
+        if let Some(fault) = shown.uplink.get().and_then(|uplink| uplink.fault()) {
+            notes.push(fault);
+            health = health.max(Health::Warn);
+        }
         let description = "health of what this agent looks at".to_owned();
         let identity = shown.identity.clone();
         Self { health, notes, checks, services, tree, description, identity }

@@ -61,6 +61,12 @@ fn write(
     text
 }
 
+/// Every family that there is as of `now`, for whoever hands them on.
+pub(super) async fn families(shown: &Shown, now: Timestamp) -> Vec<MetricFamily> {
+    let host = shown.host.read(now).await;
+    merged(shown, &Seen::of(&shown.results.slots()), host, now).families
+}
+
 /// All families: ours, the agent's version first, then those of the process and the host, then those
 /// of the probes, which make way.
 fn merged(shown: &Shown, seen: &[Seen], host: HostReading, now: Timestamp) -> Merge {

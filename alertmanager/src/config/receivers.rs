@@ -11,12 +11,12 @@ use base::secret::Secret;
 use serde::Deserialize;
 
 use crate::dispatch::{Lane, Lanes};
-use crate::http_config::HttpConfig;
 use crate::notify::{
     ConsoleConfig, ConsoleNotifier, EmailConfig, EmailGlobals, Notifier, SlackConfig, SlackGlobals,
     WebhookConfig,
 };
 use crate::template::Templates;
+use base::http::access::HttpConfig;
 
 /// A receiver, as written.
 #[derive(Clone, Debug, Deserialize)]

@@ -24,8 +24,8 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
 use super::notifier::{DeliveryError, Notification, Notifier};
 use super::texts::{Renderer, Text, one_line};
-use crate::http_config::SecretSource;
 use crate::template::{Escape, Templates};
+use base::http::access::SecretSource;
 
 /// The longest that one step of the conversation may take.
 const STEP: Duration = Duration::from_secs(15);

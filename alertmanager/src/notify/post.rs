@@ -9,7 +9,7 @@ use base::secret::Secret;
 use bytes::Bytes;
 
 use super::notifier::DeliveryError;
-use crate::http_config::HttpAccess;
+use base::http::access::HttpAccess;
 
 /// What is read of an answer.
 const MAX_ANSWER: usize = 64 << 10;

@@ -18,8 +18,8 @@ use super::notifier::{DeliveryError, Notification, Notifier, excerpt};
 use super::post::{Answer, post};
 use super::texts::{Renderer, Text, one_line, shortened};
 use super::webhook::check_url;
-use crate::http_config::{HttpAccess, HttpConfig, SecretSource};
 use crate::template::{Escape, Templates};
+use base::http::access::{HttpAccess, HttpConfig, SecretSource};
 
 /// What Slack shows of a title, and what fits a message without being refused.
 const MAX_TITLE: usize = 1024;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::notifier::{DeliveryError, Notification, Notifier};
 use super::post::post;
 use crate::alerts::Alert;
-use crate::http_config::{HttpAccess, HttpConfig, SecretSource};
+use base::http::access::{HttpAccess, HttpConfig, SecretSource};
 
 /// An entry of `webhook_configs`, as written.
 #[derive(Clone, Debug, Default, Deserialize)]

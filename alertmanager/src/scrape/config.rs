@@ -7,12 +7,13 @@ use std::path::Path;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::tls::TlsConfig;
+use base::number::parse_size;
 use base::period::Period;
 use serde::Deserialize;
 
 use crate::discovery::{Discovered, FileSd, FileSdConfig, TargetGroupConfig};
-use crate::http_config::{AuthorizationConfig, BasicAuthConfig, HttpAccess, HttpConfig};
 use crate::relabel::{Relabel, RelabelConfig};
+use base::http::access::{AuthorizationConfig, BasicAuthConfig, HttpAccess, HttpConfig};
 
 /// What a scrape may be where nobody says: far above what exporters send, far below what hurts.
 const DEFAULT_BODY: usize = 128 << 20;
@@ -203,7 +204,7 @@ impl ScrapeConfig {
         let or = |limit: usize, default| if limit == 0 { default } else { limit };
         let body = match &self.body_size_limit {
             None => 0,
-            Some(size) => bytes(&size.value).unwrap_or_else(|| {
+            Some(size) => parse_size(&size.value).unwrap_or_else(|| {
                 let message = format!("`{}` is no size", size.value);
                 diagnostics.report_with_help(Place::from(size), message, "write it like `10MB`");
                 0
@@ -225,22 +226,6 @@ impl Job {
     pub fn name(&self) -> &str {
         &self.name
     }
-}
-
-/// Reads `10MB`, `512KiB`, `0`: units as Prometheus has them, in powers of 1024.
-fn bytes(text: &str) -> Option<usize> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: usize = text[..digits].parse().ok()?;
-    let shift = match &text[digits..] {
-        "" if number == 0 => 0,
-        "B" => 0,
-        "KB" | "KiB" => 10,
-        "MB" | "MiB" => 20,
-        "GB" | "GiB" => 30,
-        "TB" | "TiB" => 40,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
 }
 
 #[cfg(test)]
@@ -279,16 +264,5 @@ mod tests {
              f.yml:8:11: `x.txt` names no file with targets\n  \
              help: end it in .json, .yml or .yaml, with `*` in the last part only",
         );
-    }
-
-    #[test]
-    fn reads_sizes() {
-        let check = |text: &str, expected| assert_eq!(bytes(text), expected, "{text}");
-        check("0", Some(0));
-        check("10MB", Some(10 << 20));
-        check("1KiB", Some(1024));
-        check("100", None);
-        check("MB", None);
-        check("99999999999999TB", None);
     }
 }

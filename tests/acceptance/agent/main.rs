@@ -8,4 +8,5 @@ mod told;
 mod pushed;
 mod plugins;
 mod prometheus;
+mod uplink;
 mod faults;

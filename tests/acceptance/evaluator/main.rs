@@ -7,3 +7,4 @@ mod chain;
 mod crashes;
 mod documents;
 mod faults;
+mod pushed;

@@ -17,8 +17,8 @@ use serde::Deserialize;
 
 use super::super::texts::Text;
 use super::{EmailNotifier, TlsMode};
-use crate::http_config::SecretSource;
 use crate::template::Templates;
+use base::http::access::SecretSource;
 
 /// Headers that we write ourselves.
 const OWN_HEADERS: [&str; 8] = [

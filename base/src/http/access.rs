@@ -7,11 +7,11 @@
 
 use std::path::PathBuf;
 
-use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::client::Client;
-use base::http::tls::TlsConfig;
-use base::http::{HeaderMap, header};
-use base::secret::Secret;
+use crate::diagnostic::{Diagnostics, Place, Spanned};
+use crate::http::client::Client;
+use crate::http::tls::TlsConfig;
+use crate::http::{HeaderMap, header};
+use crate::secret::Secret;
 use serde::Deserialize;
 
 /// The settings under `http_config:`, as written.
@@ -205,7 +205,7 @@ mod tests {
 
     fn built(yaml: &str) -> (Option<HttpAccess>, String) {
         let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<HttpConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
+        let config: Spanned<HttpConfig> = crate::yaml::read(yaml, &mut diagnostics).unwrap();
         let access = config.value.build(config.place, &mut diagnostics);
         (access, diagnostics.to_string())
     }

@@ -1,0 +1,189 @@
+//! The loops of the uplink: one collects, one sends.
+//!
+//! Invariant: collecting never waits for the receiver, and sending never for the next collection.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use base::backoff::Backoff;
+use base::family::MetricFamily;
+use base::sample::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::buffer::{Buffer, Place, Record};
+use super::collect::Collector;
+use super::config::Settings;
+use super::send::{Sender, Sent};
+use super::status::Status;
+
+/// The delays after failures, to begin with and at most.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// What both loops share.
+#[derive(Clone)]
+struct Shared {
+    buffer: Arc<Mutex<Buffer>>,
+    /// Told when there is something to send.
+    filled: Arc<Notify>,
+    status: Status,
+}
+
+/// Collects what `families` gives and sends it, until `stop`.
+///
+/// # Errors
+///
+/// The buffer cannot be opened; started again, it may be.
+pub async fn run<F: Future<Output = Vec<MetricFamily>>>(
+    settings: Settings,
+    status: Status,
+    families: impl Fn(Timestamp) -> F,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (dir, limit) = (settings.dir.clone(), settings.max_size);
+    let opened = spawn_blocking(move || Buffer::open(&dir, limit)).await?;
+    let opened = opened.with_context(|| format!("the buffer {}", settings.dir.display()));
+    let buffer = opened.inspect_err(|error| {
+        status.set_fault(Some(format!("the uplink does not run: {error:#}")));
+    })?;
+    let waiting = buffer.samples();
+    info!(url = %settings.url, waiting, "the uplink runs");
+    let buffer = Arc::new(Mutex::new(buffer));
+    let shared = Shared { buffer, filled: Arc::default(), status };
+    tokio::join!(collect(&settings, &shared, families, &stop), send(&settings, &shared, &stop));
+    Ok(())
+}
+
+async fn collect<F: Future<Output = Vec<MetricFamily>>>(
+    settings: &Settings,
+    shared: &Shared,
+    families: impl Fn(Timestamp) -> F,
+    stop: &CancellationToken,
+) {
+    let mut ticks = interval(settings.interval);
+    // What was missed would be told with the time of now.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut collector = Collector::default();
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let now = Timestamp::now();
+        let records = collector.records(&families(now).await, &settings.labels, now);
+        let pushing = shared.clone();
+        let pushed = spawn_blocking(move || {
+            let mut buffer = pushing.buffer();
+            records.into_iter().for_each(|record| buffer.push(record));
+            pushing.show(&mut buffer);
+        });
+        if let Err(panic) = pushed.await {
+            error!(%panic, "what was collected for the uplink is lost");
+        }
+        shared.filled.notify_one();
+    }
+}
+
+async fn send(settings: &Settings, shared: &Shared, stop: &CancellationToken) {
+    let mut sender = Sender::new(settings.clone());
+    let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
+    loop {
+        let (place, record) = match shared.front().await {
+            Some(front) => front,
+            None => {
+                if stop.run_until_cancelled(shared.filled.notified()).await.is_none() {
+                    return;
+                }
+                continue;
+            }
+        };
+        // A request that is under way when we stop is sent again after the next start.
+        let Some((code, sent)) = stop.run_until_cancelled(sender.send(&record.body)).await else {
+            return;
+        };
+        let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+        shared.status.requests.with_label_values(&[&code]).inc();
+        let delay = match sent {
+            Sent::Taken => {
+                shared.taken(settings, place, record, None).await;
+                backoff.reset();
+                continue;
+            }
+            Sent::Refused(why) => {
+                shared.taken(settings, place, record, Some(why)).await;
+                backoff.reset();
+                continue;
+            }
+            Sent::Later { why, after } => {
+                let why = format!("{} does not take our samples: {why}", settings.url);
+                if shared.status.set_fault(Some(why.clone())) {
+                    warn!("{why}; they wait on the disk");
+                }
+                after.unwrap_or(Duration::ZERO).max(backoff.next_delay())
+            }
+        };
+        if stop.run_until_cancelled(sleep(delay)).await.is_none() {
+            return;
+        }
+    }
+}
+
+impl Shared {
+    fn buffer(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The oldest record.
+    async fn front(&self) -> Option<(Place, Record)> {
+        let shared = self.clone();
+        spawn_blocking(move || shared.buffer().front()).await.unwrap_or(None)
+    }
+
+    /// Takes `record` out: it was sent, or `refused`.
+    async fn taken(
+        &self,
+        settings: &Settings,
+        place: Place,
+        record: Record,
+        refused: Option<String>,
+    ) {
+        let result = if refused.is_some() { "refused" } else { "sent" };
+        self.status.samples.with_label_values(&[result]).inc_by(record.samples.into());
+        if let Some(why) = refused {
+            warn!(samples = record.samples, "{} refuses samples for good: {why}", settings.url);
+        } else {
+            self.status.last_success.set(Timestamp::now().millis() / 1000);
+        }
+        let shared = self.clone();
+        let popped = spawn_blocking(move || {
+            let mut buffer = shared.buffer();
+            let popped = buffer.pop(place, &record);
+            shared.show(&mut buffer);
+            (popped, buffer.fault().map(str::to_owned))
+        });
+        let fault = match popped.await {
+            Ok((Ok(()), fault)) => fault,
+            Ok((Err(error), _)) => Some(format!("cannot note what the uplink has sent: {error}")),
+            Err(panic) => Some(format!("cannot note what the uplink has sent: {panic}")),
+        };
+        if self.status.set_fault(fault.clone()) {
+            match fault {
+                Some(fault) => warn!("{fault}"),
+                None => info!(url = %settings.url, "the uplink is well again"),
+            }
+        }
+    }
+
+    /// Notes how full the buffer is.
+    fn show(&self, buffer: &mut Buffer) {
+        let dropped = buffer.take_dropped();
+        if dropped > 0 {
+            self.status.samples.with_label_values(&["dropped"]).inc_by(dropped);
+            warn!(dropped, "the buffer of the uplink is full: the oldest samples go");
+        }
+        self.status.waiting.set(i64::try_from(buffer.samples()).unwrap_or(i64::MAX));
+        self.status.bytes.set(i64::try_from(buffer.bytes()).unwrap_or(i64::MAX));
+    }
+}
