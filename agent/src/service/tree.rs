@@ -114,11 +114,14 @@ impl Node {
     }
 
     fn of_service(service: &Service, needs: Vec<Arc<Self>>) -> Self {
+        // While a reload is on its way a check may not be there yet: nothing is known of it.
+        let is_whole = needs.len() == service.needs.len();
+        let least = if is_whole { Health::Pass } else { Health::Pending };
         Self {
             name: service.name.clone(),
             kind: Kind::Service,
-            health: Health::worst(needs.iter().map(|need| need.health)),
-            is_known: needs.iter().all(|need| need.is_known),
+            health: Health::worst(needs.iter().map(|need| need.health)).max(least),
+            is_known: is_whole && needs.iter().all(|need| need.is_known),
             reason: Reason::None,
             output: String::new(),
             agent: None,
@@ -278,6 +281,15 @@ mod tests {
         check(&f, "bank", Health::Pending, None, "");
         let f = forest(SERVICES, &[("d", bad("gone"))]);
         check(&f, "shop", Health::Fail, Some(0.0), "shop/stock/d: gone");
+    }
+
+    #[test]
+    fn a_check_that_is_not_there_yet_is_not_known() {
+        let need = |name: &str| Need::Check(name.to_owned());
+        let (name, description) = ("s".to_owned(), String::new());
+        let service = Service { name, needs: vec![need("gone")], description };
+        let forest = Forest::new(&[service], &[], NOW);
+        check(&forest, "s", Health::Pending, None, "");
     }
 
     #[test]
