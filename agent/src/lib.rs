@@ -3,6 +3,7 @@
 //! ```text
 //! config ─▶ check (a probe with its schedule, or a job that reports) ─▶ run (one loop a check) ─▶ results ─▶ server
 //!                                                  └ state: attempts, soft and hard  └▶ uplink
+//!        └▶ nrpe (check_nrpe asks for commands)
 //! ```
 //!
 //! Invariant: one slow check delays only itself, and no request changes anything but what a
@@ -17,6 +18,7 @@ pub mod results;
 mod keep;
 pub mod service;
 pub mod host;
+pub mod nrpe;
 pub mod uplink;
 pub mod config;
 mod run;
@@ -25,4 +27,5 @@ mod app;
 mod out;
 mod once;
 mod demo;
+mod import;
 pub mod cli;
