@@ -21,6 +21,7 @@ part() {
 
 part "packages" tests/peers/packages.sh
 part "reference programs" tests/peers/fetch.sh
+part "Python for tests" tests/peers/python.sh
 part "format" cargo fmt --all --check
 part "clippy" cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 # The acceptance tests start the real programs.

@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Source, Terms};
 use crate::host::HostNumbers;
+use crate::keep::Keep;
 use crate::nrpe::NrpeListener;
 use crate::on_request::OnRequest;
 use crate::results::{Results, Slot};
@@ -79,6 +80,7 @@ struct App {
     scripts: ScriptSlots,
     /// How many slots there are, taken or free.
     concurrency: AtomicUsize,
+    keep: Arc<Keep>,
     /// The scope of all checks; each has one of its own inside.
     checks: Supervisor,
     scopes: Mutex<BTreeMap<Arc<str>, Supervisor>>,
@@ -155,6 +157,7 @@ async fn start(
     nrpe.take(config.nrpe).await?;
     let app = App {
         origin,
+        keep: Arc::new(Keep::new(config.state)),
         address,
         guard: Arc::clone(&guard),
         nrpe,
@@ -171,7 +174,16 @@ async fn start(
     let on_request = OnRequest::new(config.on_request, app.checks.clone());
     app.shown.on_request.store(Arc::new(on_request));
     app.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
+    app.keep.load(&results.slots());
     results.slots().iter().for_each(|slot| app.start_check(slot));
+    let (keep, shown) = (Arc::clone(&app.keep), Arc::clone(&app.shown));
+    everything.supervise("keep", move |stop| {
+        let (keep, shown) = (Arc::clone(&keep), Arc::clone(&shown));
+        async move {
+            run::keep(&keep, &shown.results, &shown.news, stop).await;
+            Ok(())
+        }
+    });
     if let Some(settings) = config.uplink {
         app.start_uplink(settings);
     }
@@ -300,6 +312,7 @@ impl App {
         self.shown.blackbox.store(Arc::new(config.blackbox));
         let on_request = OnRequest::new(config.on_request, self.checks.clone());
         self.shown.on_request.store(Arc::new(on_request));
+        self.keep.replace(config.state);
         let (new, gone) = self.shown.results.replace(config.checks);
         self.shown.services.store(Arc::new(config.services));
         for slot in &gone {

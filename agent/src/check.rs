@@ -11,23 +11,41 @@ use std::time::Duration;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::labels::is_legacy_label_name;
 use base::period::Period;
+use probes::health::HealthConfig;
 use probes::{Probe, ProbeConfig};
 use serde::Deserialize;
 
-use crate::schedule::{CalendarError, Schedule};
+use crate::heartbeat::{Heartbeat, HeartbeatConfig};
+use crate::push::{Push, PushConfig};
+use crate::schedule::{Schedule, report};
 
 /// The timeout where nothing is said, or the interval where that is shorter.
 const TIMEOUT: Period = Period::from_secs(10);
 /// The most time between two attempts where nothing is said.
 const RETRY_INTERVAL: Period = Period::from_secs(30);
+/// How often a health page is asked that a service needs by its address.
+const PAGE_INTERVAL: Period = Period::from_secs(30);
+/// How often a check that is told has a new result, if nothing changes.
+pub(crate) const TOLD_INTERVAL: Period = Period::from_secs(10);
 /// How often a check that failed is tried again where nothing is said.
 const RETRIES: u32 = 2;
 /// The longest name.
 const MAX_NAME: usize = 128;
 
 /// Labels that we set ourselves.
-const OUR_LABELS: [&str; 9] =
-    ["check", "status", "reason", "perfdata", "unit", "service", "dependency", "job", "instance"];
+const OUR_LABELS: [&str; 11] = [
+    "check",
+    "status",
+    "reason",
+    "perfdata",
+    "unit",
+    "service",
+    "dependency",
+    "culprit",
+    "component",
+    "job",
+    "instance",
+];
 
 /// One entry under `checks:`, as written.
 #[derive(Debug, Deserialize)]
@@ -57,7 +75,25 @@ pub struct CheckConfig {
     #[serde(default)]
     labels: BTreeMap<String, Spanned<String>>,
     /// What to run.
-    probe: ProbeConfig,
+    #[serde(default)]
+    probe: Option<ProbeConfig>,
+    /// In place of a probe: a job that reports by itself.
+    #[serde(default)]
+    heartbeat: Option<Spanned<HeartbeatConfig>>,
+    /// In place of a probe: a job that pushes its metrics.
+    #[serde(default)]
+    push: Option<Spanned<PushConfig>>,
+}
+
+/// Where a check has its results from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// From looking.
+    Probe(Arc<dyn Probe>),
+    /// From a job that reports.
+    Heartbeat(Box<Heartbeat>),
+    /// From a job that pushes.
+    Push(Box<Push>),
 }
 
 /// A check.
@@ -75,29 +111,57 @@ pub struct Check {
     pub retry_interval: Duration,
     /// Its labels, with those of the agent.
     pub labels: BTreeMap<String, String>,
-    /// What to run.
-    pub probe: Arc<dyn Probe>,
+    /// Where its results are from.
+    pub source: Source,
     /// Whether a run takes one of the slots for scripts.
     pub takes_slot: bool,
 }
 
 impl CheckConfig {
+    /// A check of the health page at `url`, which is its name too.
+    pub(crate) fn of_page(url: &Spanned<String>) -> Self {
+        Self {
+            name: url.clone(),
+            interval: Some(Spanned { value: PAGE_INTERVAL, place: url.place }),
+            cron: None,
+            timezone: None,
+            timeout: None,
+            retries: None,
+            retry_interval: None,
+            labels: BTreeMap::new(),
+            probe: Some(ProbeConfig::Health(Box::new(HealthConfig::of(url.clone())))),
+            heartbeat: None,
+            push: None,
+        }
+    }
+
     /// Turns what was written into what will run, reporting everything that is wrong with it.
     /// `agent_labels` are those of the whole agent, which the check's own go before.
     pub fn build(
-        self,
+        mut self,
         agent_labels: &BTreeMap<String, String>,
         diagnostics: &mut Diagnostics,
     ) -> Option<Check> {
         check_name(&self.name, diagnostics);
+        if self.heartbeat.is_some() || self.push.is_some() {
+            return self.build_told(agent_labels, diagnostics);
+        }
+        let Some(probe) = self.probe.take() else {
+            // What could not be read is not missing.
+            if !diagnostics.is_partial() {
+                let message = "neither `probe`, `heartbeat` nor `push` says what is checked";
+                diagnostics.report(&self.name, message);
+            }
+            return None;
+        };
         let schedule = self.schedule(diagnostics);
         let interval = self.interval.as_ref().map(|interval| interval.value);
         let timeout = self.timeout(interval, diagnostics);
         let retry_interval = self.retry_interval(interval, diagnostics);
         let mut labels = agent_labels.clone();
         labels.extend(build_labels(self.labels, diagnostics));
-        let takes_slot = self.probe.starts_programs();
-        let probe = self.probe.build(diagnostics);
+        let takes_slot = probe.starts_programs();
+        let probe = probe.build(diagnostics);
         Some(Check {
             name: self.name.value.into(),
             schedule: schedule?,
@@ -105,8 +169,51 @@ impl CheckConfig {
             max_attempts: self.retries.unwrap_or(RETRIES).saturating_add(1),
             retry_interval: retry_interval.duration(),
             labels,
-            probe: probe?,
+            source: Source::Probe(probe?),
             takes_slot,
+        })
+    }
+
+    /// A check that is told. It is judged whenever something comes, and all the time between.
+    fn build_told(
+        self,
+        agent_labels: &BTreeMap<String, String>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Check> {
+        let kinds = [self.probe.is_some(), self.heartbeat.is_some(), self.push.is_some()];
+        if kinds.into_iter().filter(|is_there| *is_there).count() > 1 {
+            let message = "only one of `probe`, `heartbeat` and `push` says what is checked";
+            diagnostics.report(&self.name, message);
+        }
+        let needless = [
+            self.interval.as_ref().map(|interval| interval.place),
+            self.cron.as_ref().map(|cron| cron.place),
+            self.timezone.as_ref().map(|timezone| timezone.place),
+            self.timeout.as_ref().map(|timeout| timeout.place),
+            self.retry_interval.as_ref().map(|retry| retry.place),
+        ];
+        for place in needless.into_iter().flatten() {
+            let message = "this means nothing to a check that nobody runs";
+            let help = "say when the job reports inside of `heartbeat` or `push`";
+            diagnostics.report_with_help(place, message, help);
+        }
+        let mut labels = agent_labels.clone();
+        labels.extend(build_labels(self.labels, diagnostics));
+        let heartbeat = self.heartbeat.map(|config| config.value.build(&self.name, diagnostics));
+        let push = self.push.map(|config| config.value.build(&self.name, diagnostics));
+        let source = match (heartbeat, push) {
+            (Some(heartbeat), _) => Source::Heartbeat(Box::new(heartbeat?)),
+            (None, push) => Source::Push(Box::new(push??)),
+        };
+        Some(Check {
+            schedule: Schedule::every(TOLD_INTERVAL.duration(), &self.name.value),
+            name: self.name.value.into(),
+            timeout: TOLD_INTERVAL.duration(),
+            max_attempts: 1,
+            retry_interval: TOLD_INTERVAL.duration(),
+            labels,
+            source,
+            takes_slot: false,
         })
     }
 
@@ -144,19 +251,8 @@ impl CheckConfig {
         let zone = self.timezone.as_ref();
         match Schedule::calendar(&cron.value, zone.map_or("UTC", |zone| &zone.value)) {
             Ok(schedule) => Some(schedule),
-            Err(error @ CalendarError::NoSuchZone(_)) => {
-                let place = zone.map_or(cron.place, |zone| zone.place);
-                let help = "write a name of the IANA list, such as `Europe/Paris`";
-                diagnostics.report_with_help(place, error.to_string(), help);
-                None
-            }
-            Err(error @ CalendarError::Malformed { .. }) => {
-                let help = "write minute, hour, day, month and weekday, such as `30 6 * * MON-FRI`";
-                diagnostics.report_with_help(cron, error.to_string(), help);
-                None
-            }
             Err(error) => {
-                diagnostics.report(cron, error.to_string());
+                report(&error, cron, zone, diagnostics);
                 None
             }
         }
@@ -188,6 +284,27 @@ impl CheckConfig {
 }
 
 impl Check {
+    /// Whether nobody runs it: its results come by themselves.
+    pub fn is_told(&self) -> bool {
+        !matches!(self.source, Source::Probe(_))
+    }
+
+    /// What it waits for, where it is told.
+    pub fn heartbeat(&self) -> Option<&Heartbeat> {
+        match &self.source {
+            Source::Heartbeat(heartbeat) => Some(heartbeat),
+            Source::Probe(_) | Source::Push(_) => None,
+        }
+    }
+
+    /// Which job may push to it, where it is such a check.
+    pub fn push(&self) -> Option<&Push> {
+        match &self.source {
+            Source::Push(push) => Some(push),
+            Source::Probe(_) | Source::Heartbeat(_) => None,
+        }
+    }
+
     /// Whether `other` is the same check, so that what is known of this one holds for it. Secrets
     /// do not count: they are not shown.
     pub fn is_same(&self, other: &Self) -> bool {
@@ -204,7 +321,7 @@ impl fmt::Debug for Check {
             .field("max_attempts", &self.max_attempts)
             .field("retry_interval", &self.retry_interval)
             .field("labels", &self.labels)
-            .field("probe", &self.probe)
+            .field("source", &self.source)
             .finish_non_exhaustive()
     }
 }

@@ -12,12 +12,13 @@
 //!     probe:
 //!       script: {command: [/usr/lib/nagios/plugins/check_disk, -w, 10%, -c, 5%, -p, /]}
 //! services:
-//!   shop: {needs: [disk], description: The shop.}
+//!   shop: {needs: [disk, payments], description: The shop.}
+//!   payments: {needs: ['http://bank.example:12911/health/bank']}
 //! ```
 //!
 //! Invariant: a [`Config`] exists only where nothing was wrong with the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,7 @@ use crate::blackbox::{Blackbox, BlackboxConfig};
 use crate::check::{Check, CheckConfig, build_labels};
 use crate::nrpe::{Nrpe, NrpeConfig};
 use crate::on_request::{OnRequestConfig, Requested};
-use crate::service::{Service, ServiceConfig};
+use crate::service::{self, Service, ServiceConfig};
 use crate::uplink::{Settings, UplinkConfig};
 
 /// Where we listen where nothing is said.
@@ -59,6 +60,9 @@ pub struct AgentConfig {
     /// What all scripts share.
     #[serde(default)]
     scripts: ScriptsConfig,
+    /// The folder in which is kept what jobs reported.
+    #[serde(default)]
+    state: Option<Spanned<PathBuf>>,
     /// What `check_nrpe` is answered.
     #[serde(default)]
     nrpe: Option<Spanned<NrpeConfig>>,
@@ -102,6 +106,8 @@ pub struct Config {
     pub web: Web,
     /// How many scripts may run at a time.
     pub concurrency: usize,
+    /// The folder in which is kept what jobs reported, where it is to outlive us.
+    pub state: Option<PathBuf>,
     /// What `check_nrpe` is answered, where it is wanted.
     pub nrpe: Option<Nrpe>,
     /// What reads the host's own numbers, where they are wanted.
@@ -110,9 +116,9 @@ pub struct Config {
     pub blackbox: Blackbox,
     /// Scripts that are run when somebody asks, by name.
     pub on_request: BTreeMap<String, Requested>,
-    /// The checks, in the order of the file.
+    /// The checks, in the order of the file; then those of the pages that services need.
     pub checks: Vec<Check>,
-    /// The services, by name.
+    /// The services, each behind those that it needs.
     pub services: Vec<Service>,
     /// Where everything is pushed to.
     pub uplink: Option<Settings>,
@@ -222,13 +228,20 @@ impl AgentConfig {
                 diagnostics.report_with_help(&check.name, message, help);
             }
         }
-        let names: Vec<String> = places.into_keys().collect();
-        let services = self.services.into_iter();
-        let services =
-            services.map(|(name, service)| service.value.build(name, &names, diagnostics));
-        let services = services.collect();
-        let checks = self.checks.into_iter();
-        let checks = checks.filter_map(|check| check.build(&labels, diagnostics)).collect();
+        if let Some(state) = self.state.as_ref().filter(|state| !state.value.is_dir()) {
+            let message = format!("`{}` is not a folder", state.value.display());
+            let help = "create it, owned by the user that the agent runs as";
+            diagnostics.report_with_help(state, message, help);
+        }
+        let mut names: BTreeSet<String> = places.into_keys().collect();
+        let pages = service::pages(&self.services, &names);
+        names.extend(pages.iter().map(|page| page.value.clone()));
+        let services = service::build(self.services, &names, diagnostics);
+        let checks = self.checks.into_iter().chain(pages.iter().map(CheckConfig::of_page));
+        let checks = checks.filter_map(|check| check.build(&labels, diagnostics));
+        let checks: Vec<_> = checks.collect();
+        check_ids(&checks, diagnostics);
+        let state = self.state.map(|state| state.value);
         let node = rustix::system::uname();
         let node = node.nodename().to_string_lossy();
         let uplink = self.uplink.filter(|_| !terms.once);
@@ -239,6 +252,7 @@ impl AgentConfig {
             web: web?,
             concurrency,
             nrpe,
+            state,
             host,
             blackbox,
             on_request,
@@ -246,6 +260,22 @@ impl AgentConfig {
             services,
             uplink,
         })
+    }
+}
+
+/// Reports jobs that could not be told from one another.
+fn check_ids(checks: &[Check], diagnostics: &mut Diagnostics) {
+    let mut ids: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for check in checks {
+        let heartbeat = check.heartbeat().map(|heartbeat| ("id", heartbeat.id.as_str()));
+        let Some(key) = heartbeat.or(check.push().map(|push| ("job", push.job.as_str()))) else {
+            continue;
+        };
+        if let Some(first) = ids.insert(key, &check.name) {
+            let ((what, id), name) = (key, &check.name);
+            let message = format!("the checks `{first}` and `{name}` have the same {what}, `{id}`");
+            diagnostics.report_file(message);
+        }
     }
 }
 
@@ -370,9 +400,47 @@ mod tests {
              agent.yml:12:16: `s/t` cannot name a service\n  \
              help: it is a part of a URL: use letters, digits, `-`, `_` and `.`\n\
              agent.yml:12:20: `c` is needed twice\n\
-             agent.yml:12:23: there is no check `dd`\n  help: did you mean `d`?\n\
-             agent.yml:12:27: there is no check `zzz`\n\
+             agent.yml:12:23: there is no check or service `dd`\n  help: did you mean `d`?\n\
+             agent.yml:12:27: there is no check or service `zzz`\n\
              agent.yml:13:14: the service `u` needs nothing",
+        );
+    }
+
+    #[test]
+    fn services_stand_on_services_and_pages_and_never_on_themselves() {
+        let services = |text: &str| {
+            let own = format!("{{name: own, interval: 5s, {PROBE}}}");
+            format!("checks: [{{name: db, interval: 5s, {PROBE}}}, {own}]\nservices:\n{text}")
+        };
+        let config = load(
+            &services(
+                "  a: {needs: [b, db]}\n  b: {needs: [db, 'http://h:1/health/x']}\n  \
+                 c: {needs: ['http://h:1/health/x']}\n  own: {needs: [own]}\n",
+            ),
+            Terms::default(),
+        )
+        .unwrap();
+        let names: Vec<_> = config.services.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["b", "a", "c", "own"]);
+        let checks: Vec<_> = config.checks.iter().map(|c| c.name.as_ref()).collect();
+        assert_eq!(checks, ["db", "own", "http://h:1/health/x"]);
+        assert!(format!("{:?}", config.checks[2]).contains("HealthProbe"));
+        check(
+            &services(
+                "  a: {needs: [b]}\n  b: {needs: [db, c]}\n  c: {needs: [a]}\n  d: {needs: [d]}\n",
+            ),
+            "agent.yml:5:15: `a` needs itself: a → b → c → a\n  \
+             help: take one of these needs out: a circle has no first cause\n\
+             agent.yml:6:15: `d` needs itself: d → d\n  \
+             help: take one of these needs out: a circle has no first cause",
+        );
+        check(
+            &services(
+                "  a: {needs: [db]}\n  db: {needs: [db]}\n  c: {needs: ['http://u@h/', bd]}\n",
+            ),
+            "agent.yml:3:15: `db` is a check and a service\n  help: give one of them another name\n\
+             agent.yml:5:15: a URL cannot hold a user name; use basic_auth\n\
+             agent.yml:5:30: there is no check or service `bd`\n  help: did you mean `db`?",
         );
     }
 

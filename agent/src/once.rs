@@ -19,7 +19,8 @@ use crate::run::look;
 #[derive(Debug)]
 pub(crate) struct Line {
     check: Arc<str>,
-    outcome: Outcome,
+    /// Nothing where nobody looks, because the check is told.
+    outcome: Option<Outcome>,
     duration: Duration,
 }
 
@@ -56,11 +57,18 @@ pub(crate) async fn run(
         let (scripts, results) = (Arc::clone(&scripts), results.clone());
         let stop = supervisor.stop_token().clone();
         supervisor.spawn("check", async move {
+            if check.is_told() {
+                let line = Line { check: check.name, outcome: None, duration: Duration::ZERO };
+                let _ = results.send((n, line)).await;
+                return;
+            }
             let permit = if check.takes_slot { scripts.acquire_owned().await.ok() } else { None };
             let (outcome, duration) = look(&check, &stop).await;
             drop(permit);
             // Nobody hears it only where we are stopping.
-            let _ = results.send((n, Line { check: check.name, outcome, duration })).await;
+            let _ = results
+                .send((n, Line { check: check.name, outcome: Some(outcome), duration }))
+                .await;
         });
     }
     drop(results);
@@ -72,9 +80,10 @@ pub(crate) async fn run(
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// The worst status of all.
+/// The worst status of all that were looked at.
 pub(crate) fn worst(lines: &[Line]) -> Status {
-    lines.iter().fold(Status::Ok, |worst, line| worst.worse(line.outcome.status))
+    let looked_at = lines.iter().filter_map(|line| line.outcome.as_ref());
+    looked_at.fold(Status::Ok, |worst, outcome| worst.worse(outcome.status))
 }
 
 /// A line for each check, in columns, with its further lines indented.
@@ -82,6 +91,11 @@ pub(crate) fn table(lines: &[Line]) -> String {
     let widest = lines.iter().map(|line| line.check.chars().count()).max().unwrap_or(0);
     let mut table = String::new();
     for Line { check, outcome, duration } in lines {
+        let Some(outcome) = outcome else {
+            let summary = "is not looked at: it waits to be told";
+            let _ = writeln!(table, "{check:widest$}  {:8}  {:>8}  {summary}", "-", "-");
+            continue;
+        };
         let (status, seconds) = (outcome.status.as_str(), duration.as_secs_f64());
         // Writing to a string does not fail.
         let _ = writeln!(table, "{check:widest$}  {status:8}  {seconds:7.3}s  {}", outcome.summary);
@@ -103,6 +117,7 @@ mod tests {
     fn line(check: &str, status: Status, details: &str) -> Line {
         let mut outcome = Outcome::new(status, Reason::Threshold, "summary");
         outcome.details = details.to_owned();
+        let outcome = Some(outcome);
         Line { check: check.into(), outcome, duration: Duration::from_millis(1234) }
     }
 
@@ -118,5 +133,11 @@ mod tests {
         );
         assert_eq!(worst(&lines), Status::Critical);
         assert_eq!(worst(&[]), Status::Ok);
+        let told = [Line { check: "job".into(), outcome: None, duration: Duration::ZERO }];
+        assert_eq!(worst(&told), Status::Ok);
+        assert_eq!(
+            table(&told),
+            "job  -                -  is not looked at: it waits to be told\n"
+        );
     }
 }

@@ -15,8 +15,9 @@ use base::sample::Timestamp;
 use probes::{Outcome, Status};
 use tokio::sync::Notify;
 
-use crate::check::Check;
+use crate::check::{Check, Source};
 use crate::state::State;
+use crate::{heartbeat, push};
 
 /// What the last run of a check found.
 #[derive(Debug)]
@@ -55,6 +56,11 @@ pub struct Latest {
 pub struct Slot {
     check: ArcSwap<Check>,
     latest: Mutex<Latest>,
+    /// What came of a check that is told; a new definition of the check does not change what came.
+    heartbeat: Mutex<heartbeat::State>,
+    push: Mutex<push::State>,
+    /// Told when something came.
+    pub(crate) told: Notify,
     /// Told when the check was replaced by a different one.
     pub(crate) changed: Notify,
 }
@@ -65,6 +71,9 @@ impl Slot {
         Self {
             check: ArcSwap::from_pointee(check),
             latest: Mutex::default(),
+            heartbeat: Mutex::default(),
+            push: Mutex::default(),
+            told: Notify::new(),
             changed: Notify::new(),
         }
     }
@@ -91,6 +100,14 @@ impl Slot {
             drop(latest);
             self.changed.notify_one();
         }
+    }
+
+    /// Forgets the results: nothing is known any more.
+    pub(crate) fn forget(&self) {
+        let mut latest = self.lock();
+        let generation = latest.generation + 1;
+        let runs = latest.runs;
+        *latest = Latest { generation, runs, ..Latest::default() };
     }
 
     /// Notes that a run begins; what it returns is for [`Slot::record`].
@@ -124,6 +141,34 @@ impl Slot {
         latest.skipped += skipped;
     }
 
+    /// What came of the job that the check waits for.
+    pub fn heartbeat(&self) -> MutexGuard<'_, heartbeat::State> {
+        self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was pushed to the check.
+    pub fn push(&self) -> MutexGuard<'_, push::State> {
+        self.push.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it is at `now` with a check that is told; nothing where nothing came yet.
+    pub fn judge(&self, now: Timestamp) -> Option<Outcome> {
+        let check = self.check();
+        match &check.source {
+            Source::Heartbeat(heartbeat) => {
+                let mut state = self.heartbeat();
+                state.note_alive(heartbeat, now);
+                heartbeat.judge(&state, now)
+            }
+            Source::Push(push) => {
+                let mut state = self.push();
+                state.note_alive(now);
+                push.judge(&state, now)
+            }
+            Source::Probe(_) => None,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Latest> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,6 +178,12 @@ impl Latest {
     /// The status of the last run; unknown before the first.
     pub fn status(&self) -> Status {
         self.state.status().unwrap_or(Status::Unknown)
+    }
+
+    /// Whether a result is missing that should be in: a run that should have ended long ago says
+    /// nothing about the present.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.overdue.is_some_and(|overdue| now > overdue)
     }
 }
 

@@ -7,6 +7,7 @@
 //! Invariant: each check has its own loop, so that one that is slow delays only itself; a tick that
 //! passes while a run is not done is counted and left out, never made up for.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +15,14 @@ use arc_swap::ArcSwap;
 use base::clock::Stopwatch;
 use base::sample::Timestamp;
 use probes::{Outcome, Reason, Status};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::check::Check;
-use crate::results::{CheckResult, Slot};
+use crate::check::{Check, Source, TOLD_INTERVAL};
+use crate::keep::Keep;
+use crate::results::{CheckResult, Results, Slot};
 use crate::schedule::Schedule;
 use crate::state::State;
 
@@ -29,6 +31,9 @@ pub(crate) const WRAP_UP: Duration = Duration::from_millis(3500);
 
 /// How much later than it should a result may come before it is missed.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How often a check that is told is judged, if nothing comes.
+const JUDGED_EVERY: Duration = Duration::from_secs(1);
 
 /// The longest that a calendar is trusted not to be overtaken by a clock that was set.
 const CLOCK_CHECK: Duration = Duration::from_secs(20);
@@ -44,6 +49,12 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
+        if slot.check().is_told() {
+            if wait_to_be_told(&slot, &stop).await.is_break() {
+                return Ok(());
+            }
+            continue;
+        }
         let mut rhythm = Rhythm::new(slot.check().schedule.clone(), Timestamp::now());
         let mut skipped = 0;
         loop {
@@ -65,6 +76,22 @@ pub(crate) async fn run(
             };
             let retry = slot.check().retry_interval;
             skipped = rhythm.ended(Timestamp::now(), state.is_soft().then_some(retry));
+        }
+    }
+}
+
+/// Keeps what jobs reported until `stop`: at once when there is `news`, and from time to time that we
+/// are there.
+pub(crate) async fn keep(keep: &Keep, results: &Results, news: &Notify, stop: CancellationToken) {
+    loop {
+        let go_on = tokio::select! {
+            () = stop.cancelled() => false,
+            () = news.notified() => true,
+            () = sleep(TOLD_INTERVAL.duration()) => true,
+        };
+        keep.save(&results.slots()).await;
+        if !go_on {
+            return;
         }
     }
 }
@@ -101,6 +128,45 @@ async fn run_once(
     Some(after)
 }
 
+/// Judges a check that is told, when something comes and as time passes, until it is replaced or
+/// stopped.
+async fn wait_to_be_told(slot: &Slot, stop: &CancellationToken) -> ControlFlow<()> {
+    let mut shown: Option<(Status, Stopwatch)> = None;
+    let mut is_news = true;
+    loop {
+        let now = Timestamp::now();
+        let judged = slot.judge(now);
+        if judged.is_none() && is_news {
+            // Everything that was pushed was taken back: it is as new.
+            slot.forget();
+            shown = None;
+        }
+        if let Some(outcome) = judged {
+            let is_old = shown.as_ref().is_none_or(|(status, since)| {
+                *status != outcome.status || since.elapsed() >= TOLD_INTERVAL.duration()
+            });
+            if is_news || is_old {
+                shown = Some((outcome.status, Stopwatch::start()));
+                slot.plan(now + TOLD_INTERVAL.duration() * 2 + GRACE, 0);
+                let (status, summary) = (outcome.status, outcome.summary.clone());
+                let (duration, lateness) = (Duration::ZERO, Duration::ZERO);
+                let result = CheckResult { outcome, started: now, duration, lateness };
+                if let Some((before, after)) = slot.record(slot.begin(), result)
+                    && before.hard() != after.hard()
+                {
+                    log_change(&slot.check().name, status, &summary);
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return ControlFlow::Break(()),
+            () = slot.changed.notified() => return ControlFlow::Continue(()),
+            () = slot.told.notified() => is_news = true,
+            () = sleep(JUDGED_EVERY) => is_news = false,
+        }
+    }
+}
+
 fn log_change(check: &str, status: Status, summary: &str) {
     match status {
         Status::Ok => info!(check, %status, summary, "all is well"),
@@ -111,7 +177,11 @@ fn log_change(check: &str, status: Status, summary: &str) {
 /// Runs the check's probe under its timeout. Returns how long that took too.
 pub(crate) async fn look(check: &Check, stop: &CancellationToken) -> (Outcome, Duration) {
     let (watch, time_up) = (Stopwatch::start(), stop.child_token());
-    let run = check.probe.run(&time_up);
+    let Source::Probe(probe) = &check.source else {
+        let summary = "nobody looks: it waits to be told";
+        return (Outcome::unknown(Reason::NeverRun, summary), watch.elapsed());
+    };
+    let run = probe.run(&time_up);
     tokio::pin!(run);
     tokio::select! {
         outcome = run.as_mut() => return (outcome, watch.elapsed()),
@@ -290,7 +360,7 @@ mod tests {
             max_attempts: 3,
             retry_interval: Duration::from_secs(3),
             labels: Default::default(),
-            probe: Arc::new(probe),
+            source: Source::Probe(Arc::new(probe)),
             takes_slot: false,
         }));
         let stop = CancellationToken::new();

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use base::diagnostic::{Diagnostics, Spanned};
 use base::sample::Timestamp;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -97,6 +98,27 @@ impl Schedule {
                 Some(Timestamp::from_millis(next.timestamp().as_millisecond()))
             }
         }
+    }
+}
+
+/// Reports why `cron`, in the time zone `zone`, is no calendar.
+pub(crate) fn report(
+    error: &CalendarError,
+    cron: &Spanned<String>,
+    zone: Option<&Spanned<String>>,
+    diagnostics: &mut Diagnostics,
+) {
+    match error {
+        CalendarError::NoSuchZone(_) => {
+            let place = zone.map_or(cron.place, |zone| zone.place);
+            let help = "write a name of the IANA list, such as `Europe/Paris`";
+            diagnostics.report_with_help(place, error.to_string(), help);
+        }
+        CalendarError::Malformed { .. } => {
+            let help = "write minute, hour, day, month and weekday, such as `30 6 * * MON-FRI`";
+            diagnostics.report_with_help(cron, error.to_string(), help);
+        }
+        CalendarError::Never(_) => diagnostics.report(cron, error.to_string()),
     }
 }
 

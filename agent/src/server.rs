@@ -9,21 +9,27 @@
 //! /probe              looks where the request says, by a module or a script of the configuration
 //! /discovery          what there is to scrape here, for Prometheus
 //! /livez /readyz      for whoever starts and stops us
+//! /ping/ID            a job reports (design A10), as healthchecks.io has it
+//! /metrics/job/NAME   a job pushes its metrics, as Prometheus's Pushgateway has it
 //! ```
 //!
-//! Invariant: nothing here changes anything of ours; only GET and HEAD are answered.
+//! Invariant: nothing here changes anything of ours but `told`; elsewhere only GET and HEAD are
+//! answered.
 
 mod check_metrics;
 mod merge;
 mod metrics;
+mod told;
 mod html;
-mod page;
+mod tree;
 mod json;
+mod page;
 mod query;
 mod probe;
 mod script;
 mod discovery;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -37,19 +43,20 @@ use base::own_metrics::{IntCounterVec, OwnMetrics};
 use base::sample::Timestamp;
 use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
+use tokio::sync::Notify;
 
 use crate::blackbox::Blackbox;
 use crate::host::HostNumbers;
 use crate::on_request::OnRequest;
 use crate::results::Results;
-use crate::service::Service;
+use crate::service::{Forest, Service};
 use crate::uplink;
 
 /// What the pages are made of.
 pub struct Shown {
     /// The latest of every check.
     pub results: Arc<Results>,
-    /// The services, by name.
+    /// The services, each behind those that it needs.
     pub services: ArcSwap<Vec<Service>>,
     /// Labels of the whole agent.
     pub labels: ArcSwap<Vec<(String, String)>>,
@@ -64,6 +71,10 @@ pub struct Shown {
     reload: Mutex<Reload>,
     /// What the last scrape had to go without, and why.
     missed: ArcSwap<Vec<String>>,
+    /// Told when something came that is to outlive us.
+    pub news: Notify,
+    /// What our pages call us, so that we know them when others show them to us.
+    identity: String,
     /// How pushing goes, where something was ever to be pushed.
     uplink: OnceLock<uplink::Status>,
     own: OwnMetrics,
@@ -97,6 +108,8 @@ impl Shown {
             ready: AtomicBool::new(false),
             reload: Mutex::new(reload),
             missed: ArcSwap::default(),
+            news: Notify::new(),
+            identity: probes::health::identity(),
             uplink: OnceLock::new(),
             own,
             requests,
@@ -111,6 +124,11 @@ impl Shown {
     /// Notes how it went.
     pub fn set_reload(&self, change: impl FnOnce(&mut Reload)) {
         change(&mut self.reload.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The health trees as of `now`.
+    pub fn forest(&self, now: Timestamp) -> Forest {
+        Forest::new(&self.services.load(), &self.results.slots(), now)
     }
 
     /// How pushing goes; counted from the first call on.
@@ -133,13 +151,17 @@ impl Shown {
 const MAX_PATH: usize = 1024;
 
 /// Answers `request`.
-pub async fn handle<B: Body>(
+pub async fn handle<B: Body<Data = Bytes, Error: Display>>(
     shown: Arc<Shown>,
     request: Request<B>,
     peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
-    let (request, _) = request.into_parts();
-    let (page, response) = respond(&shown, &request, peer).await;
+    let (request, body) = request.into_parts();
+    let path = request.uri.path();
+    let (page, response) = match told::Wanted::of(path) {
+        Some(wanted) => wanted.answer(&shown, &request, body, Timestamp::now()).await,
+        None => respond(&shown, &request, peer).await,
+    };
     let code = response.status();
     shown.requests.with_label_values(&[page, code.as_str()]).inc();
     response
@@ -211,7 +233,9 @@ fn service(
     let Some(service) = services.iter().find(|service| service.name == name) else {
         return text(StatusCode::NOT_FOUND, "there is no such service\n");
     };
-    let report = json::Report::of_service(shown, service, now);
+    let Some(report) = json::Report::of_service(shown, service, now) else {
+        return text(StatusCode::NOT_FOUND, "there is no such service\n");
+    };
     if wants_json(headers, query) {
         answer_compressed(headers, report.code(), json::CONTENT_TYPE, report.to_json(now).into())
     } else {

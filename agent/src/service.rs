@@ -1,22 +1,31 @@
-//! What a service needs to work, and whether it has it.
+//! What a service needs to work: checks, other services, and health pages of other hosts.
 //!
-//! Invariant: what is not known counts for nothing: a service is neither up nor down by it.
+//! ```text
+//! written: a name, or the address of a page ─▶ Need ─▶ Tree: a node each, with its health and why
+//! ```
+//!
+//! Invariant: no service needs itself, by whatever way; where one does, the configuration is wrong.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod cycle;
+mod health;
+mod tree;
 
-use base::diagnostic::{Diagnostics, Spanned, nearest};
-use base::sample::Timestamp;
-use probes::Status;
+pub use health::Health;
+pub use tree::{Forest, Kind, Node};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::diagnostic::{Diagnostics, Place, Spanned, nearest};
 use serde::Deserialize;
 
-use crate::results::Slot;
+/// The most services that stand on one another.
+const MAX_LEVELS: usize = 32;
 
 /// One entry under `services:`, as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceConfig {
-    /// The checks that must be well.
+    /// What must be well: checks and services by their names, health pages by their addresses.
     needs: Spanned<Vec<Spanned<String>>>,
     /// What it is, for people.
     #[serde(default)]
@@ -28,111 +37,153 @@ pub struct ServiceConfig {
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// The names of the checks that must be well.
-    pub needs: Vec<String>,
+    /// What must be well.
+    pub needs: Vec<Need>,
     /// What it is, for people.
     pub description: String,
 }
 
+/// Something that a service needs, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A check; one of a page is named by the page's address.
+    Check(String),
+    /// Another service.
+    Service(String),
+}
+
+/// The services as written, by name.
+pub type ServiceConfigs = BTreeMap<String, Spanned<ServiceConfig>>;
+
+/// The addresses of pages that services need and that are not names of `checks`, each once.
+pub fn pages(services: &ServiceConfigs, checks: &BTreeSet<String>) -> Vec<Spanned<String>> {
+    let needs = services.values().flat_map(|service| &service.value.needs.value);
+    let pages = needs.filter(|need| is_page(&need.value) && !checks.contains(&need.value));
+    let mut pages: Vec<_> = pages.cloned().collect();
+    pages.sort_by(|a, b| (&a.value, a.place).cmp(&(&b.value, b.place)));
+    pages.dedup_by(|a, b| a.value == b.value);
+    pages
+}
+
+fn is_page(need: &str) -> bool {
+    need.starts_with("http://") || need.starts_with("https://")
+}
+
+/// The services, each behind those that it needs, reporting everything that is wrong with them.
+/// `checks` are the names of all checks.
+pub fn build(
+    services: ServiceConfigs,
+    checks: &BTreeSet<String>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Service> {
+    let names: BTreeSet<String> = services.keys().cloned().collect();
+    let mut built = Vec::with_capacity(services.len());
+    let mut places = Vec::with_capacity(services.len());
+    for (name, service) in services {
+        check_name(&name, &service.value.needs, diagnostics);
+        places.push(service.value.needs.value.iter().map(|need| need.place).collect());
+        built.push(service.value.build(name, &names, checks, diagnostics));
+    }
+    in_order(built, &places, diagnostics)
+}
+
+fn check_name<T>(name: &str, at: &Spanned<T>, diagnostics: &mut Diagnostics) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        let help = "it is a part of a URL: use letters, digits, `-`, `_` and `.`";
+        diagnostics.report_with_help(at, format!("`{name}` cannot name a service"), help);
+    }
+}
+
 impl ServiceConfig {
-    /// The service called `name`, reporting what it needs and does not exist among `checks`.
-    pub fn build(self, name: String, checks: &[String], diagnostics: &mut Diagnostics) -> Service {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-            let help = "it is a part of a URL: use letters, digits, `-`, `_` and `.`";
-            diagnostics.report_with_help(
-                &self.needs,
-                format!("`{name}` cannot name a service"),
-                help,
-            );
-        }
+    fn build(
+        self,
+        name: String,
+        services: &BTreeSet<String>,
+        checks: &BTreeSet<String>,
+        diagnostics: &mut Diagnostics,
+    ) -> Service {
         if self.needs.value.is_empty() {
             diagnostics.report(&self.needs, format!("the service `{name}` needs nothing"));
         }
-        let mut needs: Vec<String> = Vec::new();
-        for need in self.needs.value {
-            if needs.contains(&need.value) {
-                diagnostics.report(&need, format!("`{}` is needed twice", need.value));
-            } else if !checks.contains(&need.value) && !diagnostics.is_partial_in("checks") {
-                let message = format!("there is no check `{}`", need.value);
-                match nearest(&need.value, checks.iter().map(String::as_str)) {
-                    Some(name) => {
-                        diagnostics.report_with_help(
-                            &need,
-                            message,
-                            format!("did you mean `{name}`?"),
-                        );
-                    }
-                    None => diagnostics.report(&need, message),
-                }
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let mut needs = Vec::with_capacity(self.needs.value.len());
+        for need in &self.needs.value {
+            let text = need.value.as_str();
+            if !seen.insert(text) {
+                diagnostics.report(need, format!("`{text}` is needed twice"));
             }
-            needs.push(need.value);
+            match (checks.contains(text), services.contains(text)) {
+                // One that is called as the service itself can only be the check.
+                (true, true) if text != name => {
+                    let message = format!("`{text}` is a check and a service");
+                    let help = "give one of them another name";
+                    diagnostics.report_with_help(need, message, help);
+                }
+                (false, false) => unknown(need, services, checks, diagnostics),
+                _ => {}
+            }
+            needs.push(match checks.contains(text) {
+                false if services.contains(text) => Need::Service(text.to_owned()),
+                _ => Need::Check(text.to_owned()),
+            });
         }
         Service { name, needs, description: self.description }
     }
 }
 
-/// How it is with a check, or with all that a service needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
-    /// As it should be.
-    Pass,
-    /// It has not run yet.
-    Pending,
-    /// Works, but needs a look; or it failed, and is being tried again.
-    Warn,
-    /// Does not work, or nobody knows any more.
-    Fail,
-}
-
-impl Health {
-    /// How it is with a check at `now`.
-    pub fn of(slot: &Slot, now: Timestamp) -> Self {
-        let latest = slot.latest();
-        // A run that should have ended long ago says nothing about the present.
-        if latest.overdue.is_some_and(|overdue| now > overdue) {
-            return Self::Fail;
-        }
-        match (latest.state.status(), latest.state.is_soft()) {
-            (None, _) => Self::Pending,
-            (Some(Status::Ok), _) => Self::Pass,
-            (Some(Status::Warning), _) | (_, true) => Self::Warn,
-            (Some(Status::Critical | Status::Unknown), false) => Self::Fail,
-        }
+fn unknown(
+    need: &Spanned<String>,
+    services: &BTreeSet<String>,
+    checks: &BTreeSet<String>,
+    diagnostics: &mut Diagnostics,
+) {
+    // What could not be read may be there.
+    if diagnostics.is_partial_in("checks") || diagnostics.is_partial_in("services") {
+        return;
     }
-
-    /// The worst of all; well where there are none.
-    pub fn worst(all: impl IntoIterator<Item = Self>) -> Self {
-        all.into_iter().max().unwrap_or(Self::Pass)
-    }
-
-    /// The word of `application/health+json`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Pending | Self::Warn => "warn",
-            Self::Fail => "fail",
+    let message = format!("there is no check or service `{}`", need.value);
+    let known = checks.iter().chain(services).map(String::as_str);
+    match nearest(&need.value, known) {
+        Some(name) => {
+            diagnostics.report_with_help(need, message, format!("did you mean `{name}`?"));
         }
-    }
-
-    /// 1 where it works, 0 where it does not, nothing where nobody knows.
-    pub fn up(self) -> Option<f64> {
-        match self {
-            Self::Pass | Self::Warn => Some(1.0),
-            Self::Pending => None,
-            Self::Fail => Some(0.0),
-        }
+        None => diagnostics.report(need, message),
     }
 }
 
-impl Service {
-    /// How it is with each thing that it needs.
-    pub fn dependencies<'a>(
-        &'a self,
-        slots: &'a BTreeMap<&str, &Arc<Slot>>,
-        now: Timestamp,
-    ) -> impl Iterator<Item = (&'a Arc<Slot>, Health)> {
-        let slots = self.needs.iter().filter_map(|need| slots.get(need.as_str()).copied());
-        slots.map(move |slot| (slot, Health::of(slot, now)))
+/// The services in the order in which they stand on one another; `places` are those of their needs.
+fn in_order(
+    services: Vec<Service>,
+    places: &[Vec<Place>],
+    diagnostics: &mut Diagnostics,
+) -> Vec<Service> {
+    let index: BTreeMap<&str, usize> =
+        services.iter().enumerate().map(|(n, service)| (service.name.as_str(), n)).collect();
+    let edges: Vec<Vec<(usize, Place)>> = services
+        .iter()
+        .zip(places)
+        .map(|(service, places)| {
+            let needs = service.needs.iter().zip(places);
+            let needs = needs.filter_map(|(need, place)| match need {
+                Need::Service(name) => Some((*index.get(name.as_str())?, *place)),
+                Need::Check(_) => None,
+            });
+            needs.collect()
+        })
+        .collect();
+    let found = cycle::order(&edges);
+    for circle in &found.circles {
+        let names: Vec<_> = circle.nodes.iter().map(|n| services[*n].name.as_str()).collect();
+        let message = format!("`{}` needs itself: {}", names[0], names.join(" → "));
+        let help = "take one of these needs out: a circle has no first cause";
+        diagnostics.report_with_help(circle.closed_at, message, help);
     }
+    if let Some((node, place)) = found.deeper_than(MAX_LEVELS, &edges) {
+        let message =
+            format!("`{}` stands on more than {MAX_LEVELS} services", services[node].name);
+        diagnostics.report(place, message);
+    }
+    let mut services: Vec<Option<Service>> = services.into_iter().map(Some).collect();
+    found.order.into_iter().filter_map(|n| services[n].take()).collect()
 }

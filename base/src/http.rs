@@ -11,6 +11,7 @@ pub mod server;
 mod io;
 
 use std::io::Write;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -42,7 +43,12 @@ pub enum BodyError {
 /// # Errors
 ///
 /// [`BodyError`]; what was read until then is lost.
-pub async fn read_body(mut body: Body, limit: usize, within: Duration) -> Result<Bytes, BodyError> {
+pub async fn read_body<B>(body: B, limit: usize, within: Duration) -> Result<Bytes, BodyError>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    let mut body = pin!(body);
     // A length that is announced need not be read to be too large.
     if body.size_hint().lower() > limit as u64 {
         return Err(BodyError::TooLarge(limit));
@@ -61,6 +67,30 @@ pub async fn read_body(mut body: Body, limit: usize, within: Duration) -> Result
         Ok(whole.freeze())
     };
     timeout(within, collect).await.unwrap_or(Err(BodyError::TooSlow(within)))
+}
+
+/// Reads the first `keep` bytes of a request's body, as far as they arrive `within`. Of what follows
+/// `more` bytes are read and dropped, so that a peer that says more than we want still reads our
+/// answer.
+pub async fn read_start<B>(body: B, keep: usize, more: usize, within: Duration) -> Bytes
+where
+    B: hyper::body::Body<Data = Bytes>,
+{
+    let mut body = pin!(body);
+    let (mut start, mut read) = (BytesMut::new(), 0);
+    let collect = async {
+        // What breaks off has begun all the same.
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(piece) = frame.data_ref() else { continue };
+            read += piece.len();
+            start.extend_from_slice(&piece[..piece.len().min(keep - start.len())]);
+            if read > keep + more {
+                break;
+            }
+        }
+    };
+    let _ = timeout(within, collect).await;
+    start.freeze()
 }
 
 /// A finished answer: `body` as `content_type`, never sniffed as anything else, never cached.

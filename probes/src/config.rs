@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::Probe;
 use crate::broker::{Broker, BrokerConfig};
 use crate::dns::DnsConfig;
+use crate::health::HealthConfig;
 use crate::http::HttpConfig;
 use crate::icmp::IcmpConfig;
 use crate::ldap::LdapConfig;
@@ -27,6 +28,7 @@ use crate::mail::{Mail, MailConfig};
 use crate::mysql::MysqlConfig;
 use crate::ntp::NtpConfig;
 use crate::postgres::PostgresConfig;
+use crate::prometheus::PrometheusConfig;
 use crate::redis::RedisConfig;
 use crate::script::ScriptConfig;
 use crate::snmp::SnmpConfig;
@@ -93,6 +95,10 @@ pub enum ProbeConfig {
     Journal(Box<JournalConfig>),
     /// Looks at units of systemd.
     Systemd(Box<SystemdConfig>),
+    /// Reads an application's health page.
+    Health(Box<HealthConfig>),
+    /// Scrapes an exporter.
+    Prometheus(Box<PrometheusConfig>),
 }
 
 impl ProbeConfig {
@@ -126,6 +132,8 @@ impl ProbeConfig {
             Self::Log(config) => Arc::new(config.build(diagnostics)?),
             Self::Journal(config) => Arc::new(config.build(diagnostics)?),
             Self::Systemd(config) => Arc::new(config.build(diagnostics)?),
+            Self::Health(config) => Arc::new(config.build(diagnostics)?),
+            Self::Prometheus(config) => Arc::new(config.build(diagnostics)?),
         })
     }
 

@@ -25,6 +25,7 @@ mod expect;
 pub(crate) mod fetch;
 
 pub use config::HttpConfig;
+pub(crate) use config::{BasicAuthConfig, add_header, url};
 
 use std::time::Duration;
 

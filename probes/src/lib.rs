@@ -9,7 +9,7 @@
 
 #![warn(missing_docs)]
 
-mod text;
+pub mod text;
 mod glob;
 mod process_stat;
 mod outcome;
@@ -42,12 +42,15 @@ mod ber;
 pub mod ldap;
 pub mod snmp;
 pub mod websocket;
+mod page;
+pub mod health;
+pub mod prometheus;
 pub mod local;
 pub mod blackbox;
 mod config;
 
 pub use config::ProbeConfig;
-pub use outcome::{Measurement, Outcome, Reason, Status};
+pub use outcome::{Component, Measurement, Outcome, Reason, Status, Tree};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;

@@ -2,9 +2,13 @@
 //!
 //! Invariant: every outcome that is not [`Status::Ok`] has a reason other than [`Reason::None`].
 
+mod component;
+
 use std::fmt;
 
 use base::family::MetricFamily;
+
+pub use component::{Component, Tree};
 
 /// How it is, in the order in which a person wants to know: the numbers are a plugin's exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +76,11 @@ macro_rules! reasons {
             /// The reason as a label value.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// The reason that has `text` as its label value.
+            pub fn from_label(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
             }
         }
     };
@@ -180,6 +189,16 @@ reasons! {
     ToolFailed = "tool-failed",
     /// A part of the host could not be read.
     CollectorFailed = "collector-failed",
+    /// A part of the application does not work, by its own word.
+    ComponentFailed = "component-failed",
+    /// What was asked leads back to ourselves.
+    LeadsBack = "leads-back",
+    /// A series that should be there is missing.
+    SeriesMissing = "series-missing",
+    /// Whoever should have reported has not, or not in time.
+    NotReported = "not-reported",
+    /// The job itself says that it failed.
+    JobFailed = "job-failed",
     /// It has not run yet.
     NeverRun = "never-run",
     /// A fault of our own.
@@ -228,6 +247,8 @@ pub struct Outcome {
     pub families: Vec<MetricFamily>,
     /// What a program ended with, where it came to its own end.
     pub exit_code: Option<i32>,
+    /// What the application says of its parts; boxed, as it is large and rare.
+    pub tree: Box<Tree>,
 }
 
 impl Outcome {
@@ -256,6 +277,7 @@ impl Outcome {
             measurements: Vec::new(),
             families: Vec::new(),
             exit_code: None,
+            tree: Box::default(),
         }
     }
 

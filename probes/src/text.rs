@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 /// terminal is written as an escape, and what is over is dropped.
 ///
 /// A carriage return before a line feed is dropped, as it is a line end of other systems.
-pub(crate) fn shown(bytes: &[u8], max: usize) -> String {
+pub fn shown(bytes: &[u8], max: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut out = String::with_capacity(text.len().min(max));
     let mut chars = text.chars().peekable();
@@ -36,7 +36,7 @@ pub(crate) fn shown(bytes: &[u8], max: usize) -> String {
 }
 
 /// As [`shown`], of the first line only, without blanks around it.
-pub(crate) fn shown_line(bytes: &[u8], max: usize) -> String {
+pub fn shown_line(bytes: &[u8], max: usize) -> String {
     let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
     shown(bytes[..end].trim_ascii(), max).replace('\t', " ")
 }

@@ -1,4 +1,5 @@
-//! The reference programs that `tests/peers/fetch.sh` unpacks.
+//! The reference programs that `tests/peers/fetch.sh` unpacks, and the Python that
+//! `tests/peers/python.sh` lays out.
 //!
 //! Invariant: where one is missing the test that wants it says so; with `CI` set it fails then.
 
@@ -7,14 +8,24 @@ use std::path::PathBuf;
 /// Where the program is, such as `prometheus`, `promtool`, `amtool`; nothing where it is missing,
 /// which is told.
 pub fn program(name: &str) -> Option<PathBuf> {
+    find(&format!("root/usr/bin/{name}"), "tests/peers/fetch.sh unpacks it")
+}
+
+/// The interpreter of Python that has the packages that tests talk to; nothing where it is missing,
+/// which is told.
+pub fn python() -> Option<PathBuf> {
+    find("python/bin/python", "tests/peers/python.sh lays it out")
+}
+
+fn find(path: &str, help: &str) -> Option<PathBuf> {
     let cache = std::env::var_os("VEILLEUR_PEERS").map(PathBuf::from);
     let cache = cache
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/veilleur-peers")));
-    let path = cache?.join("root/usr/bin").join(name);
+    let path = cache?.join(path);
     if path.is_file() {
         return Some(path);
     }
-    let missing = format!("{} is missing; tests/peers/fetch.sh unpacks it", path.display());
+    let missing = format!("{} is missing; {help}", path.display());
     assert!(std::env::var_os("CI").is_none(), "{missing}");
     println!("not run: {missing}");
     None

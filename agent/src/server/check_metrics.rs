@@ -2,17 +2,16 @@
 //!
 //! Invariant: each check has at most one series of a name and label set.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use base::family::{LabelPairs, MetricFamily};
-use base::sample::Timestamp;
 use probes::range::Range;
 use probes::{Measurement, Reason, Status};
 
 use crate::check::Check;
 use crate::results::{Latest, Slot};
-use crate::service::{Health, Service};
+use crate::service::Forest;
 
 /// A check and what is known of it, as of one moment.
 pub(super) struct Seen {
@@ -190,40 +189,26 @@ fn performance_data(seen: &[Seen]) -> [MetricFamily; 3] {
 }
 
 /// The families of the services.
-pub(super) fn of_services(
-    services: &[Service],
-    slots: &[Arc<Slot>],
-    labels: &[(String, String)],
-    now: Timestamp,
-) -> [MetricFamily; 2] {
-    let names: Vec<_> = slots.iter().map(|slot| slot.check().name.clone()).collect();
-    let slots: BTreeMap<&str, &Arc<Slot>> = names.iter().map(AsRef::as_ref).zip(slots).collect();
+pub(super) fn of_services(forest: &Forest, labels: &[(String, String)]) -> [MetricFamily; 2] {
     let help = "Whether the service has what it needs; missing where that is not known yet.";
     let mut up = MetricFamily::gauge("veilleur_service_up", help);
-    let help =
-        "Whether something that the service needs works; missing where that is not known yet.";
+    let help = "Whether something that the service needs works, and the first broken part of it \
+                where not; missing where that is not known yet.";
     let mut parts = MetricFamily::gauge("veilleur_service_dependency_up", help);
-    let own = |service: &Service| -> LabelPairs {
-        let own = [("service".into(), service.name.clone())].into_iter();
-        own.chain(labels.iter().map(|(n, v)| (n.clone().into(), v.clone()))).collect()
-    };
-    for service in services {
-        let mut worst = Health::Pass;
-        for (slot, health) in service.dependencies(&slots, now) {
-            // What is not known hides what is well, and not what fails.
-            worst = match (worst, health) {
-                (Health::Warn, Health::Pending) => Health::Pending,
-                (Health::Pending, Health::Warn) => Health::Pending,
-                _ => worst.max(health),
-            };
-            if let Some(value) = health.up() {
-                let mut labels = own(service);
-                labels.push(("dependency".into(), slot.check().name.to_string()));
-                parts.add_pairs("", labels, value);
+    for (name, service) in &forest.services {
+        let mut own: LabelPairs = vec![("service".into(), name.clone())];
+        own.extend(labels.iter().map(|(name, value)| (name.clone().into(), value.clone())));
+        for need in &service.needs {
+            let Some(value) = need.up() else { continue };
+            let mut labels = own.clone();
+            labels.push(("dependency".into(), need.name.clone()));
+            if let Some((path, _)) = need.culprit() {
+                labels.push(("culprit".into(), path.join("/")));
             }
+            parts.add_pairs("", labels, value);
         }
-        if let Some(value) = worst.up() {
-            up.add_pairs("", own(service), value);
+        if let Some(value) = service.up() {
+            up.add_pairs("", own, value);
         }
     }
     [up, parts]

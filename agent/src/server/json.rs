@@ -1,9 +1,9 @@
 //! The health of everything, or of one service, and its form in JSON: `application/health+json` as
-//! draft-inadarei-api-health-check has it.
+//! draft-inadarei-api-health-check has it, with the tree and its culprit beside it.
 //!
 //! Invariant: the page for people and the JSON are made of one [`Report`].
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base::http::StatusCode;
@@ -11,9 +11,9 @@ use base::sample::Timestamp;
 use probes::Reason;
 use serde_json::{Map, Value, json};
 
-use super::Shown;
+use super::{Shown, tree};
 use crate::results::{Latest, Slot};
-use crate::service::{Health, Service};
+use crate::service::{Forest, Health, Kind, Node, Service};
 
 /// The type of a health report.
 pub(super) const CONTENT_TYPE: &str = "application/health+json; charset=utf-8";
@@ -26,7 +26,10 @@ pub(super) struct Report {
     pub(super) notes: Vec<String>,
     pub(super) checks: Vec<Entry>,
     pub(super) services: Vec<ServiceEntry>,
+    /// What this is about, a node for each part of it.
+    pub(super) tree: Vec<Arc<Node>>,
     description: String,
+    identity: String,
 }
 
 /// How it is with a check.
@@ -37,30 +40,31 @@ pub(super) struct Entry {
     pub(super) max_attempts: u32,
     /// Whether a result is missing that should be in.
     pub(super) is_overdue: bool,
+    pub(super) node: Arc<Node>,
 }
 
 /// How it is with a service.
 pub(super) struct ServiceEntry {
-    pub(super) name: String,
     pub(super) description: String,
-    pub(super) health: Health,
-    /// What it needs.
-    pub(super) needs: Vec<(Arc<str>, Health)>,
+    pub(super) node: Arc<Node>,
 }
 
 impl Report {
     /// How it is with all checks and services.
     pub(super) fn of_all(shown: &Shown, now: Timestamp) -> Self {
-        let slots = shown.results.slots();
-        let by_name: BTreeMap<String, &Arc<Slot>> =
-            slots.iter().map(|slot| (slot.check().name.to_string(), slot)).collect();
-        let by_name: BTreeMap<&str, &Arc<Slot>> =
-            by_name.iter().map(|(name, slot)| (name.as_str(), *slot)).collect();
-        let checks: Vec<_> = slots.iter().map(|slot| Entry::of(slot, now)).collect();
+        let (slots, forest) = (shown.results.slots(), shown.forest(now));
+        let checks: Vec<_> =
+            slots.iter().filter_map(|slot| Entry::of(slot, &forest, now)).collect();
         let services = shown.services.load();
-        let services = services.iter().map(|service| ServiceEntry::of(service, &by_name, now));
+        let mut services: Vec<_> =
+            services.iter().filter_map(|service| ServiceEntry::of(service, &forest)).collect();
+        services.sort_by(|a, b| a.node.name.cmp(&b.node.name));
         let mut notes = Vec::clone(&shown.missed.load());
         let mut health = Health::worst(checks.iter().map(|check| check.health));
+        // Who reads the page as a tree wants to know what is wrong; the rest is among the checks.
+        let broken = checks.iter().map(|check| &check.node);
+        let broken = broken.filter(|node| !matches!(node.health, Health::Pass | Health::Pending));
+        let tree = broken.cloned().collect();
         let reload = shown.reload();
         if let Some(faults) = &reload.faults {
             notes.push(format!(
@@ -74,21 +78,30 @@ impl Report {
             health = health.max(Health::Warn);
         }
         let description = "health of what this agent looks at".to_owned();
-        Self { health, notes, checks, services: services.collect(), description }
+        let identity = shown.identity.clone();
+        Self { health, notes, checks, services, tree, description, identity }
     }
 
     /// How it is with one service.
-    pub(super) fn of_service(shown: &Shown, service: &Service, now: Timestamp) -> Self {
-        let slots = shown.results.slots();
-        let needs =
-            |slot: &&Arc<Slot>| service.needs.iter().any(|need| **need == *slot.check().name);
-        let checks: Vec<_> = slots.iter().filter(needs).map(|slot| Entry::of(slot, now)).collect();
-        let health = Health::worst(checks.iter().map(|check| check.health));
+    pub(super) fn of_service(shown: &Shown, service: &Service, now: Timestamp) -> Option<Self> {
+        let (slots, forest) = (shown.results.slots(), shown.forest(now));
+        let node = Arc::clone(forest.services.get(&service.name)?);
+        let mut needed = BTreeSet::new();
+        checks_below(&node, &mut BTreeSet::new(), &mut needed);
+        let needed = slots.iter().filter(|slot| needed.contains(&*slot.check().name));
+        let checks = needed.filter_map(|slot| Entry::of(slot, &forest, now)).collect();
         let description = match service.description.as_str() {
             "" => format!("health of {}", service.name),
             description => description.to_owned(),
         };
-        Self { health, notes: Vec::new(), checks, services: Vec::new(), description }
+        let (health, identity) = (node.health, shown.identity.clone());
+        let (notes, services) = (Vec::new(), Vec::new());
+        Some(Self { health, notes, checks, services, tree: vec![node], description, identity })
+    }
+
+    /// The first broken leaf, with the path to it.
+    pub(super) fn culprit(&self) -> Option<(Vec<&str>, &Node)> {
+        self.tree.iter().find_map(|node| node.culprit())
     }
 
     /// The status to answer with: a load balancer looks at nothing else.
@@ -111,24 +124,20 @@ impl Report {
             "releaseId": env!("CARGO_PKG_VERSION"),
             "description": self.description,
             "time": rfc3339(now),
+            "agent": self.identity,
             "checks": checks,
+            "tree": tree::to_json(&self.tree),
         });
+        if let Some((path, leaf)) = self.culprit() {
+            document["output"] = json!(format!("{}: {}", path.join("/"), leaf.output));
+            document["culprit"] = culprit(&path, leaf);
+        }
         if !self.notes.is_empty() {
             document["notes"] = json!(self.notes);
         }
         if !self.services.is_empty() {
-            let services = self.services.iter().map(|service| {
-                let needs: Map<_, _> = service
-                    .needs
-                    .iter()
-                    .map(|(name, health)| (name.to_string(), json!(health.as_str())))
-                    .collect();
-                let status = service.health.as_str();
-                let value = json!({
-                    "status": status, "description": service.description, "needs": needs,
-                });
-                (service.name.clone(), value)
-            });
+            let services = self.services.iter();
+            let services = services.map(|entry| (entry.node.name.clone(), entry.to_json()));
             document["services"] = Value::Object(services.collect());
         }
         let mut text = format!("{document:#}");
@@ -137,18 +146,39 @@ impl Report {
     }
 }
 
+/// The names of the checks below `node`, each service looked at once.
+fn checks_below(node: &Node, seen: &mut BTreeSet<String>, checks: &mut BTreeSet<String>) {
+    for need in &node.needs {
+        match need.kind {
+            Kind::Check => drop(checks.insert(need.name.clone())),
+            Kind::Service if seen.insert(need.name.clone()) => checks_below(need, seen, checks),
+            Kind::Service | Kind::Component => {}
+        }
+    }
+}
+
+fn culprit(path: &[&str], leaf: &Node) -> Value {
+    json!({
+        "path": path,
+        "kind": leaf.kind.as_str(),
+        "reason": leaf.reason.as_str(),
+        "output": leaf.output,
+    })
+}
+
 impl Entry {
-    fn of(slot: &Slot, now: Timestamp) -> Self {
+    /// Nothing where the check has just been taken away.
+    fn of(slot: &Slot, forest: &Forest, now: Timestamp) -> Option<Self> {
         let (check, latest) = (slot.check(), slot.latest());
-        let is_overdue = latest.overdue.is_some_and(|overdue| now > overdue);
-        let health = Health::of(slot, now);
-        Self {
+        let node = Arc::clone(forest.checks.get(&check.name)?);
+        Some(Self {
             name: Arc::clone(&check.name),
-            health,
+            health: node.health,
+            is_overdue: latest.is_overdue(now),
             latest,
             max_attempts: check.max_attempts,
-            is_overdue,
-        }
+            node,
+        })
     }
 
     /// Why it is so.
@@ -214,17 +244,24 @@ impl Entry {
 }
 
 impl ServiceEntry {
-    fn of(service: &Service, slots: &BTreeMap<&str, &Arc<Slot>>, now: Timestamp) -> Self {
-        let needs: Vec<_> = service
-            .dependencies(slots, now)
-            .map(|(slot, health)| (Arc::clone(&slot.check().name), health))
-            .collect();
-        Self {
-            name: service.name.clone(),
-            description: service.description.clone(),
-            health: Health::worst(needs.iter().map(|(_, health)| *health)),
-            needs,
+    fn of(service: &Service, forest: &Forest) -> Option<Self> {
+        let node = Arc::clone(forest.services.get(&service.name)?);
+        Some(Self { description: service.description.clone(), node })
+    }
+
+    fn to_json(&self) -> Value {
+        let needs = self.node.needs.iter();
+        let needs: Map<_, _> =
+            needs.map(|need| (need.name.clone(), json!(need.health.as_str()))).collect();
+        let mut entry = json!({
+            "status": self.node.health.as_str(),
+            "description": self.description,
+            "needs": needs,
+        });
+        if let Some((path, leaf)) = self.node.culprit() {
+            entry["culprit"] = culprit(&path, leaf);
         }
+        entry
     }
 }
 

@@ -18,6 +18,7 @@ use super::Shown;
 use super::check_metrics::{Seen, of_checks, of_services};
 use super::merge::Merge;
 use crate::host::HostReading;
+use crate::service::Forest;
 
 /// The most that is handed on of what a check said.
 const MAX_OUTPUT: usize = 4 << 10;
@@ -70,10 +71,10 @@ pub(super) async fn families(shown: &Shown, now: Timestamp) -> Vec<MetricFamily>
 /// of the probes, which make way.
 fn merged(shown: &Shown, seen: &[Seen], host: HostReading, now: Timestamp) -> Merge {
     let mut merge = Merge::default();
-    let (slots, services, labels) =
-        (shown.results.slots(), shown.services.load(), shown.labels.load());
+    let (slots, services) = (shown.results.slots(), shown.services.load());
+    let (forest, labels) = (Forest::of_services(&services, &slots, now), shown.labels.load());
     let ours = about_us(shown).into_iter();
-    let ours = ours.chain(of_checks(seen)).chain(of_services(&services, &slots, &labels, now));
+    let ours = ours.chain(of_checks(seen)).chain(of_services(&forest, &labels));
     let ours = ours.chain(host.in_time.map(host_in_time)).chain(shown.own().families());
     ours.chain(host.families).for_each(|family| merge.add_own(family));
     for one in seen {

@@ -7,9 +7,9 @@ use std::fmt::Write;
 use base::period::Period;
 use base::sample::Timestamp;
 
-use super::Shown;
 use super::html::{Escaped, frame};
 use super::json::{Entry, Report};
+use super::{Shown, tree};
 use crate::service::{Health, Service};
 
 /// How often a page is loaded again.
@@ -24,7 +24,10 @@ pub(super) fn index(shown: &Shown) -> String {
         let _ = writeln!(body, "<li><a class=\"name\" href=\"{path}\">{path}</a> {what}</li>");
     };
     item("/health", "how it is with everything; JSON with ?format=json");
-    for service in shown.services.load().iter() {
+    let services = shown.services.load();
+    let mut services: Vec<_> = services.iter().collect();
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    for service in services {
         item(&format!("/health/{}", service.name), &service.description);
     }
     item("/metrics", "for Prometheus");
@@ -44,23 +47,17 @@ pub(super) fn health(shown: &Shown, report: &Report, now: Timestamp) -> String {
     if !report.services.is_empty() {
         body.push_str("<h2>Services</h2>\n<ul>\n");
         for service in &report.services {
-            let (name, class) = (Escaped(&service.name), service.health.as_str());
+            let (node, name) = (&service.node, Escaped(&service.node.name));
             let _ = write!(
                 body,
-                "<li class=\"{class}\"><span class=\"mark\">{}</span><a class=\"name\" \
+                "<li class=\"{}\"><span class=\"mark\">{}</span><a class=\"name\" \
                  href=\"/health/{name}\">{name}</a>\n<p class=\"faint\">{}</p>\n",
-                word(service.health),
+                node.health.as_str(),
+                node.health.word(),
                 Escaped(&service.description),
             );
-            let troubled = service.needs.iter().filter(|(_, health)| *health != Health::Pass);
-            let troubled: Vec<_> = troubled.map(|(need, _)| need.as_ref()).collect();
-            if !troubled.is_empty() {
-                let _ = writeln!(
-                    body,
-                    "<p class=\"said\">troubled by {}</p>",
-                    Escaped(troubled.join(", "))
-                );
-            }
+            tree::culprit(&mut body, node);
+            tree::needs(&mut body, node);
             body.push_str("</li>\n");
         }
         body.push_str("</ul>\n");
@@ -81,7 +78,7 @@ pub(super) fn health(shown: &Shown, report: &Report, now: Timestamp) -> String {
         Escaped(&reload.source),
         ago(reload.taken, now),
     );
-    frame(&format!("{} · health", word(report.health)), Some(REFRESH), &body)
+    frame(&format!("{} · health", report.health.word()), Some(REFRESH), &body)
 }
 
 /// How it is with one service, and which part of what it needs it cannot reach.
@@ -90,27 +87,19 @@ pub(super) fn service(service: &Service, report: &Report, now: Timestamp) -> Str
     if !service.description.is_empty() {
         let _ = writeln!(body, "<p>{}</p>", Escaped(&service.description));
     }
-    let failed: Vec<_> = report
-        .checks
-        .iter()
-        .filter(|c| c.health == Health::Fail)
-        .map(|c| c.name.as_ref())
-        .collect();
-    if !failed.is_empty() {
-        let _ = writeln!(
-            body,
-            "<p class=\"said\">It has not what it needs: {}.</p>",
-            Escaped(failed.join(", "))
-        );
+    for node in &report.tree {
+        tree::culprit(&mut body, node);
+        body.push_str("<h2>What it needs</h2>\n");
+        tree::needs(&mut body, node);
     }
-    body.push_str("<h2>What it needs</h2>\n<ul>\n");
+    body.push_str("<h2>Checks</h2>\n<ul>\n");
     report.checks.iter().for_each(|entry| check(&mut body, entry, now));
     body.push_str("</ul>\n<p><a href=\"/health\">everything</a></p>\n");
-    frame(&format!("{} · {}", word(report.health), service.name), Some(REFRESH), &body)
+    frame(&format!("{} · {}", report.health.word(), service.name), Some(REFRESH), &body)
 }
 
 fn heading(title: &str, health: Health) -> String {
-    let (title, class, word) = (Escaped(title), health.as_str(), word(health));
+    let (title, class, word) = (Escaped(title), health.as_str(), health.word());
     format!("<h1><span class=\"mark {class}\">{word}</span>{title}</h1>\n")
 }
 
@@ -146,16 +135,6 @@ fn check(body: &mut String, entry: &Entry, now: Timestamp) {
         facts.push("no result for too long".to_owned());
     }
     let _ = writeln!(body, "<p class=\"faint\">{}</p></li>", Escaped(facts.join(" · ")));
-}
-
-/// The word that is shown for a health.
-fn word(health: Health) -> &'static str {
-    match health {
-        Health::Pass => "well",
-        Health::Pending => "pending",
-        Health::Warn => "warning",
-        Health::Fail => "failed",
-    }
 }
 
 /// How long ago it was, in whole seconds.

@@ -184,7 +184,8 @@ impl HttpConfig {
     }
 }
 
-fn url(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Uri> {
+/// An absolute `http` or `https` URL.
+pub(crate) fn url(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Uri> {
     let url: Uri = match text.value.parse() {
         Ok(url) => url,
         Err(_) => {
@@ -228,6 +229,7 @@ pub(crate) fn header_name<T>(
     parsed
 }
 
+/// Sets a header of a request, which is never shown.
 pub(crate) fn add_header(
     headers: &mut HeaderMap,
     name: &str,
@@ -248,7 +250,7 @@ pub(crate) fn add_header(
 }
 
 impl BasicAuthConfig {
-    /// The value of the header that says so.
+    /// The value of the header `Authorization`.
     pub(crate) fn build(
         &self,
         at: &Spanned<Self>,

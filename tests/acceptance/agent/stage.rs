@@ -52,8 +52,14 @@ impl Stage {
     /// Starts an agent on a port of its own, and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(&self) -> Agent {
-        let config = self.text("agent.yml");
-        let arguments = ["--config", &config, "--listen", "127.0.0.1:0"];
+        self.start_on(0)
+    }
+
+    /// As [`Stage::start`], on this port.
+    #[track_caller]
+    pub(crate) fn start_on(&self, port: u16) -> Agent {
+        let (config, listen) = (self.text("agent.yml"), format!("127.0.0.1:{port}"));
+        let arguments = ["--config", &config, "--listen", &listen];
         let mut program = Program::start("veilleur-agent", arguments);
         let url = program.url();
         wait_until("the agent is ready", || {

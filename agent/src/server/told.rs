@@ -1,0 +1,224 @@
+//! What jobs tell us: the only requests that change something.
+//!
+//! ```text
+//! GET, HEAD, POST  /ping/ID             it has ended well
+//!                  /ping/ID/start       it begins; ?rid=NAME tells runs apart
+//!                  /ping/ID/fail        it has failed
+//!                  /ping/ID/CODE        it has ended with this exit code, 0 to 255
+//!                  /ping/ID/log         only a text
+//! PUT, POST        /metrics/job/NAME{/LABEL/VALUE}   metrics, in place of the group's or of those names
+//! DELETE                                             takes a group back
+//! ```
+//!
+//! Invariant: a request changes one check that the configuration names, and nothing else; its body is
+//! text for people, of which a bounded part is kept.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::exposition::Format;
+use base::http::{
+    BodyError, Full, Gunzip, Method, Response, StatusCode, answer, header, read_body, read_start,
+};
+use base::sample::Timestamp;
+use hyper::body::{Body, Bytes};
+use hyper::http::request::Parts;
+
+use super::{MAX_PATH, Shown, text};
+use crate::heartbeat::{MAX_OUTPUT, Told};
+use crate::push::{MAX_BODY, PushError, group_of};
+use crate::results::Slot;
+
+/// The longest path by which is pushed: each label stands in it.
+const MAX_PUSH_PATH: usize = 8 << 10;
+/// How much more than is kept of a body is read, and dropped.
+const MORE: usize = 64 << 20;
+/// How long a body may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is wanted by a path; what follows the first part of it.
+pub(super) enum Wanted<'a> {
+    Ping(&'a str),
+    Push(&'a str),
+}
+
+impl<'a> Wanted<'a> {
+    /// Whether a path is one by which jobs tell us something.
+    pub(super) fn of(path: &'a str) -> Option<Self> {
+        if let Some(rest) = path.strip_prefix("/ping/").filter(|_| path.len() <= MAX_PATH) {
+            return Some(Self::Ping(rest));
+        }
+        let rest = path.strip_prefix("/metrics/").filter(|_| path.len() <= MAX_PUSH_PATH);
+        rest.filter(|rest| rest.starts_with("job/") || rest.starts_with("job@base64/"))
+            .map(Self::Push)
+    }
+
+    /// The answer, and a name of a closed set for what was asked.
+    pub(super) async fn answer<B: Body<Data = Bytes, Error: Display>>(
+        self,
+        shown: &Shown,
+        request: &Parts,
+        body: B,
+        now: Timestamp,
+    ) -> (&'static str, Response<Full<Bytes>>) {
+        match self {
+            Self::Ping(rest) => ("ping", ping(shown, request, rest, body, now).await),
+            Self::Push(rest) => ("push", push(shown, request, rest, body, now).await),
+        }
+    }
+}
+
+/// A job pushes its metrics; `rest` is what follows `/metrics/`.
+async fn push<B: Body<Data = Bytes, Error: Display>>(
+    shown: &Shown,
+    request: &Parts,
+    rest: &str,
+    body: B,
+    now: Timestamp,
+) -> Response<Full<Bytes>> {
+    let replaces_all = match request.method {
+        Method::PUT => true,
+        Method::POST | Method::DELETE => false,
+        _ => return not_allowed("PUT, POST, DELETE"),
+    };
+    let labels = match group_of(rest) {
+        Ok(labels) => labels,
+        Err(why) => return said(StatusCode::BAD_REQUEST, why),
+    };
+    let job = labels.get("job").map_or("", String::as_str);
+    let slots = shown.results.slots();
+    let takes =
+        |job: &str| slots.iter().find(|slot| slot.check().push().is_some_and(|p| p.job == job));
+    let Some(slot) = takes(job).or_else(|| takes("*")) else {
+        return text(StatusCode::NOT_FOUND, "no check takes what this job pushes\n");
+    };
+    let result = match request.method {
+        Method::DELETE => {
+            slot.push().delete(&labels);
+            Ok(StatusCode::ACCEPTED)
+        }
+        _ => match read_push(request, body).await {
+            Err(refused) => Err(refused),
+            Ok((format, metrics)) => {
+                let taken = slot.push().push(&labels, &metrics, format, replaces_all, now);
+                taken.map(|()| StatusCode::OK).map_err(|error| match error {
+                    PushError::Malformed(why) => (StatusCode::BAD_REQUEST, why),
+                    PushError::TooMuch(why) => (StatusCode::PAYLOAD_TOO_LARGE, why),
+                })
+            }
+        },
+    };
+    slot.told.notify_one();
+    shown.news.notify_one();
+    match result {
+        Ok(status) => text(status, ""),
+        Err((status, why)) => said(status, why),
+    }
+}
+
+/// The format and the text of a body, unpacked.
+async fn read_push<B: Body<Data = Bytes, Error: Display>>(
+    request: &Parts,
+    body: B,
+) -> Result<(Format, Vec<u8>), (StatusCode, String)> {
+    let header = |name: header::HeaderName| {
+        request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+    };
+    let content_type = header(header::CONTENT_TYPE);
+    // What curl sends where nobody says what it is.
+    let form = content_type.starts_with("application/x-www-form-urlencoded");
+    let format = if form { Some(Format::Text) } else { Format::from_content_type(content_type) };
+    let Some(format) = format else {
+        let why = "only the text format and OpenMetrics are read, not protobuf".to_owned();
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    };
+    let body = read_body(body, MAX_BODY, PATIENCE).await.map_err(|error| {
+        let status = match error {
+            BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Broken(_) => StatusCode::BAD_REQUEST,
+        };
+        (status, error.to_string())
+    })?;
+    match header(header::CONTENT_ENCODING) {
+        "" | "identity" => return Ok((format, body.to_vec())),
+        "gzip" => {}
+        _ => {
+            let why = "only gzip is unpacked".to_owned();
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+        }
+    }
+    let mut unpacked = Vec::new();
+    let mut gunzip = Gunzip::new(|piece| {
+        if unpacked.len() + piece.len() > MAX_BODY {
+            return Err(format!("the body is over {MAX_BODY} bytes"));
+        }
+        unpacked.extend_from_slice(piece);
+        Ok(())
+    });
+    let whole = gunzip.feed(&body).and_then(|()| gunzip.finish());
+    whole.map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+    Ok((format, unpacked))
+}
+
+fn said(status: StatusCode, why: String) -> Response<Full<Bytes>> {
+    answer(status, "text/plain; charset=utf-8", format!("{why}\n"))
+}
+
+fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "jobs tell us this by another method\n");
+    refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+    refused
+}
+
+/// A job reports; `rest` is what follows `/ping/`.
+async fn ping<B: Body<Data = Bytes>>(
+    shown: &Shown,
+    request: &Parts,
+    rest: &str,
+    body: B,
+    now: Timestamp,
+) -> Response<Full<Bytes>> {
+    let Some((slot, told)) = find(shown, rest) else {
+        return text(StatusCode::NOT_FOUND, "not found\n");
+    };
+    let Some(told) = told else {
+        return text(StatusCode::BAD_REQUEST, "invalid url format\n");
+    };
+    let post_only = slot.check().heartbeat().is_some_and(|heartbeat| heartbeat.post_only);
+    let allowed = if post_only { "POST" } else { "GET, HEAD, POST" };
+    let is_allowed = match request.method {
+        Method::POST => true,
+        Method::GET | Method::HEAD => !post_only,
+        _ => false,
+    };
+    if !is_allowed {
+        return not_allowed(allowed);
+    }
+    let body = match request.method {
+        Method::POST => read_start(body, MAX_OUTPUT, MORE, PATIENCE).await,
+        _ => Bytes::new(),
+    };
+    let query = request.uri.query().unwrap_or("");
+    let run = query.split('&').find_map(|pair| pair.strip_prefix("rid=")).unwrap_or("");
+    slot.heartbeat().note(told, run, &body, now);
+    slot.told.notify_one();
+    shown.news.notify_one();
+    text(StatusCode::OK, "OK\n")
+}
+
+/// The check that waits for the job, and what it is told, which is none where that means nothing.
+fn find(shown: &Shown, rest: &str) -> Option<(Arc<Slot>, Option<Told>)> {
+    let slots = shown.results.slots();
+    let of = |id: &str| {
+        let waits = |slot: &&Arc<Slot>| slot.check().heartbeat().is_some_and(|h| h.id == id);
+        slots.iter().find(waits).cloned()
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if let Some(slot) = of(rest) {
+        return Some((slot, Some(Told::Success)));
+    }
+    let (id, what) = rest.rsplit_once('/')?;
+    Some((of(id)?, Told::from_path(what)))
+}
