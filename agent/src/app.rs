@@ -8,6 +8,8 @@
 //! that is wrong changes nothing.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +18,9 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use base::clock::Stopwatch;
-use base::http::server::{Limits, listen, serve};
+use base::diagnostic::Diagnostics;
+use base::http::server::{Limits, ListenError, listen, serve};
+use base::http::web::Guard;
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
@@ -26,6 +30,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Source, Terms};
 use crate::host::HostNumbers;
+use crate::nrpe::NrpeListener;
 use crate::results::{Results, Slot};
 use crate::run::{self, ScriptSlots, WRAP_UP};
 use crate::server::{Reload, Shown, handle};
@@ -44,18 +49,29 @@ pub(crate) struct Origin {
     pub(crate) source: Source,
     pub(crate) listen: Option<String>,
     pub(crate) insecure_listen: bool,
+    pub(crate) web_file: Option<PathBuf>,
+    /// Nobody listens: the checks are run once.
+    pub(crate) once: bool,
 }
 
 impl Origin {
-    pub(crate) fn load(&self) -> Result<Config, base::diagnostic::Diagnostics> {
-        let (listen, insecure_listen) = (self.listen.as_deref(), self.insecure_listen);
-        self.source.load(Terms { listen, insecure_listen })
+    pub(crate) fn load(&self) -> Result<Config, Diagnostics> {
+        self.source.load(Terms {
+            listen: self.listen.as_deref(),
+            insecure_listen: self.insecure_listen,
+            web_file: self.web_file.as_deref(),
+            once: self.once,
+        })
     }
 }
 
 /// The running agent.
 struct App {
     origin: Origin,
+    /// Where we listen.
+    address: SocketAddr,
+    guard: Arc<Guard>,
+    nrpe: NrpeListener,
     shown: Arc<Shown>,
     scripts: ScriptSlots,
     /// How many slots there are, taken or free.
@@ -79,9 +95,9 @@ pub(crate) async fn run(origin: Origin, config: Config) -> anyhow::Result<ExitCo
     let mut signals = Signals::new().context("the system gives us no signals")?;
 
     let (checks, services) = (config.checks.len(), config.services.len());
-    let source = origin.source.name();
-    let (everything, app) = start(origin, config, listener);
-    info!(config = source, checks, services, "listening on http://{address}");
+    let (source, scheme) = (origin.source.name(), config.web.scheme());
+    let (everything, app) = start(origin, config, listener, address).await?;
+    info!(config = source, checks, services, "listening on {scheme}://{address}");
     if probes::script::run_as_root() {
         warn!("we run as root, and so do all scripts; a user of our own can do less harm");
     }
@@ -115,16 +131,33 @@ fn at_once() -> ExitCode {
 }
 
 /// Starts the loops and the server; returns the scope of everything.
-fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, App) {
+///
+/// # Errors
+///
+/// The port for `check_nrpe` cannot be had.
+async fn start(
+    origin: Origin,
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+) -> anyhow::Result<(Supervisor, App)> {
     let everything = Supervisor::new();
     let results = Arc::new(Results::new(config.checks));
     let reload = Reload { source: origin.source.name(), taken: Timestamp::now(), faults: None };
     let host = HostNumbers::new(config.host);
+    let shown = Arc::new(Shown::new(Arc::clone(&results), host, reload));
+    let guard = Arc::new(Guard::new(config.web, "http", shown.own()));
+    let scripts = Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency)));
+    let nrpe = NrpeListener::new(&everything, Arc::clone(&scripts), shown.own());
+    nrpe.take(config.nrpe).await?;
     let app = App {
         origin,
-        shown: Arc::new(Shown::new(Arc::clone(&results), host, reload)),
+        address,
+        guard: Arc::clone(&guard),
+        nrpe,
+        shown,
         concurrency: AtomicUsize::new(config.concurrency),
-        scripts: Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency))),
+        scripts,
         checks: everything.child(),
         scopes: Mutex::default(),
         everything: everything.clone(),
@@ -138,9 +171,17 @@ fn start(origin: Origin, config: Config, listener: TcpListener) -> (Supervisor, 
     }
     let (shown, scope) = (Arc::clone(&app.shown), everything.clone());
     let answer = move |request, peer| handle(Arc::clone(&shown), request, peer);
-    everything.spawn("server", serve(listener, Limits::default(), scope, answer));
+    let watching = Arc::clone(&guard);
+    everything.supervise("web", move |stop| {
+        let guard = Arc::clone(&watching);
+        async move {
+            guard.watch(stop).await;
+            Ok(())
+        }
+    });
+    everything.spawn("server", serve(listener, Limits::default(), guard, scope, answer));
     app.shown.ready.store(true, Ordering::Release);
-    (everything, app)
+    Ok((everything, app))
 }
 
 impl App {
@@ -198,13 +239,28 @@ impl App {
     async fn reload(&self) {
         let origin = self.origin.clone();
         // It walks to every program; a file system that hangs must not hang us.
-        let loaded = tokio::task::spawn_blocking(move || origin.load()).await;
+        let (address, insecure) = (self.address, origin.insecure_listen);
+        let loaded = tokio::task::spawn_blocking(move || {
+            let config = origin.load()?;
+            // The port stays the one that we have, whatever the file says now.
+            if let Some((message, help)) = config.web.refuses(address).filter(|_| !insecure) {
+                let mut diagnostics = Diagnostics::new(&origin.source.name());
+                diagnostics.report_file(format!("{message}; {help}"));
+                return Err(diagnostics);
+            }
+            Ok(config)
+        })
+        .await;
         let now = Timestamp::now();
         let source = self.origin.source.name();
         match loaded {
             Ok(Ok(config)) => {
                 let checks = config.checks.len();
-                self.take(config).await;
+                if let Err(error) = self.take(config).await {
+                    error!(config = source, %error, "the configuration before stays in use");
+                    self.shown.set_reload(|reload| reload.faults = Some(error.to_string()));
+                    return;
+                }
                 self.shown.set_reload(|reload| {
                     *reload = Reload { source: source.clone(), taken: now, faults: None }
                 });
@@ -223,10 +279,16 @@ impl App {
     }
 
     /// Puts `config` in the place of the one before.
-    async fn take(&self, config: Config) {
+    ///
+    /// # Errors
+    ///
+    /// The port for `check_nrpe` cannot be had; then nothing has changed.
+    async fn take(&self, config: Config) -> Result<(), ListenError> {
+        self.nrpe.take(config.nrpe).await?;
         if self.concurrency.swap(config.concurrency, Ordering::Relaxed) != config.concurrency {
             self.scripts.store(Arc::new(Semaphore::new(config.concurrency)));
         }
+        self.guard.replace(config.web);
         self.shown.labels.store(Arc::new(config.labels.into_iter().collect()));
         self.shown.host.replace(config.host);
         let (new, gone) = self.shown.results.replace(config.checks);
@@ -242,6 +304,7 @@ impl App {
         }
         new.iter().for_each(|slot| self.start_check(slot));
         self.replace_uplink(config.uplink).await;
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::app::{self, Origin};
 use crate::config::Source;
+use crate::import::{self, Imported};
 use crate::out::{complain, print};
 use crate::{demo, once};
 
@@ -49,7 +50,13 @@ enum Command {
         /// Accept an address that others can reach
         #[arg(long)]
         insecure_listen: bool,
+        /// Who may reach us, in Prometheus's web configuration format
+        #[arg(long = "web.config.file", value_name = "FILE")]
+        web_file: Option<PathBuf>,
     },
+    /// Turn a configuration of another program into ours, and tell what could not be converted
+    #[command(subcommand)]
+    Import(Import),
     /// Run checks once and show what they find
     RunOnce {
         /// The configuration
@@ -68,6 +75,16 @@ enum Command {
     Manual,
 }
 
+#[derive(Debug, Subcommand)]
+enum Import {
+    /// nrpe.cfg of the NRPE daemon, and what it includes
+    Nrpe {
+        /// The configuration
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
 #[derive(Debug, Args)]
 struct RunArgs {
     /// The configuration [default: ./agent.yml, then /etc/veilleur/agent.yml]
@@ -79,6 +96,9 @@ struct RunArgs {
     /// Accept an address that others can reach, without TLS and passwords
     #[arg(long)]
     insecure_listen: bool,
+    /// Who may reach us, in Prometheus's web configuration format, in place of `web:`
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_file: Option<PathBuf>,
     /// How much is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
@@ -96,7 +116,11 @@ pub fn main() -> ExitCode {
     let result = match line.command {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
-        Some(Command::Check { file, insecure_listen }) => check(file, insecure_listen),
+        Some(Command::Check { file, insecure_listen, web_file }) => {
+            let source = Source::File(file);
+            check(Origin { source, listen: None, insecure_listen, web_file, once: false })
+        }
+        Some(Command::Import(Import::Nrpe { files })) => import(import::nrpe(&files)),
         Some(Command::RunOnce { config, check }) => run_once(config, &check),
         Some(Command::Completions { shell }) => written(|text| {
             clap_complete::generate(shell, &mut Line::command(), "veilleur-agent", text);
@@ -165,7 +189,13 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         })?,
         None => find(args.config),
     };
-    let origin = Origin { source, listen: args.listen, insecure_listen: args.insecure_listen };
+    let origin = Origin {
+        source,
+        listen: args.listen,
+        insecure_listen: args.insecure_listen,
+        web_file: args.web_file,
+        once: false,
+    };
     match origin.load() {
         Ok(config) => {
             let runtime = runtime()?;
@@ -178,8 +208,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn check(file: PathBuf, insecure_listen: bool) -> anyhow::Result<ExitCode> {
-    let origin = Origin { source: Source::File(file), listen: None, insecure_listen };
+fn check(origin: Origin) -> anyhow::Result<ExitCode> {
     match origin.load() {
         Ok(config) => {
             let (checks, services) = (config.checks.len(), config.services.len());
@@ -190,10 +219,19 @@ fn check(file: PathBuf, insecure_listen: bool) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Prints what became of a configuration, and tells what did not.
+fn import(imported: std::io::Result<Imported>) -> anyhow::Result<ExitCode> {
+    let imported = imported?;
+    imported.notes.iter().for_each(|note| complain(&format!("{note}\n")));
+    print(&imported.yaml)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn run_once(config: Option<PathBuf>, names: &[String]) -> anyhow::Result<ExitCode> {
     base::log::init(tracing::Level::WARN);
-    // Nobody listens here, so that the address cannot be wrong.
-    let origin = Origin { source: find(config), listen: None, insecure_listen: true };
+    let source = find(config);
+    let origin =
+        Origin { source, listen: None, insecure_listen: false, web_file: None, once: true };
     let config = match origin.load() {
         Ok(config) => config,
         Err(diagnostics) => return Ok(wrong(&diagnostics)),

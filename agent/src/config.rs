@@ -3,6 +3,7 @@
 //! ```yaml
 //! labels: {env: prod}
 //! listen: 127.0.0.1:12911
+//! web: {bearer_token_files: [token]}
 //! scripts: {concurrency: 8}
 //! host: {disable: [netclass]}
 //! checks:
@@ -18,19 +19,24 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::web::{Places, Web, WebConfig};
 use base::yaml;
 use probes::host::{Host, HostConfig};
 use serde::Deserialize;
 
 use crate::check::{Check, CheckConfig, build_labels};
+use crate::nrpe::{Nrpe, NrpeConfig};
 use crate::service::{Service, ServiceConfig};
 use crate::uplink::{Settings, UplinkConfig};
 
 /// Where we listen where nothing is said.
 pub const LISTEN: &str = "127.0.0.1:12911";
+
+/// What may be opened to everybody: whether we live, and what we measure (S1).
+const OPENABLE: &[&str] = &["/livez", "/readyz", "/metrics"];
 
 /// The most scripts that may be configured to run at a time.
 const MAX_CONCURRENCY: u32 = 4096;
@@ -45,9 +51,15 @@ pub struct AgentConfig {
     /// The address to serve on.
     #[serde(default)]
     listen: Option<Spanned<String>>,
+    /// Who may ask there.
+    #[serde(default)]
+    web: Option<Spanned<WebConfig>>,
     /// What all scripts share.
     #[serde(default)]
     scripts: ScriptsConfig,
+    /// What `check_nrpe` is answered.
+    #[serde(default)]
+    nrpe: Option<Spanned<NrpeConfig>>,
     /// What is shown of the host itself.
     #[serde(default)]
     host: HostConfig,
@@ -78,8 +90,12 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// The address to serve on.
     pub listen: SocketAddr,
+    /// Who may ask there.
+    pub web: Web,
     /// How many scripts may run at a time.
     pub concurrency: usize,
+    /// What `check_nrpe` is answered, where it is wanted.
+    pub nrpe: Option<Nrpe>,
     /// What reads the host's own numbers, where they are wanted.
     pub host: Option<Host>,
     /// The checks, in the order of the file.
@@ -105,6 +121,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// What relative paths in it are relative to.
+    fn folder(&self) -> &Path {
+        match self {
+            Self::File(path) => path.parent().unwrap_or(Path::new(".")),
+            Self::Embedded { .. } => Path::new("."),
+        }
+    }
+
     /// What people are shown as its name.
     pub fn name(&self) -> String {
         match self {
@@ -124,7 +148,7 @@ impl Source {
             Self::File(path) => yaml::read_file(path, &mut diagnostics),
             Self::Embedded { text, .. } => yaml::read(text, &mut diagnostics),
         };
-        let config = config.and_then(|config| config.build(terms, &mut diagnostics));
+        let config = config.and_then(|config| config.build(self.folder(), terms, &mut diagnostics));
         match config {
             Some(config) => diagnostics.into_result(config),
             None => Err(diagnostics),
@@ -139,14 +163,35 @@ pub struct Terms<'a> {
     pub listen: Option<&'a str>,
     /// Whether others than this host may ask, without TLS and without saying who they are.
     pub insecure_listen: bool,
+    /// The file that says who may ask, in place of the section.
+    pub web_file: Option<&'a Path>,
+    /// Nobody listens: the checks are run once.
+    pub once: bool,
 }
 
 impl AgentConfig {
-    /// The configuration, reporting everything that is wrong with it.
-    pub fn build(self, terms: Terms<'_>, diagnostics: &mut Diagnostics) -> Option<Config> {
+    /// The configuration, reporting everything that is wrong with it; paths are relative to
+    /// `folder`.
+    pub fn build(
+        self,
+        folder: &Path,
+        terms: Terms<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Config> {
         let labels = build_labels(self.labels, diagnostics);
-        let listen = listen(self.listen.as_ref(), terms, diagnostics);
+        let places = Places { file: terms.web_file, folder: Some(folder), openable: OPENABLE };
+        let web = if terms.once {
+            // Keys may not be readable for whoever runs checks by hand.
+            Web::read(Places::default(), None, diagnostics)
+        } else {
+            Web::read(places, self.web, diagnostics)
+        };
+        let listen = listen(self.listen.as_ref(), terms, web.as_ref(), diagnostics);
         let concurrency = concurrency(self.scripts.concurrency.as_ref(), diagnostics);
+        // Nobody listens where checks are run once.
+        let nrpe = self.nrpe.filter(|_| !terms.once);
+        let nrpe =
+            nrpe.and_then(|nrpe| nrpe.value.build(folder, terms.insecure_listen, diagnostics));
         let wanted = self.host.enabled;
         // Built in any case, so that what is wrong is told before it is switched on.
         let host = Some(self.host.build(diagnostics)).filter(|_| wanted);
@@ -168,13 +213,24 @@ impl AgentConfig {
         let node = rustix::system::uname();
         let node = node.nodename().to_string_lossy();
         let uplink = self.uplink.and_then(|uplink| uplink.build(&node, diagnostics));
-        Some(Config { labels, listen: listen?, concurrency, host, checks, services, uplink })
+        Some(Config {
+            labels,
+            listen: listen?,
+            web: web?,
+            concurrency,
+            nrpe,
+            host,
+            checks,
+            services,
+            uplink,
+        })
     }
 }
 
 fn listen(
     written: Option<&Spanned<String>>,
     terms: Terms<'_>,
+    web: Option<&Web>,
     diagnostics: &mut Diagnostics,
 ) -> Option<SocketAddr> {
     let text = terms.listen.or(written.map(|listen| listen.value.as_str())).unwrap_or(LISTEN);
@@ -182,20 +238,20 @@ fn listen(
         (None, Some(written)) => diagnostics.report_with_help(written, message, help),
         _ => diagnostics.report_file(format!("--listen: {message}; {help}")),
     };
-    match text.parse::<SocketAddr>() {
-        Err(_) => {
-            let help = "write it like `127.0.0.1:12911` or `[::1]:12911`";
-            report(format!("`{text}` is not an address to listen on"), help);
-            None
-        }
-        Ok(address) if !address.ip().to_canonical().is_loopback() && !terms.insecure_listen => {
-            let help = "listen on `127.0.0.1` behind a proxy with TLS, or give `--insecure-listen`";
-            let message = format!("on `{address}` others could read everything without a password");
-            report(message, help);
-            None
-        }
-        Ok(address) => Some(address),
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        let help = "write it like `127.0.0.1:12911` or `[::1]:12911`";
+        report(format!("`{text}` is not an address to listen on"), help);
+        return None;
+    };
+    if terms.insecure_listen || terms.once {
+        return Some(address);
     }
+    // What is wrong with `web` was told already.
+    if let Some((message, help)) = web.and_then(|web| web.refuses(address)) {
+        report(message, help);
+        return None;
+    }
+    Some(address)
 }
 
 /// Eight times the number of processors, and at least 32: most scripts wait, and as many as usually
@@ -301,16 +357,21 @@ mod tests {
     #[test]
     fn others_cannot_ask_unless_that_is_accepted_s1() {
         let with = |text: &str, terms| load(text, terms).map(|config| config.listen.to_string());
-        let given = |listen, insecure_listen| Terms { listen: Some(listen), insecure_listen };
+        let given = |listen, insecure_listen| Terms {
+            listen: Some(listen),
+            insecure_listen,
+            ..Terms::default()
+        };
         check(
             "listen: 0.0.0.0:12911",
-            "agent.yml:1:9: on `0.0.0.0:12911` others could read everything without a password\n  \
-             help: listen on `127.0.0.1` behind a proxy with TLS, or give `--insecure-listen`",
+            "agent.yml:1:9: others could reach `0.0.0.0:12911` without TLS and without a password\n  \
+             help: set `tls_server_config` and `basic_auth_users` under `web:` or in \
+             `--web.config.file`, listen on `127.0.0.1`, or accept it with `--insecure-listen`",
         );
         assert!(
             with("", given("192.0.2.1:1", false))
                 .unwrap_err()
-                .contains("--listen: on `192.0.2.1:1`")
+                .contains("--listen: others could reach `192.0.2.1:1` without TLS")
         );
         assert_eq!(with("", given("192.0.2.1:1", true)).unwrap(), "192.0.2.1:1");
         assert_eq!(with("listen: 0.0.0.0:1", given("[::1]:2", false)).unwrap(), "[::1]:2");

@@ -3,6 +3,7 @@
 //! ```text
 //! config ─▶ check (a probe with its schedule) ─▶ run (one loop a check) ─▶ results ─▶ server
 //!                                                  └ state: attempts, soft and hard  └▶ uplink
+//!        └▶ nrpe (check_nrpe asks for commands)
 //! ```
 //!
 //! Invariant: one slow check delays only itself, and no request changes anything.
@@ -13,6 +14,7 @@ pub mod state;
 pub mod results;
 pub mod service;
 pub mod host;
+pub mod nrpe;
 pub mod uplink;
 pub mod config;
 mod run;
@@ -21,4 +23,5 @@ mod app;
 mod out;
 mod once;
 mod demo;
+mod import;
 pub mod cli;

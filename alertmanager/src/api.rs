@@ -24,6 +24,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base::http::server::{Limits, serve};
+use base::http::web::Guard;
 use base::labels::Labels;
 use base::own_metrics::OwnMetrics;
 use base::sample::Timestamp;
@@ -164,7 +165,7 @@ impl Shown {
     }
 
     /// Serves on `listener` until the scope stops.
-    pub async fn serve(self, listener: TcpListener, supervisor: Supervisor) {
+    pub async fn serve(self, listener: TcpListener, guard: Arc<Guard>, supervisor: Supervisor) {
         let router = router(self);
         let handler = move |request: base::http::Request<base::http::Body>, _: SocketAddr| {
             let mut router = router.clone();
@@ -175,7 +176,7 @@ impl Shown {
                 }
             }
         };
-        serve(listener, Limits::default(), supervisor, handler).await;
+        serve(listener, Limits::default(), guard, supervisor, handler).await;
     }
 }
 

@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::Context;
 use base::clock::Stopwatch;
 use base::http::server::listen;
+use base::http::web::Guard;
 use base::own_metrics::OwnMetrics;
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
@@ -56,6 +57,8 @@ const ATTEMPTS: u32 = 30;
 pub struct Settings {
     /// The address to serve on.
     pub listen: SocketAddr,
+    /// Whether others may reach it without TLS and without saying who they are.
+    pub insecure_listen: bool,
     /// The data folder.
     pub data: PathBuf,
     /// How long samples are kept.
@@ -70,6 +73,10 @@ type Asked = oneshot::Sender<Result<(), String>>;
 /// The running evaluator.
 struct App {
     origin: Origin,
+    /// Where we listen, and whether anybody may reach us there.
+    address: SocketAddr,
+    insecure_listen: bool,
+    guard: Arc<Guard>,
     everything: Supervisor,
     collecting: Supervisor,
     jobs: watch::Sender<Vec<Arc<crate::scrape::Job>>>,
@@ -122,7 +129,8 @@ impl App {
         reload: mpsc::Sender<Asked>,
     ) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("the port that was opened has no address")?;
-        let own_url = || format!("http://{address}");
+        let scheme = config.web.scheme();
+        let own_url = || format!("{scheme}://{address}");
         let external_url: Arc<str> = settings.external_url.clone().unwrap_or_else(own_url).into();
         let started = Timestamp::now();
         // Samples come more often than signs of life.
@@ -130,6 +138,7 @@ impl App {
         let blind = watched.map_or(Duration::ZERO, |at| started.since(at));
         let everything = Supervisor::new();
         let metrics = OwnMetrics::new();
+        let guard = Arc::new(Guard::new(config.web.clone(), "http", &metrics));
         let scraper = Scraper {
             storage: Arc::clone(&data.storage),
             outputs: Outputs::default(),
@@ -184,6 +193,9 @@ impl App {
         let (name, collecting) = (origin.name(), everything.child());
         let mut app = Self {
             origin,
+            address,
+            insecure_listen: settings.insecure_listen,
+            guard: Arc::clone(&guard),
             everything: everything.clone(),
             collecting,
             jobs,
@@ -194,8 +206,16 @@ impl App {
         upkeep::start(&everything, data);
         let scope = app.collecting.clone();
         app.collecting.spawn("targets", scraper.run(wanted, scope));
-        everything.spawn("pages", Shown::new(parts).serve(listener, everything.clone()));
-        info!(config = name, data = %settings.data.display(), "listening on http://{address}");
+        let watching = Arc::clone(&guard);
+        everything.supervise("web", move |stop| {
+            let guard = Arc::clone(&watching);
+            async move {
+                guard.watch(stop).await;
+                Ok(())
+            }
+        });
+        everything.spawn("pages", Shown::new(parts).serve(listener, guard, everything.clone()));
+        info!(config = name, data = %settings.data.display(), "listening on {scheme}://{address}");
         Ok(app)
     }
 
@@ -208,8 +228,13 @@ impl App {
     async fn reload(&mut self) -> anyhow::Result<Result<(), String>> {
         let origin = self.origin.clone();
         // A file system that hangs must hang nobody else.
+        let (address, insecure) = (self.address, self.insecure_listen);
         let read = match tokio::task::spawn_blocking(move || origin.load()).await {
-            Ok(read) => read.map_err(|faults| faults.to_string()),
+            Ok(Ok(config)) => match config.web.refuses(address).filter(|_| !insecure) {
+                Some((message, help)) => Err(format!("{message}; {help}")),
+                None => Ok(config),
+            },
+            Ok(Err(faults)) => Err(faults.to_string()),
             Err(panic) => Err(format!("reading it failed: {panic}")),
         };
         let name = self.origin.name();
@@ -248,6 +273,7 @@ impl App {
 
     /// Puts `config` in the place of the one before; nobody evaluated for `blind`.
     async fn take_over(&mut self, config: &Config, blind: Duration) -> anyhow::Result<()> {
+        self.guard.replace(config.web.clone());
         self.judging.take_over(config, blind).await?;
         self.jobs.send_replace(config.jobs.clone());
         Ok(())

@@ -35,6 +35,9 @@ enum Command {
     Check {
         /// The configuration
         file: PathBuf,
+        /// Who may reach us, in Prometheus's web configuration format
+        #[arg(long = "web.config.file", value_name = "FILE")]
+        web_file: Option<PathBuf>,
     },
 }
 
@@ -49,6 +52,9 @@ struct RunArgs {
     /// Accept an address that others can reach, without TLS and passwords
     #[arg(long)]
     insecure_listen: bool,
+    /// Who may reach us, in Prometheus's web configuration format, in place of `web:`
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_file: Option<PathBuf>,
     /// The folder for samples, alerts and the outbox
     #[arg(long, value_name = "FOLDER", default_value = "veilleur-data")]
     data: PathBuf,
@@ -72,7 +78,7 @@ pub fn main() -> ExitCode {
     let result = match line.command {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
-        Some(Command::Check { file }) => check(file),
+        Some(Command::Check { file, web_file }) => check(file, web_file),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("veilleur: {error:#}\n"));
@@ -86,13 +92,19 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         complain(&format!("veilleur: {fault}\n"));
         return Ok(ExitCode::from(2));
     }
-    let origin = Origin::find(args.config);
+    let origin = Origin::find(args.config, args.web_file);
     let config = match origin.load() {
         Ok(config) => config,
         Err(faults) => return Ok(wrong(&faults)),
     };
+    if let Some((message, help)) = config.web.refuses(args.listen).filter(|_| !args.insecure_listen)
+    {
+        complain(&format!("veilleur: {message}; {help}\n"));
+        return Ok(ExitCode::from(2));
+    }
     let settings = Settings {
         listen: args.listen,
+        insecure_listen: args.insecure_listen,
         data: args.data,
         retention: args.retention.duration(),
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),
@@ -103,13 +115,6 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 impl RunArgs {
     /// What is wrong with the command line beyond its form.
     fn fault(&self) -> Option<String> {
-        if !self.listen.ip().is_loopback() && !self.insecure_listen {
-            return Some(format!(
-                "others could reach {} without TLS and passwords; listen on 127.0.0.1 behind a \
-                 proxy that asks for them, or accept it with --insecure-listen",
-                self.listen
-            ));
-        }
         if self.retention.is_zero() {
             return Some("--retention cannot be zero".to_owned());
         }
@@ -119,8 +124,8 @@ impl RunArgs {
     }
 }
 
-fn check(file: PathBuf) -> anyhow::Result<ExitCode> {
-    match Origin::File(file).load() {
+fn check(file: PathBuf, web_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    match Origin::find(Some(file), web_file).load() {
         Ok(config) => {
             let rules: usize = config.groups.iter().map(|group| group.len()).sum();
             print(&format!(

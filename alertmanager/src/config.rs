@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::tls::TlsConfig;
+use base::http::web::{Places, Web, WebConfig};
 use base::labels::Labels;
 use base::period::Period;
 use base::secret::Secret;
@@ -45,6 +46,7 @@ struct FileConfig {
     route: Option<Spanned<RouteConfig>>,
     receivers: Vec<Spanned<ReceiverConfig>>,
     templates: Vec<Spanned<String>>,
+    web: Option<Spanned<WebConfig>>,
     // What the others have and we do not have yet; told by name, so that nobody believes it works.
     alerting: Option<Spanned<IgnoredAny>>,
     remote_write: Option<Spanned<IgnoredAny>>,
@@ -97,18 +99,28 @@ pub struct Config {
     pub lanes: Lanes,
     /// Added to every alert.
     pub external_labels: Labels,
+    /// Who may ask us.
+    pub web: Web,
 }
 
+/// What may be opened to everybody: whether we live, and how we are (S1).
+const OPENABLE: &[&str] = &["/-/healthy", "/-/ready", "/metrics"];
+
 /// The configuration in `text`, which is shown to people as `name`; relative paths in it are
-/// relative to `folder`. Reads every file that it refers to.
+/// relative to `folder`. Reads every file that it refers to, and `web_file` for who may ask us.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with it and with the files that it refers to.
-pub fn parse(name: &str, text: &str, folder: &Path) -> Result<Config, Diagnostics> {
+pub fn parse(
+    name: &str,
+    text: &str,
+    folder: &Path,
+    web_file: Option<&Path>,
+) -> Result<Config, Diagnostics> {
     let mut diagnostics = Diagnostics::new(name);
     let file = base::yaml::read(text, &mut diagnostics);
-    build(file, folder, diagnostics)
+    build(file, folder, web_file, diagnostics)
 }
 
 /// The configuration in the file at `path`.
@@ -116,18 +128,21 @@ pub fn parse(name: &str, text: &str, folder: &Path) -> Result<Config, Diagnostic
 /// # Errors
 ///
 /// As [`parse`]; the file cannot be read.
-pub fn read(path: &Path) -> Result<Config, Diagnostics> {
+pub fn read(path: &Path, web_file: Option<&Path>) -> Result<Config, Diagnostics> {
     let mut diagnostics = Diagnostics::new(&path.display().to_string());
     let file = base::yaml::read_file(path, &mut diagnostics);
-    build(file, path.parent().unwrap_or(Path::new(".")), diagnostics)
+    build(file, path.parent().unwrap_or(Path::new(".")), web_file, diagnostics)
 }
 
 fn build(
     file: Option<FileConfig>,
     folder: &Path,
+    web_file: Option<&Path>,
     mut diagnostics: Diagnostics,
 ) -> Result<Config, Diagnostics> {
-    let Some(file) = file else { return Err(diagnostics) };
+    let Some(mut file) = file else { return Err(diagnostics) };
+    let places = Places { file: web_file, folder: Some(folder), openable: OPENABLE };
+    let web = Web::read(places, file.web.take(), &mut diagnostics);
     file.report_unsupported(&mut diagnostics);
     let global = &file.global;
     let default_interval = Period::from_secs(60);
@@ -178,7 +193,8 @@ fn build(
         }
     };
     let lanes = receivers.lanes();
-    diagnostics.into_result(Config { jobs, groups, route, receivers, lanes, external_labels })
+    let Some(web) = web else { return Err(diagnostics) };
+    diagnostics.into_result(Config { jobs, groups, route, receivers, lanes, external_labels, web })
 }
 
 impl FileConfig {

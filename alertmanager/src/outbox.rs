@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base::labels::Labels;
 use base::sample::Timestamp;
@@ -21,6 +22,9 @@ use tokio::sync::futures::Notified;
 
 use crate::alerts::Alert;
 use crate::state::{Intent, State, StateError, Told, alert_from_json, alert_to_json};
+
+/// The longest that an intent is ever put off: what a service may ask for at most.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// Why somebody is told something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,7 +249,9 @@ impl Outbox {
         let mut next_at: Option<Timestamp> = None;
         let mut oldest: Option<(&LaneGroup, &Intent, &Flush)> = None;
         for (key, (intent, flush)) in of_lane {
-            if intent.next_at > now {
+            // Postponed for longer than anything ever is: the clock was set back since.
+            let set_back = intent.next_at > now + LONGEST_WAIT;
+            if intent.next_at > now && !set_back {
                 next_at = Some(next_at.map_or(intent.next_at, |at| at.min(intent.next_at)));
             } else if oldest.is_none_or(|(_, other, _)| intent.created_at < other.created_at) {
                 oldest = Some((key, intent, flush));

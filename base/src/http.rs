@@ -3,10 +3,11 @@
 //! Invariant: no peer, however slow, large or hostile, holds a connection longer or takes more
 //! memory than the limits say.
 
-pub mod client;
-pub mod server;
 pub mod tls;
+pub mod client;
 pub mod access;
+pub mod web;
+pub mod server;
 mod io;
 
 use std::io::Write;

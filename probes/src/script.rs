@@ -5,7 +5,8 @@
 //!   command: [/usr/lib/nagios/plugins/check_disk, -w, 10%, -c, 5%, -p, /]
 //!   env: {TOKEN_FILE: /etc/shop/token}
 //!   output: nagios                        # or json, or {metrics: {prefix: shop_}}
-//!   limits: {memory: 512MiB, processes: 50, open_files: 64, cpu: 5s}
+//!   limits: {memory: 512MiB, processes: 50, open_files: 64, cpu: 5s, file_size: 10MiB}
+//!   user: backup                          # in place of ours, where we are root
 //! ```
 //!
 //! ```text
@@ -18,6 +19,7 @@
 
 mod program;
 mod limits;
+mod confine;
 mod processes;
 mod runs;
 mod spawn;
@@ -48,10 +50,12 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::confine::Identity;
 use self::program::{Program, ProgramFault};
 use self::runs::Run;
 use self::spawn::{Command, Started};
-use crate::{Outcome, Probe, Reason};
+use self::wait::Ended;
+use crate::{Outcome, Probe, Reason, Status};
 
 /// A script, as written.
 #[derive(Debug, Deserialize)]
@@ -68,6 +72,13 @@ pub struct ScriptConfig {
     /// What it may take of the host.
     #[serde(default)]
     limits: LimitsConfig,
+    /// Whose it is when it runs, in place of our own user; only root can choose.
+    #[serde(default)]
+    user: Option<Spanned<String>>,
+    /// Whether it may use what our own user may beyond others, and sudo, setuid programs and file
+    /// capabilities.
+    #[serde(default)]
+    keep_privileges: bool,
 }
 
 /// The form of a script's output, as written.
@@ -111,12 +122,28 @@ struct Start {
     program: PathBuf,
     command: Command,
     limits: Limits,
+    user: Option<Identity>,
+    keeps_privileges: bool,
 }
 
 impl ScriptConfig {
+    /// The program `command[0]` with its arguments, and the usual settings.
+    pub fn of(command: Vec<Spanned<String>>) -> Self {
+        let place = command.first().map(Place::from).unwrap_or_default();
+        Self {
+            command: Spanned { value: command, place },
+            env: BTreeMap::new(),
+            output: OutputConfig::default(),
+            limits: LimitsConfig::default(),
+            user: None,
+            keep_privileges: false,
+        }
+    }
+
     /// The probe, reporting what would keep the program from running.
     pub fn build(self, diagnostics: &mut Diagnostics) -> ScriptProbe {
         let limits = self.limits.build(diagnostics);
+        let user = self.user.as_ref().and_then(|user| identity(user, diagnostics));
         let mut environment: Vec<CString> =
             [format!("PATH={}", spawn::PATH), "LANG=C.UTF-8".to_owned()]
                 .into_iter()
@@ -141,14 +168,16 @@ impl ScriptConfig {
             }
             Some(path) => {
                 program = PathBuf::from(&path.value);
-                if let Err(fault) = check(&program) {
+                if let Err(fault) = check(&program, user.as_ref()) {
                     report(&fault, path.place, diagnostics);
                 }
             }
         }
         let output = self.output.build(diagnostics);
         let command = Command { arguments, environment };
-        ScriptProbe { start: Arc::new(Start { program, command, limits }), output }
+        let keeps_privileges = self.keep_privileges;
+        let start = Start { program, command, limits, user, keeps_privileges };
+        ScriptProbe { start: Arc::new(start), output }
     }
 }
 
@@ -157,9 +186,25 @@ pub fn run_as_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// The user to run a script as.
+fn identity(user: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<Identity> {
+    if !run_as_root() {
+        let message = format!("only root can run a script as `{}`", user.value);
+        let help = "take `user` out, or run the agent as that user";
+        diagnostics.report_with_help(user, message, help);
+        return None;
+    }
+    Identity::of(&user.value).map_err(|message| diagnostics.report(user, message)).ok()
+}
+
+/// Who besides root may own a program that runs as `user`.
+fn owner(user: Option<&Identity>) -> u32 {
+    user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid)
+}
+
 /// Walks to the program and looks at its first line.
-fn check(program: &Path) -> Result<(), ProgramFault> {
-    let user = rustix::process::geteuid().as_raw();
+fn check(program: &Path, user: Option<&Identity>) -> Result<(), ProgramFault> {
+    let user = owner(user);
     Program::resolve(program, user)?.check_content(user)
 }
 
@@ -216,19 +261,32 @@ impl OutputConfig {
 impl Probe for ScriptProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
         let watch = Stopwatch::start();
-        let run = Run::begin(self.start.limits.processes);
-        let started = match self.start(&run, stop).await {
-            Ok(started) => started,
-            Err(outcome) => return outcome,
-        };
-        run.started(started.leader.pid);
-        match wait::see_through(started, run, stop).await {
+        match self.see_through(stop).await {
             Ok(ended) => judge::judge(&ended, &self.output, watch.seconds()),
-            Err(error) => {
-                let summary = format!("the program was started but cannot be watched: {error}");
-                Outcome::unknown(Reason::StartFailed, summary)
-            }
+            Err(outcome) => outcome,
         }
+    }
+}
+
+impl ScriptProbe {
+    /// Runs the program as a Nagios plugin for somebody who takes apart what it prints: its status,
+    /// and its output as it is, fit to be shown. As [`Probe::run`] otherwise.
+    pub async fn answer(&self, stop: &CancellationToken) -> (Status, String) {
+        let watch = Stopwatch::start();
+        match self.see_through(stop).await {
+            Ok(ended) => judge::answer(&ended, watch.seconds()),
+            Err(outcome) => (outcome.status, outcome.summary),
+        }
+    }
+
+    async fn see_through(&self, stop: &CancellationToken) -> Result<Ended, Outcome> {
+        let run = Run::begin(self.start.limits.processes);
+        let started = self.start(&run, stop).await?;
+        run.started(started.leader.pid);
+        wait::see_through(started, run, stop).await.map_err(|error| {
+            let summary = format!("the program was started but cannot be watched: {error}");
+            Outcome::unknown(Reason::StartFailed, summary)
+        })
     }
 }
 
@@ -249,20 +307,25 @@ impl ScriptProbe {
         let (start, id) = (Arc::clone(&self.start), run.id);
         let starting = async {
             let turn = STARTS.acquire().await;
-            let mut starting = tokio::task::spawn_blocking(move || start.start(id));
-            match timeout(HANGS, &mut starting).await {
+            let mut starting = confine::on_thread(start.keeps_privileges, move || start.start(id))
+                .map_err(unconfined)?;
+            let started = match timeout(HANGS, &mut starting).await {
                 Ok(started) => started,
                 Err(_) => {
                     drop(turn);
                     starting.await
                 }
+            };
+            match started {
+                Ok(started) => started.map_err(unconfined)?,
+                Err(panic) => {
+                    let summary = format!("the start broke off: {panic}");
+                    Err(Outcome::unknown(Reason::Internal, summary))
+                }
             }
         };
         match stop.run_until_cancelled(starting).await {
-            Some(Ok(started)) => started,
-            Some(Err(panic)) => {
-                Err(Outcome::unknown(Reason::Internal, format!("the start broke off: {panic}")))
-            }
+            Some(started) => started,
             // Should it start after all, it is ended at once: nobody takes what `start` returns.
             None => {
                 let summary = "the program could not be loaded in time; its file system hangs";
@@ -272,15 +335,21 @@ impl ScriptProbe {
     }
 }
 
+/// It is not started with privileges that it should not have.
+fn unconfined(error: io::Error) -> Outcome {
+    let summary = format!("our privileges cannot be kept from the program: {error}");
+    Outcome::unknown(Reason::StartFailed, summary)
+}
+
 impl Start {
     fn start(&self, run: u64) -> Result<Started, Outcome> {
-        let user = rustix::process::geteuid().as_raw();
-        let program = Program::resolve(&self.program, user).map_err(|fault| {
+        let owner = owner(self.user.as_ref());
+        let program = Program::resolve(&self.program, owner).map_err(|fault| {
             let mut outcome = Outcome::unknown(fault.reason, fault.to_string());
             outcome.details = fault.help.unwrap_or_default();
             outcome
         })?;
-        let started = spawn::start(&program.path, &self.command, run)
+        let started = spawn::start(&program.path, &self.command, self.user.as_ref(), run)
             .map_err(|error| Outcome::unknown(self.reason_of(&error), self.message_of(&error)))?;
         self.limits.put_on(started.leader.pid, processes::tasks());
         Ok(started)

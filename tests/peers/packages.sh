@@ -4,8 +4,8 @@
 # there already is left alone, and without root this only says what is missing.
 set -euo pipefail
 
-packages="gcc libc6-dev make python3 openssl tar xz-utils shellcheck \
-  monitoring-plugins-basic monitoring-plugins-standard \
+packages="gcc libc6-dev make python3 openssl curl tar xz-utils shellcheck \
+  monitoring-plugins-basic monitoring-plugins-standard nagios-nrpe-plugin \
   postfix sasl2-bin libsasl2-modules libsasl2-modules-db"
 
 if ! command -v dpkg-query >/dev/null; then

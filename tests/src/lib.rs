@@ -2,6 +2,7 @@
 //!
 //! Invariant: whoever waits here waits for a condition, and says for which.
 
+pub mod certificates;
 pub mod http_server;
 pub mod mail_server;
 pub mod peers;
@@ -54,6 +55,17 @@ pub fn exchange(method: &str, url: &str, headers: &str, body: &str) -> Option<(S
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n")?;
     Some((head.to_owned(), body.to_owned()))
+}
+
+/// What `curl` says with these arguments: its exit status, the status of the answer (0 where there is
+/// none) and the body.
+pub fn curl(arguments: &[&str]) -> (i32, u16, String) {
+    let mut command = std::process::Command::new("curl");
+    command.args(["-sS", "--max-time", "30", "-w", "\n%{http_code}"]).args(arguments);
+    let done = command.output().expect("the package curl is installed");
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    let (body, code) = text.rsplit_once('\n').unwrap_or(("", "0"));
+    (done.status.code().unwrap_or(-1), code.parse().unwrap_or(0), body.to_owned())
 }
 
 /// `text` as a part of a query.

@@ -64,12 +64,12 @@ impl Program {
         fs::read_to_string(self.output.path().join("stderr")).unwrap()
     }
 
-    /// Where it listens, as `http://ADDRESS`: waits until its log says so.
+    /// Where it listens, as `http://ADDRESS` or `https://ADDRESS`: waits until its log says so.
     #[track_caller]
     pub fn url(&mut self) -> String {
         let said = |log: &str| {
-            let rest = log.split("listening on http://").nth(1)?;
-            rest.split_once([' ', '\n']).map(|(address, _)| format!("http://{address}"))
+            let rest = log.split("listening on http").nth(1)?;
+            rest.split_once([' ', '\n']).map(|(rest, _)| format!("http{rest}"))
         };
         wait_until("a program listens", || said(&self.log()).is_some() || !self.is_running());
         said(&self.log()).unwrap_or_else(|| panic!("it ended before it listened: {}", self.log()))

@@ -343,3 +343,51 @@ async fn a_stale_alert_is_neither_ended_nor_told_again() {
     }
     story.expect("");
 }
+
+#[tokio::test]
+async fn what_arrives_although_it_was_withdrawn_on_its_way_is_followed_by_its_end() {
+    let mut story = Simulation::begin().await;
+    story.up = false;
+    story.fire("a");
+    story.pass(68).await;
+    let due = story.outbox.next("ops/sink/0", at(100)).unwrap();
+    // It ends while the message is on its way, and the group's tick passes: nobody seems to know.
+    story.end("a");
+    story.pass(10).await;
+    story.up = true;
+    story.hand_over("ops/sink/0", &due).await;
+    story.pass(300).await;
+    story.expect("78 ops a, 79 ops A");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_an_hour_delays_nothing() {
+    let mut story = Simulation::begin().await;
+    story.now = 10_000;
+    story.fire("a");
+    story.pass(20).await;
+    story.expect("10010 ops a");
+    story.fire("b");
+    story.now -= 3600;
+    story.pass(120).await;
+    let heard = std::mem::take(&mut story.heard);
+    assert!(heard.iter().any(|message| message.ends_with("ops a b")), "{heard:?}");
+    // Also where the first message of a group is still to come.
+    let mut story = Simulation::begin().await;
+    story.now = 10_000;
+    story.fire("a");
+    story.pass(2).await;
+    story.now -= 3600;
+    story.pass(20).await;
+    story.expect("6413 ops a");
+    // And where a receiver was away when the clock was set.
+    let mut story = Simulation::begin().await;
+    story.now = 10_000;
+    story.up = false;
+    story.fire("a");
+    story.pass(20).await;
+    story.now -= 3600;
+    story.up = true;
+    story.pass(2).await;
+    story.expect("6421 ops a");
+}

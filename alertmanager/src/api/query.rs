@@ -36,7 +36,7 @@ impl Parameters {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<Self, Failure> {
-        let mut pairs = decode(query.unwrap_or_default().as_bytes())?;
+        let mut pairs = Vec::new();
         let form = headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
@@ -44,6 +44,8 @@ impl Parameters {
         if form {
             pairs.extend(decode(body)?);
         }
+        // Of a parameter that is in both, the form's counts, as in Go.
+        pairs.extend(decode(query.unwrap_or_default().as_bytes())?);
         Ok(Self(pairs))
     }
 

@@ -13,26 +13,26 @@ const PLACES: [&str; 2] = ["veilleur.yml", "/etc/veilleur/veilleur.yml"];
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
-pub enum Origin {
-    /// A file.
-    File(PathBuf),
-    /// The configuration of whoever has written none.
-    BuiltIn,
+pub struct Origin {
+    /// The file; none where nobody has written one.
+    file: Option<PathBuf>,
+    /// The file that says who may ask us, in place of a section.
+    web_file: Option<PathBuf>,
 }
 
 impl Origin {
     /// The file that was named, or the first that there is.
-    pub fn find(named: Option<PathBuf>) -> Self {
+    pub fn find(named: Option<PathBuf>, web_file: Option<PathBuf>) -> Self {
         let there = |place: &&str| Path::new(place).exists();
-        let found = named.or_else(|| PLACES.iter().find(|place| there(place)).map(PathBuf::from));
-        found.map_or(Self::BuiltIn, Self::File)
+        let first = || PLACES.iter().find(|place| there(place)).map(PathBuf::from);
+        Self { file: named.or_else(first), web_file }
     }
 
     /// What people are shown as its name.
     pub fn name(&self) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::BuiltIn => "the built-in configuration".to_owned(),
+        match &self.file {
+            Some(path) => path.display().to_string(),
+            None => "the built-in configuration".to_owned(),
         }
     }
 
@@ -42,9 +42,10 @@ impl Origin {
     ///
     /// Everything that is wrong with it and with the files that it refers to.
     pub fn load(&self) -> Result<Config, Diagnostics> {
-        match self {
-            Self::File(path) => config::read(path),
-            Self::BuiltIn => config::parse(&self.name(), config::DEFAULT, Path::new(".")),
+        let web_file = self.web_file.as_deref();
+        match &self.file {
+            Some(path) => config::read(path, web_file),
+            None => config::parse(&self.name(), config::DEFAULT, Path::new("."), web_file),
         }
     }
 }

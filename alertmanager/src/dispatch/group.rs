@@ -98,6 +98,17 @@ impl Group {
         self.changed = true;
     }
 
+    /// Follows a clock that was set back: no tick is further away than without the jump.
+    pub fn set_back(&mut self, now: Timestamp) {
+        let first = match self.last_flush {
+            Some(last) if last > now => now,
+            Some(_) => return,
+            None => self.first_tick.min(now + self.route.group_wait.duration()),
+        };
+        self.first_tick = self.first_tick.min(first);
+        self.last_flush = self.last_flush.map(|last| last.min(now));
+    }
+
     /// When there is something to do; `None` where nothing is.
     pub fn due(&self) -> Option<Timestamp> {
         match (self.changed, self.last_flush) {

@@ -127,7 +127,12 @@ impl Dispatcher {
                 group.touch();
                 self.let_go(&news.group_key);
             }
+            // It was over, withdrawn and let go while it was on its way, and it arrived.
+            if !self.is_served(&news) {
+                self.orphans.insert(news);
+            }
         }
+        self.groups.values_mut().for_each(|group| group.set_back(now));
         let due: Vec<String> = self
             .groups
             .iter()

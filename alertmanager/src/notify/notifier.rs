@@ -12,7 +12,7 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 
 use crate::alerts::Alert;
-use crate::outbox::Reason;
+use crate::outbox::{LONGEST_WAIT, Reason};
 
 /// A message about a group of alerts.
 #[derive(Clone, Debug)]
@@ -99,9 +99,6 @@ pub enum DeliveryError {
         reason: String,
     },
 }
-
-/// The longest that a service may ask us to wait (F12).
-const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
 impl DeliveryError {
     /// Worth another try.

@@ -133,7 +133,11 @@ impl Storage {
             Some(log) => log.handle()?,
             None => None,
         };
-        handle.map_or(Ok(()), |file| file.sync_data())
+        let synced = handle.map_or(Ok(()), |file| file.sync_data());
+        if let (Err(_), Some(log)) = (&synced, &mut self.writer().log) {
+            log.sync_failed();
+        }
+        synced
     }
 
     /// The time of the newest sample in memory.

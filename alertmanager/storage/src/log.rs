@@ -45,6 +45,8 @@ pub(crate) struct Log {
     /// The segments before it, with the time of their newest sample.
     closed: Vec<(u32, Timestamp)>,
     unsynced: bool,
+    /// A frame that could not be taken back stands at the end: nothing behind it would be read.
+    torn: bool,
     frame: Vec<u8>,
 }
 
@@ -55,7 +57,17 @@ impl Log {
         let number = closed.last().map_or(1, |(number, _)| number + 1);
         let (file, size) = begin(dir, number)?;
         let (dir, frame) = (dir.to_owned(), Vec::new());
-        Ok(Self { dir, file, number, size, times: None, closed, unsynced: false, frame })
+        Ok(Self {
+            dir,
+            file,
+            number,
+            size,
+            times: None,
+            closed,
+            unsynced: false,
+            torn: false,
+            frame,
+        })
     }
 
     /// The segment that is being written.
@@ -77,8 +89,7 @@ impl Log {
         head[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
         head[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
         if let Err(error) = self.file.write_all(&self.frame) {
-            // Should that fail too, the reader stops at the torn frame.
-            let _ = self.file.set_len(self.size);
+            self.torn |= self.file.set_len(self.size).is_err();
             return Err(error);
         }
         let (first, last) = self.times.unwrap_or((Timestamp::MAX, Timestamp::MIN));
@@ -93,11 +104,11 @@ impl Log {
         Ok(())
     }
 
-    /// Whether a sample at `time` belongs into a new segment: this one is large, or of a window
-    /// that has passed, so that a window's segments can go when it has become a block.
+    /// Whether a sample at `time` belongs into a new segment: this one is large, or torn, or of a
+    /// window that has passed, so that a window's segments can go when it has become a block.
     pub(crate) fn is_full(&self, time: Timestamp) -> bool {
         let passed = |(first, _): (Timestamp, _)| window_of(first) < window_of(time);
-        self.size >= SEGMENT_BYTES || self.times.is_some_and(passed)
+        self.torn || self.size >= SEGMENT_BYTES || self.times.is_some_and(passed)
     }
 
     /// Begins the next segment.
@@ -108,6 +119,7 @@ impl Log {
         let newest = self.times.take().map_or(Timestamp::MIN, |(_, last)| last);
         self.closed.push((self.number, newest));
         self.number = number;
+        self.torn = false;
         Ok(())
     }
 
@@ -120,22 +132,40 @@ impl Log {
         Ok(())
     }
 
-    /// A second handle of the segment, to sync without holding the log.
+    /// A second handle of the segment, to sync without holding the log; whoever fails at it says so
+    /// by [`Log::sync_failed`].
     pub(crate) fn handle(&mut self) -> io::Result<Option<File>> {
-        if !std::mem::take(&mut self.unsynced) {
+        if !self.unsynced {
             return Ok(None);
         }
-        self.file.try_clone().map(Some)
+        let handle = self.file.try_clone()?;
+        self.unsynced = false;
+        Ok(Some(handle))
     }
 
-    /// Removes the segments that have nothing since `time`.
+    /// The segment is not on the disk yet: the next sync tries again.
+    pub(crate) fn sync_failed(&mut self) {
+        self.unsynced = true;
+    }
+
+    /// Removes the segments that have nothing since `time`. One that cannot be removed is tried
+    /// again the next time.
     pub(crate) fn remove_before(&mut self, time: Timestamp) -> io::Result<()> {
-        let (gone, kept) = self.closed.iter().partition(|(_, newest)| *newest < time);
-        self.closed = kept;
-        for (number, _) in gone as Vec<(u32, Timestamp)> {
-            fs::remove_file(self.dir.join(file_name(number)))?;
-        }
-        Ok(())
+        let mut result = Ok(());
+        let dir = &self.dir;
+        self.closed.retain(|(number, newest)| {
+            if *newest >= time {
+                return true;
+            }
+            match fs::remove_file(dir.join(file_name(*number))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    result = Err(error);
+                    true
+                }
+                _ => false,
+            }
+        });
+        result
     }
 }
 
@@ -145,7 +175,13 @@ fn file_name(number: u32) -> String {
 
 fn begin(dir: &Path, number: u32) -> io::Result<(File, u64)> {
     let path = dir.join(file_name(number));
-    let mut file = OpenOptions::new().create_new(true).append(true).open(path)?;
+    let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+    // A full disk may have left it without any frame at the last attempt.
+    if file.metadata()?.len() > MAGIC.len() as u64 {
+        let why = format!("{} has samples already", path.display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+    }
+    file.set_len(0)?;
     file.write_all(MAGIC)?;
     File::open(dir)?.sync_all()?;
     Ok((file, MAGIC.len() as u64))
@@ -164,4 +200,55 @@ fn segments(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_a_full_disk_left_half_begun_is_begun_again() {
+        for left in [&b""[..], &MAGIC[..5], &MAGIC[..]] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+            fs::write(dir.path().join(file_name(2)), left).unwrap();
+            log.rotate().unwrap();
+            assert_eq!((log.number(), log.size()), (2, MAGIC.len() as u64));
+            assert_eq!(fs::read(dir.path().join(file_name(2))).unwrap(), MAGIC);
+        }
+        // What cannot be removed now is removed later.
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+        log.rotate().unwrap();
+        let first = dir.path().join(file_name(1));
+        fs::remove_file(&first).unwrap();
+        fs::create_dir(&first).unwrap();
+        assert!(log.remove_before(Timestamp::MAX).is_err());
+        fs::remove_dir(&first).unwrap();
+        fs::write(&first, MAGIC).unwrap();
+        log.remove_before(Timestamp::MAX).unwrap();
+        assert!(!first.exists());
+        // One with samples is never begun again.
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+        fs::write(dir.path().join(file_name(2)), [0; 9]).unwrap();
+        assert!(log.rotate().is_err());
+        assert_eq!(log.number(), 1);
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_mended_is_left_f32() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+        let time = Timestamp::from_millis(1);
+        let mut batch = Batch::default();
+        batch.samples.push(Logged { slot: 1, time, value: 1.0, before: None });
+        // Neither written nor cut: a file that can only be read.
+        log.file = File::open(dir.path().join(file_name(1))).unwrap();
+        assert!(log.append(&batch).is_err());
+        assert!(log.is_full(time));
+        log.rotate().unwrap();
+        assert!(!log.is_full(time));
+        log.append(&batch).unwrap();
+    }
 }

@@ -112,13 +112,13 @@ impl Storage {
     fn expire(&self, now: Timestamp) -> io::Result<()> {
         let newest = self.max_time().map_or(now, |newest| newest.min(now));
         let since = newest - self.options.retention;
-        let mut blocks = self.blocks_mut();
-        let (gone, kept) = blocks.drain(..).partition(|block| block.max_time() < since);
-        *blocks = kept;
-        drop(blocks);
-        for block in gone as Vec<Arc<Block>> {
+        let gone = |block: &Arc<Block>| block.max_time() < since;
+        for block in self.blocks().iter().filter(|block| gone(block)) {
             info!(block = %block.path().display(), "a block is past its retention");
-            fs::remove_file(block.path())?;
+            match fs::remove_file(block.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.blocks_mut().retain(|other| other.path() != block.path()),
+            }
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ use crate::http::client::Client;
 use crate::http::tls::TlsConfig;
 use crate::http::{HeaderMap, header};
 use crate::secret::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 /// The settings under `http_config:`, as written.
@@ -170,7 +172,7 @@ impl HttpAccess {
             None => return Ok(()),
             Some(Identity::Basic { username, password }) => {
                 let pair = format!("{username}:{}", password.read()?.expose());
-                format!("Basic {}", base64(pair.as_bytes()))
+                format!("Basic {}", STANDARD.encode(pair))
             }
             Some(Identity::Token { scheme, token }) => {
                 format!("{scheme} {}", token.read()?.expose())
@@ -182,21 +184,6 @@ impl HttpAccess {
         headers.insert(header::AUTHORIZATION, value);
         Ok(())
     }
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = (bits >> (18 - 6 * place)) & 63;
-            out.push(if place <= chunk.len() { char::from(ALPHABET[digit as usize]) } else { '=' });
-        }
-    }
-    out
 }
 
 #[cfg(test)]

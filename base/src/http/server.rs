@@ -1,4 +1,4 @@
-//! Serving until told to stop.
+//! Serving until told to stop, to those whom the guard lets in.
 //!
 //! Invariant: at most [`Limits::connections`] connections are open; one over is told so and closed
 //! at once, and stopping waits for the answers that are being made.
@@ -9,12 +9,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -22,11 +24,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::io::{LimitedIo, Phase};
+use super::web::{Guard, Secured, Web};
 use crate::supervisor::Supervisor;
 
 /// What a peer may take of our time and memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// The longest that a TLS handshake may take.
+    pub handshake: Duration,
     /// The longest that a request's head may take from its first byte.
     pub head: Duration,
     /// The longest that a connection may do nothing between two requests.
@@ -40,6 +45,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             // Longer than the usual scrape interval, so that its connection is kept.
             idle: Duration::from_secs(75),
@@ -77,20 +83,21 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     })
 }
 
-/// Answers every request on `listener` by `handler` until the supervisor's scope stops.
+/// Answers every request on `listener` that `guard` lets in by `handler` until the supervisor's
+/// scope stops.
 ///
 /// Each connection is a task of that scope; the scope's grace is how long answers that are being
 /// made may still take.
 pub async fn serve<H, F, B>(
     listener: TcpListener,
     limits: Limits,
+    guard: Arc<Guard>,
     supervisor: Supervisor,
     handler: H,
 ) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -111,12 +118,29 @@ pub async fn serve<H, F, B>(
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             debug!(%peer, "too many connections");
-            supervisor.spawn("refuse", refuse(socket));
+            // To one that speaks TLS there is nothing to say before its handshake.
+            if !guard.current().has_tls() {
+                supervisor.spawn("refuse", refuse(socket));
+            }
             continue;
         };
-        let (handler, stop) = (handler.clone(), stop.clone());
+        let (handler, guard, stop) = (handler.clone(), Arc::clone(&guard), stop.clone());
         supervisor.spawn("connection", async move {
-            connection(socket, peer, limits, stop, handler).await;
+            // A small answer goes out at once.
+            let _ = socket.set_nodelay(true);
+            let web = guard.current();
+            let handshake = guard.handshake(&web, socket, limits.handshake);
+            let door = Door { guard: Arc::clone(&guard), web: Arc::clone(&web), peer };
+            match stop.run_until_cancelled(handshake).await {
+                Some(Ok(Secured::Plain(socket))) => {
+                    connection(socket, door, limits, stop, handler).await;
+                }
+                Some(Ok(Secured::Tls(socket))) => {
+                    connection(*socket, door, limits, stop, handler).await;
+                }
+                Some(Err(error)) => debug!(%peer, %error, "handshake failed"),
+                None => {}
+            }
             drop(slot);
         });
     }
@@ -134,28 +158,41 @@ async fn refuse(mut socket: TcpStream) {
     let _ = timeout(Duration::from_secs(1), send).await;
 }
 
-async fn connection<H, F, B>(
-    socket: TcpStream,
+/// Where a connection came in.
+struct Door {
+    guard: Arc<Guard>,
+    /// The settings under which its handshake was.
+    web: Arc<Web>,
     peer: SocketAddr,
+}
+
+async fn connection<S, H, F, B>(
+    socket: S,
+    door: Door,
     limits: Limits,
     stop: CancellationToken,
     handler: H,
 ) where
-    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // A small answer goes out at once.
-    let _ = socket.set_nodelay(true);
     let phase = Phase::default();
     let io = LimitedIo::new(socket, phase.clone(), limits.idle, limits.head, limits.write);
-    let service = service_fn(move |request| {
+    let Door { guard, web, peer } = door;
+    let service = service_fn(move |request: Request<Incoming>| {
         phase.busy();
-        let (answer, phase) = (handler(request, peer), phase.clone());
+        let (handler, phase) = (handler.clone(), phase.clone());
+        let (guard, web) = (Arc::clone(&guard), Arc::clone(&web));
         async move {
-            let answer = answer.await;
+            let admitted = guard.admit(request.uri().path(), request.headers()).await;
+            let mut answer = match admitted {
+                Ok(()) => handler(request, peer).await.map(Either::Right),
+                Err(refusal) => refusal.map(Either::<Full<Bytes>, B>::Left),
+            };
+            guard.finish(&web, answer.headers_mut());
             phase.idle();
             Ok::<_, Infallible>(answer)
         }
@@ -181,11 +218,11 @@ async fn connection<H, F, B>(
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use tokio::io::AsyncReadExt;
 
     use super::*;
-    use crate::http::{Full, StatusCode, answer};
+    use crate::http::{StatusCode, answer};
+    use crate::own_metrics::OwnMetrics;
 
     async fn start(limits: Limits) -> (SocketAddr, Supervisor) {
         let supervisor = Supervisor::new();
@@ -199,13 +236,14 @@ mod tests {
             answer(StatusCode::OK, "text/plain", Bytes::from(vec![b'x'; size]))
         };
         let scope = supervisor.clone();
-        supervisor.spawn("server", serve::<_, _, Full<Bytes>>(listener, limits, scope, handler));
+        let guard = Arc::new(Guard::new(Web::open().unwrap(), "http", &OwnMetrics::new()));
+        supervisor.spawn("server", serve(listener, limits, guard, scope, handler));
         (address, supervisor)
     }
 
     fn short() -> Limits {
         let brief = Duration::from_millis(200);
-        Limits { head: brief, idle: brief, write: brief, connections: 3 }
+        Limits { handshake: brief, head: brief, idle: brief, write: brief, connections: 3 }
     }
 
     /// Sends `bytes` and returns what comes back until the server closes.

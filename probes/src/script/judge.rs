@@ -43,6 +43,24 @@ pub(super) fn judge(ended: &Ended, output: &Output, seconds: f64) -> Outcome {
     outcome
 }
 
+/// What a plugin said in a run that took `seconds`, for somebody else to take apart.
+pub(super) fn answer(ended: &Ended, seconds: f64) -> (Status, String) {
+    let End::Exit(Exit::Code(code)) = ended.end else {
+        let outcome = by_force(ended.end, ended, seconds);
+        return (outcome.status, outcome.summary);
+    };
+    let (status, _) = status_of(code);
+    let printed = shown(&ended.stdout.text, MAX_OUTPUT);
+    if !printed.trim().is_empty() {
+        return (status, printed.trim_end().to_owned());
+    }
+    let errors = shown(&ended.stderr.text, MAX_ERRORS);
+    match errors.trim() {
+        "" => (status, format!("it printed nothing; exit code {code}")),
+        errors => (status, errors.to_owned()),
+    }
+}
+
 fn add_detail(outcome: &mut Outcome, line: &str) {
     if !outcome.details.is_empty() {
         outcome.details.push('\n');

@@ -74,9 +74,12 @@ pub struct LimitsConfig {
     /// Of each process: open files; 1024.
     #[serde(default)]
     pub open_files: Option<Spanned<u32>>,
-    /// Of each process: time on a processor; none, the timeout of the check is enough.
+    /// Of each process: time on a processor; 1h, a net below the timeout of the check.
     #[serde(default)]
     pub cpu: Option<Spanned<Period>>,
+    /// Of each process: how large a file it may write; 1 GiB.
+    #[serde(default)]
+    pub file_size: Option<Spanned<ByteSize>>,
 }
 
 /// The limits, as meant.
@@ -89,12 +92,20 @@ pub struct Limits {
     /// Open files of each process.
     pub open_files: u32,
     /// Whole seconds on a processor of each process.
-    pub cpu_seconds: Option<u64>,
+    pub cpu_seconds: u64,
+    /// Bytes of the largest file that each process may write.
+    pub file_size: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: 4 << 30, processes: 256, open_files: 1024, cpu_seconds: None }
+        Self {
+            memory: 4 << 30,
+            processes: 256,
+            open_files: 1024,
+            cpu_seconds: 3600,
+            file_size: 1 << 30,
+        }
     }
 }
 
@@ -124,10 +135,13 @@ impl LimitsConfig {
         }
         if let Some(cpu) = &self.cpu {
             let seconds = cpu.value.millis().div_ceil(1000);
-            limits.cpu_seconds = Some(seconds);
+            limits.cpu_seconds = seconds;
             if seconds == 0 {
                 diagnostics.report(cpu, "no program can run in no time");
             }
+        }
+        if let Some(file_size) = &self.file_size {
+            limits.file_size = file_size.value.0;
         }
         limits
     }
@@ -140,14 +154,14 @@ impl Limits {
     pub(super) fn put_on(&self, pid: Pid, tasks: u32) {
         let both = |limit: u64| Rlimit { current: Some(limit), maximum: Some(limit) };
         let all = [
-            (Resource::As, Some(self.memory)),
-            (Resource::Nproc, Some(u64::from(tasks) + u64::from(self.processes))),
-            (Resource::Nofile, Some(u64::from(self.open_files))),
-            (Resource::Core, Some(0)),
+            (Resource::As, self.memory),
+            (Resource::Nproc, u64::from(tasks) + u64::from(self.processes)),
+            (Resource::Nofile, u64::from(self.open_files)),
+            (Resource::Core, 0),
             (Resource::Cpu, self.cpu_seconds),
+            (Resource::Fsize, self.file_size),
         ];
         for (resource, limit) in all {
-            let Some(limit) = limit else { continue };
             // It fails where our own limit is lower already, which is as good.
             let _ = prlimit(Some(pid), resource, both(limit));
         }

@@ -24,6 +24,7 @@ use rustix::process::{
     waitid,
 };
 
+use super::confine::Identity;
 use super::processes;
 
 /// Where scripts find programs that they name without a path.
@@ -104,8 +105,13 @@ pub(super) enum Exit {
     Signal(i32),
 }
 
-/// Starts `path`. Blocks until the program is loaded, which a file system that hangs can make long.
-pub(super) fn start(path: &Path, command: &Command, run: u64) -> io::Result<Started> {
+/// Starts `path`, as `user` where there is one. Blocks until the program is loaded, which a file system that hangs can make long.
+pub(super) fn start(
+    path: &Path,
+    command: &Command,
+    user: Option<&Identity>,
+    run: u64,
+) -> io::Result<Started> {
     let common =
         COMMON.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
     let (stdout, stdout_of_child) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -132,7 +138,11 @@ pub(super) fn start(path: &Path, command: &Command, run: u64) -> io::Result<Star
     let environment: Vec<&CStr> = std::iter::once(marker.as_c_str())
         .chain(command.environment.iter().map(CString::as_c_str))
         .collect();
-    let pid = posix_spawn(path, &actions, &attributes, &command.arguments, &environment)?;
+    let spawn = || Ok(posix_spawn(path, &actions, &attributes, &command.arguments, &environment)?);
+    let pid = match user {
+        None => spawn(),
+        Some(user) => user.lend(spawn),
+    }?;
     let pid = Pid::from_raw(pid.as_raw()).ok_or(Errno::ESRCH)?;
     let descriptor = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
         Ok(descriptor) => descriptor,

@@ -7,3 +7,5 @@ mod plugins;
 mod prometheus;
 mod uplink;
 mod faults;
+mod web;
+mod nrpe;

@@ -94,8 +94,11 @@ fn by_hand(plugin: &Plugin) -> Said {
 fn config(plugins: &[Plugin]) -> String {
     let check = |plugin: &Plugin| {
         let command = serde_json::to_string(&plugin.command).unwrap();
+        // They open raw sockets, by a file capability or because we are root.
+        let raw = matches!(plugin.check, "icmp" | "ping");
+        let more = if raw { ", keep_privileges: true" } else { "" };
         format!(
-            "  - {{name: {}, interval: 10s, retries: 0, probe: {{script: {{command: {command}}}}}}}\n",
+            "  - {{name: {}, interval: 10s, retries: 0, probe: {{script: {{command: {command}{more}}}}}}}\n",
             plugin.check
         )
     };

@@ -8,3 +8,4 @@ mod crashes;
 mod documents;
 mod faults;
 mod pushed;
+mod web;

@@ -1,0 +1,82 @@
+//! Certificates for tests, made by openssl: an authority, a server, clients good and bad.
+//!
+//! Invariant: keys never leave the folder that they were made in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A folder with an authority, and what it has signed.
+pub struct Authority {
+    folder: PathBuf,
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A server on this host.
+    Server,
+    /// A client.
+    Client,
+    /// A client whose certificate has expired.
+    ExpiredClient,
+}
+
+impl Authority {
+    /// A new authority: `NAME.crt` and `NAME.key` in `folder`.
+    pub fn new(folder: &Path, name: &str) -> Self {
+        let authority = Self { folder: folder.join(name) };
+        fs::create_dir_all(&authority.folder).unwrap();
+        authority.openssl(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+             -subj /CN=authority -keyout ca.key -out ca.crt",
+        );
+        fs::write(authority.folder.join("index"), "").unwrap();
+        fs::write(authority.folder.join("serial"), "1000\n").unwrap();
+        let config = "[ca]\ndefault_ca=d\n[d]\ndatabase=index\nnew_certs_dir=.\nserial=serial\n\
+                      default_md=sha256\npolicy=p\nunique_subject=no\n[p]\ncommonName=supplied\n";
+        fs::write(authority.folder.join("config"), config).unwrap();
+        authority
+    }
+
+    /// The authority's own certificate.
+    pub fn certificate(&self) -> String {
+        self.path("ca.crt")
+    }
+
+    /// Signs a certificate for `name`; returns the files with it and with its key.
+    pub fn sign(&self, name: &str, purpose: Purpose) -> (String, String) {
+        let usage = match purpose {
+            Purpose::Server => "serverAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1",
+            _ => &format!("clientAuth\nsubjectAltName=DNS:{name}"),
+        };
+        fs::write(self.folder.join("extensions"), format!("extendedKeyUsage={usage}\n")).unwrap();
+        self.openssl(&format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={name} \
+             -keyout {name}.key -out {name}.csr"
+        ));
+        let dates = match purpose {
+            Purpose::ExpiredClient => "-startdate 20200101000000Z -enddate 20200201000000Z",
+            _ => "-days 2",
+        };
+        self.openssl(&format!(
+            "ca -batch -config config -cert ca.crt -keyfile ca.key {dates} \
+             -in {name}.csr -out {name}.crt -notext -extfile extensions"
+        ));
+        (self.path(&format!("{name}.crt")), self.path(&format!("{name}.key")))
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    #[track_caller]
+    fn openssl(&self, arguments: &str) {
+        let done = Command::new("openssl")
+            .args(arguments.split_whitespace())
+            .current_dir(&self.folder)
+            .output()
+            .expect("the package openssl is installed");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+}
