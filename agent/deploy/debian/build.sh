@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds the Debian package of the agent: build.sh PROGRAM DIRECTORY
+# Builds the Debian package of the agent: build.sh PROGRAM DIRECTORY [REVISION]
 # PROGRAM is a built veilleur-agent; the package is written to DIRECTORY, and its path printed.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 program=$1 out=$2
-version=$("$program" --version | cut -d' ' -f2)
+version=$("$program" --version | cut -d' ' -f2)-${3:-1}
 arch=$(dpkg --print-architecture)
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
