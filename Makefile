@@ -2,12 +2,13 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+PACKAGES ?= packages
 CARGO ?= cargo
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 CONFORMANCE = $(CARGO) test --locked --quiet -p tests --test conformance
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-peers conformance fmt install
+.PHONY: help run test bench bench-peers conformance fmt install package
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,3 +38,7 @@ install: ## build, and install programs, scripts and dashboards below PREFIX (/u
 	install -m 755 $(RELEASE)/veilleur $(RELEASE)/veilleur-agent $(DESTDIR)$(PREFIX)/bin
 	install -m 755 probes/scripts/*.sh probes/scripts/*.py $(DESTDIR)$(PREFIX)/lib/veilleur
 	install -m 644 dashboards/grafana/*.json $(DESTDIR)$(PREFIX)/share/veilleur/grafana
+
+package: ## build the agent's Debian package into PACKAGES (./packages)
+	$(CARGO) build --locked --release --bin veilleur-agent
+	@agent/deploy/debian/build.sh $(RELEASE)/veilleur-agent $(PACKAGES)

@@ -26,6 +26,7 @@ part "format" cargo fmt --all --check
 part "clippy" cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 # The acceptance tests start the real programs.
 part "build" cargo build --locked --quiet --workspace --bins
+part "package" tests/package.sh
 part "unit tests" cargo test --locked --quiet --no-fail-fast --workspace --exclude tests
 for target in $(sed -n '/^\[\[test\]\]/,/^$/s/^name = "\(.*\)"/\1/p' tests/Cargo.toml); do
   part "$target" cargo test --locked --quiet -p tests --test "$target"

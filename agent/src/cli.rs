@@ -3,12 +3,14 @@
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration; of `run-once` the worst status of
 //! the checks.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::diagnostic::Diagnostics;
 use base::supervisor::Supervisor;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use probes::Status;
 use tokio::runtime::{Builder, Runtime};
 
@@ -67,6 +69,13 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         check: Vec<String>,
     },
+    /// Print what completes our command line in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Manual,
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,6 +129,11 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Import(Import::Nrpe { files })) => import(import::nrpe(&files)),
         Some(Command::RunOnce { config, check }) => run_once(config, &check),
+        Some(Command::Completions { shell }) => written(|text| {
+            clap_complete::generate(shell, &mut Line::command(), "veilleur-agent", text);
+            Ok(())
+        }),
+        Some(Command::Manual) => written(manual),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("veilleur-agent: {error:#}\n"));
@@ -138,6 +152,40 @@ fn usage(error: &clap::Error) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Prints what `write` writes.
+fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> anyhow::Result<ExitCode> {
+    let mut text = Vec::new();
+    write(&mut text)?;
+    print(&String::from_utf8_lossy(&text))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The page of the program, and what each of its commands takes.
+fn manual(text: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut line = Line::command();
+    line.build();
+    let page = clap_mangen::Man::new(line.clone());
+    page.render_title(text)?;
+    page.render_name_section(text)?;
+    page.render_synopsis_section(text)?;
+    page.render_description_section(text)?;
+    page.render_options_section(text)?;
+    writeln!(text, ".SH COMMANDS")?;
+    for command in line.get_subcommands().filter(|command| command.get_name() != "help") {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        writeln!(text, ".SS \"{} {}\"\n{about}.", line.get_name(), command.get_name())?;
+        clap_mangen::Man::new(command.clone()).render_options_section(text)?;
+    }
+    writeln!(
+        text,
+        ".SH FILES\n.TP\n/etc/veilleur/agent.yml\nThe configuration.\n\
+         .SH EXIT STATUS\n0 done, 1 failed, 2 the configuration or the command line is wrong; of \
+         \\fBrun\\-once\\fR the worst status of a check: 0 ok, 1 warning, 2 critical, 3 unknown.\n\
+         .SH SIGNALS\nHUP reads the configuration again; one that is wrong changes nothing. TERM and \
+         INT end the agent and every script with it."
+    )
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {

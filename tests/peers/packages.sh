@@ -4,7 +4,7 @@
 # there already is left alone, and without root this only says what is missing.
 set -euo pipefail
 
-packages="gcc libc6-dev make python3 python3-venv openssl curl tar xz-utils shellcheck \
+packages="gcc libc6-dev binutils make python3 python3-venv openssl curl tar xz-utils shellcheck debootstrap systemd \
   monitoring-plugins-basic monitoring-plugins-standard nagios-nrpe-plugin \
   postfix sasl2-bin libsasl2-modules libsasl2-modules-db \
   bind9 bind9-utils nginx-light redis-server postgresql mariadb-server dovecot-imapd dovecot-pop3d \
