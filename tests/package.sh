@@ -75,13 +75,15 @@ inside install -d -o veilleur-agent -g veilleur-agent -m 700 /var/lib/veilleur-a
 plain=(setpriv --reuid veilleur-agent --regid veilleur-agent --init-groups
   --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs)
 inside "${plain[@]}" /usr/bin/veilleur-agent check /etc/veilleur/agent.yml
+inside "${plain[@]}" /usr/bin/veilleur-agent run-once --config /etc/veilleur/agent.yml --check reboot-required
 chroot "$work/root" env -i PATH=/usr/bin:/bin "${plain[@]}" /usr/bin/veilleur-agent \
   --config /etc/veilleur/agent.yml --listen 127.0.0.1:0 2>"$work/agent.log" &
 agent=$!
 await "it listens" grep -q 'listening on' "$work/agent.log"
 url=$(grep -o 'http://[0-9.:]*' "$work/agent.log" | head -n 1)
-await "its checks have run" sh -c "curl -fs $url/metrics | grep -q '^veilleur_check_status{check=\"reboot-required\"} 0'"
-curl -fs "$url/metrics" | grep -q '^node_load1 ' || fail "the host is not shown"
+curl -fs "$url/metrics" >"$work/metrics"
+grep -q '^node_load1 ' "$work/metrics" || fail "the host is not shown"
+grep -q '^veilleur_check_reason{check="failed-units"' "$work/metrics" || fail "the checks are not shown"
 ! grep -q WARN "$work/agent.log" || { cat "$work/agent.log" >&2; fail "it complains"; }
 kill -TERM "$agent"
 wait "$agent" || fail "it did not end well"
@@ -95,7 +97,7 @@ inside dpkg -i /second.deb >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "it 
 inside grep -q '^# ours' /etc/veilleur/agent.yml || fail "the configuration is another"
 [ "$(inside stat -c %a /etc/veilleur/agent.yml)" = 600 ] || fail "the mode is another"
 inside test -e /var/lib/veilleur-agent/kept || fail "the state is gone"
-[ "$(inside dpkg-query -W -f '${Version}' veilleur-agent)" = "$(dpkg-deb -f "$second" Version)" ] || fail "the same version"
+inside dpkg -s veilleur-agent | grep -q "^Version: $(dpkg-deb -f "$second" Version)$" || fail "the same version"
 
 echo "removed: the configuration stays"
 inside dpkg -r veilleur-agent >/dev/null 2>&1
