@@ -15,7 +15,6 @@ mod process_stat;
 mod outcome;
 pub mod range;
 pub mod thresholds;
-mod base64;
 pub mod host;
 mod network;
 pub mod target;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::http::tls::TlsConfig;
 use base::secret::Secret;
+use base64::prelude::*;
 use regex::bytes::Regex;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ use crate::starttls::{
 };
 use crate::thresholds::{Limits, LimitsConfig};
 use crate::wire::{Failed, Wire};
-use crate::{Outcome, Probe, Reason, base64};
+use crate::{Outcome, Probe, Reason};
 
 /// A probe of a mail server, as written.
 #[derive(Debug, Deserialize)]
@@ -188,7 +189,7 @@ impl MailProbe {
         let (done, said) = match self.mail {
             Mail::Smtp => {
                 ehlo(wire).await?;
-                let plain = base64::encode(format!("\0{user}\0{password}").as_bytes());
+                let plain = BASE64_STANDARD.encode(format!("\0{user}\0{password}").as_bytes());
                 wire.send(format!("AUTH PLAIN {plain}\r\n").as_bytes()).await?;
                 expect_reply(wire, "SMTP", &[235]).await?;
                 return Ok(());

@@ -3,12 +3,11 @@
 //!
 //! Invariant: whoever does not know the password is not taken for the server.
 
+use base64::prelude::*;
 use std::num::NonZeroU32;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac, pbkdf2};
-
-use crate::base64;
 
 /// The most rounds that a server may ask for: it is our processor.
 const MAX_ROUNDS: u32 = 1_000_000;
@@ -27,7 +26,7 @@ impl Scram {
     pub(crate) fn begin(user: &str) -> Option<Self> {
         let mut nonce = [0; 18];
         SystemRandom::new().fill(&mut nonce).ok()?;
-        Some(Self::with_nonce(user, base64::encode(&nonce)))
+        Some(Self::with_nonce(user, BASE64_STANDARD.encode(&nonce)))
     }
 
     fn with_nonce(user: &str, nonce: String) -> Self {
@@ -45,7 +44,7 @@ impl Scram {
     pub(crate) fn answer(&self, challenge: &str, password: &str) -> Option<(String, ServerProof)> {
         let field = |key: &str| challenge.split(',').find_map(|part| part.strip_prefix(key));
         let nonce = field("r=").filter(|nonce| nonce.starts_with(&self.nonce))?;
-        let salt = base64::decode(field("s=")?)?;
+        let salt = BASE64_STANDARD.decode(field("s=")?).ok()?;
         let rounds: NonZeroU32 = field("i=")?.parse().ok()?;
         if rounds.get() > MAX_ROUNDS {
             return None;
@@ -64,8 +63,8 @@ impl Scram {
         let proof: Vec<u8> =
             client_key.as_ref().iter().zip(signature.as_ref()).map(|(a, b)| a ^ b).collect();
         let server_key = sign(&salted, "Server Key");
-        let server = base64::encode(sign(server_key.as_ref(), &signed).as_ref());
-        let last = format!("{last_bare},p={}", base64::encode(&proof));
+        let server = BASE64_STANDARD.encode(sign(server_key.as_ref(), &signed).as_ref());
+        let last = format!("{last_bare},p={}", BASE64_STANDARD.encode(&proof));
         Some((last, ServerProof(format!("v={server}"))))
     }
 }

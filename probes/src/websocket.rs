@@ -12,6 +12,7 @@
 //! Invariant: no more of a message is kept than an answer may have; a connection counts as upgraded
 //! only if the server proves that it speaks WebSocket.
 
+use base64::prelude::*;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -33,7 +34,7 @@ use crate::session::{DAYS_LEFT, Endpoint, SECONDS, Session};
 use crate::text::shown_line;
 use crate::thresholds::{Limits, LimitsConfig};
 use crate::wire::{Failed, Wire};
-use crate::{Outcome, Probe, Reason, base64};
+use crate::{Outcome, Probe, Reason};
 
 /// How many headers an answer may have, and how many messages may come in search of one.
 const MAX_LINES: usize = 200;
@@ -184,7 +185,7 @@ impl WebsocketProbe {
         let mut random = [0; 16];
         let filled = SystemRandom::new().fill(&mut random);
         filled.map_err(|_| Failed::new(Reason::Internal, "the system has no random numbers"))?;
-        let key = base64::encode(&random);
+        let key = BASE64_STANDARD.encode(&random);
         let request = format!("{}Sec-WebSocket-Key: {key}\r\n\r\n", self.head.expose());
         wire.send(request.as_bytes()).await?;
 
@@ -198,7 +199,7 @@ impl WebsocketProbe {
         }
         let accepted = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
         let accepted = digest(&SHA1_FOR_LEGACY_USE_ONLY, accepted.as_bytes());
-        let accepted = base64::encode(accepted.as_ref());
+        let accepted = BASE64_STANDARD.encode(accepted.as_ref());
         for _ in 0..MAX_LINES {
             let line = wire.line().await?;
             if line.is_empty() {

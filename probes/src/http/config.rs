@@ -2,6 +2,7 @@
 //!
 //! Invariant: the built probe's URL, headers and expressions are valid.
 
+use base64::prelude::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -16,7 +17,6 @@ use bytes::Bytes;
 use super::HttpProbe;
 use super::expect::{Expectations, Statuses};
 use super::fetch::Plan;
-use crate::base64;
 use crate::network::regex;
 use crate::script::ByteSize;
 use crate::text::Texts;
@@ -277,7 +277,8 @@ impl BasicAuthConfig {
         }
         let pair = format!("{}:{}", self.username, password.expose());
         let mut value =
-            HeaderValue::from_str(&format!("Basic {}", base64::encode(pair.as_bytes()))).ok()?;
+            HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())))
+                .ok()?;
         value.set_sensitive(true);
         Some(value)
     }

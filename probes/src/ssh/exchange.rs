@@ -2,14 +2,15 @@
 //!
 //! Invariant: a key is handed out only when the server has signed this very exchange with it.
 
+use base64::prelude::*;
 use ring::agreement::{EphemeralPrivateKey, UnparsedPublicKey as Point, X25519, agree_ephemeral};
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 
+use crate::Reason;
 use crate::text::shown_line;
 use crate::wire::{Failed, Wire};
-use crate::{Reason, base64};
 
 /// Who we are.
 pub(super) const BANNER: &[u8] = b"SSH-2.0-veilleur";
@@ -88,7 +89,7 @@ pub(super) async fn host_key(wire: &mut Wire, banner: &[u8]) -> Result<HostKey, 
         let summary = "the server does not prove that it has its host key";
         Failed::new(Reason::HostKeyMismatch, summary)
     })?;
-    let fingerprint = base64::encode(digest(&SHA256, key).as_ref());
+    let fingerprint = BASE64_STANDARD.encode(digest(&SHA256, key).as_ref());
     let fingerprint = format!("SHA256:{}", fingerprint.trim_end_matches('='));
     Ok(HostKey { kind, fingerprint })
 }
