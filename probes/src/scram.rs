@@ -26,7 +26,7 @@ impl Scram {
     pub(crate) fn begin(user: &str) -> Option<Self> {
         let mut nonce = [0; 18];
         SystemRandom::new().fill(&mut nonce).ok()?;
-        Some(Self::with_nonce(user, BASE64_STANDARD.encode(&nonce)))
+        Some(Self::with_nonce(user, BASE64_STANDARD.encode(nonce)))
     }
 
     fn with_nonce(user: &str, nonce: String) -> Self {

@@ -185,7 +185,7 @@ impl WebsocketProbe {
         let mut random = [0; 16];
         let filled = SystemRandom::new().fill(&mut random);
         filled.map_err(|_| Failed::new(Reason::Internal, "the system has no random numbers"))?;
-        let key = BASE64_STANDARD.encode(&random);
+        let key = BASE64_STANDARD.encode(random);
         let request = format!("{}Sec-WebSocket-Key: {key}\r\n\r\n", self.head.expose());
         wire.send(request.as_bytes()).await?;
 
