@@ -24,9 +24,10 @@ fn the_configurations_in_the_documents_are_right() {
             };
             let dir = tempfile::tempdir().unwrap();
             let file = dir.path().join(name);
-            // Programs of packages that need not be here.
-            fs::write(&file, block.replace("/usr/lib/nagios/plugins/check_disk", "/bin/df"))
-                .unwrap();
+            // Programs of packages, and folders, that need not be here.
+            let block = block.replace("/usr/lib/nagios/plugins/check_disk", "/bin/df");
+            let folder = dir.path().to_str().unwrap();
+            fs::write(&file, block.replace("/var/lib/veilleur-agent", folder)).unwrap();
             let (end, _, said) = run(program, ["check".as_ref(), file.as_os_str()]);
             assert_eq!(end, End::Exit(0), "{document}:\n{said}\n{block}");
             checked.push(name.to_owned());
