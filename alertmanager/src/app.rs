@@ -39,6 +39,7 @@ use crate::alerts::Alerts;
 use crate::api::{ConfigState, Parts, Shown};
 use crate::config::Config;
 use crate::ingest::Ingest;
+use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
 use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
@@ -143,12 +144,14 @@ impl App {
             storage: Arc::clone(&data.storage),
             outputs: Outputs::default(),
             targets: Targets::default(),
+            news: News::default(),
             metrics: ScrapeMetrics::new(&metrics),
         };
         let parts = Parts {
             storage: Arc::clone(&data.storage),
             ingest: Ingest::new(
                 Arc::clone(&data.storage),
+                scraper.news.clone(),
                 scraper.metrics.appended().clone(),
                 &metrics,
             ),
@@ -184,6 +187,7 @@ impl App {
             outbox: data.outbox.clone(),
             alerts: parts.alerts.clone(),
             rules: parts.rules.clone(),
+            news: scraper.news.clone(),
             lane_states: parts.lanes.clone(),
             rule_metrics: RuleMetrics::new(&metrics),
             notify_metrics: NotifyMetrics::new(&metrics),

@@ -10,6 +10,8 @@ use base::remote_write::Received;
 use base::sample::Timestamp;
 use storage::{AppendError, Appended, Point, SeriesRef, Storage};
 
+use crate::news::News;
+
 /// How far ahead of our clock a sample may be (F30).
 const NEWEST: Duration = Duration::from_secs(600);
 /// How many reasons are told.
@@ -19,6 +21,7 @@ const MOST_TOLD: usize = 5;
 #[derive(Clone, Debug)]
 pub struct Ingest {
     storage: Arc<Storage>,
+    news: News,
     appended: IntCounter,
     refused: IntCounterVec,
 }
@@ -33,14 +36,20 @@ pub struct Written {
 }
 
 impl Ingest {
-    /// Takes samples into `storage`; `appended` counts those that are stored.
-    pub fn new(storage: Arc<Storage>, appended: IntCounter, metrics: &OwnMetrics) -> Self {
+    /// Takes samples into `storage`, and tells the `news` in them; `appended` counts those that are
+    /// stored.
+    pub fn new(
+        storage: Arc<Storage>,
+        news: News,
+        appended: IntCounter,
+        metrics: &OwnMetrics,
+    ) -> Self {
         let refused = metrics.counters(
             "veilleur_remote_write_refused_total",
             "Pushed samples and series that were not stored, by the reason.",
             &["reason"],
         );
-        Self { storage, appended, refused }
+        Self { storage, news, appended, refused }
     }
 
     /// Stores what `received` holds, as far as it can be. Waits for the disk.
@@ -93,13 +102,17 @@ impl Ingest {
                 Ok(Point { series, ..points[*place] })
             };
             let again: Vec<_> = appended.unknown.iter().map(again).collect::<Result<_, _>>()?;
-            let Appended { stored, duplicates, out_of_order, unknown } =
+            let Appended { stored, duplicates, out_of_order, unknown, news } =
                 self.storage.append(&again)?;
             appended.stored += stored;
             appended.duplicates += duplicates;
             appended.out_of_order += out_of_order + unknown.len();
+            appended.news |= news;
         }
         self.appended.inc_by(appended.stored as u64);
+        if appended.news {
+            self.news.tell();
+        }
         written.samples = appended.stored;
         let left_out = [
             ("duplicate", appended.duplicates, "have another value for a time that is known"),
@@ -138,7 +151,7 @@ mod tests {
         let storage = Storage::in_memory(Options { max_series, ..Options::default() });
         let metrics = OwnMetrics::new();
         let appended = metrics.counter("veilleur_appended_total", "x");
-        Ingest::new(Arc::new(storage), appended, &metrics)
+        Ingest::new(Arc::new(storage), News::default(), appended, &metrics)
     }
 
     /// One series with samples at these seconds before [`NOW`].

@@ -8,6 +8,7 @@
 pub mod relabel;
 pub mod matchers;
 pub mod alerts;
+pub mod news;
 pub mod state;
 pub mod outbox;
 pub mod discovery;

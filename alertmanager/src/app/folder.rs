@@ -20,6 +20,7 @@ use base::sample::Timestamp;
 use storage::{Options, Storage};
 use tracing::{error, warn};
 
+use crate::news::TELLING;
 use crate::outbox::Outbox;
 use crate::state::State;
 
@@ -44,7 +45,8 @@ impl DataFolder {
             .with_context(|| format!("cannot make the data folder {shown}"))?;
         let lock = lock(folder)?;
         let samples = folder.join("samples");
-        let open = move || Storage::open(&samples, Options { retention, ..Options::default() });
+        let options = Options { retention, watched: &TELLING, ..Options::default() };
+        let open = move || Storage::open(&samples, options);
         let storage = tokio::task::spawn_blocking(open).await??;
         let file = folder.join("state.db");
         let state =

@@ -16,6 +16,7 @@ use tracing::info;
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, Receivers};
 use crate::dispatch::{Dispatcher, Lanes, Route};
+use crate::news::News;
 use crate::notify::{LaneRunner, LaneStates, NotifyMetrics};
 use crate::outbox::Outbox;
 use crate::rules::{RuleGroup, RuleMetrics, RuleRunner, Rules, Sources};
@@ -41,6 +42,7 @@ pub(super) struct Judging {
     pub(super) outbox: Outbox,
     pub(super) alerts: Alerts,
     pub(super) rules: Rules,
+    pub(super) news: News,
     pub(super) lane_states: LaneStates,
     pub(super) rule_metrics: RuleMetrics,
     pub(super) notify_metrics: NotifyMetrics,
@@ -174,6 +176,7 @@ impl Judging {
             state: self.state.clone(),
             alerts: self.alerts.clone(),
             rules: self.rules.clone(),
+            news: self.news.clone(),
             metrics: self.rule_metrics.clone(),
             blind,
         };

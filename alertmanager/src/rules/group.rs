@@ -126,6 +126,15 @@ impl RuleGroup {
         self.rules.is_empty()
     }
 
+    /// The names of the metrics whose news it need not wait for. None where it records: what others
+    /// count on are samples at even times. None where it looks at the past.
+    pub fn listens_to(&self) -> impl Iterator<Item = &str> {
+        let alerts_only = self.rules.iter().all(|rule| matches!(rule, Rule::Alerting(_)));
+        let rules =
+            if alerts_only && self.query_offset.millis() == 0 { &self.rules[..] } else { &[] };
+        rules.iter().flat_map(|rule| rule.query().metric_names())
+    }
+
     /// The ids of its rules that make alerts.
     pub fn alerting_ids(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().filter_map(|rule| match rule {

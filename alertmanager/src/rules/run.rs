@@ -2,6 +2,8 @@
 //!
 //! Invariant: the times at which a group is evaluated are multiples of its interval, moved by a
 //! share of it that depends on its name: the same after every restart, and spread over all groups.
+//! News come between them, a quarter of the interval apart at least: what fails is told at once, and
+//! what changes all the time costs no more than four times as much.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,11 @@ use tracing::warn;
 use super::group::{GroupState, RuleGroup, Sources};
 use super::view::Rules;
 use crate::alerts::Alerts;
+use crate::news::News;
 use crate::state::State;
+
+/// How many evaluations between two planned ones there may be, and one more.
+const NEWS_PER_INTERVAL: u32 = 4;
 
 /// Counters of judging.
 #[derive(Clone, Debug)]
@@ -25,6 +31,7 @@ pub struct RuleMetrics {
     evaluations: IntCounterVec,
     duration: HistogramVec,
     late: IntCounterVec,
+    early: IntCounterVec,
 }
 
 impl RuleMetrics {
@@ -46,6 +53,11 @@ impl RuleMetrics {
                 "Evaluations of groups that did not happen because the one before took too long.",
                 &["group"],
             ),
+            early: metrics.counters(
+                "veilleur_rule_group_early_total",
+                "Evaluations of groups before their time, because something failed or recovered.",
+                &["group"],
+            ),
         }
     }
 }
@@ -63,6 +75,8 @@ pub struct RuleRunner {
     pub alerts: Alerts,
     /// Where people see it.
     pub rules: Rules,
+    /// What it does not wait to see.
+    pub news: News,
     /// Counters.
     pub metrics: RuleMetrics,
     /// How long nobody evaluated before this start.
@@ -82,14 +96,29 @@ impl RuleRunner {
         self.rules.set(self.group.view(&state, None));
         // There from the start, so that the first late evaluation is a rise.
         self.metrics.late.with_label_values(&[self.group.name()]);
+        let mut news = self.news.listen(self.group.listens_to());
         let mut planned = self.next_tick(Timestamp::now());
+        let mut early: Option<Timestamp> = None;
+        let mut rest_until = Timestamp::MIN;
         loop {
             let now = Timestamp::now();
+            let at = early.map_or(planned, |early| early.min(planned));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = sleep(planned.since(now)) => {}
+                () = sleep(at.since(now)) => {}
+                () = news.wait(), if early.is_none() => {
+                    early = Some(Timestamp::now().max(rest_until));
+                    continue;
+                }
             }
-            state = self.evaluate(state, planned).await?;
+            news.caught_up();
+            early = None;
+            state = self.evaluate(state, at).await?;
+            rest_until = at + self.group.interval().duration() / NEWS_PER_INTERVAL;
+            if at < planned {
+                self.metrics.early.with_label_values(&[self.group.name()]).inc();
+                continue;
+            }
             let next = self.next_tick(Timestamp::now());
             let missed = next.since(planned).as_millis() / self.interval_millis() as u128;
             if missed > 1 {

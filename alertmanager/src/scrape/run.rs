@@ -27,6 +27,7 @@ use super::outputs::Outputs;
 use super::series::{Counts, Incoming, SeriesCache};
 use super::target::{Target, TargetKey};
 use super::targets::{Health, TargetState, Targets};
+use crate::news::News;
 
 /// How often discovery looks for changes.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -81,6 +82,8 @@ pub struct Scraper {
     pub outputs: Outputs,
     /// How each target is.
     pub targets: Targets,
+    /// Where it is told that something changed which people wait for.
+    pub news: News,
     /// Counters.
     pub metrics: ScrapeMetrics,
 }
@@ -352,6 +355,9 @@ impl TargetLoop {
             Ok(appended) => {
                 let metrics = &self.scraper.metrics;
                 metrics.appended.inc_by(appended.stored as u64);
+                if appended.news {
+                    self.scraper.news.tell();
+                }
                 for (reason, count) in [
                     ("duplicate", appended.duplicates),
                     ("out-of-order", appended.out_of_order),

@@ -20,6 +20,7 @@ use super::config::{GlobalScrape, Job, ScrapeConfig};
 use super::run::{ScrapeMetrics, Scraper, TargetLoop};
 use super::target::Target;
 use super::{Outputs, Targets};
+use crate::news::News;
 
 struct World {
     job: Job,
@@ -62,6 +63,7 @@ async fn world(settings: &str, answers: Vec<Vec<u8>>) -> World {
         storage: Arc::new(Storage::in_memory(Options::default())),
         outputs: Outputs::default(),
         targets: Targets::default(),
+        news: News::default(),
         metrics: ScrapeMetrics::new(&OwnMetrics::new()),
     };
     let loop_ = TargetLoop::new(scraper.clone());

@@ -34,6 +34,8 @@ pub struct Appended {
     pub out_of_order: usize,
     /// Positions of samples whose series is no longer known; ask for the series again.
     pub unknown: Vec<usize>,
+    /// A series of a watched metric got another value than it had.
+    pub news: bool,
 }
 
 /// Why nothing was appended.
@@ -104,9 +106,11 @@ impl Storage {
         let mut head = self.head_mut();
         let mut appended = Appended::default();
         for (position, point) in points.iter().enumerate() {
+            let news = head.is_news(point.series, point.value);
             match head.push(point.series, point.timestamp, point.value) {
                 Fit::Stored => {
                     appended.stored += 1;
+                    appended.news |= news;
                     if let Some(series) = head.get_mut(point.series) {
                         series.logged_in = segment;
                     }

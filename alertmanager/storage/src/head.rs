@@ -136,6 +136,10 @@ pub(crate) struct Head {
     by_labels: HashMap<Labels, u32>,
     index: Index<RoaringBitmap>,
     all: RoaringBitmap,
+    /// Metrics that are watched, and a bit for each slot that has a series of one of them: every
+    /// sample asks, so it must cost next to nothing.
+    watched: &'static [&'static str],
+    watched_slots: Vec<u64>,
     /// Samples before it are in blocks.
     pub(crate) min_time: Option<Timestamp>,
     /// Samples before it are on their way into a block: no more are taken.
@@ -146,6 +150,10 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    pub(crate) fn new(watched: &'static [&'static str]) -> Self {
+        Self { watched, ..Self::default() }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_labels.len()
     }
@@ -182,7 +190,29 @@ impl Head {
         self.by_labels.insert(labels.clone(), slot);
         self.index.add(slot, labels);
         self.all.insert(slot);
+        self.mark(slot, self.watched.contains(&labels.metric_name()));
         SeriesRef { slot, generation }
+    }
+
+    fn mark(&mut self, slot: u32, watched: bool) {
+        let (word, bit) = (slot as usize / 64, 1 << (slot % 64));
+        if self.watched_slots.len() <= word {
+            self.watched_slots.resize(word + 1, 0);
+        }
+        if watched {
+            self.watched_slots[word] |= bit;
+        } else {
+            self.watched_slots[word] &= !bit;
+        }
+    }
+
+    /// Whether a sample with `value` is news: its series is watched and had another value.
+    pub(crate) fn is_news(&self, series: SeriesRef, value: f64) -> bool {
+        let word = self.watched_slots.get(series.slot as usize / 64).copied().unwrap_or_default();
+        word & (1 << (series.slot % 64)) != 0
+            && self.get(series).is_some_and(|found| {
+                found.last.is_some_and(|(_, before)| before.to_bits() != value.to_bits())
+            })
     }
 
     pub(crate) fn get(&self, series: SeriesRef) -> Option<&HeadSeries> {

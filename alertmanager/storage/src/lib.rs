@@ -53,11 +53,13 @@ pub struct Options {
     pub retention: Duration,
     /// The most series that may be alive at a time.
     pub max_series: usize,
+    /// Names of metrics: an append says whether a series of one of them has another value now.
+    pub watched: &'static [&'static str],
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { retention: Duration::from_secs(15 * 86_400), max_series: 5_000_000 }
+        Self { retention: Duration::from_secs(15 * 86_400), max_series: 5_000_000, watched: &[] }
     }
 }
 
@@ -93,7 +95,7 @@ impl Storage {
         let failed = |source| OpenError { dir: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(failed)?;
         let blocks = open_blocks(&dir.join("blocks")).map_err(failed)?;
-        let mut head = Head::default();
+        let mut head = Head::new(options.watched);
         if let Some(newest) = blocks.iter().map(|block| block.max_time()).max() {
             head.drop_before(newest + Duration::from_millis(1));
         }
@@ -118,7 +120,7 @@ impl Storage {
             dir: None,
             options,
             writer: Mutex::new(Writer::new(None)),
-            head: RwLock::new(Head::default()),
+            head: RwLock::new(Head::new(options.watched)),
             blocks: RwLock::new(Vec::new()),
         }
     }

@@ -303,6 +303,30 @@ mod tests {
         assert_eq!(all(&storage)[0].times, [5, 6]);
     }
 
+    #[test]
+    fn a_changed_value_of_a_watched_metric_is_news() {
+        let options = Options { watched: &["up"], ..Options::default() };
+        let storage = Storage::in_memory(options);
+        let series =
+            |name: &str| storage.series(&Labels::from_pairs([("__name__", name)])).unwrap();
+        let (up, other) = (series("up"), series("upper"));
+        // Series, time, value, whether it is news.
+        let cases = [
+            (up, 1, 1.0, false),
+            (other, 1, 1.0, false),
+            (other, 2, 0.0, false),
+            (up, 2, 1.0, false),
+            (up, 3, 0.0, true),
+            (up, 3, 1.0, false), // a duplicate, not stored
+            (up, 4, 0.0, false),
+            (up, 5, base::sample::Ended::Lost.value(), true),
+        ];
+        for (series, time, value, news) in cases {
+            let point = Point { series, timestamp: Timestamp::from_millis(time), value };
+            assert_eq!(storage.append(&[point]).unwrap().news, news, "{time} {value}");
+        }
+    }
+
     /// Everything that takes a lock, all at the same time: an order of locks that differs somewhere
     /// ends in a deadlock here.
     #[test]

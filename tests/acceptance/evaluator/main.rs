@@ -7,5 +7,6 @@ mod chain;
 mod crashes;
 mod documents;
 mod faults;
+mod news;
 mod pushed;
 mod web;
