@@ -3,7 +3,8 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use alertmanager::dispatch::{Route, RouteConfig};
+use alertmanager::dispatch::{Route, RouteConfig, World};
+use alertmanager::mute::TimeIntervals;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::labels::Labels;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -23,7 +24,8 @@ fn tree() -> Route {
     let mut diagnostics = Diagnostics::new("bench.yml");
     let config: Spanned<RouteConfig> =
         base::yaml::read(&yaml, &mut diagnostics).expect("a tree of routes");
-    let route = config.value.build(config.place, &["all".to_owned()], &mut diagnostics);
+    let world = World { receivers: &["all".to_owned()], intervals: &TimeIntervals::new() };
+    let route = config.value.build(config.place, world, &mut diagnostics);
     assert!(diagnostics.is_empty(), "{diagnostics}");
     route
 }

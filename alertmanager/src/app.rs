@@ -39,6 +39,7 @@ use crate::alerts::Alerts;
 use crate::api::{ConfigState, Parts, Shown};
 use crate::config::Config;
 use crate::ingest::Ingest;
+use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
 use crate::rules::{RuleMetrics, Rules};
@@ -186,6 +187,7 @@ impl App {
             state: data.state.clone(),
             outbox: data.outbox.clone(),
             alerts: parts.alerts.clone(),
+            mutes: Mutes::new(data.silences.clone()),
             rules: parts.rules.clone(),
             news: scraper.news.clone(),
             lane_states: parts.lanes.clone(),

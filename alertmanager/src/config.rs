@@ -25,7 +25,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::discovery::{matching, relative_to};
-use crate::dispatch::{Lanes, Route, RouteConfig};
+use crate::dispatch::{Lanes, Route, RouteConfig, World};
+use crate::mute::{self, InhibitRule, InhibitRuleConfig, TimeIntervalConfig};
 use crate::notify::EmailGlobals;
 use crate::rules::{BuiltinConfig, RuleGroup, builtin_group, read_file};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
@@ -46,6 +47,10 @@ struct FileConfig {
     route: Option<Spanned<RouteConfig>>,
     receivers: Vec<Spanned<ReceiverConfig>>,
     templates: Vec<Spanned<String>>,
+    inhibit_rules: Vec<InhibitRuleConfig>,
+    time_intervals: Vec<Spanned<TimeIntervalConfig>>,
+    /// The older name of `time_intervals`.
+    mute_time_intervals: Vec<Spanned<TimeIntervalConfig>>,
     web: Option<Spanned<WebConfig>>,
     // What the others have and we do not have yet; told by name, so that nobody believes it works.
     alerting: Option<Spanned<IgnoredAny>>,
@@ -55,9 +60,6 @@ struct FileConfig {
     storage: Option<Spanned<IgnoredAny>>,
     tracing: Option<Spanned<IgnoredAny>>,
     otlp: Option<Spanned<IgnoredAny>>,
-    inhibit_rules: Option<Spanned<IgnoredAny>>,
-    mute_time_intervals: Option<Spanned<IgnoredAny>>,
-    time_intervals: Option<Spanned<IgnoredAny>>,
 }
 
 /// What holds for everything that does not say otherwise, as written.
@@ -93,6 +95,8 @@ pub struct Config {
     pub groups: Vec<Arc<RuleGroup>>,
     /// Who hears of what.
     pub route: Route,
+    /// Which alerts hold others back.
+    pub inhibit_rules: Vec<InhibitRule>,
     /// How they are reached.
     pub receivers: Receivers,
     /// The ways to each receiver.
@@ -178,8 +182,14 @@ fn build(
     };
     let receivers = Receivers::build(&file.receivers, &globals, &templates, &mut diagnostics);
     let names: Vec<String> = file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
+    let intervals: Vec<_> =
+        file.time_intervals.iter().chain(&file.mute_time_intervals).cloned().collect();
+    let intervals = mute::build_all(&intervals, &mut diagnostics);
+    let world = World { receivers: &names, intervals: &intervals };
+    let inhibit_rules =
+        file.inhibit_rules.iter().map(|rule| rule.build(&mut diagnostics)).collect();
     let (route, receivers) = match &file.route {
-        Some(route) => (route.value.build(route.place, &names, &mut diagnostics), receivers),
+        Some(route) => (route.value.build(route.place, world, &mut diagnostics), receivers),
         None => {
             if let Some(receiver) = file.receivers.first() {
                 diagnostics.report_with_help(
@@ -194,7 +204,16 @@ fn build(
     };
     let lanes = receivers.lanes();
     let Some(web) = web else { return Err(diagnostics) };
-    diagnostics.into_result(Config { jobs, groups, route, receivers, lanes, external_labels, web })
+    diagnostics.into_result(Config {
+        jobs,
+        groups,
+        route,
+        inhibit_rules,
+        receivers,
+        lanes,
+        external_labels,
+        web,
+    })
 }
 
 impl FileConfig {
@@ -207,9 +226,6 @@ impl FileConfig {
             ("storage", &self.storage),
             ("tracing", &self.tracing),
             ("otlp", &self.otlp),
-            ("inhibit_rules", &self.inhibit_rules),
-            ("mute_time_intervals", &self.mute_time_intervals),
-            ("time_intervals", &self.time_intervals),
         ] {
             if let Some(section) = section {
                 let help = match name {

@@ -21,7 +21,7 @@ mod group;
 mod decide;
 mod run;
 
-pub use decide::{Decision, Known, decide};
+pub use decide::{Decision, Known, News, decide};
 pub use group::{Group, GroupKey};
-pub use route::{GroupBy, Route, RouteConfig};
+pub use route::{GroupBy, Route, RouteConfig, World};
 pub use run::{Dispatcher, Lane, Lanes};

@@ -9,6 +9,9 @@
 mod classic;
 mod utf8;
 
+use std::collections::BTreeMap;
+
+use base::diagnostic::{Diagnostics, Spanned};
 use base::matcher::{MatchOp, Matcher, PatternError};
 
 /// Why a text is no list of matchers.
@@ -54,6 +57,36 @@ pub fn parse_classic(text: &str) -> Result<Vec<Matcher>, MatchersError> {
 
 fn build(parts: Vec<(String, MatchOp, String)>) -> Result<Vec<Matcher>, MatchersError> {
     parts.into_iter().map(|(n, op, v)| Ok(Matcher::new(&n, op, &v)?)).collect()
+}
+
+/// The matchers of the configuration in its three forms: labels with values, labels with regular
+/// expressions, and texts; sorted.
+pub fn build_all(
+    equal: &BTreeMap<Spanned<String>, String>,
+    patterns: &BTreeMap<Spanned<String>, Spanned<String>>,
+    texts: &[Spanned<String>],
+    diagnostics: &mut Diagnostics,
+) -> Vec<Matcher> {
+    let mut found = Vec::new();
+    for (name, value) in equal {
+        found.push(Matcher::equal(&name.value, value));
+    }
+    for (name, pattern) in patterns {
+        // As Alertmanager writes it, which shows in the route's key.
+        let anchored = format!("^(?:{})$", pattern.value);
+        match Matcher::new(&name.value, MatchOp::Matches, &anchored) {
+            Ok(matcher) => found.push(matcher),
+            Err(error) => diagnostics.report(pattern, error.to_string()),
+        }
+    }
+    for text in texts {
+        match parse(&text.value) {
+            Ok(matchers) => found.extend(matchers),
+            Err(error) => diagnostics.report(text, error.to_string()),
+        }
+    }
+    found.sort_by(|a, b| (a.name(), a.op(), a.value()).cmp(&(b.name(), b.op(), b.value())));
+    found
 }
 
 /// Whether a character can stand in a name or value only in quotes.

@@ -71,6 +71,8 @@ pub struct Flush {
     pub reason: Reason,
     /// The alerts that fire, and those that the receiver was told of and that have ended.
     pub alerts: Vec<Alert>,
+    /// Alerts that are held back and not told of, of which it goes on to know that they fire.
+    pub kept: Vec<Alert>,
 }
 
 /// By what an intent and what was told are known.
@@ -279,7 +281,8 @@ impl Outbox {
     ///
     /// The database failed; it will be delivered again under the same id.
     pub async fn delivered(&self, due: &Due, now: Timestamp) -> Result<(), StateError> {
-        let firing: Vec<_> = due.flush.alerts.iter().filter(|a| a.is_firing()).cloned().collect();
+        let told = due.flush.alerts.iter().filter(|alert| alert.is_firing());
+        let firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
         let last = LastTold {
             thread: due.thread.clone(),
             at: now,
@@ -422,6 +425,7 @@ fn flush_to_json(flush: &Flush) -> String {
         "groupLabels": flush.group_labels.as_encoded(),
         "reason": flush.reason.as_str(),
         "alerts": flush.alerts.iter().map(alert_to_json).collect::<Vec<_>>(),
+        "kept": flush.kept.iter().map(alert_to_json).collect::<Vec<_>>(),
     })
     .to_string()
 }
@@ -433,6 +437,8 @@ fn flush_from_json(text: &str) -> Option<Flush> {
         group_labels: Labels::from_encoded(value["groupLabels"].as_str()?)?,
         reason: Reason::named(value["reason"].as_str()?),
         alerts: alerts(&value["alerts"])?,
+        // An earlier version held nothing back.
+        kept: alerts(&value["kept"]).unwrap_or_default(),
     })
 }
 

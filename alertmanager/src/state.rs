@@ -4,6 +4,7 @@
 //! rule_alerts   rule, labels          how far each alert of a rule is
 //! told          lane, group           what a receiver was last told of a group
 //! outbox        lane, group           what it is to be told next: durable before it is sent
+//! silences      id, revision          what is not to be told for a while
 //! facts         name                  single facts, such as when we were last alive
 //! ```
 //!
@@ -14,10 +15,12 @@
 mod codec;
 mod outbox;
 mod rule_alerts;
+mod silences;
 
 pub use codec::{alert_from_json, alert_to_json};
 pub use outbox::{Intent, Told};
 pub use rule_alerts::{RuleAlertState, StoredAlert};
+pub use silences::StoredSilence;
 
 use std::path::Path;
 use std::time::Duration;
@@ -40,6 +43,10 @@ const MIGRATIONS: &[&str] = &["
         id TEXT PRIMARY KEY, lane TEXT NOT NULL, group_key TEXT NOT NULL, created_at BIGINT NOT NULL,
         attempts BIGINT NOT NULL, next_at BIGINT NOT NULL, last_error TEXT NOT NULL,
         flush TEXT NOT NULL, UNIQUE (lane, group_key));
+", "
+    CREATE TABLE silences (
+        id TEXT NOT NULL, revision BIGINT NOT NULL, updated_at BIGINT NOT NULL,
+        ends_at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (id, revision));
 "];
 
 /// Why the state cannot be used.

@@ -28,6 +28,12 @@ pub enum MatchOp {
 }
 
 impl MatchOp {
+    /// The operator that is written so.
+    pub fn named(text: &str) -> Option<Self> {
+        let all = [Self::Equal, Self::NotEqual, Self::Matches, Self::NotMatches];
+        all.into_iter().find(|op| op.as_str() == text)
+    }
+
     /// The operator as it is written.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -25,6 +25,7 @@ mod promql;
 mod templates;
 mod matchers;
 mod routing;
+mod mutes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("rule-sets", templates::rule_sets),
     ("alertmanager-tables", matchers::run),
     ("alertmanager-tables", routing::run),
+    ("alertmanager-tables", mutes::run),
     ("alertmanager-tables", templates::notifications),
     ("alertmanager-templates", templates::defaults),
 ];

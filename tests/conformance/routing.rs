@@ -1,6 +1,7 @@
 //! Alertmanager's routing trees: which receivers an alert goes to, and how it is grouped.
 
-use alertmanager::dispatch::{GroupBy, Route, RouteConfig};
+use alertmanager::dispatch::{GroupBy, Route, RouteConfig, World};
+use alertmanager::mute::TimeIntervals;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::labels::Labels;
 use base::period::Period;
@@ -37,7 +38,8 @@ fn build(yaml: &str) -> Result<Route, String> {
     let config = config.ok_or_else(|| diagnostics.to_string())?;
     let mut names = Vec::new();
     receivers(&config.value, &mut names);
-    let route = config.value.build(config.place, &names, &mut diagnostics);
+    let world = World { receivers: &names, intervals: &TimeIntervals::new() };
+    let route = config.value.build(config.place, world, &mut diagnostics);
     diagnostics.into_result(route).map_err(|faults| faults.to_string())
 }
 

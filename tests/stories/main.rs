@@ -3,4 +3,6 @@
 //! Every step of the evaluator takes the time as a parameter, so a week takes milliseconds. The
 //! state is a real database in a temporary folder, so that a restart is a real one.
 
+mod simulation;
 mod dispatch;
+mod mutes;

@@ -20,6 +20,7 @@ use base::sample::Timestamp;
 use storage::{Options, Storage};
 use tracing::{error, warn};
 
+use crate::mute::Silences;
 use crate::news::TELLING;
 use crate::outbox::Outbox;
 use crate::state::State;
@@ -30,6 +31,7 @@ pub(super) struct DataFolder {
     pub(super) storage: Arc<Storage>,
     pub(super) state: State,
     pub(super) outbox: Outbox,
+    pub(super) silences: Silences,
     /// Let go of when the process ends, however it ends.
     _lock: File,
 }
@@ -52,7 +54,8 @@ impl DataFolder {
         let state =
             State::open(&file).await.with_context(|| format!("cannot use {}", file.display()))?;
         let outbox = Outbox::open(state.clone()).await?;
-        Ok(Self { storage: Arc::new(storage), state, outbox, _lock: lock })
+        let silences = Silences::open(state.clone()).await?;
+        Ok(Self { storage: Arc::new(storage), state, outbox, silences, _lock: lock })
     }
 
     /// Leaves everything durable, and notes that we were alive until now.

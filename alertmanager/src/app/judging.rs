@@ -16,6 +16,7 @@ use tracing::info;
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, Receivers};
 use crate::dispatch::{Dispatcher, Lanes, Route};
+use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneRunner, LaneStates, NotifyMetrics};
 use crate::outbox::Outbox;
@@ -41,6 +42,7 @@ pub(super) struct Judging {
     pub(super) state: State,
     pub(super) outbox: Outbox,
     pub(super) alerts: Alerts,
+    pub(super) mutes: Mutes,
     pub(super) rules: Rules,
     pub(super) news: News,
     pub(super) lane_states: LaneStates,
@@ -66,6 +68,8 @@ impl Judging {
         let now = Timestamp::now();
         self.reconcile(&config.groups, blind, now).await?;
         self.rules.clear();
+        let alerts = self.alerts.all();
+        self.mutes.set_rules(config.inhibit_rules.clone(), alerts.iter().map(AsRef::as_ref));
         self.start_dispatch(config.route.clone(), config.lanes.clone(), now).await?;
         self.start_lanes(&config.receivers);
         for group in &config.groups {
@@ -114,9 +118,11 @@ impl Judging {
         lanes: Lanes,
         now: Timestamp,
     ) -> anyhow::Result<()> {
-        let (alerts, outbox) = (self.alerts.clone(), self.outbox.clone());
+        let (alerts, outbox, mutes) =
+            (self.alerts.clone(), self.outbox.clone(), self.mutes.clone());
         let make = move |now| {
-            Dispatcher::new(route.clone(), lanes.clone(), alerts.clone(), outbox.clone(), now)
+            let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
+            Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
         };
         // What is no longer to be told is withdrawn before a lane begins.
         let mut first = make(now);

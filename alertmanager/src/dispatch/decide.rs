@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use base::labels::Labels;
 use base::period::Period;
 use base::sample::Timestamp;
 
@@ -16,10 +17,21 @@ use crate::outbox::Reason;
 pub enum Decision {
     /// It knows what there is to know.
     Nothing,
-    /// It is to be told of these.
-    Tell(Reason, Vec<Alert>),
+    /// It is to be told.
+    Tell(News),
     /// It does not want to hear of endings; count it as told that these fire.
     CountAsTold(Vec<Alert>),
+}
+
+/// What a receiver is to be told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News {
+    /// Why.
+    pub reason: Reason,
+    /// Of what: what fires, and what it was told of and has ended.
+    pub alerts: Vec<Alert>,
+    /// What it was told of and is held back now: it goes on to know that these fire.
+    pub kept: Vec<Alert>,
 }
 
 /// What a receiver knows.
@@ -32,21 +44,26 @@ pub struct Known<'a> {
 }
 
 /// Compares what a receiver knows with `now_alerts`, the alerts of the group as they are, firing
-/// and ended.
+/// and ended. Of those that `is_held` holds back it is told nothing, neither that they fire nor
+/// that they have ended.
 pub fn decide(
     known: Known<'_>,
     now_alerts: &[Arc<Alert>],
     now: Timestamp,
     repeat_interval: Period,
     send_resolved: bool,
+    is_held: &dyn Fn(&Labels) -> bool,
 ) -> Decision {
-    let firing: Vec<&Alert> =
-        now_alerts.iter().map(AsRef::as_ref).filter(|alert| alert.is_firing()).collect();
+    let tellable = |alert: &&Alert| alert.is_firing() && !is_held(&alert.labels);
+    let firing: Vec<&Alert> = now_alerts.iter().map(AsRef::as_ref).filter(tellable).collect();
     let fires = |alert: &Alert| firing.iter().any(|other| other.labels == alert.labels);
     let was_told = |alert: &Alert| known.told.iter().any(|other| other.labels == alert.labels);
-    let gone: Vec<&Alert> = known.told.iter().filter(|alert| !fires(alert)).collect();
+    let (held, free): (Vec<&Alert>, Vec<&Alert>) =
+        known.told.iter().partition(|alert| is_held(&alert.labels));
+    let gone: Vec<&Alert> = free.into_iter().filter(|alert| !fires(alert)).collect();
     let new = firing.iter().any(|alert| !was_told(alert));
-    let clones = |alerts: &[&Alert]| alerts.iter().map(|alert| (*alert).clone()).collect();
+    let clones =
+        |alerts: &[&Alert]| -> Vec<Alert> { alerts.iter().map(|alert| (*alert).clone()).collect() };
 
     let reason = if new && known.told.is_empty() {
         Reason::First
@@ -54,7 +71,7 @@ pub fn decide(
         Reason::NewAlerts
     } else if !gone.is_empty() {
         if !send_resolved {
-            return Decision::CountAsTold(clones(&firing));
+            return Decision::CountAsTold([clones(&firing), clones(&held)].concat());
         }
         Reason::Resolved
     } else if !firing.is_empty()
@@ -68,7 +85,7 @@ pub fn decide(
     if send_resolved {
         alerts.extend(gone.iter().map(|alert| ended(alert, now_alerts, now)));
     }
-    Decision::Tell(reason, alerts)
+    Decision::Tell(News { reason, alerts, kept: clones(&held) })
 }
 
 /// The end of an alert that somebody was told of: as the group knows it, else as of now.
@@ -79,7 +96,7 @@ fn ended(told: &Alert, now_alerts: &[Arc<Alert>], now: Timestamp) -> Alert {
     }
 }
 
-/// Whether two messages tell of the same alerts in the same states.
+/// Whether two lists have the same alerts in the same states.
 pub(super) fn says_the_same(a: &[Alert], b: &[Alert]) -> bool {
     let key = |alert: &Alert| (alert.labels.clone(), alert.is_firing());
     let mut a: Vec<_> = a.iter().map(key).collect();
@@ -93,15 +110,14 @@ pub(super) fn says_the_same(a: &[Alert], b: &[Alert]) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use base::labels::Labels;
-
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
     }
 
-    /// An alert by its letter: a lower case one fires, an upper case one has ended.
+    /// An alert by its letter: a lower case one fires, an upper case one has ended. Those of `h` are
+    /// held back.
     fn alert(letter: char) -> Alert {
         Alert {
             labels: Labels::from_pairs([("alertname", letter.to_ascii_lowercase().to_string())]),
@@ -127,10 +143,12 @@ mod tests {
             let group: Vec<_> = group.chars().map(|c| Arc::new(alert(c))).collect();
             let known = Known { told: &told, told_at: (!told.is_empty()).then(|| at(0)) };
             let repeat = Period::from_secs(100);
-            let got = match decide(known, &group, at(seconds), repeat, send_resolved) {
+            let held = |labels: &Labels| labels.get("alertname") == Some("h");
+            let got = match decide(known, &group, at(seconds), repeat, send_resolved, &held) {
                 Decision::Nothing => "nothing".to_owned(),
-                Decision::Tell(reason, alerts) => {
-                    format!("{} {}", reason.as_str(), letters(&alerts))
+                Decision::Tell(News { reason, alerts, kept }) => {
+                    let kept = letters(&kept).replace('h', "+h");
+                    format!("{} {}{kept}", reason.as_str(), letters(&alerts))
                 }
                 Decision::CountAsTold(alerts) => format!("count {}", letters(&alerts)),
             };
@@ -157,6 +175,19 @@ mod tests {
         check("a", "a", 100, "repeat a");
         check("a", "A", 100, "resolved A / count ");
         check("", "", 500, "nothing");
+    }
+
+    #[test]
+    fn what_is_held_back_is_neither_told_nor_forgotten_f05_f06_f07() {
+        check("", "h", 10, "nothing");
+        check("", "ah", 10, "first a");
+        check("h", "h", 100, "nothing");
+        check("h", "H", 10, "nothing");
+        check("h", "", 10, "nothing");
+        check("ah", "ah", 10, "nothing");
+        check("ah", "ah", 100, "repeat a+h");
+        check("ah", "AH", 10, "resolved A+h / count h");
+        check("ah", "abh", 10, "new alerts ab+h");
     }
 
     #[test]

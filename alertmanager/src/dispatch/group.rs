@@ -3,9 +3,10 @@
 //! Invariant: a group is due at its ticks only: first after `group_wait`, then every
 //! `group_interval`; a tick at which nothing changed costs nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::labels::{Labels, escape_value};
 use base::sample::Timestamp;
@@ -47,7 +48,15 @@ pub struct Group {
     changed: bool,
     /// When people are to be told again although nothing changed.
     repeat_at: Option<Timestamp>,
+    /// Those of its alerts that were held back when it was last looked at.
+    held: BTreeSet<Labels>,
+    /// Since when some of them are not.
+    let_go_at: Option<Timestamp>,
 }
+
+/// What was held back is told no later than this after it was let go, also where groups wait longer
+/// (F06).
+const SETTLE: Duration = Duration::from_secs(120);
 
 impl Group {
     /// The group of `route` that an alert with `labels` belongs to, met at `now`. `told_at` is when
@@ -69,6 +78,8 @@ impl Group {
             last_flush: told_at,
             changed: false,
             repeat_at: None,
+            held: BTreeSet::new(),
+            let_go_at: None,
         }
     }
 
@@ -98,6 +109,18 @@ impl Group {
         self.changed = true;
     }
 
+    /// Notes which of its alerts are held back at `now`; where that has changed, it is compared
+    /// again.
+    pub fn hold(&mut self, held: BTreeSet<Labels>, now: Timestamp) {
+        if held != self.held {
+            self.changed = true;
+            if self.held.difference(&held).next().is_some() {
+                self.let_go_at.get_or_insert(now);
+            }
+            self.held = held;
+        }
+    }
+
     /// Follows a clock that was set back: no tick is further away than without the jump.
     pub fn set_back(&mut self, now: Timestamp) {
         let first = match self.last_flush {
@@ -107,13 +130,17 @@ impl Group {
         };
         self.first_tick = self.first_tick.min(first);
         self.last_flush = self.last_flush.map(|last| last.min(now));
+        self.let_go_at = self.let_go_at.map(|at| at.min(now));
     }
 
     /// When there is something to do; `None` where nothing is.
     pub fn due(&self) -> Option<Timestamp> {
         match (self.changed, self.last_flush) {
             (true, None) => Some(self.first_tick),
-            (true, Some(last)) => Some(self.tick_after(last)),
+            (true, Some(last)) => {
+                let tick = self.tick_after(last);
+                Some(self.let_go_at.map_or(tick, |at| tick.min(at + SETTLE)))
+            }
             (false, _) => self.repeat_at.map(|at| self.tick_at_or_after(at)),
         }
     }
@@ -122,6 +149,7 @@ impl Group {
     pub fn flushed(&mut self, now: Timestamp, repeat_at: Option<Timestamp>) {
         self.last_flush = Some(now);
         self.changed = false;
+        self.let_go_at = None;
         self.repeat_at = repeat_at;
     }
 
@@ -148,7 +176,7 @@ mod tests {
     use base::diagnostic::{Diagnostics, Place};
 
     use super::*;
-    use crate::dispatch::RouteConfig;
+    use crate::dispatch::{RouteConfig, World};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
@@ -158,7 +186,8 @@ mod tests {
         let yaml = "{receiver: r, group_wait: 10s, group_interval: 60s}";
         let mut diagnostics = Diagnostics::new("");
         let config: RouteConfig = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let route = config.build(Place::default(), &["r".to_owned()], &mut diagnostics);
+        let world = World { receivers: &["r".to_owned()], intervals: &Default::default() };
+        let route = config.build(Place::default(), world, &mut diagnostics);
         let labels = Labels::from_pairs([("a", "\"")]);
         let key = GroupKey { route: route.key.clone(), labels };
         Group::new(key, Arc::new(route), at(began), at(now), told_at.map(at))
@@ -203,6 +232,24 @@ mod tests {
         let mut group = group(100, 500, Some(480));
         group.insert(alert("a", false));
         assert_eq!(group.due(), Some(at(540)));
+    }
+
+    #[test]
+    fn what_is_let_go_waits_for_the_next_tick_and_no_longer_than_two_minutes_f06() {
+        let held = || BTreeSet::from([Labels::from_pairs([("alertname", "a")])]);
+        for (interval, due) in [(60, 170), (600, 235)] {
+            let mut group = group(100, 101, None);
+            let mut route = Route::clone(&group.route);
+            route.group_interval = base::period::Period::from_secs(interval);
+            group.route = Arc::new(route);
+            group.insert(alert("a", false));
+            group.hold(held(), at(105));
+            group.flushed(at(110), None);
+            group.hold(held(), at(112));
+            assert_eq!(group.due(), None);
+            group.hold(BTreeSet::new(), at(115));
+            assert_eq!(group.due(), Some(at(due)));
+        }
     }
 
     #[test]

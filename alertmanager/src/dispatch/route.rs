@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::diagnostic::{Diagnostics, Place, Spanned, nearest};
 use base::labels::Labels;
-use base::matcher::{MatchOp, Matcher};
+use base::matcher::Matcher;
 use base::period::Period;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::matchers;
+use crate::mute::{self, RouteTimes, TimeIntervals};
 
 /// A node of the tree, as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -41,10 +42,10 @@ pub struct RouteConfig {
     pub group_interval: Option<Spanned<Period>>,
     /// After which time people are told again although nothing changed.
     pub repeat_interval: Option<Spanned<Period>>,
-    /// Not supported yet.
-    pub mute_time_intervals: Option<Spanned<IgnoredAny>>,
-    /// Not supported yet.
-    pub active_time_intervals: Option<Spanned<IgnoredAny>>,
+    /// When it tells nobody.
+    pub mute_time_intervals: Vec<Spanned<String>>,
+    /// When alone it tells.
+    pub active_time_intervals: Vec<Spanned<String>>,
     /// Not supported yet.
     pub labels: Option<Spanned<IgnoredAny>>,
 }
@@ -81,11 +82,22 @@ pub struct Route {
     pub group_interval: Period,
     /// After which time people are told again although nothing changed.
     pub repeat_interval: Period,
+    /// When it tells.
+    pub times: RouteTimes,
     /// The way to the node, by its matchers and those of its parents: `{}/{team="db"}`.
     pub key: String,
     matchers: Vec<Matcher>,
     goes_on: bool,
     routes: Vec<Self>,
+}
+
+/// What the nodes of a tree refer to.
+#[derive(Clone, Copy, Debug)]
+pub struct World<'a> {
+    /// The receivers that exist.
+    pub receivers: &'a [String],
+    /// The time intervals that exist.
+    pub intervals: &'a TimeIntervals,
 }
 
 /// What a node has from its parent.
@@ -108,7 +120,9 @@ impl Route {
         let receiver_here = Spanned { value: receiver.to_owned(), place: Place::default() };
         let root = RouteConfig { receiver: Some(receiver_here), ..RouteConfig::default() };
         let mut diagnostics = Diagnostics::new("");
-        root.build(Place::default(), &[receiver.to_owned()], &mut diagnostics)
+        let receivers = [receiver.to_owned()];
+        let world = World { receivers: &receivers, intervals: &TimeIntervals::new() };
+        root.build(Place::default(), world, &mut diagnostics)
     }
 
     /// The nodes that an alert goes to, in the order of the configuration.
@@ -135,13 +149,8 @@ impl Route {
 }
 
 impl RouteConfig {
-    /// The tree with this node as its root, at `place`; `receivers` are those that exist.
-    pub fn build(
-        &self,
-        place: Place,
-        receivers: &[String],
-        diagnostics: &mut Diagnostics,
-    ) -> Route {
+    /// The tree with this node as its root, at `place`, that refers to what is in `world`.
+    pub fn build(&self, place: Place, world: World<'_>, diagnostics: &mut Diagnostics) -> Route {
         if self.receiver.is_none() {
             diagnostics.report_with_help(
                 place,
@@ -155,6 +164,15 @@ impl RouteConfig {
         if self.goes_on {
             diagnostics.report(place, "the first route has no sibling to `continue` with");
         }
+        for (name, times) in [
+            ("mute_time_intervals", &self.mute_time_intervals),
+            ("active_time_intervals", &self.active_time_intervals),
+        ] {
+            if let Some(first) = times.first() {
+                let message = format!("the first route cannot have `{name}`");
+                diagnostics.report_with_help(first, message, "put them into a route below it");
+            }
+        }
         let inherited = Inherited {
             receiver: None,
             group_by: GroupBy::Labels(BTreeSet::new()),
@@ -163,19 +181,20 @@ impl RouteConfig {
             repeat_interval: Period::from_secs(4 * 3600),
             key: "",
         };
-        self.node(place, &inherited, receivers, 0, diagnostics)
+        self.node(place, &inherited, world, 0, diagnostics)
     }
 
     fn node(
         &self,
         place: Place,
         inherited: &Inherited<'_>,
-        receivers: &[String],
+        world: World<'_>,
         depth: usize,
         diagnostics: &mut Diagnostics,
     ) -> Route {
-        self.check(receivers, diagnostics);
-        let matchers = self.build_matchers(diagnostics);
+        self.check(world.receivers, diagnostics);
+        let matchers =
+            matchers::build_all(&self.equal, &self.match_re, &self.matchers, diagnostics);
         let own_key = matchers::print_all(&matchers);
         let key = if depth == 0 { own_key } else { format!("{}/{own_key}", inherited.key) };
         let or = |own: &Option<Spanned<Period>>, parent| own.as_ref().map_or(parent, |p| p.value);
@@ -189,12 +208,19 @@ impl RouteConfig {
             key: "",
         };
         node.key = &key;
+        let find = |names: &[Spanned<String>], diagnostics: &mut Diagnostics| {
+            mute::find_all(names, world.intervals, diagnostics)
+        };
+        let times = RouteTimes {
+            mute: find(&self.mute_time_intervals, diagnostics),
+            active: find(&self.active_time_intervals, diagnostics),
+        };
         let mut routes = Vec::new();
         if depth >= MAX_DEPTH && !self.routes.is_empty() {
             diagnostics.report(place, format!("routes are nested more than {MAX_DEPTH} deep"));
         } else {
             for route in &self.routes {
-                let below = route.value.node(route.place, &node, receivers, depth + 1, diagnostics);
+                let below = route.value.node(route.place, &node, world, depth + 1, diagnostics);
                 routes.push(below);
             }
         }
@@ -204,6 +230,7 @@ impl RouteConfig {
             group_wait: node.group_wait,
             group_interval: node.group_interval,
             repeat_interval: node.repeat_interval,
+            times,
             key,
             matchers,
             goes_on: self.goes_on,
@@ -231,11 +258,7 @@ impl RouteConfig {
                 diagnostics.report(period, format!("`{name}` cannot be zero"));
             }
         }
-        for (name, place) in [
-            ("mute_time_intervals", self.mute_time_intervals.as_ref().map(|s| s.place)),
-            ("active_time_intervals", self.active_time_intervals.as_ref().map(|s| s.place)),
-            ("labels", self.labels.as_ref().map(|s| s.place)),
-        ] {
+        for (name, place) in [("labels", self.labels.as_ref().map(|s| s.place))] {
             if let Some(place) = place {
                 diagnostics.report(place, format!("`{name}` of a route is not supported yet"));
             }
@@ -258,40 +281,21 @@ impl RouteConfig {
         }
         Some(if all { GroupBy::All } else { GroupBy::Labels(labels) })
     }
-
-    fn build_matchers(&self, diagnostics: &mut Diagnostics) -> Vec<Matcher> {
-        let mut found = Vec::new();
-        for (name, value) in &self.equal {
-            found.push(Matcher::equal(&name.value, value));
-        }
-        for (name, pattern) in &self.match_re {
-            // As Alertmanager writes it, which shows in the route's key.
-            let anchored = format!("^(?:{})$", pattern.value);
-            match Matcher::new(&name.value, MatchOp::Matches, &anchored) {
-                Ok(matcher) => found.push(matcher),
-                Err(error) => diagnostics.report(pattern, error.to_string()),
-            }
-        }
-        for text in &self.matchers {
-            match matchers::parse(&text.value) {
-                Ok(matchers) => found.extend(matchers),
-                Err(error) => diagnostics.report(text, error.to_string()),
-            }
-        }
-        found.sort_by(|a, b| (a.name(), a.op(), a.value()).cmp(&(b.name(), b.op(), b.value())));
-        found
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn build(yaml: &str) -> (Route, String) {
         let mut diagnostics = Diagnostics::new("f.yml");
         let config: Spanned<RouteConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
         let receivers = ["a", "b", "ops"].map(str::to_owned);
-        let route = config.value.build(config.place, &receivers, &mut diagnostics);
+        let intervals = TimeIntervals::from([("night".to_owned(), Arc::default())]);
+        let world = World { receivers: &receivers, intervals: &intervals };
+        let route = config.value.build(config.place, world, &mut diagnostics);
         (route, diagnostics.to_string())
     }
 
@@ -344,7 +348,7 @@ routes:
     #[test]
     fn reports_every_fault() {
         let text = "receiver: opps\nmatchers: [a=b]\ngroup_interval: 0s\nroutes:\n- receiver: a\n  \
-                    matchers: ['=x']\n  group_by: [a, a]\n  mute_time_intervals: [night]\n- match_re: {a: '('}\n";
+                    matchers: ['=x']\n  group_by: [a, a]\n  mute_time_intervals: [nigt]\n- match_re: {a: '('}\n";
         assert_eq!(
             build(text).1,
             "f.yml:1:1: the first route takes everything; it cannot have matchers\n\
@@ -352,7 +356,7 @@ routes:
              f.yml:3:17: `group_interval` cannot be zero\n\
              f.yml:6:14: 0:1: unexpected =: expected label name\n\
              f.yml:7:17: `a` is there twice\n\
-             f.yml:8:24: `mute_time_intervals` of a route is not supported yet\n\
+             f.yml:8:25: there is no time interval `nigt`\n  help: did you mean `night`?\n\
              f.yml:9:17: `^(?:()$` is not a usable regular expression: unclosed group"
         );
     }

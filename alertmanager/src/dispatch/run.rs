@@ -3,7 +3,7 @@
 //! Invariant: an intent is durable before anything else happens with it; a group is looked at only
 //! when it is due, or when news of its messages came.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::decide::{Decision, Known, decide, says_the_same};
+use super::decide::{Decision, Known, News, decide, says_the_same};
 use super::group::{Group, GroupKey};
 use super::route::Route;
 use crate::alerts::{Alert, Alerts, Ending};
-use crate::outbox::{Flush, LaneGroup, Outbox, Reason};
+use crate::mute::Mutes;
+use crate::outbox::{Flush, LaneGroup, LastTold, Outbox, Reason};
 use crate::state::StateError;
 
 /// One way to a receiver.
@@ -42,6 +43,9 @@ pub struct Dispatcher {
     lanes: Lanes,
     alerts: Alerts,
     outbox: Outbox,
+    mutes: Mutes,
+    /// What the silences and the minute were when groups were last compared with them.
+    muted_at: (u64, Option<Timestamp>, i64),
     groups: HashMap<String, Group>,
     /// What was told of groups that there are no more, or by lanes that no longer serve them.
     orphans: HashSet<LaneGroup>,
@@ -50,16 +54,29 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A dispatcher for a configuration. The groups of what fires now are made at once, and go on
     /// from what was told before.
-    pub fn new(root: Route, lanes: Lanes, alerts: Alerts, outbox: Outbox, now: Timestamp) -> Self {
+    pub fn new(
+        root: Route,
+        lanes: Lanes,
+        alerts: Alerts,
+        outbox: Outbox,
+        mutes: Mutes,
+        now: Timestamp,
+    ) -> Self {
         let mut dispatcher = Self {
             root: Arc::new(root),
             lanes,
             alerts,
             outbox,
+            mutes,
+            muted_at: Default::default(),
             groups: HashMap::new(),
             orphans: HashSet::new(),
         };
-        for alert in dispatcher.alerts.all() {
+        let alerts = dispatcher.alerts.all();
+        for alert in &alerts {
+            dispatcher.mutes.put(alert);
+        }
+        for alert in alerts {
             dispatcher.take(alert, now);
         }
         dispatcher
@@ -108,6 +125,7 @@ impl Dispatcher {
                 () = stop.cancelled() => return Ok(()),
                 () = self.alerts.changed() => {}
                 () = self.outbox.news() => {}
+                () = self.mutes.silences.changed() => {}
                 () = sleep(wait) => {}
             }
         }
@@ -119,9 +137,12 @@ impl Dispatcher {
     ///
     /// The state failed; what was due still is.
     pub async fn step(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StateError> {
+        let mut compare_held = false;
         for alert in self.alerts.take_changed() {
+            compare_held |= self.mutes.put(&alert);
             self.take(alert, now);
         }
+        self.compare_held(compare_held, now);
         for news in self.outbox.take_news() {
             if let Some(group) = self.groups.get_mut(&news.group_key) {
                 group.touch();
@@ -144,7 +165,24 @@ impl Dispatcher {
         }
         self.reconcile(now).await?;
         self.alerts.forget_ended(now);
-        Ok(self.groups.values().filter_map(Group::due).min())
+        let due = self.groups.values().filter_map(Group::due).min();
+        Ok(due.into_iter().chain(self.mutes.silences.next_edge(now)).min())
+    }
+
+    /// Finds the groups of which something else is held back now: where `changed` by an alert, and
+    /// where a silence or a minute has begun or ended.
+    fn compare_held(&mut self, changed: bool, now: Timestamp) {
+        let (version, edge) = self.mutes.silences.epoch(now);
+        let muted_at = (version, edge, now.millis().div_euclid(60_000));
+        let all = changed || (self.muted_at.0, self.muted_at.1) != (version, edge);
+        let minute = self.muted_at.2 != muted_at.2;
+        self.muted_at = muted_at;
+        for group in self.groups.values_mut() {
+            if all || minute && !group.route().times.is_always() {
+                let held = held(group, &self.mutes, now);
+                group.hold(held, now);
+            }
+        }
     }
 
     /// Puts an alert into the groups that it belongs to.
@@ -159,9 +197,14 @@ impl Dispatcher {
                     // Nobody was told of it here; what others know is reconciled below.
                     continue;
                 }
-                let told_at = self.told_at(route, &id);
+                let told = self.told(route, &id);
+                let told_at = told.iter().map(|told| told.at).max();
                 let route = Arc::new(route.clone());
-                let group = Group::new(key, route, alert.starts_at, now, told_at);
+                let mut group = Group::new(key, route, alert.starts_at, now, told_at);
+                // What has ended while nobody watched.
+                for known in told.iter().flat_map(|told| &told.firing) {
+                    group.insert(Arc::new(self.now(known, now)));
+                }
                 self.groups.insert(id.clone(), group);
             }
             if let Some(group) = self.groups.get_mut(&id) {
@@ -170,19 +213,22 @@ impl Dispatcher {
         }
     }
 
-    /// When the receiver of `route` was last told of a group.
-    fn told_at(&self, route: &Route, group_key: &str) -> Option<Timestamp> {
-        let lanes = self.lanes.get(&route.receiver)?;
+    /// What the lanes of the receiver of `route` were last told of a group.
+    fn told(&self, route: &Route, group_key: &str) -> Vec<LastTold> {
         let told = |lane: &Lane| {
             let key = LaneGroup { lane: lane.id.clone(), group_key: group_key.to_owned() };
-            self.outbox.last_told(&key).map(|told| told.at)
+            self.outbox.last_told(&key)
         };
-        lanes.iter().filter_map(told).max()
+        let lanes = self.lanes.get(&route.receiver);
+        lanes.into_iter().flatten().filter_map(told).collect()
     }
 
     /// Compares what the receiver of a group knows with what is true, and queues the difference.
     async fn flush(&mut self, id: &str, now: Timestamp) -> Result<(), StateError> {
-        let Some(group) = self.groups.get(id) else { return Ok(()) };
+        let Some(group) = self.groups.get_mut(id) else { return Ok(()) };
+        let held = held(group, &self.mutes, now);
+        group.hold(held.clone(), now);
+        let is_held = |labels: &Labels| held.contains(labels);
         let route = Arc::clone(group.route());
         let alerts: Vec<_> = group.alerts().cloned().collect();
         let labels = group.key().labels.clone();
@@ -197,7 +243,8 @@ impl Dispatcher {
                 told_at: told.as_ref().map(|told| told.at),
             };
             let intended = self.outbox.intended(&key);
-            match decide(known, &alerts, now, route.repeat_interval, lane.send_resolved) {
+            let repeat = route.repeat_interval;
+            match decide(known, &alerts, now, repeat, lane.send_resolved, &is_held) {
                 Decision::Nothing => {
                     if intended.is_some() {
                         // It was over before anybody was told.
@@ -214,12 +261,14 @@ impl Dispatcher {
                     }
                     self.outbox.count_as_told(&key, firing).await?;
                 }
-                Decision::Tell(reason, alerts) => {
-                    let same = intended.is_some_and(|i| says_the_same(&i.alerts, &alerts));
+                Decision::Tell(News { reason, alerts, kept }) => {
+                    let same = intended.is_some_and(|i| {
+                        says_the_same(&i.alerts, &alerts) && says_the_same(&i.kept, &kept)
+                    });
                     if !same {
                         let receiver = route.receiver.clone();
                         let group_labels = labels.clone();
-                        let flush = Flush { receiver, group_labels, reason, alerts };
+                        let flush = Flush { receiver, group_labels, reason, alerts, kept };
                         flushes.push((key, flush));
                     }
                 }
@@ -267,16 +316,19 @@ impl Dispatcher {
             let still_fires = |alert: &Alert| {
                 self.alerts.get(&alert.labels).is_some_and(|alert| alert.is_firing())
             };
-            let waits = told.firing.iter().any(still_fires) || self.outbox.intended(&key).is_some();
+            let is_held = |alert: &Alert| self.mutes.is_held(&alert.labels, now);
+            let waits = told.firing.iter().any(|alert| still_fires(alert) || is_held(alert))
+                || self.outbox.intended(&key).is_some();
             let lane = self.lanes.values().flatten().find(|lane| lane.id == key.lane);
             match lane {
                 Some(_) if waits => {}
                 Some(lane) if lane.send_resolved => {
                     warn!(lane = key.lane, group = key.group_key, "an ending is told late");
-                    let alerts = told.firing.iter().map(|alert| self.ended(alert, now)).collect();
+                    let alerts = told.firing.iter().map(|alert| self.now(alert, now)).collect();
                     let (receiver, group_labels) = (told.receiver, told.group_labels);
                     let reason = Reason::Resolved;
-                    flushes.push((key, Flush { receiver, group_labels, reason, alerts }));
+                    let kept = Vec::new();
+                    flushes.push((key, Flush { receiver, group_labels, reason, alerts, kept }));
                 }
                 _ => {
                     if lane.is_none() {
@@ -289,8 +341,9 @@ impl Dispatcher {
         self.outbox.enqueue(flushes, now).await
     }
 
-    /// The end of an alert that somebody was told of, as far as it is known.
-    fn ended(&self, told: &Alert, now: Timestamp) -> Alert {
+    /// An alert that somebody was told of, as it is now: where nobody knows it any more, it has
+    /// ended.
+    fn now(&self, told: &Alert, now: Timestamp) -> Alert {
         match self.alerts.get(&told.labels) {
             Some(known) => Alert::clone(&known),
             None => {
@@ -299,4 +352,11 @@ impl Dispatcher {
             }
         }
     }
+}
+
+/// The alerts of a group that are held back at `now`: all of them, where its route is mute.
+fn held(group: &Group, mutes: &Mutes, now: Timestamp) -> BTreeSet<Labels> {
+    let mute = !group.route().times.muted_by(now).is_empty();
+    let alerts = group.alerts().filter(|alert| mute || mutes.is_held(&alert.labels, now));
+    alerts.map(|alert| alert.labels.clone()).collect()
 }
