@@ -1,6 +1,6 @@
 //! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
 //!
-//! Invariant: everything here reads the stores; only `POST /-/reload` and pushed samples change
+//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, and silences changes
 //! something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
@@ -9,6 +9,7 @@ mod query;
 mod labels;
 mod status;
 mod write;
+mod v2;
 mod health;
 mod metrics;
 mod page;
@@ -17,9 +18,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -35,9 +37,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
 
 use crate::alerts::Alerts;
+use crate::dispatch::Route;
 use crate::ingest::Ingest;
+use crate::mute::Mutes;
 use crate::notify::LaneStates;
 use crate::outbox::Outbox;
+use crate::pushed::Pushed;
 use crate::rules::Rules;
 use crate::scrape::{Outputs, Targets};
 
@@ -65,6 +70,10 @@ pub struct Shown {
     pub rules: Rules,
     /// What fires.
     pub alerts: Alerts,
+    /// Alerts that others push.
+    pub pushed: Pushed,
+    /// What holds alerts back.
+    pub mutes: Mutes,
     /// What waits to be told.
     pub outbox: Outbox,
     /// How the ways to the receivers are doing.
@@ -88,16 +97,51 @@ pub struct Shown {
 }
 
 /// What there is to know of the configuration.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ConfigState {
-    /// Why the last reload failed.
-    pub fault: std::sync::Mutex<Option<String>>,
+    fault: std::sync::Mutex<Option<String>>,
+    routing: ArcSwap<Routing>,
+}
+
+/// Who is told what, by the configuration.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// The tree.
+    pub route: Route,
+    /// The names of the receivers.
+    pub receivers: Vec<String>,
+    /// How long an alert lasts that is pushed without an end.
+    pub resolve_timeout: Duration,
+}
+
+impl Default for ConfigState {
+    fn default() -> Self {
+        let route = Route::to("");
+        let routing =
+            Routing { route, receivers: Vec::new(), resolve_timeout: Duration::from_secs(300) };
+        Self { fault: std::sync::Mutex::default(), routing: ArcSwap::from_pointee(routing) }
+    }
 }
 
 impl ConfigState {
     /// Why the last reload failed, if it did.
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Who is told what.
+    pub fn routing(&self) -> Arc<Routing> {
+        self.routing.load_full()
+    }
+
+    /// How long an alert lasts that is pushed without an end.
+    pub fn resolve_timeout(&self) -> Duration {
+        self.routing.load().resolve_timeout
+    }
+
+    /// Notes who is told what from now on.
+    pub fn set_routing(&self, routing: Routing) {
+        self.routing.store(Arc::new(routing));
     }
 
     /// Notes how a reload went.
@@ -121,6 +165,10 @@ pub struct Parts {
     pub rules: Rules,
     /// What fires.
     pub alerts: Alerts,
+    /// Alerts that others push.
+    pub pushed: Pushed,
+    /// What holds alerts back.
+    pub mutes: Mutes,
     /// What waits to be told.
     pub outbox: Outbox,
     /// How the ways to the receivers are doing.
@@ -150,6 +198,8 @@ impl Shown {
             outputs: parts.outputs,
             rules: parts.rules,
             alerts: parts.alerts,
+            pushed: parts.pushed,
+            mutes: parts.mutes,
             outbox: parts.outbox,
             lanes: parts.lanes,
             metrics: parts.metrics,
@@ -164,12 +214,27 @@ impl Shown {
         }
     }
 
-    /// Serves on `listener` until the scope stops.
-    pub async fn serve(self, listener: TcpListener, guard: Arc<Guard>, supervisor: Supervisor) {
+    /// Serves on `listener`, below `prefix`, until the scope stops.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        guard: Arc<Guard>,
+        prefix: Arc<str>,
+        supervisor: Supervisor,
+    ) {
         let router = router(self);
-        let handler = move |request: base::http::Request<base::http::Body>, _: SocketAddr| {
-            let mut router = router.clone();
+        let handler = move |mut request: base::http::Request<base::http::Body>, _: SocketAddr| {
+            let (mut router, prefix) = (router.clone(), Arc::clone(&prefix));
             async move {
+                if !prefix.is_empty() {
+                    match without_prefix(request.uri(), &prefix) {
+                        Some(uri) => *request.uri_mut() = uri,
+                        None => {
+                            let message = format!("everything is below {prefix}/");
+                            return reply::Failure::not_found(message).into_response();
+                        }
+                    }
+                }
                 match router.call(request).await {
                     Ok(response) => response,
                     Err(never) => match never {},
@@ -177,6 +242,17 @@ impl Shown {
             }
         };
         serve(listener, Limits::default(), guard, supervisor, handler).await;
+    }
+}
+
+/// A request's target as it would be without the prefix; `None` where it is not below it.
+fn without_prefix(uri: &Uri, prefix: &str) -> Option<Uri> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix(prefix)?;
+    match rest.chars().next() {
+        Some('/') => rest.parse().ok(),
+        Some('?') => format!("/{rest}").parse().ok(),
+        Some(_) => None,
+        None => Some(Uri::from_static("/")),
     }
 }
 
@@ -199,6 +275,7 @@ fn router(shown: Shown) -> Router {
         .route("/api/v1/alerts", get(status::alerts))
         .route("/api/v1/targets", get(status::targets))
         .route("/api/v1/status/buildinfo", get(status::build))
+        .nest("/api/v2", v2::router())
         .fallback(|| async { reply::Failure::not_found("there is nothing here").into_response() })
         .layer(middleware::from_fn(guard))
         .with_state(shown)
@@ -264,6 +341,20 @@ fn object(labels: &Labels) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_is_a_whole_part_of_the_path() {
+        let check = |target: &str, expected: Option<&str>| {
+            let got = without_prefix(&target.parse().unwrap(), "/foo").map(|uri| uri.to_string());
+            assert_eq!(got.as_deref(), expected, "{target}");
+        };
+        check("/foo", Some("/"));
+        check("/foo/", Some("/"));
+        check("/foo?a=b", Some("/?a=b"));
+        check("/foo/api/v2/status?x", Some("/api/v2/status?x"));
+        check("/food", None);
+        check("/", None);
+    }
 
     #[test]
     fn a_page_of_another_site_is_told_apart() {

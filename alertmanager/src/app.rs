@@ -36,12 +36,13 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::alerts::Alerts;
-use crate::api::{ConfigState, Parts, Shown};
+use crate::api::{ConfigState, Parts, Routing, Shown};
 use crate::config::Config;
 use crate::ingest::Ingest;
 use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
+use crate::pushed::Pushed;
 use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
 use folder::DataFolder;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// How long samples are kept.
     pub retention: Duration,
+    /// The path under which everything is served, without a slash at its end.
+    pub route_prefix: String,
     /// Where people reach us, if not at the address that we serve on.
     pub external_url: Option<String>,
 }
@@ -132,7 +135,7 @@ impl App {
     ) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("the port that was opened has no address")?;
         let scheme = config.web.scheme();
-        let own_url = || format!("{scheme}://{address}");
+        let own_url = || format!("{scheme}://{address}{}", settings.route_prefix);
         let external_url: Arc<str> = settings.external_url.clone().unwrap_or_else(own_url).into();
         let started = Timestamp::now();
         // Samples come more often than signs of life.
@@ -148,6 +151,7 @@ impl App {
             news: News::default(),
             metrics: ScrapeMetrics::new(&metrics),
         };
+        let alerts = Alerts::default();
         let parts = Parts {
             storage: Arc::clone(&data.storage),
             ingest: Ingest::new(
@@ -159,7 +163,9 @@ impl App {
             targets: scraper.targets.clone(),
             outputs: scraper.outputs.clone(),
             rules: Rules::default(),
-            alerts: Alerts::default(),
+            pushed: Pushed::open(data.state.clone(), alerts.clone(), blind).await?,
+            alerts,
+            mutes: Mutes::new(data.silences.clone()),
             outbox: data.outbox.clone(),
             lanes: LaneStates::default(),
             metrics: metrics.clone(),
@@ -187,7 +193,8 @@ impl App {
             state: data.state.clone(),
             outbox: data.outbox.clone(),
             alerts: parts.alerts.clone(),
-            mutes: Mutes::new(data.silences.clone()),
+            mutes: parts.mutes.clone(),
+            pushed: parts.pushed.clone(),
             rules: parts.rules.clone(),
             news: scraper.news.clone(),
             lane_states: parts.lanes.clone(),
@@ -196,6 +203,7 @@ impl App {
         };
         let (jobs, wanted) = watch::channel(Vec::new());
         let config_state = Arc::clone(&parts.config);
+        let pushed = parts.pushed.clone();
         let (name, collecting) = (origin.name(), everything.child());
         let mut app = Self {
             origin,
@@ -210,6 +218,7 @@ impl App {
         };
         app.take_over(&config, blind).await?;
         upkeep::start(&everything, data);
+        everything.supervise("pushed alerts", move |stop| pushed.clone().run(stop));
         let scope = app.collecting.clone();
         app.collecting.spawn("targets", scraper.run(wanted, scope));
         let watching = Arc::clone(&guard);
@@ -220,7 +229,9 @@ impl App {
                 Ok(())
             }
         });
-        everything.spawn("pages", Shown::new(parts).serve(listener, guard, everything.clone()));
+        let prefix: Arc<str> = settings.route_prefix.as_str().into();
+        let shown = Shown::new(parts);
+        everything.spawn("pages", shown.serve(listener, guard, prefix, everything.clone()));
         info!(config = name, data = %settings.data.display(), "listening on {scheme}://{address}");
         Ok(app)
     }
@@ -280,6 +291,11 @@ impl App {
     /// Puts `config` in the place of the one before; nobody evaluated for `blind`.
     async fn take_over(&mut self, config: &Config, blind: Duration) -> anyhow::Result<()> {
         self.guard.replace(config.web.clone());
+        self.config.set_routing(Routing {
+            route: config.route.clone(),
+            receivers: config.lanes.keys().cloned().collect(),
+            resolve_timeout: config.resolve_timeout,
+        });
         self.judging.take_over(config, blind).await?;
         self.jobs.send_replace(config.jobs.clone());
         Ok(())

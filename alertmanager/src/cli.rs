@@ -64,6 +64,9 @@ struct RunArgs {
     /// Where people reach this program, for the links in messages
     #[arg(long, value_name = "URL")]
     external_url: Option<String>,
+    /// The path under which everything is served, for a proxy that leaves it in
+    #[arg(long = "web.route-prefix", value_name = "PATH", default_value = "/")]
+    route_prefix: String,
     /// How much is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
@@ -107,6 +110,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         insecure_listen: args.insecure_listen,
         data: args.data,
         retention: args.retention.duration(),
+        route_prefix: args.route_prefix.trim_end_matches('/').to_owned(),
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),
     };
     runtime()?.block_on(app::run(origin, config, settings))
@@ -115,6 +119,9 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 impl RunArgs {
     /// What is wrong with the command line beyond its form.
     fn fault(&self) -> Option<String> {
+        if !self.route_prefix.starts_with('/') || self.route_prefix.contains(['?', '#', ' ']) {
+            return Some("--web.route-prefix must be a path such as `/veilleur`".to_owned());
+        }
         if self.retention.is_zero() {
             return Some("--retention cannot be zero".to_owned());
         }

@@ -14,6 +14,7 @@ pub use receivers::{ReceiverConfig, Receivers};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::tls::TlsConfig;
@@ -71,7 +72,7 @@ struct GlobalConfig {
     evaluation_interval: Option<Spanned<Period>>,
     rule_query_offset: Option<Period>,
     external_labels: BTreeMap<Spanned<String>, String>,
-    /// Alerts that are pushed end after it; ours end when their data say so.
+    /// Alerts that are pushed without an end last for it; ours end when their data say so.
     resolve_timeout: Option<Period>,
     http_config: HttpConfig,
     smtp_from: Option<Spanned<String>>,
@@ -101,6 +102,8 @@ pub struct Config {
     pub receivers: Receivers,
     /// The ways to each receiver.
     pub lanes: Lanes,
+    /// How long an alert lasts that is pushed without an end.
+    pub resolve_timeout: Duration,
     /// Added to every alert.
     pub external_labels: Labels,
     /// Who may ask us.
@@ -203,6 +206,7 @@ fn build(
         }
     };
     let lanes = receivers.lanes();
+    let resolve_timeout = global.resolve_timeout.map_or(Duration::from_secs(300), Period::duration);
     let Some(web) = web else { return Err(diagnostics) };
     diagnostics.into_result(Config {
         jobs,
@@ -211,6 +215,7 @@ fn build(
         inhibit_rules,
         receivers,
         lanes,
+        resolve_timeout,
         external_labels,
         web,
     })

@@ -11,6 +11,7 @@ pub mod alerts;
 pub mod news;
 pub mod state;
 pub mod outbox;
+pub mod pushed;
 pub mod mute;
 pub mod discovery;
 pub mod scrape;

@@ -4,6 +4,7 @@
 //! rule_alerts   rule, labels          how far each alert of a rule is
 //! told          lane, group           what a receiver was last told of a group
 //! outbox        lane, group           what it is to be told next: durable before it is sent
+//! pushed_alerts labels                alerts that others push, until they end
 //! silences      id, revision          what is not to be told for a while
 //! facts         name                  single facts, such as when we were last alive
 //! ```
@@ -16,9 +17,11 @@ mod codec;
 mod outbox;
 mod rule_alerts;
 mod silences;
+mod pushed_alerts;
 
 pub use codec::{alert_from_json, alert_to_json};
 pub use outbox::{Intent, Told};
+pub use pushed_alerts::StoredPush;
 pub use rule_alerts::{RuleAlertState, StoredAlert};
 pub use silences::StoredSilence;
 
@@ -47,6 +50,7 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE silences (
         id TEXT NOT NULL, revision BIGINT NOT NULL, updated_at BIGINT NOT NULL,
         ends_at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (id, revision));
+    CREATE TABLE pushed_alerts (labels TEXT PRIMARY KEY, ends_at BIGINT NOT NULL, body TEXT NOT NULL);
 "];
 
 /// Why the state cannot be used.

@@ -26,6 +26,7 @@ mod templates;
 mod matchers;
 mod routing;
 mod mutes;
+mod scenarios;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("alertmanager-tables", mutes::run),
     ("alertmanager-tables", templates::notifications),
     ("alertmanager-templates", templates::defaults),
+    ("alertmanager-scenarios", scenarios::run),
 ];
 
 fn main() -> ExitCode {

@@ -141,6 +141,8 @@ impl Simulation {
 
     /// Lets time pass, a second a step, and delivers what is due.
     pub(crate) async fn pass(&mut self, seconds: i64) {
+        // Dispatch sees at once what the story has just done.
+        self.dispatcher.step(at(self.now)).await.unwrap();
         for _ in 0..seconds {
             self.now += 1;
             self.dispatcher.step(at(self.now)).await.unwrap();

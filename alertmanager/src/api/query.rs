@@ -72,7 +72,7 @@ impl Parameters {
 }
 
 /// Reads `a=b&c=d`.
-fn decode(form: &[u8]) -> Result<Vec<(String, String)>, Failure> {
+pub(super) fn decode(form: &[u8]) -> Result<Vec<(String, String)>, Failure> {
     let text = |part: &[u8]| {
         let mut out = Vec::with_capacity(part.len());
         let mut bytes = part.iter();

@@ -20,6 +20,7 @@ use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneRunner, LaneStates, NotifyMetrics};
 use crate::outbox::Outbox;
+use crate::pushed::Pushed;
 use crate::rules::{RuleGroup, RuleMetrics, RuleRunner, Rules, Sources};
 use crate::state::State;
 
@@ -43,6 +44,7 @@ pub(super) struct Judging {
     pub(super) outbox: Outbox,
     pub(super) alerts: Alerts,
     pub(super) mutes: Mutes,
+    pub(super) pushed: Pushed,
     pub(super) rules: Rules,
     pub(super) news: News,
     pub(super) lane_states: LaneStates,
@@ -96,7 +98,9 @@ impl Judging {
         let fires: HashSet<Labels> = firing.iter().map(|alert| alert.labels.clone()).collect();
         let fired = gone.iter().filter(|row| row.fired_at.is_some());
         let fired = fired.map(|row| self.sources.stored_alert(row));
-        let shown = self.alerts.all().into_iter().filter(|alert| alert.is_firing());
+        let all = self.alerts.all().into_iter();
+        let shown =
+            all.filter(|alert| alert.is_firing() && self.pushed.times(&alert.labels).is_none());
         let ended: Vec<Alert> = fired
             .chain(shown.map(|alert| Alert::clone(&alert)))
             .filter(|alert| !fires.contains(&alert.labels))

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::folder::DataFolder;
+use crate::mute::Silences;
 use crate::state::State;
 
 /// How often appended samples are made durable.
@@ -34,6 +35,8 @@ pub(super) fn start(supervisor: &Supervisor, data: &DataFolder) {
         let storage = Arc::clone(&storage);
         every(MAINTAIN, stop, storage, |storage| storage.maintain(Timestamp::now()))
     });
+    let silences = data.silences.clone();
+    supervisor.supervise("silences", move |stop| forget_silences(silences.clone(), stop));
     let state = data.state.clone();
     supervisor.supervise("alive", move |stop| stay_alive(state.clone(), stop));
 }
@@ -48,6 +51,13 @@ async fn every(
     while stop.run_until_cancelled(sleep(interval)).await.is_some() {
         let storage = Arc::clone(&storage);
         tokio::task::spawn_blocking(move || work(&storage)).await??;
+    }
+    Ok(())
+}
+
+async fn forget_silences(silences: Silences, stop: CancellationToken) -> anyhow::Result<()> {
+    while stop.run_until_cancelled(sleep(MAINTAIN)).await.is_some() {
+        silences.forget_expired(Timestamp::now()).await?;
     }
     Ok(())
 }

@@ -44,8 +44,8 @@ pub struct Group {
     /// The first tick; every `group_interval` after it is another.
     first_tick: Timestamp,
     last_flush: Option<Timestamp>,
-    /// Something has changed since the last flush.
-    changed: bool,
+    /// When something first changed since the last flush.
+    changed_at: Option<Timestamp>,
     /// When people are to be told again although nothing changed.
     repeat_at: Option<Timestamp>,
     /// Those of its alerts that were held back when it was last looked at.
@@ -69,14 +69,16 @@ impl Group {
         told_at: Option<Timestamp>,
     ) -> Self {
         // An alert that has been firing for longer has waited already.
-        let first = told_at.unwrap_or_else(|| (began + route.group_wait.duration()).max(now));
+        let has_waited = began + route.group_wait.duration() < now;
+        let wait = if has_waited { Duration::ZERO } else { route.group_wait.duration() };
+        let first = told_at.unwrap_or(now + wait);
         Self {
             key,
             route,
             alerts: BTreeMap::new(),
             first_tick: first,
             last_flush: told_at,
-            changed: false,
+            changed_at: None,
             repeat_at: None,
             held: BTreeSet::new(),
             let_go_at: None,
@@ -98,22 +100,22 @@ impl Group {
         self.alerts.values()
     }
 
-    /// Takes the newest state of an alert.
-    pub fn insert(&mut self, alert: Arc<Alert>) {
+    /// Takes the newest state of an alert at `now`.
+    pub fn insert(&mut self, alert: Arc<Alert>, now: Timestamp) {
         self.alerts.insert(alert.labels.clone(), alert);
-        self.changed = true;
+        self.touch(now);
     }
 
     /// Notes that something came of what was to be told, so that it is compared again.
-    pub fn touch(&mut self) {
-        self.changed = true;
+    pub fn touch(&mut self, now: Timestamp) {
+        self.changed_at.get_or_insert(now);
     }
 
     /// Notes which of its alerts are held back at `now`; where that has changed, it is compared
     /// again.
     pub fn hold(&mut self, held: BTreeSet<Labels>, now: Timestamp) {
         if held != self.held {
-            self.changed = true;
+            self.touch(now);
             if self.held.difference(&held).next().is_some() {
                 self.let_go_at.get_or_insert(now);
             }
@@ -131,24 +133,25 @@ impl Group {
         self.first_tick = self.first_tick.min(first);
         self.last_flush = self.last_flush.map(|last| last.min(now));
         self.let_go_at = self.let_go_at.map(|at| at.min(now));
+        self.changed_at = self.changed_at.map(|at| at.min(now));
     }
 
     /// When there is something to do; `None` where nothing is.
     pub fn due(&self) -> Option<Timestamp> {
-        match (self.changed, self.last_flush) {
-            (true, None) => Some(self.first_tick),
-            (true, Some(last)) => {
-                let tick = self.tick_after(last);
+        match (self.changed_at, self.last_flush) {
+            (Some(_), None) => Some(self.first_tick),
+            (Some(changed), Some(last)) => {
+                let tick = self.tick_after(last).max(self.tick_at_or_after(changed));
                 Some(self.let_go_at.map_or(tick, |at| tick.min(at + SETTLE)))
             }
-            (false, _) => self.repeat_at.map(|at| self.tick_at_or_after(at)),
+            (None, _) => self.repeat_at.map(|at| self.tick_at_or_after(at)),
         }
     }
 
     /// Notes that the group was looked at at `now`; people are to be told again at `repeat_at`.
     pub fn flushed(&mut self, now: Timestamp, repeat_at: Option<Timestamp>) {
         self.last_flush = Some(now);
-        self.changed = false;
+        self.changed_at = None;
         self.let_go_at = None;
         self.repeat_at = repeat_at;
     }
@@ -206,31 +209,35 @@ mod tests {
 
     #[test]
     fn waits_before_the_first_time_and_between_changes() {
-        let mut group = group(100, 101, None);
+        let mut group = group(100, 100, None);
         assert_eq!(group.due(), None);
-        group.insert(alert("a", false));
+        group.insert(alert("a", false), at(100));
         assert_eq!(group.due(), Some(at(110)));
         group.flushed(at(110), Some(at(110 + 240)));
         assert_eq!(group.due(), Some(at(350)));
         // Ticks are at 110, 170, 230, 290: what changes at 232 is due at 290.
         group.flushed(at(231), Some(at(471)));
-        group.insert(alert("b", false));
+        group.insert(alert("b", false), at(232));
         assert_eq!(group.due(), Some(at(290)));
         group.flushed(at(290), Some(at(471)));
         assert_eq!(group.due(), Some(at(530)));
+        // Also after a long quiet time, so that those that come together are told together.
+        group.flushed(at(290), None);
+        group.insert(alert("c", false), at(1000));
+        assert_eq!(group.due(), Some(at(1010)));
     }
 
     #[test]
     fn what_has_fired_for_long_does_not_wait_again() {
         let mut group = group(100, 500, None);
-        group.insert(alert("a", false));
+        group.insert(alert("a", false), at(500));
         assert_eq!(group.due(), Some(at(500)));
     }
 
     #[test]
     fn goes_on_from_what_was_told_before_a_restart() {
         let mut group = group(100, 500, Some(480));
-        group.insert(alert("a", false));
+        group.insert(alert("a", false), at(500));
         assert_eq!(group.due(), Some(at(540)));
     }
 
@@ -238,11 +245,11 @@ mod tests {
     fn what_is_let_go_waits_for_the_next_tick_and_no_longer_than_two_minutes_f06() {
         let held = || BTreeSet::from([Labels::from_pairs([("alertname", "a")])]);
         for (interval, due) in [(60, 170), (600, 235)] {
-            let mut group = group(100, 101, None);
+            let mut group = group(100, 100, None);
             let mut route = Route::clone(&group.route);
             route.group_interval = base::period::Period::from_secs(interval);
             group.route = Arc::new(route);
-            group.insert(alert("a", false));
+            group.insert(alert("a", false), at(100));
             group.hold(held(), at(105));
             group.flushed(at(110), None);
             group.hold(held(), at(112));
@@ -255,8 +262,8 @@ mod tests {
     #[test]
     fn forgets_what_ended_when_nobody_needs_it() {
         let mut group = group(0, 0, None);
-        group.insert(alert("a", true));
-        group.insert(alert("b", true));
+        group.insert(alert("a", true), at(1));
+        group.insert(alert("b", true), at(1));
         assert!(!group.drop_ended(|alert| alert.name() == "b"));
         assert!(group.drop_ended(|_| false));
         assert_eq!(group.key().to_string(), r#"{}:{a="\""}"#);

@@ -12,6 +12,7 @@ use base::matcher::Matcher;
 use base::period::Period;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 
 use crate::matchers;
 use crate::mute::{self, RouteTimes, TimeIntervals};
@@ -140,6 +141,30 @@ impl Route {
             }
         }
         if found.is_empty() { vec![self] } else { found }
+    }
+
+    /// The tree as JSON, in the form of the configuration.
+    pub fn describe(&self) -> Value {
+        let mut node = json!({
+            "receiver": self.receiver,
+            "group_by": match &self.group_by {
+                GroupBy::All => vec!["..."],
+                GroupBy::Labels(names) => names.iter().map(String::as_str).collect(),
+            },
+            "group_wait": self.group_wait.to_string(),
+            "group_interval": self.group_interval.to_string(),
+            "repeat_interval": self.repeat_interval.to_string(),
+        });
+        if !self.matchers.is_empty() {
+            node["matchers"] = self.matchers.iter().map(matchers::print).collect();
+        }
+        if self.goes_on {
+            node["continue"] = json!(true);
+        }
+        if !self.routes.is_empty() {
+            node["routes"] = self.routes.iter().map(Self::describe).collect();
+        }
+        node
     }
 
     /// The node and all below it.

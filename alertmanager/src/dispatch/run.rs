@@ -145,7 +145,7 @@ impl Dispatcher {
         self.compare_held(compare_held, now);
         for news in self.outbox.take_news() {
             if let Some(group) = self.groups.get_mut(&news.group_key) {
-                group.touch();
+                group.touch(now);
                 self.let_go(&news.group_key);
             }
             // It was over, withdrawn and let go while it was on its way, and it arrived.
@@ -203,12 +203,12 @@ impl Dispatcher {
                 let mut group = Group::new(key, route, alert.starts_at, now, told_at);
                 // What has ended while nobody watched.
                 for known in told.iter().flat_map(|told| &told.firing) {
-                    group.insert(Arc::new(self.now(known, now)));
+                    group.insert(Arc::new(self.now(known, now)), now);
                 }
                 self.groups.insert(id.clone(), group);
             }
             if let Some(group) = self.groups.get_mut(&id) {
-                group.insert(Arc::clone(&alert));
+                group.insert(Arc::clone(&alert), now);
             }
         }
     }
@@ -230,7 +230,11 @@ impl Dispatcher {
         group.hold(held.clone(), now);
         let is_held = |labels: &Labels| held.contains(labels);
         let route = Arc::clone(group.route());
-        let alerts: Vec<_> = group.alerts().cloned().collect();
+        // With their newest texts, which alone are no reason to tell anybody anything.
+        let newest = |alert: &Arc<Alert>| {
+            self.alerts.get(&alert.labels).unwrap_or_else(|| Arc::clone(alert))
+        };
+        let alerts: Vec<_> = group.alerts().map(newest).collect();
         let labels = group.key().labels.clone();
         let lanes = self.lanes.get(&route.receiver).cloned().unwrap_or_default();
         let mut flushes = Vec::new();

@@ -124,6 +124,15 @@ impl Silence {
         self.matchers.iter().all(|matcher| matcher.matches_labels(labels))
     }
 
+    /// Whether somebody who asks for silences with these matchers is shown it: it has each of them,
+    /// as it is written.
+    pub fn is_shown_by(&self, filter: &[Matcher]) -> bool {
+        let same = |a: &Matcher, b: &Matcher| {
+            (a.name(), a.op(), a.value()) == (b.name(), b.op(), b.value())
+        };
+        filter.iter().all(|wanted| self.matchers.iter().any(|own| same(own, wanted)))
+    }
+
     /// What is wrong with it.
     fn check(&self) -> Result<(), SilenceError> {
         let invalid = |message: &str| Err(SilenceError::Invalid(message.to_owned()));
@@ -133,7 +142,11 @@ impl Silence {
         if self.matchers.iter().any(|matcher| matcher.name().is_empty()) {
             return invalid("a matcher has no label name");
         }
-        if self.matchers.iter().all(|matcher| matcher.matches("")) {
+        // As Alertmanager: without a label that is asked for, everything would be silent.
+        let asks_nothing = |matcher: &Matcher| {
+            matches!(matcher.op(), MatchOp::Equal | MatchOp::Matches) && matcher.matches("")
+        };
+        if self.matchers.iter().all(asks_nothing) {
             return invalid("at least one matcher must not accept an empty value");
         }
         if self.ends_at <= self.starts_at {
@@ -152,11 +165,11 @@ impl Silence {
         sorted(self) == sorted(other)
     }
 
-    /// Whether `new` may take its place under its id.
+    /// Whether `new` may take its place under its id. One that holds goes on to hold.
     fn becomes(&self, new: &Self, now: Timestamp) -> bool {
         self.same_matchers(new)
             && match self.state(now) {
-                SilenceState::Active => new.starts_at == self.starts_at && new.ends_at >= now,
+                SilenceState::Active => new.starts_at <= now && new.ends_at >= now,
                 SilenceState::Pending => new.starts_at >= now,
                 SilenceState::Expired => false,
             }
@@ -201,7 +214,11 @@ impl Silences {
             id => Some(self.get(id).ok_or_else(|| SilenceError::NotFound(id.to_owned()))?),
         };
         match before {
-            Some(before) if before.becomes(&new, now) => {}
+            Some(before) if before.becomes(&new, now) => {
+                if before.state(now) == SilenceState::Active {
+                    new.starts_at = before.starts_at;
+                }
+            }
             before => {
                 if self.lock().by_id.len() >= MOST {
                     return Err(SilenceError::TooMany);
