@@ -26,12 +26,42 @@ pub(crate) fn run(report: &mut Report) {
     }
     report.suite("alertmanager-tables/inhibition", results);
     report.table("alertmanager-tables/time-intervals.json", times);
+    report.table("alertmanager-tables/api-filters.json", shown);
     // Names under the rules before UTF-8 names are not ours: all names are UTF-8.
     let cases = report.cases("alertmanager-tables/silences.json");
     let cases = cases.iter().filter(|case| case["mode"] != "classic");
     let results: Vec<_> =
         cases.map(|case| (case["id"].as_str().unwrap().to_owned(), silence(case))).collect();
     report.suite("alertmanager-tables/silences", results);
+}
+
+/// Which silences and alerts are shown to whoever asks with a filter.
+fn shown(case: &Value) -> Result<(), String> {
+    let matchers = |list: &Value| -> Result<Vec<Matcher>, String> {
+        list.as_array().unwrap().iter().map(matcher).collect()
+    };
+    let filter = matchers(&case["filter"])?;
+    let got = match case["silence_matchers"].is_array() {
+        true => silence_of(matchers(&case["silence_matchers"])?).is_shown_by(&filter),
+        false => {
+            let labels = labels(&case["labels"]);
+            filter.iter().all(|matcher| matcher.matches_labels(&labels))
+        }
+    };
+    equal(got, &case["shown"])
+}
+
+fn silence_of(matchers: Vec<Matcher>) -> Silence {
+    Silence {
+        id: String::new(),
+        matchers,
+        starts_at: Timestamp::from_millis(0),
+        ends_at: Timestamp::from_millis(1),
+        created_by: String::new(),
+        comment: String::new(),
+        annotations: BTreeMap::new(),
+        updated_at: Timestamp::from_millis(0),
+    }
 }
 
 fn equal(got: bool, expected: &Value) -> Result<(), String> {
@@ -124,17 +154,7 @@ fn silence(case: &Value) -> Result<(), String> {
     let mut silenced = false;
     for set in sets {
         let matchers = set.as_array().unwrap().iter().map(matcher).collect::<Result<_, _>>()?;
-        let silence = Silence {
-            id: String::new(),
-            matchers,
-            starts_at: Timestamp::from_millis(0),
-            ends_at: Timestamp::from_millis(1),
-            created_by: String::new(),
-            comment: String::new(),
-            annotations: BTreeMap::new(),
-            updated_at: Timestamp::from_millis(0),
-        };
-        silenced |= silence.matches(&labels);
+        silenced |= silence_of(matchers).matches(&labels);
     }
     equal(silenced, &case["silenced"])
 }
