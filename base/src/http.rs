@@ -7,8 +7,10 @@ pub mod tls;
 pub mod client;
 pub mod access;
 pub mod web;
-pub mod server;
+mod framing;
 mod io;
+mod crowd;
+pub mod server;
 
 use std::io::Write;
 use std::pin::pin;
