@@ -26,7 +26,7 @@ use anyhow::Context;
 use base::clock::Stopwatch;
 use base::http::server::listen;
 use base::http::web::Guard;
-use base::own_metrics::OwnMetrics;
+use base::own_metrics::{IntCounter, OwnMetrics};
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
@@ -65,6 +65,8 @@ pub struct Settings {
     pub retention: Duration,
     /// Where people reach us, if not at the address that we serve on.
     pub external_url: Option<String>,
+    /// Counts what the log lost.
+    pub dropped: IntCounter,
 }
 
 /// A reload that somebody waits for.
@@ -102,6 +104,9 @@ pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::
             Some(answer) = asked.recv() => drop(answer.send(app.reload().await?)),
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
+            // What rotates logs asks so for a file to be opened again, and we have none (F50).
+            _ = signals.user_1.recv() => {}
+            _ = signals.user_2.recv() => {}
         }
     }
     info!("stopping");
@@ -138,6 +143,7 @@ impl App {
         let blind = watched.map_or(Duration::ZERO, |at| started.since(at));
         let everything = Supervisor::new();
         let metrics = OwnMetrics::new();
+        metrics.adopt(&settings.dropped);
         let guard = Arc::new(Guard::new(config.web.clone(), "http", &metrics));
         let scraper = Scraper {
             storage: Arc::clone(&data.storage),
@@ -293,6 +299,8 @@ struct Signals {
     hang_up: Signal,
     terminate: Signal,
     interrupt: Signal,
+    user_1: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
@@ -301,6 +309,8 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
     }
 }

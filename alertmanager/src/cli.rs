@@ -87,7 +87,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    base::log::init(args.log_level);
+    let dropped = base::log::init(args.log_level);
     if let Some(fault) = args.fault() {
         complain(&format!("veilleur: {fault}\n"));
         return Ok(ExitCode::from(2));
@@ -107,6 +107,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         insecure_listen: args.insecure_listen,
         data: args.data,
         retention: args.retention.duration(),
+        dropped,
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),
     };
     runtime()?.block_on(app::run(origin, config, settings))
