@@ -1,11 +1,12 @@
 //! What jobs tell us: the only requests that change something.
 //!
 //! ```text
-//! GET, HEAD, POST  /ping/ID             it has ended well
+//! POST             /ping/ID             it has ended well
 //!                  /ping/ID/start       it begins; ?rid=NAME tells runs apart
 //!                  /ping/ID/fail        it has failed
 //!                  /ping/ID/CODE        it has ended with this exit code, 0 to 255
 //!                  /ping/ID/log         only a text
+//! GET, HEAD        the same, where the heartbeat says `get: true`
 //! PUT, POST        /metrics/job/NAME{/LABEL/VALUE}   metrics, in place of the group's or of those names
 //! DELETE                                             takes a group back
 //! ```
@@ -172,6 +173,17 @@ fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
     refused
 }
 
+/// Tells a job that looks like whatever fetches links that it must report by POST (X38).
+fn by_post() -> Response<Full<Bytes>> {
+    let mut refused = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "nothing was noted: this is reported by POST, as by `curl -X POST`; with `get: true` of the \
+         heartbeat also by GET\n",
+    );
+    refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+    refused
+}
+
 /// A job reports; `rest` is what follows `/ping/`.
 async fn ping<B: Body<Data = Bytes>>(
     shown: &Shown,
@@ -186,15 +198,13 @@ async fn ping<B: Body<Data = Bytes>>(
     let Some(told) = told else {
         return text(StatusCode::BAD_REQUEST, "invalid url format\n");
     };
-    let post_only = slot.check().heartbeat().is_some_and(|heartbeat| heartbeat.post_only);
-    let allowed = if post_only { "POST" } else { "GET, HEAD, POST" };
-    let is_allowed = match request.method {
-        Method::POST => true,
-        Method::GET | Method::HEAD => !post_only,
-        _ => false,
-    };
-    if !is_allowed {
-        return not_allowed(allowed);
+    let by_get = slot.check().heartbeat().is_some_and(|heartbeat| heartbeat.get);
+    match request.method {
+        Method::POST => {}
+        Method::GET | Method::HEAD if by_get => {}
+        _ if by_get => return not_allowed("GET, HEAD, POST"),
+        Method::GET | Method::HEAD => return by_post(),
+        _ => return not_allowed("POST"),
     }
     let body = match request.method {
         Method::POST => read_start(body, MAX_OUTPUT, MORE, PATIENCE).await,
