@@ -101,9 +101,10 @@ pub(crate) async fn run(
     config: Config,
     dropped: &IntCounter,
 ) -> anyhow::Result<ExitCode> {
+    // First of all: until then a signal ends us, also one that asks for something else.
+    let mut signals = Signals::new().context("the system gives us no signals")?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().context("the port that was opened has no address")?;
-    let mut signals = Signals::new().context("the system gives us no signals")?;
 
     let (checks, services) = (config.checks.len(), config.services.len());
     let (source, scheme) = (origin.source.name(), config.web.scheme());

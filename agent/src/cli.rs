@@ -115,6 +115,10 @@ struct RunArgs {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Err(fault) = base::process::begin() {
+        complain(&format!("veilleur-agent: {fault}\n"));
+        return ExitCode::FAILURE;
+    }
     let line = match Line::try_parse() {
         Ok(line) => line,
         Err(error) => return usage(&error),

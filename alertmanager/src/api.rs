@@ -12,6 +12,7 @@ mod write;
 mod health;
 mod metrics;
 mod page;
+mod routes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use base::http::server::{Limits, serve};
 use base::http::web::Guard;
 use base::labels::Labels;
@@ -42,6 +42,7 @@ use crate::rules::Rules;
 use crate::scrape::{Outputs, Targets};
 
 pub use metrics::Gauges;
+pub use routes::{ROUTES, Route};
 
 /// The most queries at a time; one more waits.
 const QUERIES: usize = 4;
@@ -180,25 +181,9 @@ impl Shown {
     }
 }
 
-/// Every route there is.
+/// Every route there is, and what all have in common.
 fn router(shown: Shown) -> Router {
-    Router::new()
-        .route("/", get(page::index))
-        .route("/health", get(health::health))
-        .route("/metrics", get(metrics::metrics))
-        .route("/-/ready", get(ready))
-        .route("/-/healthy", get(ready))
-        .route("/-/reload", post(reload))
-        .route("/api/v1/query", get(query::instant).post(query::instant))
-        .route("/api/v1/query_range", get(query::range).post(query::range))
-        .route("/api/v1/write", post(write::write))
-        .route("/api/v1/labels", get(labels::names).post(labels::names))
-        .route("/api/v1/label/{name}/values", get(labels::values))
-        .route("/api/v1/series", get(labels::series).post(labels::series))
-        .route("/api/v1/rules", get(status::rules))
-        .route("/api/v1/alerts", get(status::alerts))
-        .route("/api/v1/targets", get(status::targets))
-        .route("/api/v1/status/buildinfo", get(status::build))
+    routes::router()
         .fallback(|| async { reply::Failure::not_found("there is nothing here").into_response() })
         .layer(middleware::from_fn(guard))
         .with_state(shown)

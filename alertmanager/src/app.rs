@@ -92,9 +92,10 @@ struct App {
 ///
 /// The port or the data folder cannot be had, or the system gives us no signals.
 pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::Result<ExitCode> {
+    // First of all: until then a signal ends us, also one that asks for something else.
+    let mut signals = Signals::new().context("the system gives us no signals")?;
     let listener = listen(settings.listen).await?;
     let data = DataFolder::open(&settings.data, settings.retention).await?;
-    let mut signals = Signals::new().context("the system gives us no signals")?;
     let (reload, mut asked) = mpsc::channel(1);
     let mut app = App::start(origin, config, &settings, &data, listener, reload).await?;
     loop {

@@ -60,6 +60,13 @@ impl Fetcher {
         Err(format!("more than {MAX_REDIRECTS} redirects"))
     }
 
+    /// When the certificate expires that the target has shown, in seconds since the Unix epoch;
+    /// none without TLS, and none where the last fetch failed.
+    pub(super) fn certificate_not_after(&self) -> Option<i64> {
+        let session = self.connection.as_ref()?.tls.as_ref()?;
+        base::http::web::not_after(session.certificates.first()?)
+    }
+
     /// Lets the connection go: it is in the middle of something.
     pub(super) fn reset(&mut self) {
         self.connection = None;

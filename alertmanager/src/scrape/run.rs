@@ -34,6 +34,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 const PUNCTUAL: Duration = Duration::from_millis(50);
 /// Like `up`, for agents of ours only: a built-in rule watches it.
 const AGENT_UP: &str = "veilleur_agent_up";
+/// When the certificate of a target expires: a built-in rule watches it (F56).
+const CERTIFICATE: &str = "veilleur_target_certificate_not_after_timestamp_seconds";
 /// How many dropped targets of a job are shown.
 const MOST_DROPPED: usize = 100;
 
@@ -287,6 +289,9 @@ impl TargetLoop {
         let up = f64::from(u8::from(error.is_none()));
         if self.is_agent {
             points.extend(self.report_point(AGENT_UP, &target.key.labels, now, up));
+        }
+        if let Some(expires) = self.fetcher.certificate_not_after() {
+            points.extend(self.report_point(CERTIFICATE, &target.key.labels, now, expires as f64));
         }
         let about = [
             ("up", up),

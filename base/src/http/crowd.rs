@@ -75,6 +75,11 @@ impl Crowd {
         Some(Seat { number: *came, crowd: self.clone() })
     }
 
+    /// Asks the one who has waited longest to leave: something else than seats has run out.
+    pub(super) fn relieve(&self) {
+        make_way(&mut self.lock().present, |_| true);
+    }
+
     fn lock(&self) -> MutexGuard<'_, There> {
         self.there.lock().unwrap_or_else(PoisonError::into_inner)
     }

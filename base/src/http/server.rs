@@ -117,7 +117,8 @@ pub async fn serve<H, F, B>(
             Err(error) => {
                 // Out of descriptors, mostly: it passes when connections close.
                 warn!(%error, "cannot accept a connection");
-                stop.run_until_cancelled(sleep(Duration::from_millis(200))).await;
+                crowd.relieve();
+                stop.run_until_cancelled(sleep(Duration::from_millis(50))).await;
                 continue;
             }
         };
