@@ -267,7 +267,10 @@ impl TargetLoop {
         let fetch = self.fetcher.fetch(job, target, &mut incoming);
         let fetched = match timeout(target.timeout.duration(), fetch).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(format!("no complete answer within {}", target.timeout)),
+            Err(_) => {
+                let (within, doing) = (target.timeout, self.fetcher.doing());
+                Err(format!("no complete answer within {within}; it was still {doing}"))
+            }
         };
         let says_agent = incoming.is_agent;
         let taken = match fetched {

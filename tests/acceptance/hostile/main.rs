@@ -7,3 +7,5 @@ mod routes;
 mod descriptors;
 mod logs;
 mod privileges;
+mod names;
+mod herd;
