@@ -9,3 +9,6 @@ mod logs;
 mod privileges;
 mod names;
 mod herd;
+mod offline;
+mod certificates;
+mod secrets;

@@ -14,7 +14,9 @@ use tokio_rustls::rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime,
 };
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use tokio_rustls::rustls::server::{
+    NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier,
+};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
@@ -202,8 +204,20 @@ impl TlsServerConfig {
                 .with_crls(revoked)
                 .only_check_end_entity_revocation();
         let builder = if required { builder } else { builder.allow_unauthenticated() };
-        let verifier =
-            noted(builder.build().map_err(|error| error.to_string()), ca_place, diagnostics)?;
+        let verifier = builder.build().map_err(|error| {
+            let list = self.client_crl_file.as_ref();
+            match (error, list) {
+                (VerifierBuilderError::InvalidCrl(error), Some(list)) => {
+                    let message =
+                        format!("a list of revoked certificates cannot be used: {error:?}");
+                    let help = "it must be of version 2 and have a number, as `openssl ca -gencrl` \
+                                makes it with `crlnumber` and `crl_extensions`";
+                    diagnostics.report_with_help(list, message, help);
+                }
+                (error, _) => diagnostics.report(ca_place, error.to_string()),
+            }
+        });
+        let verifier = verifier.ok()?;
         let names: Vec<String> =
             self.client_allowed_sans.iter().map(|name| name.value.clone()).collect();
         let verifier: Arc<dyn ClientCertVerifier> = match names.is_empty() {
