@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The longest that anything may take; only a failure takes so long.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Waits until `condition` holds; `what` names it where it does not.
 #[track_caller]
