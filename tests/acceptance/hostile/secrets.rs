@@ -269,11 +269,19 @@ fn no_secret_of_the_evaluator_is_shown_x43() {
     look(&running, &ask, &["data"]);
     let file = running.path("config.yml").display().to_string();
     for wrong in [
-        format!("slack_api_url: 'ftp://{}'", c(42)),
-        format!("slack_api_url: ['{}']", c(43)),
-        format!("smtp_auth_password: {{a: {}}}", c(44)),
+        format!("webhook_configs: [{{url: 'ftp://{}'}}]", c(42)),
+        format!("webhook_configs: [{{url: ['{}']}}]", c(43)),
+        format!("slack_configs: [{{channel: a, api_url: 'x{}'}}]", c(44)),
+        format!("slack_configs: {}", c(46)),
+        format!("webhook_configs: [{{url: 'http://x', http_config: {{basic_auth: {}}}}}]", c(47)),
+        format!(
+            "webhook_configs: [{{url: 'http://x', http_config: {{authorization: {{type: basic, \
+             credentials: {}}}}}}}]",
+            c(48)
+        ),
     ] {
-        fs::write(&file, format!("global: {{{wrong}}}\n")).unwrap();
+        let receivers = format!("route: {{receiver: a}}\nreceivers: [{{name: a, {wrong}}}]\n");
+        fs::write(&file, receivers).unwrap();
         let (_, said, faults) = tests::program::run("veilleur", ["check", &file]);
         assert!(!faults.is_empty(), "{wrong}");
         has_none(&format!("`check` of {wrong}"), &format!("{said}{faults}"));
