@@ -27,7 +27,7 @@ use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::{Config, Source, Terms};
 use crate::host::HostNumbers;
@@ -108,6 +108,11 @@ pub(crate) async fn run(
 
     let (checks, services) = (config.checks.len(), config.services.len());
     let (source, scheme) = (origin.source.name(), config.web.scheme());
+    // Before any script runs: a group in which others are cannot be divided.
+    match probes::script::use_cgroups() {
+        Ok(place) => info!(place = %place.display(), "scripts run in control groups"),
+        Err(why) => debug!(why, "scripts run without control groups"),
+    }
     let (everything, app) = start(origin, config, listener, address).await?;
     app.shown.own().adopt(dropped);
     info!(config = source, checks, services, "listening on {scheme}://{address}");
