@@ -199,7 +199,9 @@ fn a_target_that_is_down_slow_cut_off_or_huge_is_up_0_with_its_reason_f54() {
     let evaluator = Evaluator::with(&format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 500ms}}\nscrape_configs:\n- job_name: t\n  \
          body_size_limit: 1MB\n  static_configs:\n  - {{targets: ['{}'], labels: {{case: good}}}}\n\
-         \x20 - {{targets: ['127.0.0.1:1'], labels: {{case: down}}}}\n{}",
+         \x20 - {{targets: ['127.0.0.1:1'], labels: {{case: down}}}}\n\
+         \x20 - {{targets: ['{reset}'], labels: {{case: reset}}}}\n\
+         \x20 - {{targets: ['{silent_address}'], labels: {{case: silent}}}}\n{}",
         good.address(),
         all.concat()
     ));

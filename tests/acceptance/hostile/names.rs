@@ -57,7 +57,7 @@ impl Resolver {
             for stream in tcp.incoming().map_while(Result::ok) {
                 let answer = Arc::clone(&by_tcp);
                 // Both kinds of addresses are asked for on one connection.
-                thread::spawn(move || while let Some(()) = serve(&stream, answer.as_ref()) {});
+                thread::spawn(move || while let Some(()) = serve(&stream, &*answer) {});
             }
         });
         Some(resolver)
@@ -69,7 +69,7 @@ impl Resolver {
 }
 
 /// Answers the next question of a connection, if there is one.
-fn serve(mut stream: &TcpStream, answer: &dyn Fn(&[u8], usize) -> Option<Vec<u8>>) -> Option<()> {
+fn serve(mut stream: &TcpStream, answer: impl Fn(&[u8], usize) -> Option<Vec<u8>>) -> Option<()> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).ok()?;
     let mut question = vec![0; u16::from_be_bytes(length).into()];
