@@ -1,6 +1,8 @@
 //! A log that nobody takes, and events that would write more than their own line: F50, X42.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 
 use tests::program::End;
@@ -65,8 +67,12 @@ fn a_log_that_nobody_reads_stops_nobody_f50() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // Whoever could read, and does not.
-    let reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    // Whoever could read, and does not; the pipe is full already.
+    const NON_BLOCKING: i32 = 0o4000;
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).custom_flags(NON_BLOCKING);
+    let mut reader = options.open(&pipe).unwrap();
+    while reader.write(&[b'x'; 4096]).is_ok() {}
     for kind in BOTH {
         check(kind, &format!("2>{}", pipe.display()), true);
     }
