@@ -21,12 +21,13 @@ use base::clock::Stopwatch;
 use base::diagnostic::Diagnostics;
 use base::http::server::{Limits, ListenError, listen, serve};
 use base::http::web::Guard;
+use base::own_metrics::IntCounter;
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::{Config, Source, Terms};
 use crate::host::HostNumbers;
@@ -89,19 +90,31 @@ struct App {
     uplink: Mutex<Option<(Settings, Supervisor)>>,
 }
 
-/// Runs the agent with `config`, which was read from `origin`, until a signal ends it.
+/// Runs the agent with `config`, which was read from `origin`, until a signal ends it; `dropped` counts
+/// what the log lost.
 ///
 /// # Errors
 ///
 /// The port cannot be had, or the system gives us no signals.
-pub(crate) async fn run(origin: Origin, config: Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    origin: Origin,
+    config: Config,
+    dropped: &IntCounter,
+) -> anyhow::Result<ExitCode> {
+    // First of all: until then a signal ends us, also one that asks for something else.
+    let mut signals = Signals::new().context("the system gives us no signals")?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().context("the port that was opened has no address")?;
-    let mut signals = Signals::new().context("the system gives us no signals")?;
 
     let (checks, services) = (config.checks.len(), config.services.len());
     let (source, scheme) = (origin.source.name(), config.web.scheme());
+    // Before any script runs: a group in which others are cannot be divided.
+    match probes::script::use_cgroups() {
+        Ok(place) => info!(place = %place.display(), "scripts run in control groups"),
+        Err(why) => debug!(why, "scripts run without control groups"),
+    }
     let (everything, app) = start(origin, config, listener, address).await?;
+    app.shown.own().adopt(dropped);
     info!(config = source, checks, services, "listening on {scheme}://{address}");
     if probes::script::run_as_root() {
         warn!("we run as root, and so do all scripts; a user of our own can do less harm");
@@ -111,6 +124,9 @@ pub(crate) async fn run(origin: Origin, config: Config) -> anyhow::Result<ExitCo
             _ = signals.hang_up.recv() => app.reload().await,
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
+            // What rotates logs asks so for a file to be opened again, and we have none (F50).
+            _ = signals.user_1.recv() => {}
+            _ = signals.user_2.recv() => {}
         }
     }
 
@@ -335,6 +351,8 @@ struct Signals {
     hang_up: Signal,
     terminate: Signal,
     interrupt: Signal,
+    user_1: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
@@ -343,6 +361,8 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
     }
 }

@@ -115,6 +115,10 @@ struct RunArgs {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Err(fault) = base::process::begin() {
+        complain(&format!("veilleur-agent: {fault}\n"));
+        return ExitCode::FAILURE;
+    }
     let line = match Line::try_parse() {
         Ok(line) => line,
         Err(error) => return usage(&error),
@@ -189,7 +193,7 @@ fn manual(text: &mut Vec<u8>) -> std::io::Result<()> {
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    base::log::init(args.log_level);
+    let dropped = base::log::init(args.log_level);
     let source = match &args.demo {
         Some(directory) => demo::lay_out(directory).map_err(|error| {
             anyhow::anyhow!("cannot lay out the demonstration in {}: {error}", directory.display())
@@ -201,7 +205,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     match origin.load() {
         Ok(config) => {
             let runtime = runtime()?;
-            let ended = runtime.block_on(app::run(origin, config));
+            let ended = runtime.block_on(app::run(origin, config, &dropped));
             // A thread that waits for a disk or a mount that does not answer is not waited for.
             runtime.shutdown_background();
             ended

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! ```text
-//! GET, HEAD or POST /ping/ID[/start|/fail|/log|/EXIT CODE] ─▶ Signal ─▶ State ─▶ judge(now) ─▶ Outcome
+//! POST, where enabled GET or HEAD, /ping/ID[/start|/fail|/log|/EXIT CODE] ─▶ Signal ─▶ State ─▶ judge(now) ─▶ Outcome
 //! new ─▶ up ─▶ late (past the time) ─▶ down (past the grace)          design A10
 //! ```
 //!
@@ -35,8 +35,9 @@ use crate::schedule::Schedule;
 pub struct Heartbeat {
     /// What stands behind `/ping/`.
     pub id: String,
-    /// Whether only POST is taken: whatever fetches links to show them does not report (X38).
-    pub post_only: bool,
+    /// Whether GET and HEAD report, too. Whatever fetches links to show them would report (X38), so
+    /// it is only where somebody says so (A10.1).
+    pub get: bool,
     expected: Expected,
     grace: Duration,
     max_runtime: Duration,

@@ -13,9 +13,10 @@
 //! /metrics/job/NAME   a job pushes its metrics, as Prometheus's Pushgateway has it
 //! ```
 //!
-//! Invariant: nothing here changes anything of ours but `told`; elsewhere only GET and HEAD are
-//! answered.
+//! Invariant: nothing here changes anything of ours but `told`, and what is not in the table of routes
+//! is not answered.
 
+mod routes;
 mod check_metrics;
 mod merge;
 mod metrics;
@@ -29,6 +30,8 @@ mod probe;
 mod script;
 mod discovery;
 
+pub use routes::{Page, ROUTES, Route};
+
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +40,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use base::family::MetricFamily;
 use base::http::{
-    Full, HeaderMap, Method, Request, Response, StatusCode, answer, answer_compressed, header,
+    Full, HeaderMap, Request, Response, StatusCode, answer, answer_compressed, header,
 };
 use base::own_metrics::{IntCounterVec, OwnMetrics};
 use base::sample::Timestamp;
@@ -147,9 +150,6 @@ impl Shown {
     }
 }
 
-/// The largest URL that is looked at.
-const MAX_PATH: usize = 1024;
-
 /// Answers `request`.
 pub async fn handle<B: Body<Data = Bytes, Error: Display>>(
     shown: Arc<Shown>,
@@ -158,45 +158,51 @@ pub async fn handle<B: Body<Data = Bytes, Error: Display>>(
 ) -> Response<Full<Bytes>> {
     let (request, body) = request.into_parts();
     let path = request.uri.path();
-    let (page, response) = match told::Wanted::of(path) {
-        Some(wanted) => wanted.answer(&shown, &request, body, Timestamp::now()).await,
-        None => respond(&shown, &request, peer).await,
+    let (page, response) = match Route::of(path) {
+        None => ("other", text(StatusCode::NOT_FOUND, "there is nothing here\n")),
+        Some(route) if path.len() > route.longest => {
+            ("other", text(StatusCode::URI_TOO_LONG, "the path is too long\n"))
+        }
+        Some(route) if !route.takes(request.method.as_str()) => (route.name(), refuse(route)),
+        Some(route) => (route.name(), respond(&shown, route, &request, body, peer).await),
     };
     let code = response.status();
     shown.requests.with_label_values(&[page, code.as_str()]).inc();
     response
 }
 
-/// The answer, and a name of a closed set for what was asked.
-async fn respond(
+fn refuse(route: &Route) -> Response<Full<Bytes>> {
+    let allowed = route.methods.join(", ");
+    let why = format!("only {allowed} are answered here\n");
+    let mut refused = answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", why);
+    if let Ok(allowed) = allowed.parse() {
+        refused.headers_mut().insert(header::ALLOW, allowed);
+    }
+    refused
+}
+
+async fn respond<B: Body<Data = Bytes, Error: Display>>(
     shown: &Arc<Shown>,
+    route: &Route,
     request: &Parts,
+    body: B,
     peer: SocketAddr,
-) -> (&'static str, Response<Full<Bytes>>) {
-    if !matches!(request.method, Method::GET | Method::HEAD) {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
-        refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
-        return ("other", refused);
-    }
-    let (path, now) = (request.uri.path(), Timestamp::now());
-    let query = request.uri.query().unwrap_or("");
-    let headers = &request.headers;
-    if path.len() > MAX_PATH {
-        return ("other", text(StatusCode::URI_TOO_LONG, "the path is too long\n"));
-    }
-    match path {
-        "/" => ("index", page(StatusCode::OK, page::index(shown))),
-        "/metrics" => ("metrics", metrics::answer(shown, headers, now).await),
-        "/health" => ("health", health(shown, headers, query, now)),
-        "/probe" => ("probe", probe::respond(shown, headers, query, (peer, now)).await),
-        "/discovery" => ("discovery", discovery::respond(shown, headers)),
-        "/livez" => ("livez", text(StatusCode::OK, "ok\n")),
-        "/readyz" => ("readyz", ready(shown)),
-        "/style.css" => ("style", answer(StatusCode::OK, "text/css; charset=utf-8", html::STYLE)),
-        _ => match path.strip_prefix("/health/") {
-            Some(name) => ("service", service(shown, name, headers, query, now)),
-            None => ("other", text(StatusCode::NOT_FOUND, "there is nothing here\n")),
-        },
+) -> Response<Full<Bytes>> {
+    let now = Timestamp::now();
+    let (query, headers) = (request.uri.query().unwrap_or(""), &request.headers);
+    let rest = |start| request.uri.path().strip_prefix(start).unwrap_or("");
+    match route.page {
+        Page::Index => page(StatusCode::OK, page::index(shown)),
+        Page::Metrics => metrics::answer(shown, headers, now).await,
+        Page::Health => health(shown, headers, query, now),
+        Page::Service => service(shown, rest("/health/"), headers, query, now),
+        Page::Probe => probe::respond(shown, headers, query, (peer, now)).await,
+        Page::Discovery => discovery::respond(shown, headers),
+        Page::Livez => text(StatusCode::OK, "ok\n"),
+        Page::Readyz => ready(shown),
+        Page::Style => answer(StatusCode::OK, "text/css; charset=utf-8", html::STYLE),
+        Page::Ping => told::ping(shown, request, rest("/ping/"), body, now).await,
+        Page::Push => told::push(shown, request, rest("/metrics/"), body, now).await,
     }
 }
 

@@ -13,6 +13,7 @@ mod v2;
 mod health;
 mod metrics;
 mod page;
+mod routes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use base::http::server::{Limits, serve};
 use base::http::web::Guard;
 use base::labels::Labels;
@@ -37,7 +37,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
 
 use crate::alerts::Alerts;
-use crate::dispatch::Route;
+use crate::dispatch;
 use crate::ingest::Ingest;
 use crate::mute::Mutes;
 use crate::notify::LaneStates;
@@ -47,6 +47,7 @@ use crate::rules::Rules;
 use crate::scrape::{Outputs, Targets};
 
 pub use metrics::Gauges;
+pub use routes::{ROUTES, Route};
 
 /// The most queries at a time; one more waits.
 const QUERIES: usize = 4;
@@ -107,7 +108,7 @@ pub struct ConfigState {
 #[derive(Clone, Debug)]
 pub struct Routing {
     /// The tree.
-    pub route: Route,
+    pub route: dispatch::Route,
     /// The names of the receivers.
     pub receivers: Vec<String>,
     /// How long an alert lasts that is pushed without an end.
@@ -116,7 +117,7 @@ pub struct Routing {
 
 impl Default for ConfigState {
     fn default() -> Self {
-        let route = Route::to("");
+        let route = dispatch::Route::to("");
         let routing =
             Routing { route, receivers: Vec::new(), resolve_timeout: Duration::from_secs(300) };
         Self { fault: std::sync::Mutex::default(), routing: ArcSwap::from_pointee(routing) }
@@ -256,26 +257,9 @@ fn without_prefix(uri: &Uri, prefix: &str) -> Option<Uri> {
     }
 }
 
-/// Every route there is.
+/// Every route there is, and what all have in common.
 fn router(shown: Shown) -> Router {
-    Router::new()
-        .route("/", get(page::index))
-        .route("/health", get(health::health))
-        .route("/metrics", get(metrics::metrics))
-        .route("/-/ready", get(ready))
-        .route("/-/healthy", get(ready))
-        .route("/-/reload", post(reload))
-        .route("/api/v1/query", get(query::instant).post(query::instant))
-        .route("/api/v1/query_range", get(query::range).post(query::range))
-        .route("/api/v1/write", post(write::write))
-        .route("/api/v1/labels", get(labels::names).post(labels::names))
-        .route("/api/v1/label/{name}/values", get(labels::values))
-        .route("/api/v1/series", get(labels::series).post(labels::series))
-        .route("/api/v1/rules", get(status::rules))
-        .route("/api/v1/alerts", get(status::alerts))
-        .route("/api/v1/targets", get(status::targets))
-        .route("/api/v1/status/buildinfo", get(status::build))
-        .nest("/api/v2", v2::router())
+    routes::router()
         .fallback(|| async { reply::Failure::not_found("there is nothing here").into_response() })
         .layer(middleware::from_fn(guard))
         .with_state(shown)

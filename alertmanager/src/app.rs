@@ -26,7 +26,7 @@ use anyhow::Context;
 use base::clock::Stopwatch;
 use base::http::server::listen;
 use base::http::web::Guard;
-use base::own_metrics::OwnMetrics;
+use base::own_metrics::{IntCounter, OwnMetrics};
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
@@ -70,6 +70,8 @@ pub struct Settings {
     pub route_prefix: String,
     /// Where people reach us, if not at the address that we serve on.
     pub external_url: Option<String>,
+    /// Counts what the log lost.
+    pub dropped: IntCounter,
 }
 
 /// A reload that somebody waits for.
@@ -95,9 +97,10 @@ struct App {
 ///
 /// The port or the data folder cannot be had, or the system gives us no signals.
 pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::Result<ExitCode> {
+    // First of all: until then a signal ends us, also one that asks for something else.
+    let mut signals = Signals::new().context("the system gives us no signals")?;
     let listener = listen(settings.listen).await?;
     let data = DataFolder::open(&settings.data, settings.retention).await?;
-    let mut signals = Signals::new().context("the system gives us no signals")?;
     let (reload, mut asked) = mpsc::channel(1);
     let mut app = App::start(origin, config, &settings, &data, listener, reload).await?;
     loop {
@@ -107,6 +110,9 @@ pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::
             Some(answer) = asked.recv() => drop(answer.send(app.reload().await?)),
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
+            // What rotates logs asks so for a file to be opened again, and we have none (F50).
+            _ = signals.user_1.recv() => {}
+            _ = signals.user_2.recv() => {}
         }
     }
     info!("stopping");
@@ -143,6 +149,7 @@ impl App {
         let blind = watched.map_or(Duration::ZERO, |at| started.since(at));
         let everything = Supervisor::new();
         let metrics = OwnMetrics::new();
+        metrics.adopt(&settings.dropped);
         let guard = Arc::new(Guard::new(config.web.clone(), "http", &metrics));
         let scraper = Scraper {
             storage: Arc::clone(&data.storage),
@@ -315,6 +322,8 @@ struct Signals {
     hang_up: Signal,
     terminate: Signal,
     interrupt: Signal,
+    user_1: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
@@ -323,6 +332,8 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
     }
 }

@@ -74,6 +74,10 @@ struct RunArgs {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Err(fault) = base::process::begin() {
+        complain(&format!("veilleur: {fault}\n"));
+        return ExitCode::FAILURE;
+    }
     let line = match Line::try_parse() {
         Ok(line) => line,
         Err(error) => return usage(&error),
@@ -90,7 +94,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    base::log::init(args.log_level);
+    let dropped = base::log::init(args.log_level);
     if let Some(fault) = args.fault() {
         complain(&format!("veilleur: {fault}\n"));
         return Ok(ExitCode::from(2));
@@ -111,6 +115,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         data: args.data,
         retention: args.retention.duration(),
         route_prefix: args.route_prefix.trim_end_matches('/').to_owned(),
+        dropped,
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),
     };
     runtime()?.block_on(app::run(origin, config, settings))

@@ -9,6 +9,8 @@
 //! Invariant: what was taken is on the disk; only the end of an alert that is pushed again and again
 //! may be older there, and a restart adds the time in which nobody could push.
 
+mod run;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,16 +19,12 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex as Turn, Notify};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::state::{State, StateError, StoredPush, alert_from_json, alert_to_json};
 
 /// The most that may fire at a time.
 const MOST: usize = 1_000_000;
-/// How often it looks although nothing woke it.
-const AT_LEAST: Duration = Duration::from_secs(5);
 
 /// An alert as it was pushed.
 #[derive(Clone, Debug, PartialEq)]
@@ -188,24 +186,6 @@ impl Pushed {
         let inner = self.lock();
         let Firing { ends_at, updated_at, .. } = *inner.firing.get(labels)?;
         Some(Times { ends_at, updated_at })
-    }
-
-    /// Ends alerts when their time has come, until `stop`.
-    ///
-    /// # Errors
-    ///
-    /// The state failed; nothing has ended that is not written.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        loop {
-            let now = Timestamp::now();
-            let next = self.step(now).await?;
-            let wait = next.map_or(AT_LEAST, |next| next.since(now).min(AT_LEAST));
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = self.changed.notified() => {}
-                () = sleep(wait) => {}
-            }
-        }
     }
 
     /// Ends what is over at `now`; returns when the next one is.

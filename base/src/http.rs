@@ -4,11 +4,14 @@
 //! memory than the limits say.
 
 pub mod tls;
+mod names;
 pub mod client;
 pub mod access;
 pub mod web;
-pub mod server;
+mod framing;
 mod io;
+mod crowd;
+pub mod server;
 
 use std::io::Write;
 use std::pin::pin;

@@ -19,5 +19,6 @@ pub mod exposition;
 pub mod remote_write;
 pub mod own_metrics;
 pub mod log;
+pub mod process;
 pub mod supervisor;
 pub mod http;

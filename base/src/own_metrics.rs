@@ -61,6 +61,11 @@ impl OwnMetrics {
         self.add(HistogramVec::new(HistogramOpts::new(name, help), labels))
     }
 
+    /// Shows a counter that was there before, too; one that is shown already stays as it is.
+    pub fn adopt(&self, counter: &IntCounter) {
+        let _ = self.registry.register(Box::new(counter.clone()));
+    }
+
     /// What there is to show now.
     pub fn families(&self) -> Vec<MetricFamily> {
         self.registry.gather().iter().map(family).collect()

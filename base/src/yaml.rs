@@ -207,6 +207,8 @@ mod tests {
         check("on: *x\n", "f.yml:1:5: while parsing node, found unknown anchor");
         check("---\non: true\n---\non: true\n", "f.yml:3:1: a second document begins here");
         check("[1]", "f.yml:1:1: expected settings, found a list");
+        // It can be a secret that was put too high.
+        check("hunter2", "f.yml:1:1: expected settings, found a text");
     }
 
     #[test]

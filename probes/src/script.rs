@@ -19,6 +19,7 @@
 
 mod program;
 mod limits;
+mod cgroup;
 mod confine;
 mod processes;
 mod runs;
@@ -31,6 +32,7 @@ mod json;
 mod judge;
 mod tool;
 
+pub use cgroup::use_cgroups;
 pub use limits::{ByteSize, Limits, LimitsConfig};
 pub use runs::{Totals, kill_all, totals};
 pub(crate) use tool::{Answer, Tool};
@@ -301,6 +303,8 @@ impl ScriptProbe {
         let run = Run::begin(self.start.limits.processes);
         let started = self.start.begin(&run, stop).await?;
         run.started(started.leader.pid);
+        // Dropped when the run is over, however that comes about.
+        let _cgroup = cgroup::enter(run.id, started.leader.pid, &self.start.limits);
         wait::see_through(started, run, wait::MAX_OUTPUT, stop).await.map_err(|error| {
             let summary = format!("the program was started but cannot be watched: {error}");
             Outcome::unknown(Reason::StartFailed, summary)

@@ -20,6 +20,16 @@ pub enum Purpose {
     Client,
     /// A client whose certificate has expired.
     ExpiredClient,
+    /// A client whose certificate is signed by way of SHA-1.
+    Sha1Client,
+    /// A client with an RSA key of 1,024 bits.
+    WeakClient,
+    /// A server whose certificate has expired.
+    ExpiredServer,
+    /// A server whose certificate is not good yet.
+    FutureServer,
+    /// A server on another host.
+    OtherServer,
 }
 
 impl Authority {
@@ -34,7 +44,9 @@ impl Authority {
         fs::write(authority.folder.join("index"), "").unwrap();
         fs::write(authority.folder.join("serial"), "1000\n").unwrap();
         let config = "[ca]\ndefault_ca=d\n[d]\ndatabase=index\nnew_certs_dir=.\nserial=serial\n\
-                      default_md=sha256\npolicy=p\nunique_subject=no\n[p]\ncommonName=supplied\n";
+                      default_md=sha256\npolicy=p\ncrlnumber=serial\n\
+                      crl_extensions=e\nunique_subject=no\n[p]\ncommonName=supplied\n\
+                      [e]\nauthorityKeyIdentifier=keyid:always\n";
         fs::write(authority.folder.join("config"), config).unwrap();
         authority
     }
@@ -47,16 +59,26 @@ impl Authority {
     /// Signs a certificate for `name`; returns the files with it and with its key.
     pub fn sign(&self, name: &str, purpose: Purpose) -> (String, String) {
         let usage = match purpose {
-            Purpose::Server => "serverAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1",
+            Purpose::Server | Purpose::ExpiredServer | Purpose::FutureServer => {
+                "serverAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1"
+            }
+            Purpose::OtherServer => "serverAuth\nsubjectAltName=DNS:other.example",
             _ => &format!("clientAuth\nsubjectAltName=DNS:{name}"),
         };
         fs::write(self.folder.join("extensions"), format!("extendedKeyUsage={usage}\n")).unwrap();
+        let key = match purpose {
+            Purpose::WeakClient => "rsa:1024",
+            _ => "ec -pkeyopt ec_paramgen_curve:prime256v1",
+        };
         self.openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={name} \
-             -keyout {name}.key -out {name}.csr"
+            "req -newkey {key} -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
         ));
         let dates = match purpose {
-            Purpose::ExpiredClient => "-startdate 20200101000000Z -enddate 20200201000000Z",
+            Purpose::Sha1Client => "-days 2 -md sha1",
+            Purpose::FutureServer => "-startdate 20900101000000Z -enddate 20910101000000Z",
+            Purpose::ExpiredClient | Purpose::ExpiredServer => {
+                "-startdate 20200101000000Z -enddate 20200201000000Z"
+            }
             _ => "-days 2",
         };
         self.openssl(&format!(
@@ -64,6 +86,22 @@ impl Authority {
              -in {name}.csr -out {name}.crt -notext -extfile extensions"
         ));
         (self.path(&format!("{name}.crt")), self.path(&format!("{name}.key")))
+    }
+
+    /// Takes back the certificate that was last signed for `name`.
+    pub fn revoke(&self, name: &str) {
+        self.openssl(&format!(
+            "ca -batch -config config -cert ca.crt -keyfile ca.key -revoke {name}.crt"
+        ));
+    }
+
+    /// Writes the list of what was taken back; returns its file.
+    pub fn list_revoked(&self) -> String {
+        self.openssl(
+            "ca -batch -config config -cert ca.crt -keyfile ca.key -gencrl -crldays 2 -out new.crl",
+        );
+        fs::rename(self.folder.join("new.crl"), self.folder.join("ca.crl")).unwrap();
+        self.path("ca.crl")
     }
 
     fn path(&self, name: &str) -> String {

@@ -138,7 +138,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Where a program is: ours beside the tests, built if need be, others as they are called.
-fn path_of(name: &str) -> PathBuf {
+pub fn path_of(name: &str) -> PathBuf {
     static BUILT: Once = Once::new();
     if !matches!(name, "veilleur" | "veilleur-agent") {
         return PathBuf::from(name);

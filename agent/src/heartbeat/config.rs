@@ -43,9 +43,9 @@ pub struct HeartbeatConfig {
     /// is said.
     #[serde(default)]
     first_by: Option<Spanned<Period>>,
-    /// Whether only POST is taken.
+    /// Whether GET and HEAD report as POST does.
     #[serde(default)]
-    post_only: bool,
+    get: bool,
 }
 
 impl HeartbeatConfig {
@@ -75,7 +75,7 @@ impl HeartbeatConfig {
         };
         Some(Heartbeat {
             id: id.value.clone(),
-            post_only: self.post_only,
+            get: self.get,
             expected,
             grace: grace.duration(),
             max_runtime: duration(&self.max_runtime).unwrap_or(grace.duration()),

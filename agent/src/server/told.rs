@@ -1,11 +1,12 @@
 //! What jobs tell us: the only requests that change something.
 //!
 //! ```text
-//! GET, HEAD, POST  /ping/ID             it has ended well
+//! POST             /ping/ID             it has ended well
 //!                  /ping/ID/start       it begins; ?rid=NAME tells runs apart
 //!                  /ping/ID/fail        it has failed
 //!                  /ping/ID/CODE        it has ended with this exit code, 0 to 255
 //!                  /ping/ID/log         only a text
+//! GET, HEAD        the same, where the heartbeat says `get: true`
 //! PUT, POST        /metrics/job/NAME{/LABEL/VALUE}   metrics, in place of the group's or of those names
 //! DELETE                                             takes a group back
 //! ```
@@ -25,63 +26,25 @@ use base::sample::Timestamp;
 use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
 
-use super::{MAX_PATH, Shown, text};
+use super::{Shown, text};
 use crate::heartbeat::{MAX_OUTPUT, Told};
 use crate::push::{MAX_BODY, PushError, group_of};
 use crate::results::Slot;
 
-/// The longest path by which is pushed: each label stands in it.
-const MAX_PUSH_PATH: usize = 8 << 10;
 /// How much more than is kept of a body is read, and dropped.
 const MORE: usize = 64 << 20;
 /// How long a body may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is wanted by a path; what follows the first part of it.
-pub(super) enum Wanted<'a> {
-    Ping(&'a str),
-    Push(&'a str),
-}
-
-impl<'a> Wanted<'a> {
-    /// Whether a path is one by which jobs tell us something.
-    pub(super) fn of(path: &'a str) -> Option<Self> {
-        if let Some(rest) = path.strip_prefix("/ping/").filter(|_| path.len() <= MAX_PATH) {
-            return Some(Self::Ping(rest));
-        }
-        let rest = path.strip_prefix("/metrics/").filter(|_| path.len() <= MAX_PUSH_PATH);
-        rest.filter(|rest| rest.starts_with("job/") || rest.starts_with("job@base64/"))
-            .map(Self::Push)
-    }
-
-    /// The answer, and a name of a closed set for what was asked.
-    pub(super) async fn answer<B: Body<Data = Bytes, Error: Display>>(
-        self,
-        shown: &Shown,
-        request: &Parts,
-        body: B,
-        now: Timestamp,
-    ) -> (&'static str, Response<Full<Bytes>>) {
-        match self {
-            Self::Ping(rest) => ("ping", ping(shown, request, rest, body, now).await),
-            Self::Push(rest) => ("push", push(shown, request, rest, body, now).await),
-        }
-    }
-}
-
 /// A job pushes its metrics; `rest` is what follows `/metrics/`.
-async fn push<B: Body<Data = Bytes, Error: Display>>(
+pub(super) async fn push<B: Body<Data = Bytes, Error: Display>>(
     shown: &Shown,
     request: &Parts,
     rest: &str,
     body: B,
     now: Timestamp,
 ) -> Response<Full<Bytes>> {
-    let replaces_all = match request.method {
-        Method::PUT => true,
-        Method::POST | Method::DELETE => false,
-        _ => return not_allowed("PUT, POST, DELETE"),
-    };
+    let replaces_all = request.method == Method::PUT;
     let labels = match group_of(rest) {
         Ok(labels) => labels,
         Err(why) => return said(StatusCode::BAD_REQUEST, why),
@@ -166,14 +129,19 @@ fn said(status: StatusCode, why: String) -> Response<Full<Bytes>> {
     answer(status, "text/plain; charset=utf-8", format!("{why}\n"))
 }
 
-fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
-    let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "jobs tell us this by another method\n");
-    refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+/// Tells a job that looks like whatever fetches links that it must report by POST (X38).
+fn by_post() -> Response<Full<Bytes>> {
+    let mut refused = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "nothing was noted: this is reported by POST, as by `curl -X POST`; with `get: true` of the \
+         heartbeat also by GET\n",
+    );
+    refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
     refused
 }
 
 /// A job reports; `rest` is what follows `/ping/`.
-async fn ping<B: Body<Data = Bytes>>(
+pub(super) async fn ping<B: Body<Data = Bytes>>(
     shown: &Shown,
     request: &Parts,
     rest: &str,
@@ -186,15 +154,9 @@ async fn ping<B: Body<Data = Bytes>>(
     let Some(told) = told else {
         return text(StatusCode::BAD_REQUEST, "invalid url format\n");
     };
-    let post_only = slot.check().heartbeat().is_some_and(|heartbeat| heartbeat.post_only);
-    let allowed = if post_only { "POST" } else { "GET, HEAD, POST" };
-    let is_allowed = match request.method {
-        Method::POST => true,
-        Method::GET | Method::HEAD => !post_only,
-        _ => false,
-    };
-    if !is_allowed {
-        return not_allowed(allowed);
+    let by_get = slot.check().heartbeat().is_some_and(|heartbeat| heartbeat.get);
+    if !by_get && request.method != Method::POST {
+        return by_post();
     }
     let body = match request.method {
         Method::POST => read_start(body, MAX_OUTPUT, MORE, PATIENCE).await,

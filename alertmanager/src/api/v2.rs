@@ -4,18 +4,16 @@
 //!
 //! Invariant: what was answered with 2xx is on the disk.
 
-mod alerts;
-mod groups;
-mod silences;
-mod status;
+pub(super) mod alerts;
+pub(super) mod groups;
+pub(super) mod silences;
+pub(super) mod status;
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use base::labels::Labels;
 use base::matcher::{Matcher, Pattern};
 use base::sample::Timestamp;
@@ -35,20 +33,9 @@ const MAX_BODY: usize = 32 << 20;
 /// How long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Its routes.
-pub(super) fn router() -> Router<Shown> {
-    Router::new()
-        .route("/status", get(status::status))
-        .route("/receivers", get(status::receivers))
-        .route("/silences", get(silences::list).post(silences::set))
-        .route("/silence/{id}", get(silences::one).delete(silences::expire))
-        .route("/alerts", get(alerts::list).post(alerts::push))
-        .route("/alerts/groups", get(groups::list))
-}
-
 /// A request that has no answer.
 #[derive(Debug)]
-struct Failure(StatusCode, String);
+pub(super) struct Failure(StatusCode, String);
 
 impl Failure {
     fn bad(message: impl Into<String>) -> Self {

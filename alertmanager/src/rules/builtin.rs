@@ -82,8 +82,8 @@ mod tests {
 
     #[test]
     fn are_there_unless_they_are_not_wanted() {
-        assert_eq!(build("{}").0.unwrap().rules.len(), 6);
-        assert_eq!(build("{disable: [CheckFailed]}").0.unwrap().rules.len(), 3);
+        assert_eq!(build("{}").0.unwrap().rules.len(), 7);
+        assert_eq!(build("{disable: [CheckFailed]}").0.unwrap().rules.len(), 4);
         assert!(build("{enabled: false}").0.is_none());
         let group = build("{for: {AgentDown: 5s}, interval: 1s}").0.unwrap();
         assert_eq!(group.interval.to_string(), "1s");
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(
             build("{disable: [Nope]}").1,
             "f.yml:1:12: there is no built-in rule `Nope`\n  help: there are `CheckFailed`, \
-             `CheckNotRunning`, `AgentDown`, `DataMissing`"
+             `CheckNotRunning`, `AgentDown`, `DataMissing`, `CertificateExpires`"
         );
     }
 }

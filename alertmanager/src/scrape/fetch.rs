@@ -3,6 +3,8 @@
 //! Invariant: whatever the peer does, it takes no longer than the caller waits and no more memory
 //! than the job's limits; the error says what went wrong in which phase.
 
+use std::time::Duration;
+
 use base::exposition::{Format, Parser};
 use base::http::client::{Client, Connection, Origin, Phases};
 use base::http::{
@@ -28,6 +30,9 @@ const MAX_REDIRECTS: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Fetcher {
     connection: Option<Connection>,
+    /// How far the fetch has come that is going on, or was dropped.
+    phases: Phases,
+    speaks_tls: bool,
 }
 
 impl Fetcher {
@@ -39,6 +44,7 @@ impl Fetcher {
         incoming: &mut Incoming<'_>,
     ) -> Result<(), String> {
         let origin = Origin::of(&target.uri).map_err(|error| error.to_string())?;
+        (self.phases, self.speaks_tls) = (Phases::default(), origin.tls);
         let mut uri = target.uri.clone();
         for _ in 0..=MAX_REDIRECTS {
             let (connection, answer) = self.ask(job, target.timeout, &origin, &uri).await?;
@@ -60,6 +66,18 @@ impl Fetcher {
         Err(format!("more than {MAX_REDIRECTS} redirects"))
     }
 
+    /// When the certificate expires that the target has shown, in seconds since the Unix epoch;
+    /// none without TLS, and none where the last fetch failed.
+    pub(super) fn certificate_not_after(&self) -> Option<i64> {
+        let session = self.connection.as_ref()?.tls.as_ref()?;
+        base::http::web::not_after(session.certificates.first()?)
+    }
+
+    /// What a fetch was doing that was dropped.
+    pub(super) fn doing(&self) -> &'static str {
+        self.phases.doing(self.speaks_tls)
+    }
+
     /// Lets the connection go: it is in the middle of something.
     pub(super) fn reset(&mut self) {
         self.connection = None;
@@ -76,16 +94,19 @@ impl Fetcher {
     ) -> Result<(Connection, Response<Body>), String> {
         if let Some(mut kept) = self.connection.take()
             && kept.is_open().await
-            && let Ok(answer) = kept.send(request(job, timeout, uri)?, &mut Phases::default()).await
         {
-            return Ok((kept, answer));
+            let none = Some(Duration::ZERO);
+            self.phases = Phases { resolve: none, connect: none, tls: none, ..Phases::default() };
+            if let Ok(answer) = kept.send(request(job, timeout, uri)?, &mut self.phases).await {
+                return Ok((kept, answer));
+            }
         }
         let client: &Client = &job.access.client;
-        let mut phases = Phases::default();
+        self.phases = Phases::default();
         let mut opened =
-            client.connect(origin, &mut phases).await.map_err(|error| error.to_string())?;
+            client.connect(origin, &mut self.phases).await.map_err(|error| error.to_string())?;
         let request = request(job, timeout, uri)?;
-        let answer = opened.send(request, &mut phases).await.map_err(|e| e.to_string())?;
+        let answer = opened.send(request, &mut self.phases).await.map_err(|e| e.to_string())?;
         Ok((opened, answer))
     }
 }

@@ -35,6 +35,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 const PUNCTUAL: Duration = Duration::from_millis(50);
 /// Like `up`, for agents of ours only: a built-in rule watches it.
 const AGENT_UP: &str = "veilleur_agent_up";
+/// When the certificate of a target expires: a built-in rule watches it (F56).
+const CERTIFICATE: &str = "veilleur_target_certificate_not_after_timestamp_seconds";
 /// How many dropped targets of a job are shown.
 const MOST_DROPPED: usize = 100;
 
@@ -268,7 +270,10 @@ impl TargetLoop {
         let fetch = self.fetcher.fetch(job, target, &mut incoming);
         let fetched = match timeout(target.timeout.duration(), fetch).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(format!("no complete answer within {}", target.timeout)),
+            Err(_) => {
+                let (within, doing) = (target.timeout, self.fetcher.doing());
+                Err(format!("no complete answer within {within}; it was still {doing}"))
+            }
         };
         let says_agent = incoming.is_agent;
         let taken = match fetched {
@@ -290,6 +295,9 @@ impl TargetLoop {
         let up = f64::from(u8::from(error.is_none()));
         if self.is_agent {
             points.extend(self.report_point(AGENT_UP, &target.key.labels, now, up));
+        }
+        if let Some(expires) = self.fetcher.certificate_not_after() {
+            points.extend(self.report_point(CERTIFICATE, &target.key.labels, now, expires as f64));
         }
         let about = [
             ("up", up),

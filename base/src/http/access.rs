@@ -152,7 +152,9 @@ impl HttpConfig {
         });
         let tls = self.tls_config.as_ref();
         match Client::new(&tls.map(|tls| tls.value.clone()).unwrap_or_default()) {
-            Ok(client) => Some(HttpAccess { client, identity: basic.or(token) }),
+            Ok(client) => {
+                Some(HttpAccess { client: client.remembering(), identity: basic.or(token) })
+            }
             Err(error) => {
                 diagnostics.report(tls.map_or(place, |tls| tls.place), error.to_string());
                 None

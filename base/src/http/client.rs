@@ -30,6 +30,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, CertificateError, ClientConfig};
 
+use super::names::Names;
 use super::tls::{TlsConfig, TlsError};
 use crate::clock::Stopwatch;
 
@@ -111,6 +112,19 @@ pub struct Phases {
     pub transfer: Option<Duration>,
 }
 
+impl Phases {
+    /// What is being done, by the first phase that is empty, on a way with or without TLS.
+    pub fn doing(&self, tls: bool) -> &'static str {
+        match self {
+            Self { resolve: None, .. } => "resolving the name",
+            Self { connect: None, .. } => "connecting",
+            Self { tls: None, .. } if tls => "in the TLS handshake",
+            Self { first_byte: None, .. } => "waiting for the answer to begin",
+            _ => "reading the answer",
+        }
+    }
+}
+
 /// Where a URL leads: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -154,6 +168,8 @@ impl Origin {
 pub struct Client {
     tls: Arc<ClientConfig>,
     server_name: Option<String>,
+    /// Names that were resolved before; none where each look must be a fresh one.
+    names: Option<Names>,
 }
 
 impl fmt::Debug for Client {
@@ -169,7 +185,14 @@ impl Client {
     ///
     /// A file named in `tls` cannot be used.
     pub fn new(tls: &TlsConfig) -> Result<Self, TlsError> {
-        Ok(Self { tls: tls.build()?, server_name: tls.server_name.clone() })
+        Ok(Self { tls: tls.build()?, server_name: tls.server_name.clone(), names: None })
+    }
+
+    /// The same client, which goes on for some minutes with what names were resolved to before while
+    /// nobody resolves them: for whoever wants to get through, not to find out whether one can.
+    #[must_use]
+    pub fn remembering(self) -> Self {
+        Self { names: Some(Names::default()), ..self }
     }
 
     /// Opens a connection to `origin`, noting how long the phases took.
@@ -183,7 +206,10 @@ impl Client {
         phases: &mut Phases,
     ) -> Result<Connection, ClientError> {
         let watch = Stopwatch::start();
-        let addresses = resolve(&origin.host, origin.port).await?;
+        let addresses = match &self.names {
+            Some(names) => names.resolve(&origin.host, origin.port).await?,
+            None => resolve(&origin.host, origin.port).await?,
+        };
         phases.resolve = Some(watch.elapsed());
 
         let watch = Stopwatch::start();
@@ -221,7 +247,8 @@ impl Client {
     /// The same client, which expects the certificate to be for `name`, whatever host it dials.
     #[must_use]
     pub fn with_server_name(&self, name: &str) -> Self {
-        Self { tls: Arc::clone(&self.tls), server_name: Some(name.to_owned()) }
+        let (tls, names) = (Arc::clone(&self.tls), self.names.clone());
+        Self { tls, server_name: Some(name.to_owned()), names }
     }
 
     /// Whether the configuration names whom the certificate must be for.

@@ -19,6 +19,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::framing::Framing;
+
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
@@ -31,6 +33,11 @@ impl Phase {
     /// A request's head is complete and its handler has begun.
     pub(super) fn busy(&self) {
         self.0.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// Whether a handler makes an answer now.
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == BUSY
     }
 
     /// The handler has made its answer.
@@ -50,6 +57,7 @@ pub(super) struct LimitedIo<S> {
     /// The phase that the read timer was set for, and the timer.
     reading: Option<(u8, Pin<Box<Sleep>>)>,
     writing: Option<Pin<Box<Sleep>>>,
+    framing: Framing,
 }
 
 impl<S> LimitedIo<S> {
@@ -60,7 +68,16 @@ impl<S> LimitedIo<S> {
         head: Duration,
         write: Duration,
     ) -> Self {
-        Self { socket, phase, idle, head, write, reading: None, writing: None }
+        Self {
+            socket,
+            phase,
+            idle,
+            head,
+            write,
+            reading: None,
+            writing: None,
+            framing: Framing::default(),
+        }
     }
 
     /// Fails where the current phase has lasted too long.
@@ -110,6 +127,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for LimitedIo<S> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.socket).poll_read(cx, buffer)? {
             Poll::Ready(()) => {
+                self.framing.judge(&mut buffer.filled_mut()[before..]);
                 if buffer.filled().len() > before {
                     let phase = &self.phase.0;
                     // Only from Idle: the body of a request arrives while its handler is busy.

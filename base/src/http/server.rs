@@ -1,7 +1,9 @@
 //! Serving until told to stop, to those whom the guard lets in.
 //!
-//! Invariant: at most [`Limits::connections`] connections are open; one over is told so and closed
-//! at once, and stopping waits for the answers that are being made.
+//! Invariant: at most [`Limits::connections`] connections are open, and of one address at most
+//! [`Limits::connections_of_address`]; for one over, whoever waits longest gives way, and where all
+//! are being answered it is told so and closed at once. Stopping waits for the answers that are being
+//! made.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,15 +16,15 @@ use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::crowd::Crowd;
 use super::io::{LimitedIo, Phase};
 use super::web::{Guard, Secured, Web};
 use crate::supervisor::Supervisor;
@@ -40,6 +42,8 @@ pub struct Limits {
     pub write: Duration,
     /// The most connections at a time.
     pub connections: usize,
+    /// The most of them from one address; of IPv6, from one network of 64 bits.
+    pub connections_of_address: usize,
 }
 
 impl Default for Limits {
@@ -51,6 +55,7 @@ impl Default for Limits {
             idle: Duration::from_secs(75),
             write: Duration::from_secs(30),
             connections: 512,
+            connections_of_address: 128,
         }
     }
 }
@@ -100,7 +105,7 @@ pub async fn serve<H, F, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let crowd = Crowd::new(limits.connections, limits.connections_of_address);
     let stop = supervisor.stop_token().clone();
     loop {
         let accepted = tokio::select! {
@@ -112,11 +117,13 @@ pub async fn serve<H, F, B>(
             Err(error) => {
                 // Out of descriptors, mostly: it passes when connections close.
                 warn!(%error, "cannot accept a connection");
-                stop.run_until_cancelled(sleep(Duration::from_millis(200))).await;
+                crowd.relieve();
+                stop.run_until_cancelled(sleep(Duration::from_millis(50))).await;
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+        let (phase, leave) = (Phase::default(), stop.child_token());
+        let Some(seat) = crowd.enter(peer.ip(), phase.clone(), leave.clone()) else {
             debug!(%peer, "too many connections");
             // To one that speaks TLS there is nothing to say before its handshake.
             if !guard.current().has_tls() {
@@ -130,18 +137,20 @@ pub async fn serve<H, F, B>(
             let _ = socket.set_nodelay(true);
             let web = guard.current();
             let handshake = guard.handshake(&web, socket, limits.handshake);
-            let door = Door { guard: Arc::clone(&guard), web: Arc::clone(&web), peer };
-            match stop.run_until_cancelled(handshake).await {
+            let (guard, web) = (Arc::clone(&guard), Arc::clone(&web));
+            let door =
+                Door { guard, web: Arc::clone(&web), peer, phase, leave: leave.clone(), stop };
+            match leave.run_until_cancelled(handshake).await {
                 Some(Ok(Secured::Plain(socket))) => {
-                    connection(socket, door, limits, stop, handler).await;
+                    connection(socket, door, limits, handler).await;
                 }
                 Some(Ok(Secured::Tls(socket))) => {
-                    connection(*socket, door, limits, stop, handler).await;
+                    connection(*socket, door, limits, handler).await;
                 }
                 Some(Err(error)) => debug!(%peer, %error, "handshake failed"),
                 None => {}
             }
-            drop(slot);
+            drop(seat);
         });
     }
 }
@@ -164,28 +173,31 @@ struct Door {
     /// The settings under which its handshake was.
     web: Arc<Web>,
     peer: SocketAddr,
+    /// Whether it is being answered.
+    phase: Phase,
+    /// Cancelled when it is to give way, or when all stops.
+    leave: CancellationToken,
+    /// Cancelled when all stops.
+    stop: CancellationToken,
 }
 
-async fn connection<S, H, F, B>(
-    socket: S,
-    door: Door,
-    limits: Limits,
-    stop: CancellationToken,
-    handler: H,
-) where
+async fn connection<S, H, F, B>(socket: S, door: Door, limits: Limits, handler: H)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let phase = Phase::default();
+    let Door { guard, web, peer, phase, leave, stop } = door;
     let io = LimitedIo::new(socket, phase.clone(), limits.idle, limits.head, limits.write);
-    let Door { guard, web, peer } = door;
+    let is_answered = phase.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         phase.busy();
         let (handler, phase) = (handler.clone(), phase.clone());
         let (guard, web) = (Arc::clone(&guard), Arc::clone(&web));
+        // Where such a body ends is not judged by us as well; what follows it is not listened to.
+        let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
         async move {
             let admitted = guard.admit(request.uri().path(), request.headers()).await;
             let mut answer = match admitted {
@@ -193,6 +205,10 @@ async fn connection<S, H, F, B>(
                 Err(refusal) => refusal.map(Either::<Full<Bytes>, B>::Left),
             };
             guard.finish(&web, answer.headers_mut());
+            if is_last {
+                let close = header::HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
             phase.idle();
             Ok::<_, Infallible>(answer)
         }
@@ -206,7 +222,11 @@ async fn connection<S, H, F, B>(
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = stop.cancelled() => {
+        () = leave.cancelled() => {
+            if !stop.is_cancelled() && !is_answered.is_busy() {
+                debug!(%peer, "connection gave way to another");
+                return;
+            }
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -243,7 +263,7 @@ mod tests {
 
     fn short() -> Limits {
         let brief = Duration::from_millis(200);
-        Limits { handshake: brief, head: brief, idle: brief, write: brief, connections: 3 }
+        Limits { handshake: brief, head: brief, idle: brief, write: brief, ..Limits::default() }
     }
 
     /// Sends `bytes` and returns what comes back until the server closes.
@@ -283,10 +303,34 @@ mod tests {
     #[tokio::test]
     async fn refuses_one_connection_too_many() {
         let (address, _supervisor) = start(Limits { connections: 1, ..Limits::default() }).await;
-        let held = TcpStream::connect(address).await.unwrap();
-        let answer = talk(address, b"").await;
-        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-        drop(held);
+        let held = talk(address, b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let late = async {
+            sleep(Duration::from_millis(100)).await;
+            talk(address, b"").await
+        };
+        let (held, late) = tokio::join!(held, late);
+        assert!(late.starts_with("HTTP/1.1 503"), "{late}");
+        assert!(held.ends_with("xx"), "{held}");
+    }
+
+    #[tokio::test]
+    async fn one_that_waits_gives_way_f52() {
+        let (address, _supervisor) = start(Limits { connections: 2, ..Limits::default() }).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        let _second = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        assert!(talk(address, request).await.ends_with("xx"));
+        let gone = timeout(Duration::from_secs(5), first.read(&mut [0])).await.unwrap();
+        assert!(matches!(gone, Ok(0) | Err(_)), "{gone:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_a_body_in_chunks_x35() {
+        let (address, _supervisor) = start(Limits::default()).await;
+        let request = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n\
+                        0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        let answers = talk(address, request).await;
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ mod tls;
 
 pub use guard::{Guard, Secured};
 use tls::ServerTls;
-pub use tls::TlsServerConfig;
+pub use tls::{TlsServerConfig, not_after};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -237,6 +237,11 @@ impl Web {
     /// Whether TLS is spoken.
     pub fn has_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// When our certificate expires, in seconds since the Unix epoch; none without TLS.
+    fn not_after(&self) -> Option<i64> {
+        self.tls.as_ref()?.not_after
     }
 
     /// How a URL of ours begins.

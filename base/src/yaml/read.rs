@@ -55,10 +55,15 @@ impl<'n> NodeReader<'n, '_> {
     }
 
     fn wrong<T>(&self, expected: &str) -> Result<T, ReadError> {
-        self.locate(Err(ReadError::custom(format!(
-            "expected {expected}, found {}",
-            self.describe()
-        ))))
+        let found = match &self.node.content {
+            // A secret can stand where a section of settings should, such as a password as the whole
+            // of `basic_auth` (X43).
+            Content::Scalar { .. } if matches!(expected, "settings" | "a list") => {
+                "a text".to_owned()
+            }
+            _ => self.describe(),
+        };
+        self.locate(Err(ReadError::custom(format!("expected {expected}, found {found}"))))
     }
 
     fn describe(&self) -> String {

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use tests::program::End;
-use tests::wait_until;
+use tests::{exchange, wait_until};
 
 use crate::stage::{Agent, Stage};
 
@@ -37,9 +37,8 @@ fn wait_for(agent: &Agent, check: &str, status: f64, said: &str) {
 #[test]
 fn the_curl_lines_of_crontabs_work_unchanged() {
     let stage = Stage::with(&format!(
-        "checks:\n- {{name: backup, heartbeat: {{id: {UUID}, period: 1d, grace: 1h}}}}\n\
-         - {{name: report, heartbeat: {{id: key-1/report, cron: '30 6 * * *', timezone: Europe/Paris}}}}\n\
-         - {{name: strict, heartbeat: {{period: 1d, post_only: true}}}}\n\
+        "checks:\n- {{name: backup, heartbeat: {{id: {UUID}, period: 1d, grace: 1h, get: true}}}}\n\
+         - {{name: report, heartbeat: {{id: key-1/report, cron: '30 6 * * *', timezone: Europe/Paris, get: true}}}}\n\
          services: {{data: {{needs: [backup]}}}}\n"
     ));
     let agent = stage.start();
@@ -88,22 +87,39 @@ fn the_curl_lines_of_crontabs_work_unchanged() {
     assert!(!curl(&agent, &["-X", "DELETE"], &ping).0);
 }
 
+/// A chat that unfurls a link, a mail filter, a browser that fetches ahead: none of them is the job.
 #[test]
 fn whatever_fetches_links_reports_nothing_x38() {
-    let stage = Stage::with("checks: [{name: strict, heartbeat: {period: 1d, post_only: true}}]\n");
+    let stage = Stage::with(
+        "checks:\n- {name: strict, heartbeat: {period: 1d}}\n\
+         - {name: open, heartbeat: {period: 1d, get: true}}\n",
+    );
     let agent = stage.start();
-    for _ in 0..50 {
-        assert_eq!(agent.get("/ping/strict").0, 405);
-        assert!(!curl(&agent, &["--retry", "0", "--head"], "/ping/strict").0);
+    let actions = ["", "/start", "/fail", "/log", "/0", "/7"];
+    for (n, action) in (0..100).zip(actions.iter().cycle()) {
+        let url = format!("{}/ping/strict{action}", agent.url);
+        let method = if n % 2 == 0 { "GET" } else { "HEAD" };
+        let (head, body) = exchange(method, &url, "purpose: prefetch\r\n", "").unwrap();
+        assert!(head.starts_with("HTTP/1.0 405") || head.starts_with("HTTP/1.1 405"), "{head}");
+        assert!(head.to_lowercase().contains("\r\nallow: post"), "{head}");
+        assert!(method == "HEAD" || body.contains("curl -X POST"), "{body}");
     }
     assert_eq!(agent.runs("strict"), 0.0);
-    assert_eq!(curl(&agent, &["-X", "POST"], "/ping/strict"), ok());
-    wait_for(&agent, "strict", 0.0, "");
+    assert_eq!(curl(&agent, &["-X", "POST"], "/ping/strict/fail"), ok());
+    wait_for(&agent, "strict", 2.0, "failed");
+    for _ in 0..100 {
+        assert_eq!(agent.get("/ping/strict").0, 405);
+    }
+    // Judged again since, and as it was.
+    assert_eq!(curl(&agent, &[], "/ping/open"), ok());
+    wait_for(&agent, "open", 0.0, "");
+    wait_for(&agent, "strict", 2.0, "failed");
 }
 
 #[test]
 fn a_job_that_stays_away_is_late_and_then_down_until_it_reports() {
-    let stage = Stage::with("checks: [{name: job, heartbeat: {period: 2s, grace: 1s}}]\n");
+    let stage =
+        Stage::with("checks: [{name: job, heartbeat: {period: 2s, grace: 1s, get: true}}]\n");
     let agent = stage.start();
     for _ in 0..2 {
         assert_eq!(curl(&agent, &[], "/ping/job"), ok());
@@ -117,7 +133,7 @@ fn a_job_that_stays_away_is_late_and_then_down_until_it_reports() {
 fn what_jobs_reported_outlives_the_agent() {
     let stage = Stage::new();
     std::fs::create_dir(stage.path("state")).unwrap();
-    let job = "checks: [{name: job, heartbeat: {period: 1d}}]\n";
+    let job = "checks: [{name: job, heartbeat: {period: 1d, get: true}}]\n";
     stage.configure(&format!("state: {}\n{job}", stage.text("state")));
     let agent = stage.start();
     assert_eq!(curl(&agent, &["--data-raw", "half done"], "/ping/job/3"), ok());

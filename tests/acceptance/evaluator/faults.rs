@@ -101,9 +101,24 @@ fn targets(evaluator: &Evaluator) -> Vec<Value> {
     data["activeTargets"].as_array().cloned().unwrap_or_default()
 }
 
+/// A server that closes each connection with something unread, which resets it.
+fn resetting() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.peek(&mut [0; 1]);
+        }
+    });
+    address
+}
+
 #[test]
-fn a_target_that_is_down_slow_cut_off_or_huge_is_up_0_with_its_reason() {
+fn a_target_that_is_down_slow_cut_off_or_huge_is_up_0_with_its_reason_f54() {
     let good = HttpServer::start(|_| Reply::text("sample 1\n"));
+    let reset = resetting();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_address = silent.local_addr().unwrap();
     let cases: Vec<(&str, HttpServer, &str)> = vec![
         ("slow", HttpServer::start(|_| Reply::Hang), "within"),
         ("closes", HttpServer::start(|_| Reply::Close), ""),
@@ -124,6 +139,52 @@ fn a_target_that_is_down_slow_cut_off_or_huge_is_up_0_with_its_reason() {
             }),
             "the body is over its limit of 1048576 bytes",
         ),
+        (
+            "cut in a chunk",
+            HttpServer::start(|_| {
+                let text = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\
+                            \r\n9\r\nsample 1\n\r\n40\r\nsample 2\n";
+                Reply::Raw(text.into())
+            }),
+            "broke off",
+        ),
+        (
+            "no last chunk",
+            HttpServer::start(|_| {
+                let text = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\
+                            \r\n9\r\nsample 1\n\r\n";
+                Reply::Raw(text.into())
+            }),
+            "broke off",
+        ),
+        (
+            "cut in gzip",
+            HttpServer::start(|_| {
+                let mut text =
+                    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-encoding: gzip\r\n\
+                            content-length: 10\r\n\r\n"
+                        .to_vec();
+                text.extend([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]);
+                Reply::Raw(text)
+            }),
+            "",
+        ),
+        (
+            "captive",
+            HttpServer::start(|_| {
+                let page = b"<!DOCTYPE html><title>Log in</title>".to_vec();
+                Reply::Answer(200, "content-type: text/html\r\n".to_owned(), page)
+            }),
+            "`text/html` is no metrics",
+        ),
+        (
+            "captive redirect",
+            HttpServer::start(|_| {
+                let to = "location: http://login.example/\r\n".to_owned();
+                Reply::Answer(302, to, Vec::new())
+            }),
+            "leads to another host",
+        ),
         ("page", HttpServer::start(|_| Reply::text("<html><body>hello</body></html>\n")), "line 1"),
         ("status", HttpServer::start(|_| Reply::status(503)), "503"),
         ("not http", HttpServer::start(|_| Reply::Raw(b"SSH-2.0-x\r\n".to_vec())), ""),
@@ -138,12 +199,15 @@ fn a_target_that_is_down_slow_cut_off_or_huge_is_up_0_with_its_reason() {
     let evaluator = Evaluator::with(&format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 500ms}}\nscrape_configs:\n- job_name: t\n  \
          body_size_limit: 1MB\n  static_configs:\n  - {{targets: ['{}'], labels: {{case: good}}}}\n\
-         \x20 - {{targets: ['127.0.0.1:1'], labels: {{case: down}}}}\n{}",
+         \x20 - {{targets: ['127.0.0.1:1'], labels: {{case: down}}}}\n\
+         \x20 - {{targets: ['{reset}'], labels: {{case: reset}}}}\n\
+         \x20 - {{targets: ['{silent_address}'], labels: {{case: silent}}}}\n{}",
         good.address(),
         all.concat()
     ));
+    let count = cases.len() + 4;
     let known = || targets(&evaluator).iter().all(|target| target["health"] != "unknown");
-    wait_until("every target was asked", || targets(&evaluator).len() == 10 && known());
+    wait_until("every target was asked", || targets(&evaluator).len() == count && known());
     for target in targets(&evaluator) {
         let case = target["labels"]["case"].as_str().unwrap();
         let (health, error) = (&target["health"], target["lastError"].as_str().unwrap());
@@ -153,10 +217,17 @@ fn a_target_that_is_down_slow_cut_off_or_huge_is_up_0_with_its_reason() {
         }
         assert_eq!(health, "down", "{case}: {error}");
         let expected = cases.iter().find(|(name, ..)| *name == case).map_or("", |(.., e)| *e);
+        // Each says in which phase it was.
+        let expected = match case {
+            "down" => "connect to 127.0.0.1:1: Connection refused",
+            "reset" => "no answer",
+            "silent" | "slow" => "it was still waiting for the answer to begin",
+            _ => expected,
+        };
         assert!(!error.is_empty() && error.contains(expected), "{case}: {error}");
     }
     wait_until("what is up is known", || evaluator.value("sum(up)") == "1");
-    assert_eq!(evaluator.value("count(up)"), "10");
+    assert_eq!(evaluator.value("count(up)"), count.to_string());
     // Nothing of a scrape that failed is stored.
     assert_eq!(evaluator.value("count(sample)"), "1");
 }

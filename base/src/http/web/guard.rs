@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
-use prometheus::IntCounterVec;
+use prometheus::{IntCounterVec, IntGaugeVec};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -37,6 +37,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub struct Guard {
     web: ArcSwap<Web>,
     refused: IntCounterVec,
+    /// Empty without TLS.
+    not_after: IntGaugeVec,
 }
 
 impl Guard {
@@ -51,14 +53,28 @@ impl Guard {
         for reason in ["handshake", "credentials", "busy"] {
             refused.with_label_values(&[reason]);
         }
+        let name = format!("veilleur_{listener}_certificate_not_after_timestamp_seconds");
+        let help = "When the certificate expires that we show to clients.";
+        let not_after = metrics.gauges(&name, help, &[]);
         warn_of_exposed(&web);
-        Self { web: ArcSwap::from_pointee(web), refused }
+        let guard = Self { web: ArcSwap::from_pointee(web), refused, not_after };
+        guard.show(&guard.current());
+        guard
     }
 
     /// From now on guards by `web`.
     pub fn replace(&self, web: Web) {
         warn_of_exposed(&web);
+        self.show(&web);
         self.web.store(Arc::new(web));
+    }
+
+    /// Shows when the certificate expires.
+    fn show(&self, web: &Web) {
+        match web.not_after() {
+            Some(seconds) => self.not_after.with_label_values::<&str>(&[]).set(seconds),
+            None => self.not_after.reset(),
+        }
     }
 
     /// Who may reach us now.
@@ -93,6 +109,7 @@ impl Guard {
                     info!("certificates and passwords were read again");
                     // A reload that came in between is newer.
                     self.web.compare_and_swap(&web, Arc::new(new));
+                    self.show(&self.current());
                 }
                 Ok((Some(Err(faults)), stamps)) => {
                     faults.faults().iter().for_each(|fault| error!("{fault}"));

@@ -10,9 +10,13 @@ use std::sync::Arc;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime,
+};
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use tokio_rustls::rustls::server::{
+    NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier,
+};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
@@ -34,6 +38,8 @@ pub struct TlsServerConfig {
     cert_file: Option<Spanned<PathBuf>>,
     key_file: Option<Spanned<PathBuf>>,
     client_ca_file: Option<Spanned<PathBuf>>,
+    /// Certificates of clients that are no longer good: lists of the authorities, in PEM. Ours.
+    client_crl_file: Option<Spanned<PathBuf>>,
     client_auth_type: Option<Spanned<String>>,
     client_allowed_sans: Vec<Spanned<String>>,
     min_version: Option<Spanned<String>>,
@@ -50,12 +56,14 @@ pub(super) struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
     /// Whether only those get in who have a certificate of an authority that we trust.
     pub(super) requires_client: bool,
+    /// When our own certificate expires, in seconds since the Unix epoch; none where it does not say.
+    pub(super) not_after: Option<i64>,
 }
 
 impl TlsServerConfig {
     /// The files that it names; relative ones are relative to `folder`.
     pub(super) fn files(&self, folder: &Path) -> Vec<PathBuf> {
-        let files = [&self.cert_file, &self.key_file, &self.client_ca_file];
+        let files = [&self.cert_file, &self.key_file, &self.client_ca_file, &self.client_crl_file];
         files.into_iter().flatten().map(|file| folder.join(&file.value)).collect()
     }
 
@@ -100,7 +108,7 @@ impl TlsServerConfig {
         let versions = self.versions(diagnostics);
         let provider = Arc::new(self.provider(diagnostics));
         let (verifier, requires_client) =
-            self.verifier(ca, ca_place, &provider, place, diagnostics)?;
+            self.verifier(ca, (ca_place, folder), &provider, place, diagnostics)?;
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map_err(|error| error.to_string());
@@ -110,8 +118,10 @@ impl TlsServerConfig {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
+        let chain = chain?;
+        let not_after = chain.first().and_then(|certificate| not_after(certificate));
         let config = builder
-            .with_single_cert(chain?, key?)
+            .with_single_cert(chain, key?)
             .map_err(|error| format!("certificate and key do not fit each other: {error}"));
         let mut config = noted(config, cert_place, diagnostics)?;
         config.ignore_client_order = self.prefer_server_cipher_suites.unwrap_or(true);
@@ -120,7 +130,7 @@ impl TlsServerConfig {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Some(ServerTls { config: Arc::new(config), requires_client })
+        Some(ServerTls { config: Arc::new(config), requires_client, not_after })
     }
 
     /// What is there twice, or not at all.
@@ -145,7 +155,7 @@ impl TlsServerConfig {
     fn verifier(
         &self,
         ca: Result<Vec<u8>, String>,
-        ca_place: Place,
+        (ca_place, folder): (Place, &Path),
         provider: &Arc<CryptoProvider>,
         place: Place,
         diagnostics: &mut Diagnostics,
@@ -157,7 +167,8 @@ impl TlsServerConfig {
             "RequireAndVerifyClientCert" => true,
             "VerifyClientCertIfGiven" => false,
             "" | "NoClientCert" => {
-                if has_ca || !self.client_allowed_sans.is_empty() {
+                if has_ca || self.client_crl_file.is_some() || !self.client_allowed_sans.is_empty()
+                {
                     let message = "authorities of clients are given, but clients are not asked";
                     let help = "add `client_auth_type: RequireAndVerifyClientCert`";
                     diagnostics.report_with_help(ca_place, message, help);
@@ -186,11 +197,27 @@ impl TlsServerConfig {
         let roots = noted(ca.and_then(|pem| certificates(&pem)), ca_place, diagnostics)?;
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(roots);
+        let revoked = self.revoked(folder, diagnostics)?;
+        // One whose authority gives no list is refused: nobody could take it back.
         let builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
+            WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
+                .with_crls(revoked)
+                .only_check_end_entity_revocation();
         let builder = if required { builder } else { builder.allow_unauthenticated() };
-        let verifier =
-            noted(builder.build().map_err(|error| error.to_string()), ca_place, diagnostics)?;
+        let verifier = builder.build().map_err(|error| {
+            let list = self.client_crl_file.as_ref();
+            match (error, list) {
+                (VerifierBuilderError::InvalidCrl(error), Some(list)) => {
+                    let message =
+                        format!("a list of revoked certificates cannot be used: {error:?}");
+                    let help = "it must be of version 2 and have a number, as `openssl ca -gencrl` \
+                                makes it with `crlnumber` and `crl_extensions`";
+                    diagnostics.report_with_help(list, message, help);
+                }
+                (error, _) => diagnostics.report(ca_place, error.to_string()),
+            }
+        });
+        let verifier = verifier.ok()?;
         let names: Vec<String> =
             self.client_allowed_sans.iter().map(|name| name.value.clone()).collect();
         let verifier: Arc<dyn ClientCertVerifier> = match names.is_empty() {
@@ -198,6 +225,24 @@ impl TlsServerConfig {
             false => Arc::new(NamedClients { verifier, names }),
         };
         Some((Some(verifier), required))
+    }
+
+    /// The lists of certificates that their authorities have taken back.
+    fn revoked(
+        &self,
+        folder: &Path,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Vec<CertificateRevocationListDer<'static>>> {
+        let Some(file) = &self.client_crl_file else { return Some(Vec::new()) };
+        let path = folder.join(&file.value);
+        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_file_iter(&path)
+            .and_then(Iterator::collect)
+            .map_err(|error| format!("cannot read `{}`: {error}", path.display()));
+        let lists = lists.and_then(|lists| match lists.is_empty() {
+            true => Err(format!("`{}` has no list of revoked certificates", path.display())),
+            false => Ok(lists),
+        });
+        noted(lists, file.place, diagnostics)
     }
 
     fn versions(&self, diagnostics: &mut Diagnostics) -> Vec<&'static SupportedProtocolVersion> {
@@ -279,6 +324,12 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(format!("it cannot be read as PEM: {error}")),
     }
+}
+
+/// When a certificate expires, in seconds since the Unix epoch.
+pub fn not_after(certificate: &[u8]) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 /// Takes only certificates with one of these names.

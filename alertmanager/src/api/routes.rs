@@ -1,0 +1,113 @@
+//! Every route there is.
+//!
+//! Invariant: the router is made of this table alone, so that a test that walks over it has seen all
+//! (X28).
+
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+
+use super::{Shown, health, labels, metrics, page, query, ready, reload, status, v2, write};
+
+/// A route.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The path; a part in braces stands for one that is given.
+    pub path: &'static str,
+    /// The methods that are answered.
+    pub methods: &'static [&'static str],
+    page: Page,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Page {
+    Index,
+    Health,
+    Metrics,
+    Ready,
+    Reload,
+    Query,
+    QueryRange,
+    Write,
+    Labels,
+    LabelValues,
+    Series,
+    Rules,
+    Alerts,
+    Targets,
+    BuildInfo,
+    V2Status,
+    V2Receivers,
+    V2Silences,
+    V2Silence,
+    V2Alerts,
+    V2Groups,
+}
+
+const ASK: &[&str] = &["GET", "HEAD"];
+/// What is asked can be too long for a URL.
+const ASK_OR_POST: &[&str] = &["GET", "HEAD", "POST"];
+const POST: &[&str] = &["POST"];
+const ASK_OR_DELETE: &[&str] = &["GET", "HEAD", "DELETE"];
+
+/// All of them.
+pub const ROUTES: &[Route] = &[
+    Route::new("/", ASK, Page::Index),
+    Route::new("/health", ASK, Page::Health),
+    Route::new("/metrics", ASK, Page::Metrics),
+    Route::new("/-/ready", ASK, Page::Ready),
+    Route::new("/-/healthy", ASK, Page::Ready),
+    Route::new("/-/reload", POST, Page::Reload),
+    Route::new("/api/v1/query", ASK_OR_POST, Page::Query),
+    Route::new("/api/v1/query_range", ASK_OR_POST, Page::QueryRange),
+    Route::new("/api/v1/write", POST, Page::Write),
+    Route::new("/api/v1/labels", ASK_OR_POST, Page::Labels),
+    Route::new("/api/v1/label/{name}/values", ASK, Page::LabelValues),
+    Route::new("/api/v1/series", ASK_OR_POST, Page::Series),
+    Route::new("/api/v1/rules", ASK, Page::Rules),
+    Route::new("/api/v1/alerts", ASK, Page::Alerts),
+    Route::new("/api/v1/targets", ASK, Page::Targets),
+    Route::new("/api/v1/status/buildinfo", ASK, Page::BuildInfo),
+    Route::new("/api/v2/status", ASK, Page::V2Status),
+    Route::new("/api/v2/receivers", ASK, Page::V2Receivers),
+    Route::new("/api/v2/silences", ASK_OR_POST, Page::V2Silences),
+    Route::new("/api/v2/silence/{id}", ASK_OR_DELETE, Page::V2Silence),
+    Route::new("/api/v2/alerts", ASK_OR_POST, Page::V2Alerts),
+    Route::new("/api/v2/alerts/groups", ASK, Page::V2Groups),
+];
+
+impl Route {
+    const fn new(path: &'static str, methods: &'static [&'static str], page: Page) -> Self {
+        Self { path, methods, page }
+    }
+
+    fn answering(&self) -> MethodRouter<Shown> {
+        match self.page {
+            Page::Index => get(page::index),
+            Page::Health => get(health::health),
+            Page::Metrics => get(metrics::metrics),
+            Page::Ready => get(ready),
+            Page::Reload => post(reload),
+            Page::Query => get(query::instant).post(query::instant),
+            Page::QueryRange => get(query::range).post(query::range),
+            Page::Write => post(write::write),
+            Page::Labels => get(labels::names).post(labels::names),
+            Page::LabelValues => get(labels::values),
+            Page::Series => get(labels::series).post(labels::series),
+            Page::Rules => get(status::rules),
+            Page::Alerts => get(status::alerts),
+            Page::Targets => get(status::targets),
+            Page::BuildInfo => get(status::build),
+            Page::V2Status => get(v2::status::status),
+            Page::V2Receivers => get(v2::status::receivers),
+            Page::V2Silences => get(v2::silences::list).post(v2::silences::set),
+            Page::V2Silence => get(v2::silences::one).delete(v2::silences::expire),
+            Page::V2Alerts => get(v2::alerts::list).post(v2::alerts::push),
+            Page::V2Groups => get(v2::groups::list),
+        }
+    }
+}
+
+/// What answers them.
+pub(super) fn router() -> Router<Shown> {
+    ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, route.answering()))
+}

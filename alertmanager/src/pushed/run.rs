@@ -1,0 +1,34 @@
+//! The loop that ends pushed alerts.
+//!
+//! Invariant: it owns the time; what is over is decided by the stores.
+
+use std::time::Duration;
+
+use base::sample::Timestamp;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::Pushed;
+
+/// How often it looks although nothing woke it.
+const AT_LEAST: Duration = Duration::from_secs(5);
+
+impl Pushed {
+    /// Ends alerts when their time has come, until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// The state failed; nothing has ended that is not written.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            let now = Timestamp::now();
+            let next = self.step(now).await?;
+            let wait = next.map_or(AT_LEAST, |next| next.since(now).min(AT_LEAST));
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.changed.notified() => {}
+                () = sleep(wait) => {}
+            }
+        }
+    }
+}
