@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use base::diagnostic::Diagnostics;
+use base::diagnostic::{Diagnostics, Spanned};
 use serde::Deserialize;
 
 use crate::Probe;
@@ -44,8 +44,8 @@ use crate::websocket::WebsocketConfig;
 pub enum ProbeConfig {
     /// Runs a program.
     Script(ScriptConfig),
-    /// Asks for a page.
-    Http(Box<HttpConfig>),
+    /// Asks for a page, or for several.
+    Http(Box<Spanned<HttpConfig>>),
     /// Connects to an address.
     Tcp(TcpConfig),
     /// Asks name servers.
@@ -109,7 +109,7 @@ impl ProbeConfig {
     pub fn build(self, diagnostics: &mut Diagnostics) -> Option<Arc<dyn Probe>> {
         Some(match self {
             Self::Script(config) => Arc::new(config.build(diagnostics)),
-            Self::Http(config) => Arc::new(config.build(diagnostics)?),
+            Self::Http(config) => Arc::new(config.value.build(config.place, diagnostics)?),
             Self::Tcp(config) => Arc::new(config.build(diagnostics)?),
             Self::Dns(config) => Arc::new(config.build(diagnostics)?),
             Self::Tls(config) => Arc::new(config.build(diagnostics)?),

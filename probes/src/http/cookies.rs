@@ -1,4 +1,5 @@
-//! The cookies of one look, from hop to hop: many a page sets one and leads to itself.
+//! The cookies of one look, from hop to hop and from step to step: many a page sets one and leads to
+//! itself.
 //!
 //! Invariant: a cookie goes back only to the very host that has set it, a `Secure` one only over TLS,
 //! and nothing is kept beyond the look.
@@ -14,7 +15,7 @@ const MAX_BYTES: usize = 4 << 10;
 
 /// What was set so far.
 #[derive(Debug, Default)]
-pub(super) struct Cookies(Vec<Cookie>);
+pub(crate) struct Cookies(Vec<Cookie>);
 
 #[derive(Debug)]
 struct Cookie {

@@ -16,3 +16,4 @@ mod brokers;
 mod directories;
 mod websocket;
 mod grpc;
+mod http;
