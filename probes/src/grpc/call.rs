@@ -27,6 +27,8 @@ const UNKNOWN: u32 = 2;
 const NOT_FOUND: u32 = 5;
 /// The code for a caller who may not.
 const PERMISSION_DENIED: u32 = 7;
+/// The code for more than somebody wants to take.
+const RESOURCE_EXHAUSTED: u32 = 8;
 /// The code for a call that the server does not know.
 const UNIMPLEMENTED: u32 = 12;
 /// The code for our own or the server's fault.
@@ -246,6 +248,7 @@ async fn read(body: &mut RecvStream, answer: &mut Answer) -> Result<Vec<u8>, Fai
         let piece = piece.map_err(|error| broken(&error, answer))?;
         read.extend_from_slice(&piece);
         if read.len() > MAX || message::announces_too_much(&read) {
+            answer.code = RESOURCE_EXHAUSTED;
             let summary = format!("the answer is over {MAX} bytes");
             return Err(Failed::new(Reason::AnswerTooLarge, summary));
         }

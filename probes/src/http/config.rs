@@ -113,8 +113,8 @@ with_request! {
     url: Spanned<String>,
     /// `GET` where nothing is said.
     method: Spanned<String>,
-    /// The body of the request.
-    body: Spanned<String>,
+    /// The body of the request, which may have a password in it.
+    body: Spanned<Secret>,
     /// The statuses that are wanted: `200`, `300-399`, `2xx`; `2xx` where nothing is said.
     expect_status: Spanned<Texts>,
     /// Headers that must be there, with what their values must match.

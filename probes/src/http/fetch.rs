@@ -9,6 +9,7 @@
 //! Invariant: whatever was reached when the future is dropped can still be read from [`Fetch`].
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,7 +35,6 @@ const PRIVATE: [header::HeaderName; 4] =
     [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION, header::HOST];
 
 /// How to ask, whatever page it is.
-#[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) method: Method,
     /// As configured; with authorisation, where there is one.
@@ -46,6 +46,13 @@ pub(crate) struct Plan {
     pub(crate) body_limit: u64,
     /// Whether somebody wants to read the body; else its bytes are counted only.
     pub(crate) keeps_body: bool,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers and body may be secret.
+        f.debug_struct("Plan").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 impl Plan {
@@ -179,6 +186,7 @@ impl<'p> Fetch<'p> {
             self.add_times();
             let answer = answered.map_err(failed)?;
             self.cookies.keep(&origin, answer.headers());
+            self.passed(answer.status(), &origin)?;
             let next = self.answered(&answer)?;
             let Some(url) = next else { return self.transfer(connection, answer).await };
             self.redirects += 1;
@@ -253,6 +261,21 @@ impl<'p> Fetch<'p> {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
         }
         Ok(request)
+    }
+
+    /// Whether a proxy has let the request pass; over TLS it was asked before.
+    fn passed(&self, status: StatusCode, origin: &Origin) -> Result<(), Failed> {
+        let Road::Route(route) = &self.road else { return Ok(()) };
+        if status != StatusCode::PROXY_AUTHENTICATION_REQUIRED || origin.tls {
+            return Ok(());
+        }
+        match route.proxy_to(origin) {
+            Some(_) => {
+                let summary = "the proxy does not take who we say we are: HTTP status 407";
+                Err(Failed::new(Reason::ProxyFailed, summary))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Keeps the head of an answer. Returns where it leads, where it is a redirect to be followed.

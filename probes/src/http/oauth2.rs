@@ -9,6 +9,7 @@ use base::clock::Stopwatch;
 use base::http::access::SecretSource;
 use base::http::header::{self, HeaderValue};
 use base::http::{HeaderMap, Method, Uri};
+use base::secret::Secret;
 use base64::prelude::*;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -35,7 +36,7 @@ pub(super) struct OAuth2 {
     /// Whether the secret goes into the body of the request, in place of its header.
     pub(super) in_body: bool,
     /// Further fields of the request, `scope` among them.
-    pub(super) fields: Vec<(String, String)>,
+    pub(super) fields: Vec<(String, Secret)>,
     pub(super) cached: Cache,
 }
 
@@ -164,7 +165,7 @@ impl OAuth2 {
             headers.insert(header::AUTHORIZATION, value);
         }
         for (name, value) in &self.fields {
-            body += &format!("&{}={}", url_escaped(name), url_escaped(value));
+            body += &format!("&{}={}", url_escaped(name), url_escaped(value.expose()));
         }
         Ok(Plan {
             method: Method::POST,

@@ -16,6 +16,11 @@ fn faults_are_told_with_their_places() {
          test.yml:1:60: no step before this one extracts `tok`\n  help: write `$${` for a plain `${`",
     );
     check(
+        "http: {steps: [{url: 'http://x/', body_contains: ['${a}'], body: '${b}'}]}",
+        "test.yml:1:50: no step before this one extracts `a`\n  help: write `$${` for a plain `${`\n\
+         test.yml:1:66: no step before this one extracts `b`\n  help: write `$${` for a plain `${`",
+    );
+    check(
         "http: {steps: [{url: 'http://x/', extract: {'a b': {regex: x}, c: {}, d: {json: '$..'}}}]}",
         "test.yml:1:52: `a b` is not a name\n  help: write letters, digits and `_`\n\
          test.yml:1:67: `c` needs one of `json`, `header` and `regex`\n\
@@ -40,4 +45,22 @@ fn faults_are_told_with_their_places() {
          test.yml:1:67: no value `procesing` is measured\n  help: did you mean `processing`?\n\
          test.yml:1:95: `x` is not a range; write it like `10`, `10:`, `~:10`, `10:20` or `@10:20`",
     );
+}
+
+#[test]
+fn no_secret_is_shown() {
+    for yaml in [
+        "http: {url: 'http://x/', method: POST, body: 'p=hunter2'}",
+        "http: {url: 'http://x/', headers: {x-key: hunter2}}",
+        "http: {url: 'http://x/', authorization: {credentials: hunter2}}",
+        "http: {url: 'http://x/', proxy: {url: 'http://p:1', basic_auth: {username: u, password: hunter2}}}",
+        "http: {url: 'http://x/', oauth2: {client_id: a, client_secret: hunter2, token_url: 'http://x/'}}",
+        "http: {url: 'http://x/', oauth2: {client_id: a, client_secret: b, token_url: 'http://x/', \
+         endpoint_params: {password: hunter2}}}",
+    ] {
+        let mut diagnostics = base::diagnostic::Diagnostics::new("test.yml");
+        let config: Option<probes::ProbeConfig> = base::yaml::read(yaml, &mut diagnostics);
+        let shown = format!("{config:?} {:?}", crate::common::probe(yaml));
+        assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVyMg"), "{shown}");
+    }
 }

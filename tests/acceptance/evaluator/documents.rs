@@ -32,7 +32,8 @@ fn the_configurations_in_the_documents_are_right() {
             let file = dir.path().join(name);
             // Programs of packages, and folders, that need not be here.
             let block = block.replace("/usr/lib/nagios/plugins/check_disk", "/bin/df");
-            let block = block.replace("${env:PG_PASSWORD}", "secret");
+            let block =
+                block.replace("${env:PG_PASSWORD}", "secret").replace("user: app", "user: root");
             let folder = dir.path().to_str().unwrap();
             fs::write(&file, block.replace("/var/lib/veilleur-agent", folder)).unwrap();
             let (end, _, said) = run(program, ["check".as_ref(), file.as_os_str()]);

@@ -62,7 +62,7 @@ pub(super) struct OAuth2Config {
     scopes: Vec<String>,
     /// Further fields of the request.
     #[serde(default)]
-    endpoint_params: BTreeMap<String, String>,
+    endpoint_params: BTreeMap<String, Secret>,
     /// Where the credentials are put: into the `header`, which is what happens where nothing is said,
     /// or the `body` of the request.
     #[serde(default)]
@@ -213,7 +213,7 @@ impl OAuth2Config {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         if !self.scopes.is_empty() {
-            fields.push(("scope".to_owned(), self.scopes.join(" ")));
+            fields.push(("scope".to_owned(), Secret::new(self.scopes.join(" "))));
         }
         Some(OAuth2 {
             url: url?,

@@ -67,7 +67,7 @@ impl StepConfig {
         let method = method(self.method.as_ref(), diagnostics);
         let headers = self.headers(&texts, diagnostics);
         let body = self.body.as_ref();
-        let body = body.map(|body| texts.read(&body.value, body.place, diagnostics));
+        let body = body.map(|body| texts.read(body.value.expose(), body.place, diagnostics));
         let limits = Limits::build(&self.thresholds, measured, diagnostics);
         if let (Some(true), Some(true)) = (self.fail_if_ssl, self.fail_if_not_ssl) {
             let help = "remove `fail_if_ssl` or `fail_if_not_ssl`";
@@ -169,9 +169,8 @@ impl StepConfig {
             _ => None,
         };
         let contains = self.body_contains.unwrap_or_default();
-        let contains = contains.value.0.iter();
-        let place = Place::default();
-        let contains = contains.map(|text| texts.read(text, place, diagnostics)).collect();
+        let (all, place) = (contains.value.0.iter(), contains.place);
+        let contains = all.map(|text| texts.read(text, place, diagnostics)).collect();
         Expectations { status, headers, reject_headers, contains, matches, not_matches, encrypted }
     }
 }
