@@ -6,6 +6,7 @@
 //! and messages no more than the limits is kept.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::pin::pin;
 
@@ -276,9 +277,15 @@ async fn drive<T>(driver: &mut Option<Driver<'_>>, answer: impl Future<Output = 
 /// What is wrong where HTTP/2 itself failed.
 fn broken(error: &h2::Error, answer: &mut Answer) -> Failed {
     answer.code = UNAVAILABLE;
-    if error.is_io() {
+    if let Some(inner) = error.get_io() {
+        // A peer may refuse us after the handshake: it wants another certificate of ours. Of what
+        // TLS said h2 keeps this kind, which a socket never has.
+        let reason = match inner.kind() {
+            io::ErrorKind::InvalidData => Reason::TlsFailed,
+            _ => Reason::ConnectionReset,
+        };
         let summary = format!("the connection broke: {error}");
-        return Failed::new(Reason::ConnectionReset, shown_line(summary.as_bytes(), 300));
+        return Failed::new(reason, shown_line(summary.as_bytes(), 300));
     }
     // Told by the peer, it may not want us; found by us, the peer does not speak HTTP/2.
     if error.is_remote() {

@@ -241,7 +241,8 @@ impl<'p> Fetch<'p> {
         let Road::Route(route) = self.road else { return Ok(()) };
         let local = route.is_local(origin, connection.peer);
         if self.from_outside && local {
-            let summary = format!("a redirect leads to `{}`, which is this host or link", self.url);
+            let what = if self.redirects > 0 { "a redirect" } else { "what was found outside" };
+            let summary = format!("{what} leads to `{}`, which is this host or link", self.url);
             return Err(Failed::new(Reason::BadRedirect, summary));
         }
         self.from_outside |= !local;

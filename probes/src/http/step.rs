@@ -149,6 +149,24 @@ pub(super) fn phases(times: &Phases) -> [Option<Duration>; 5] {
     [times.resolve, times.connect, times.tls, times.first_byte, times.transfer]
 }
 
+/// What was measured; of the phases those that have limits, as all of them are metrics already.
+pub(super) fn values(
+    seconds: f64,
+    expiry: Option<f64>,
+    times: &Phases,
+    limits: &Limits,
+) -> Vec<Value> {
+    let mut values = vec![Value { name: SECONDS, value: seconds, unit: "s" }];
+    let days = expiry.map(days_left);
+    values.extend(days.map(|value| Value { name: DAYS_LEFT, value, unit: "" }));
+    for (name, time) in PHASES.into_iter().zip(phases(times)) {
+        if let Some(time) = time.filter(|_| limits.has(name)) {
+            values.push(Value { name, value: time.as_secs_f64(), unit: "s" });
+        }
+    }
+    values
+}
+
 impl Step {
     /// Takes the step; the time is up when `stop` is cancelled.
     pub(super) async fn take(
@@ -163,21 +181,12 @@ impl Step {
             Err(failed) => taken.failed = Some(failed),
         }
         taken.seconds = watch.seconds();
-        let mut values = vec![Value { name: SECONDS, value: taken.seconds, unit: "s" }];
-        if let Some(expiry) = taken.page.seen.expiry() {
-            values.push(Value { name: DAYS_LEFT, value: days_left(expiry), unit: "" });
-        }
-        for (name, time) in PHASES.into_iter().zip(phases(&taken.page.times)) {
-            if let Some(time) = time.filter(|_| self.limits.has(name)) {
-                values.push(Value { name, value: time.as_secs_f64(), unit: "s" });
-            }
-        }
         if journey.has_steps {
+            let page = &taken.page;
+            let values = values(taken.seconds, page.seen.expiry(), &page.times, &self.limits);
             let mut verdict = self.limits.judge(&values);
-            verdict.add(
-                taken.verdict.status,
-                Some(&taken.verdict.text).filter(|t| !t.is_empty()).map(String::as_str),
-            );
+            let text = Some(taken.verdict.text.as_str()).filter(|text| !text.is_empty());
+            verdict.add(taken.verdict.status, text);
             verdict.measurements.append(&mut taken.verdict.measurements);
             taken.verdict = verdict;
         }
@@ -193,12 +202,13 @@ impl Step {
         taken: &mut Taken,
     ) -> Result<(Uri, Plan), Failed> {
         let variables = &journey.variables;
-        let bad_url = |why: &str| {
-            let summary = format!("`{}` with its values is no URL: {why}", self.url.source());
+        // The values themselves are not shown.
+        let bad_url = || {
+            let summary = format!("`{}` with its values is no URL", self.url.source());
             Failed::new(Reason::BadRedirect, summary)
         };
-        let url: Uri = self.url.render_url(variables).parse().map_err(|_| bad_url("not any"))?;
-        let origin = Origin::of(&url).map_err(|error| bad_url(&error.to_string()))?;
+        let url: Uri = self.url.render_url(variables).parse().map_err(|_| bad_url())?;
+        let origin = Origin::of(&url).map_err(|_| bad_url())?;
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
             let value = HeaderValue::from_str(&value.render(variables, Escape::None));

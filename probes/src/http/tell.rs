@@ -9,11 +9,9 @@ use base::family::MetricFamily;
 use base::http::client::Phases;
 
 use super::HttpProbe;
-use super::step::{Identity, PHASES, Page, Step, Taken, phases};
+use super::step::{Identity, PHASES, Page, Step, Taken, phases, values};
 use crate::network::{Failed, Metrics};
 use crate::outcome::Status;
-use crate::session::{DAYS_LEFT, SECONDS, days_left};
-use crate::thresholds::Value;
 use crate::{Outcome, Reason};
 
 impl HttpProbe {
@@ -28,14 +26,7 @@ impl HttpProbe {
         let expiries = all.iter().filter_map(|(_, taken)| taken.page.seen.expiry());
         let expiry = expiries.reduce(f64::min);
 
-        let mut values = vec![Value { name: SECONDS, value: seconds, unit: "s" }];
-        let days = expiry.map(days_left);
-        values.extend(days.map(|value| Value { name: DAYS_LEFT, value, unit: "" }));
-        for (name, time) in PHASES.into_iter().zip(phases(&times)) {
-            if let Some(time) = time.filter(|_| self.limits.has(name)) {
-                values.push(Value { name, value: time.as_secs_f64(), unit: "s" });
-            }
-        }
+        let values = values(seconds, expiry, &times, &self.limits);
         let mut verdict = self.limits.judge(&values);
         for (step, taken) in &mut all {
             let (status, text) = (taken.verdict.status, &taken.verdict.text);

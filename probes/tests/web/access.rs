@@ -164,3 +164,16 @@ async fn behind_a_proxy_a_redirect_leads_to_no_address_of_this_host_x03() {
         assert_eq!(proxy.asked().len(), 1, "{to}");
     }
 }
+
+#[tokio::test]
+async fn what_is_found_outside_leads_to_no_address_of_this_host_x03() {
+    let proxy = Server::start(|_| ok("http://127.0.0.1:9/latest/meta-data")).await;
+    let o = look(&format!(
+        "http: {{proxy: {{url: 'http://{}'}}, steps: [\
+         {{url: 'http://shop.invalid/', extract: {{next: {{regex: '.*'}}}}}}, {{url: '${{next}}'}}]}}",
+        proxy.address
+    ))
+    .await;
+    check(&o, Reason::BadRedirect, "which is this host or link");
+    assert_eq!(proxy.asked().len(), 1);
+}

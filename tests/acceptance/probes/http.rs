@@ -135,6 +135,21 @@ fn certificates_on_both_sides() {
     stage.check(&other, Reason::CertificateName, "it is for localhost, 127.0.0.1");
 }
 
+#[test]
+fn a_server_that_refuses_our_certificate_is_told() {
+    let stage = Stage::new();
+    stage.certificate();
+    let port = stage.port.to_string();
+    let (cert, key) = (stage.text("cert.pem"), stage.text("key.pem"));
+    let server = ["s_server", "-accept", &port, "-cert", &cert, "-key", &key, "-Verify", "1"];
+    let _server = stage.start("openssl", &[&server[..], &["-www", "-quiet"]].concat());
+    // By TLS 1.3 it refuses when the handshake is done for us.
+    for probe in ["http: {url: 'https://localhost:PORT/'", "grpc: {address: 'localhost:PORT'"] {
+        let ask = format!("{probe}, tls: {{ca_file: DIR/cert.pem}}}}");
+        stage.check(&ask, Reason::TlsFailed, "CertificateRequired");
+    }
+}
+
 /// tinyproxy in front of what `stage` serves, with a password where there is one.
 fn tinyproxy(password: &str) -> (Stage, Program) {
     let stage = Stage::new();
