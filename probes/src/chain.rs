@@ -92,6 +92,11 @@ impl Trust {
         }
     }
 
+    /// The same trust in whatever host is dialled.
+    pub(crate) fn without_name(&self) -> Self {
+        Self { server_name: None, ..self.clone() }
+    }
+
     /// Makes the handshake; `seen` has what was seen of it, however it ends.
     pub(crate) async fn handshake(
         &self,

@@ -7,12 +7,13 @@
 
 use std::sync::Arc;
 
-use base::diagnostic::Diagnostics;
+use base::diagnostic::{Diagnostics, Spanned};
 use serde::Deserialize;
 
 use crate::Probe;
 use crate::broker::{Broker, BrokerConfig};
 use crate::dns::DnsConfig;
+use crate::grpc::GrpcConfig;
 use crate::health::HealthConfig;
 use crate::http::HttpConfig;
 use crate::icmp::IcmpConfig;
@@ -43,8 +44,8 @@ use crate::websocket::WebsocketConfig;
 pub enum ProbeConfig {
     /// Runs a program.
     Script(ScriptConfig),
-    /// Asks for a page.
-    Http(Box<HttpConfig>),
+    /// Asks for a page, or for several.
+    Http(Box<Spanned<HttpConfig>>),
     /// Connects to an address.
     Tcp(TcpConfig),
     /// Asks name servers.
@@ -81,6 +82,8 @@ pub enum ProbeConfig {
     Snmp(Box<SnmpConfig>),
     /// Opens a WebSocket.
     Websocket(Box<WebsocketConfig>),
+    /// Asks a gRPC server whether it serves.
+    Grpc(Box<GrpcConfig>),
     /// Counts processes.
     Process(ProcessConfig),
     /// Looks at who listens.
@@ -106,7 +109,7 @@ impl ProbeConfig {
     pub fn build(self, diagnostics: &mut Diagnostics) -> Option<Arc<dyn Probe>> {
         Some(match self {
             Self::Script(config) => Arc::new(config.build(diagnostics)),
-            Self::Http(config) => Arc::new(config.build(diagnostics)?),
+            Self::Http(config) => Arc::new(config.value.build(config.place, diagnostics)?),
             Self::Tcp(config) => Arc::new(config.build(diagnostics)?),
             Self::Dns(config) => Arc::new(config.build(diagnostics)?),
             Self::Tls(config) => Arc::new(config.build(diagnostics)?),
@@ -125,6 +128,7 @@ impl ProbeConfig {
             Self::Ldap(config) => Arc::new(config.build(diagnostics)?),
             Self::Snmp(config) => Arc::new(config.build(diagnostics)?),
             Self::Websocket(config) => Arc::new(config.build(diagnostics)?),
+            Self::Grpc(config) => Arc::new(config.build(diagnostics)?),
             Self::Process(config) => Arc::new(config.build(diagnostics)?),
             Self::Port(config) => Arc::new(config.build(diagnostics)?),
             Self::File(config) => Arc::new(config.build(diagnostics)?),

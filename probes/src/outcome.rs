@@ -169,6 +169,10 @@ reasons! {
     TargetNotAllowed = "target-not-allowed",
     /// A redirect leads nowhere, in a circle, or where it may not.
     BadRedirect = "bad-redirect",
+    /// The proxy does not let us through, or not there.
+    ProxyFailed = "proxy-failed",
+    /// Who should give us a token does not.
+    TokenFailed = "token-failed",
     /// The connection is not encrypted and should be, or the other way round.
     TlsPolicy = "tls-policy",
     /// A file that should be there is not.

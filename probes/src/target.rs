@@ -201,7 +201,8 @@ fn open_bits(whole: u32, bits: u32) -> u128 {
     u128::MAX.checked_shr(128 - (whole - bits)).unwrap_or(0)
 }
 
-fn contains(net: IpAddr, bits: u32, address: IpAddr) -> bool {
+/// Whether `address` is in the network of which `bits` are set.
+pub(crate) fn contains(net: IpAddr, bits: u32, address: IpAddr) -> bool {
     let ((net, whole), (address, other)) = (bits_of(net), bits_of(address));
     whole == other && (net ^ address) & !open_bits(whole, bits) == 0
 }

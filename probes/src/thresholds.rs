@@ -22,10 +22,10 @@ use crate::range::Range;
 pub struct ThresholdsConfig {
     /// The range outside of which a value is worth a warning; with `@` inside of which.
     #[serde(default)]
-    warn: Option<Spanned<String>>,
+    pub(crate) warn: Option<Spanned<String>>,
     /// The range outside of which a value is critical.
     #[serde(default)]
-    crit: Option<Spanned<String>>,
+    pub(crate) crit: Option<Spanned<String>>,
 }
 
 /// The limits of one value.
@@ -63,6 +63,16 @@ impl Thresholds {
             crit: text(&self.crit),
             ..Measurement::default()
         }
+    }
+
+    /// Judges a value; where it is over a range, with a text that says so.
+    pub(crate) fn told(&self, name: &str, value: f64, unit: &str) -> (Status, Option<String>) {
+        let status = self.judge(value);
+        let text = self.broken(status).map(|range| {
+            let (value, unit) = (rounded(value), if unit == "c" { "" } else { unit });
+            format!("`{name}` is {value}{unit}, {status} by `{range}`")
+        });
+        (status, text)
     }
 
     /// Which range raised `status`.
@@ -104,6 +114,17 @@ pub struct Verdict {
     pub measurements: Vec<Measurement>,
 }
 
+impl Verdict {
+    /// Adds what is said of a further value.
+    pub(crate) fn add(&mut self, status: Status, text: Option<&str>) {
+        self.status = self.status.worse(status);
+        if let Some(text) = text {
+            self.text += if self.text.is_empty() { "" } else { ", " };
+            self.text += text;
+        }
+    }
+}
+
 impl Limits {
     /// The limits, reporting ranges that are none and names that are not among `known`.
     pub fn build(config: &LimitsConfig, known: &[&str], diagnostics: &mut Diagnostics) -> Self {
@@ -131,6 +152,11 @@ impl Limits {
         self
     }
 
+    /// Whether there is a limit on the value of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Judges what was measured.
     pub fn judge(&self, values: &[Value]) -> Verdict {
         let none = Thresholds::default();
@@ -139,14 +165,8 @@ impl Limits {
         for Value { name, value, unit } in values {
             let thresholds = self.0.get(*name).unwrap_or(&none);
             verdict.measurements.push(thresholds.measurement(name, *value, unit));
-            let status = thresholds.judge(*value);
-            verdict.status = verdict.status.worse(status);
-            if let Some(range) = thresholds.broken(status) {
-                let separator = if verdict.text.is_empty() { "" } else { ", " };
-                let (value, unit) = (rounded(*value), if *unit == "c" { "" } else { unit });
-                verdict.text +=
-                    &format!("{separator}`{name}` is {value}{unit}, {status} by `{range}`");
-            }
+            let (status, text) = thresholds.told(name, *value, unit);
+            verdict.add(status, text.as_deref());
         }
         verdict
     }

@@ -352,7 +352,7 @@ fn faults_are_told_with_their_places() {
         "http: {url: '::'}",
         "test.yml:1:13: `::` is not a URL\n  help: write it like `https://shop.example/health`",
     );
-    check("http: {url: 'http://x/', method: LOOK}", "test.yml:1:34: `LOOK` is not an HTTP method");
+    check("http: {url: 'http://x/', method: 'L K'}", "test.yml:1:34: `L K` is not an HTTP method");
     check(
         "http: {url: 'http://x/', body_matches: '('}",
         "test.yml:1:40: `(` is not a regular expression: unclosed group",

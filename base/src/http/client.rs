@@ -88,7 +88,12 @@ impl ClientError {
     }
 
     fn from_hyper(doing: &str, error: &hyper::Error) -> Self {
-        let kind = if error.is_parse() { Failure::Protocol } else { Failure::Reset };
+        let kind = match std::error::Error::source(error).and_then(|inner| inner.downcast_ref()) {
+            _ if error.is_parse() => Failure::Protocol,
+            // A peer may refuse us after the handshake: it wants another certificate of ours.
+            Some(inner) if rustls_error(inner).is_some() => Failure::Tls,
+            _ => Failure::Reset,
+        };
         // hyper's own text says where it failed, its source says why.
         match std::error::Error::source(error) {
             Some(source) => Self::new(kind, format!("{doing}: {error}: {source}")),
@@ -274,9 +279,12 @@ impl Client {
     }
 }
 
+fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
 fn tls_error(error: &io::Error) -> ClientError {
-    let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let kind = match rustls {
+    let kind = match rustls_error(error) {
         Some(rustls::Error::InvalidCertificate(fault)) => match fault {
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
@@ -391,6 +399,8 @@ pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: Option<Driver>,
     authority: String,
+    /// Whether a proxy reads the requests, which wants to be told the whole URL.
+    to_proxy: bool,
     /// The address that was really dialled.
     pub peer: Option<SocketAddr>,
     /// What was agreed on, where it is encrypted.
@@ -404,7 +414,12 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    async fn open(
+    /// Speaks HTTP to `origin` over `socket`, which was dialled at `peer`.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Reset`].
+    pub async fn open(
         socket: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
         origin: &Origin,
         peer: Option<SocketAddr>,
@@ -421,11 +436,18 @@ impl Connection {
             (false, 80) | (true, 443) => host,
             (_, port) => format!("{host}:{port}"),
         };
-        Ok(Self { sender, driver: Some(Box::pin(driver)), authority, peer, tls })
+        let driver: Driver = Box::pin(driver);
+        Ok(Self { sender, driver: Some(driver), authority, to_proxy: false, peer, tls })
+    }
+
+    /// The same connection, on which a proxy passes the requests on.
+    #[must_use]
+    pub fn to_proxy(self) -> Self {
+        Self { to_proxy: true, ..self }
     }
 
     /// Sends `request` and waits for the head of the answer. The URL may be absolute; what is sent
-    /// is its path, and its host where no `Host` is set.
+    /// is its path, to a proxy the whole of it, and its host where no `Host` is set.
     ///
     /// # Errors
     ///
@@ -435,9 +457,11 @@ impl Connection {
         mut request: Request<Full<Bytes>>,
         phases: &mut Phases,
     ) -> Result<Response<Incoming>, ClientError> {
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let path = path.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
-        *request.uri_mut() = path;
+        if !self.to_proxy {
+            let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            let path = path.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
+            *request.uri_mut() = path;
+        }
         if !request.headers().contains_key(header::HOST) {
             let host = self.authority.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
             request.headers_mut().insert(header::HOST, host);

@@ -23,6 +23,7 @@ use crate::text::shown_line;
 #[derive(Debug)]
 pub(super) struct HttpModule {
     pub(super) plan: Plan,
+    pub(super) client: Client,
     pub(super) way: Way,
     /// Whether the body is gzip and to be unpacked.
     pub(super) unpacks: bool,
@@ -86,11 +87,11 @@ impl HttpModule {
             (None, _) => None,
         };
         let client = match hostname.as_deref().or(set) {
-            Some(name) if !self.plan.client.has_server_name() => {
+            Some(name) if !self.client.has_server_name() => {
                 let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
-                self.plan.client.with_server_name(if name.is_empty() { host } else { name })
+                self.client.with_server_name(if name.is_empty() { host } else { name })
             }
-            _ => self.plan.client.clone(),
+            _ => self.client.clone(),
         };
         let module = std::sync::Arc::clone(self);
         Some(HttpShot { module, plan, client, url, guard })
@@ -113,7 +114,8 @@ impl Verdict {
 impl HttpShot {
     pub(super) async fn look(&self, stop: &CancellationToken, watch: Stopwatch) -> Seen {
         let plan = self.plan.as_ref().unwrap_or(&self.module.plan);
-        let mut fetch = Fetch::guarded(plan, self.url.clone(), &self.guard, self.client.clone());
+        let (url, first, client) = (self.url.clone(), self.client.clone(), &self.module.client);
+        let mut fetch = Fetch::guarded(plan, url, &self.guard, first, client);
         let fetched = stop.run_until_cancelled(fetch.run()).await;
         let mut length = fetch.length;
         let verdict = match fetched {

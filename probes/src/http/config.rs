@@ -1,186 +1,258 @@
 //! An HTTP probe as written.
 //!
-//! Invariant: the built probe's URL, headers and expressions are valid.
+//! Invariant: the built probe's URLs, headers, paths and expressions are valid, and every variable is
+//! extracted before it is used.
 
-use base64::prelude::*;
+mod identity;
+mod step;
+
+pub(crate) use identity::BasicAuthConfig;
+use identity::{OAuth2Config, ProxyConfig};
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use base::diagnostic::{Diagnostics, Spanned};
-use base::http::client::{Client, Origin};
-use base::http::header::{self, HeaderName, HeaderValue};
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::access::AuthorizationConfig;
+use base::http::client::Origin;
+use base::http::header::{HeaderName, HeaderValue};
 use base::http::tls::TlsConfig;
 use base::http::{HeaderMap, Method, Uri};
 use base::secret::Secret;
-use bytes::Bytes;
+use serde::Deserialize;
 
 use super::HttpProbe;
-use super::expect::{Expectations, Statuses};
-use super::fetch::Plan;
-use crate::network::regex;
+use super::route::{IpChoice, Route};
+use super::step::{Access, PHASES};
+use crate::chain::Trust;
 use crate::script::ByteSize;
+use crate::session::{DAYS_LEFT, SECONDS};
 use crate::text::Texts;
+use crate::thresholds::{Limits, LimitsConfig};
 
-/// How many redirects are followed where nothing is said, as with blackbox_exporter.
-const MAX_REDIRECTS: u32 = 10;
-/// How much of a body is read where nothing is said.
-const BODY_LIMIT: ByteSize = ByteSize(1 << 20);
+/// The most steps of a journey.
+const MAX_STEPS: usize = 100;
 
-/// An HTTP probe, as written.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpConfig {
+/// Defines a probe and a step of one, which both have the settings of a request.
+macro_rules! with_request {
+    ($($(#[$doc:meta])* $field:ident: $type:ty,)*) => {
+        /// An HTTP probe, as written: one request, or `steps`.
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct HttpConfig {
+            $($(#[$doc])* #[serde(default)] $field: Option<$type>,)*
+            /// Further headers, of every request.
+            #[serde(default)]
+            headers: BTreeMap<String, Spanned<Secret>>,
+            /// A journey: several requests, each after the other, in place of one.
+            #[serde(default)]
+            steps: Vec<Spanned<StepConfig>>,
+            /// Who we are, by name and password.
+            #[serde(default)]
+            basic_auth: Option<Spanned<BasicAuthConfig>>,
+            /// Who we are, by a token.
+            #[serde(default)]
+            authorization: Option<Spanned<AuthorizationConfig>>,
+            /// Who we are, by a token that is asked for.
+            #[serde(default)]
+            oauth2: Option<Spanned<OAuth2Config>>,
+            /// Whom to trust, and who we are.
+            #[serde(default)]
+            tls: Option<Spanned<TlsConfig>>,
+            /// Who passes requests on.
+            #[serde(default)]
+            proxy: Option<Spanned<ProxyConfig>>,
+            /// Which addresses are dialled: `4`, `6` or `any`, which is what happens where nothing
+            /// is said.
+            #[serde(default)]
+            ip_version: Option<Spanned<String>>,
+            /// Whether the other addresses are tried, too, after those of `ip_version`.
+            #[serde(default)]
+            ip_fallback: bool,
+            /// Limits on `seconds`, `days_left` and the phases, of all requests together.
+            #[serde(default)]
+            thresholds: LimitsConfig,
+        }
+
+        /// A step of a journey, as written.
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct StepConfig {
+            $($(#[$doc])* #[serde(default)] $field: Option<$type>,)*
+            /// What the step is called; its number where nothing is said.
+            #[serde(default)]
+            name: Option<Spanned<String>>,
+            /// Further headers of the request.
+            #[serde(default)]
+            headers: BTreeMap<String, Spanned<Secret>>,
+            /// What is taken from the answer for later steps, by the names of the variables.
+            #[serde(default)]
+            extract: BTreeMap<String, Spanned<ExtractConfig>>,
+            /// Limits on `seconds`, `days_left` and the phases of this step.
+            #[serde(default)]
+            thresholds: LimitsConfig,
+        }
+
+        impl HttpConfig {
+            /// The one request.
+            fn take_request(&mut self) -> StepConfig {
+                StepConfig { $($field: self.$field.take(),)* ..StepConfig::default() }
+            }
+
+            /// The settings of the one request that are written.
+            fn request_settings(&self) -> Vec<&'static str> {
+                let mut all = Vec::new();
+                $(if self.$field.is_some() { all.push(stringify!($field)); })*
+                all
+            }
+        }
+    };
+}
+
+with_request! {
     /// The page: an absolute `http` or `https` URL.
     url: Spanned<String>,
     /// `GET` where nothing is said.
-    #[serde(default)]
-    method: Option<Spanned<String>>,
-    /// Further headers of the request.
-    #[serde(default)]
-    headers: BTreeMap<String, Spanned<Secret>>,
-    /// The body of the request.
-    #[serde(default)]
-    body: String,
-    /// Who we are.
-    #[serde(default)]
-    basic_auth: Option<Spanned<BasicAuthConfig>>,
+    method: Spanned<String>,
+    /// The body of the request, which may have a password in it.
+    body: Spanned<Secret>,
     /// The statuses that are wanted: `200`, `300-399`, `2xx`; `2xx` where nothing is said.
-    #[serde(default)]
     expect_status: Spanned<Texts>,
     /// Headers that must be there, with what their values must match.
-    #[serde(default)]
     expect_headers: BTreeMap<String, Spanned<String>>,
     /// Headers that must not be there with a value that matches.
-    #[serde(default)]
     reject_headers: BTreeMap<String, Spanned<String>>,
     /// Texts that the body must have.
-    #[serde(default)]
     body_contains: Spanned<Texts>,
     /// Expressions that the body must match.
-    #[serde(default)]
     body_matches: Spanned<Texts>,
     /// Expressions that the body must not match.
-    #[serde(default)]
     body_not_matches: Spanned<Texts>,
-    /// How much of a body is read; a larger one is a failure.
-    #[serde(default)]
-    body_limit: Option<Spanned<ByteSize>>,
+    /// What must stand in the body, which is JSON.
+    json: Vec<Spanned<JsonConfig>>,
+    /// How much of a body is read; a larger one is a failure. 1 MiB where nothing is said.
+    body_limit: Spanned<ByteSize>,
+    /// `gzip` to ask for it; what comes packed is unpacked in any case.
+    compression: Spanned<String>,
     /// Whether redirects are followed; else the redirect itself is judged.
-    #[serde(default)]
-    follow_redirects: Option<bool>,
-    /// How many redirects are followed.
-    #[serde(default)]
-    max_redirects: Option<u32>,
+    follow_redirects: bool,
+    /// How many redirects are followed; 10 where nothing is said.
+    max_redirects: u32,
     /// A connection without TLS is a failure.
-    #[serde(default)]
     fail_if_not_ssl: bool,
     /// A connection with TLS is a failure.
-    #[serde(default)]
     fail_if_ssl: bool,
-    /// Whom to trust, and who we are.
-    #[serde(default)]
-    tls: Option<Spanned<TlsConfig>>,
 }
 
-/// A user name and a password.
-#[derive(Debug, serde::Deserialize)]
+/// What must stand in JSON, as written.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct BasicAuthConfig {
-    username: String,
+struct JsonConfig {
+    /// Where: `$.orders[0].state`, `$['a b']`, `$.items[*].ok`, `$.errors.length()`.
+    path: Spanned<String>,
+    /// What a number is called; the path where nothing is said.
     #[serde(default)]
-    password: Option<Secret>,
-    /// The file with the password; read when the configuration is.
+    name: Option<Spanned<String>>,
+    /// The unit of a number.
     #[serde(default)]
-    password_file: Option<Spanned<PathBuf>>,
+    unit: String,
+    /// What it must be.
+    #[serde(default)]
+    equals: Option<Spanned<String>>,
+    /// What it must match.
+    #[serde(default)]
+    matches: Option<Spanned<String>>,
+    /// The range outside of which a number is worth a warning.
+    #[serde(default)]
+    warn: Option<Spanned<String>>,
+    /// The range outside of which a number is critical.
+    #[serde(default)]
+    crit: Option<Spanned<String>>,
+}
+
+/// Where the value of a variable comes from, as written: from JSON, a header, or else the body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExtractConfig {
+    /// Where it stands in the body, which is JSON.
+    #[serde(default)]
+    json: Option<Spanned<String>>,
+    /// The header that has it.
+    #[serde(default)]
+    header: Option<Spanned<String>>,
+    /// What of that it is: the first group, or all that matches.
+    #[serde(default)]
+    regex: Option<Spanned<String>>,
 }
 
 impl HttpConfig {
-    /// The probe, reporting everything that is wrong with it.
-    pub fn build(self, diagnostics: &mut Diagnostics) -> Option<HttpProbe> {
-        let url = url(&self.url, diagnostics);
-        let method = method(self.method.as_ref(), diagnostics);
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            add_header(&mut headers, name, value, diagnostics);
+    /// The probe, which is written at `place`; reports everything that is wrong with it.
+    pub fn build(mut self, place: Place, diagnostics: &mut Diagnostics) -> Option<HttpProbe> {
+        let is_journey = !self.steps.is_empty();
+        let written = if is_journey {
+            self.report_beside_steps(diagnostics);
+            std::mem::take(&mut self.steps)
+        } else {
+            vec![Spanned { value: self.take_request(), place }]
+        };
+        let known = [&[SECONDS, DAYS_LEFT][..], &PHASES].concat();
+        let mut steps = Vec::new();
+        let mut names: Vec<String> = Vec::new();
+        for (number, step) in (1..).zip(written) {
+            let step =
+                step.value.build(step.place, number, is_journey, &names, &known, diagnostics);
+            let Some((mut step, place)) = step else { continue };
+            for (name, value) in &self.headers {
+                step.add_shared_header(name, value, diagnostics);
+            }
+            step.add_user_agent();
+            if steps.iter().any(|other: &super::Step| other.name == step.name) {
+                diagnostics.report(place, format!("there is a step `{}` already", step.name));
+            }
+            names.extend(step.extract.iter().map(|extract| extract.name.clone()));
+            steps.push(step);
         }
-        if !headers.contains_key(header::USER_AGENT) {
-            let agent = concat!("veilleur-agent/", env!("CARGO_PKG_VERSION"));
-            headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        let limits = Limits::build(&self.thresholds, &known, diagnostics);
+        let origins = steps.iter().filter(|step| !step.url.host_varies());
+        let origins = origins.filter_map(|step| step.url.source_origin()).collect();
+        let route = self.route(place, diagnostics);
+        let identity = self.identity(route.as_ref(), diagnostics);
+        let access = Access { route: route?, identity: identity?, origins };
+        (!steps.is_empty()).then_some(HttpProbe { access, steps, is_journey, limits })
+    }
+
+    fn report_beside_steps(&self, diagnostics: &mut Diagnostics) {
+        let place = self.steps.first().map(|step| step.place).unwrap_or_default();
+        for name in self.request_settings() {
+            let help = "write it into a step, or take the steps away";
+            let message = format!("`{name}` and `steps` do not go together");
+            diagnostics.report_with_help(place, message, help);
         }
-        if let Some(auth) = &self.basic_auth {
-            headers.extend(auth.value.build(auth, diagnostics).map(|v| (header::AUTHORIZATION, v)));
+        if self.steps.len() > MAX_STEPS {
+            diagnostics.report(place, format!("there are more than {MAX_STEPS} steps"));
         }
-        if self.fail_if_ssl && self.fail_if_not_ssl {
-            let help = "remove `fail_if_ssl` or `fail_if_not_ssl`";
-            diagnostics.report_with_help(&self.url, "no connection can pass both ways", help);
-        }
-        let (redirects, limit) =
-            (self.redirects(), self.body_limit.as_ref().map_or(BODY_LIMIT, |l| l.value));
-        let tls = self.tls.as_ref();
-        let client = match Client::new(&tls.map(|tls| tls.value.clone()).unwrap_or_default()) {
-            Ok(client) => Some(client),
-            Err(error) => {
-                diagnostics.report(tls.map_or(self.url.place, |tls| tls.place), error.to_string());
+    }
+
+    fn route(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<Route> {
+        let plain = Spanned { value: TlsConfig::default(), place };
+        let tls = self.tls.as_ref().unwrap_or(&plain);
+        let trust = Trust::build(tls, &[b"http/1.1"], diagnostics);
+        let version = self.ip_version.as_ref();
+        let v4 = match version.map_or("any", |version| version.value.as_str()) {
+            "any" => None,
+            "4" => Some(true),
+            "6" => Some(false),
+            other => {
+                let at = version.map_or(place, |version| version.place);
+                diagnostics.report(at, format!("`{other}` is none of `4`, `6` and `any`"));
                 None
             }
         };
-        let body = Bytes::from(self.body.clone());
-        let expect = self.expectations(diagnostics);
-        let plan = Plan {
-            client: client?,
-            method: method?,
-            headers,
-            body,
-            redirects,
-            body_limit: limit.0,
-            keeps_body: true,
+        let proxy = match &self.proxy {
+            Some(proxy) => Some(proxy.value.build(diagnostics)?),
+            None => None,
         };
-        Some(HttpProbe { url: url?, plan, expect })
-    }
-
-    fn redirects(&self) -> Option<u32> {
-        match (self.follow_redirects, self.max_redirects) {
-            (Some(false), _) => None,
-            (_, most) => Some(most.unwrap_or(MAX_REDIRECTS)),
-        }
-    }
-
-    fn expectations(self, diagnostics: &mut Diagnostics) -> Expectations {
-        let mut status = Statuses(Vec::new());
-        for text in &self.expect_status.value.0 {
-            if !status.add(text) {
-                let message = format!("`{text}` is not an HTTP status");
-                let help = "write it like `200`, `300-399` or `2xx`";
-                diagnostics.report_with_help(&self.expect_status, message, help);
-            }
-        }
-        if self.expect_status.value.0.is_empty() {
-            status.0.push(200..=299);
-        }
-        let mut conditions = |headers: &BTreeMap<String, Spanned<String>>| {
-            let mut conditions = Vec::new();
-            for (name, pattern) in headers {
-                let name = header_name(name, pattern, diagnostics);
-                conditions.extend(name.zip(regex(&pattern.value, pattern.place, diagnostics)));
-            }
-            conditions
-        };
-        let headers = conditions(&self.expect_headers);
-        let reject_headers = conditions(&self.reject_headers);
-        let mut regexes = |patterns: &Spanned<Texts>| {
-            let place = patterns.place;
-            let all = patterns.value.0.iter();
-            all.filter_map(|pattern| regex(pattern, place, diagnostics)).collect()
-        };
-        let matches = regexes(&self.body_matches);
-        let not_matches = regexes(&self.body_not_matches);
-        let encrypted = match (self.fail_if_not_ssl, self.fail_if_ssl) {
-            (true, _) => Some(true),
-            (_, true) => Some(false),
-            _ => None,
-        };
-        let contains = self.body_contains.value.0;
-        Expectations { status, headers, reject_headers, contains, matches, not_matches, encrypted }
+        let ip = IpChoice { v4, falls_back: self.ip_fallback };
+        Some(Route { trust: trust?, ip, proxy })
     }
 }
 
@@ -203,18 +275,18 @@ pub(crate) fn url(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Opti
     }
 }
 
+/// A method by its name in capitals, whatever it is; all but CONNECT, which asks for no page.
 pub(crate) fn method(
     text: Option<&Spanned<String>>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Method> {
     let Some(text) = text else { return Some(Method::GET) };
-    let upper = text.value.to_ascii_uppercase();
-    let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
-    if known.contains(&upper.as_str()) {
-        return upper.parse().ok();
+    let method = Method::from_bytes(text.value.to_ascii_uppercase().as_bytes()).ok();
+    let method = method.filter(|method| method != Method::CONNECT);
+    if method.is_none() {
+        diagnostics.report(text, format!("`{}` is not an HTTP method", text.value));
     }
-    diagnostics.report(text, format!("`{}` is not an HTTP method", text.value));
-    None
+    method
 }
 
 pub(crate) fn header_name<T>(
@@ -246,40 +318,5 @@ pub(crate) fn add_header(
             value,
             format!("the value of `{name}` has characters that a header cannot have"),
         ),
-    }
-}
-
-impl BasicAuthConfig {
-    /// The value of the header `Authorization`.
-    pub(crate) fn build(
-        &self,
-        at: &Spanned<Self>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<HeaderValue> {
-        let password = match (&self.password, &self.password_file) {
-            (Some(password), None) => password.clone(),
-            (None, Some(file)) => match std::fs::read_to_string(&file.value) {
-                Ok(text) => Secret::new(text.trim_end_matches(['\r', '\n'])),
-                Err(error) => {
-                    let shown = file.value.display();
-                    diagnostics.report(file, format!("`{shown}` cannot be read: {error}"));
-                    return None;
-                }
-            },
-            _ => {
-                diagnostics.report(at, "either `password` or `password_file` is needed");
-                return None;
-            }
-        };
-        if self.username.contains(':') {
-            diagnostics.report(at, "a user name cannot have a colon in it");
-            return None;
-        }
-        let pair = format!("{}:{}", self.username, password.expose());
-        let mut value =
-            HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())))
-                .ok()?;
-        value.set_sensitive(true);
-        Some(value)
     }
 }

@@ -9,6 +9,7 @@ use base::http::header::HeaderName;
 use regex::bytes::Regex;
 
 use super::fetch::Fetch;
+use super::variables::{Escape, Template, Variables};
 use crate::Reason;
 use crate::network::Failed;
 use crate::text::{shown, shown_line};
@@ -60,7 +61,7 @@ pub(super) struct Expectations {
     pub(super) headers: Vec<(HeaderName, Regex)>,
     /// None of these may be there with a value that matches.
     pub(super) reject_headers: Vec<(HeaderName, Regex)>,
-    pub(super) contains: Vec<String>,
+    pub(super) contains: Vec<Template>,
     pub(super) matches: Vec<Regex>,
     pub(super) not_matches: Vec<Regex>,
     /// Whether the connection must, or must not, be encrypted.
@@ -76,8 +77,13 @@ impl Expectations {
             && self.not_matches.is_empty())
     }
 
-    /// Judges what was fetched.
-    pub(super) fn judge(&self, fetch: &Fetch<'_>) -> Result<(), Failed> {
+    /// Judges what was fetched; `body` is without its compression.
+    pub(super) fn judge(
+        &self,
+        fetch: &Fetch<'_>,
+        body: &[u8],
+        variables: &Variables,
+    ) -> Result<(), Failed> {
         let status = fetch.status();
         if !self.status.0.iter().any(|range| range.contains(&status)) {
             let summary = format!("HTTP status {status}, wanted {}", self.status);
@@ -93,7 +99,7 @@ impl Expectations {
             _ => {}
         }
         self.judge_headers(fetch)?;
-        self.judge_body(&fetch.body)
+        self.judge_body(body, variables)
     }
 
     fn judge_headers(&self, fetch: &Fetch<'_>) -> Result<(), Failed> {
@@ -119,11 +125,12 @@ impl Expectations {
         Ok(())
     }
 
-    fn judge_body(&self, body: &[u8]) -> Result<(), Failed> {
+    fn judge_body(&self, body: &[u8], variables: &Variables) -> Result<(), Failed> {
         let mismatch = |summary: String| Err(Failed::new(Reason::BodyMismatch, summary));
         for text in &self.contains {
-            if memchr::memmem::find(body, text.as_bytes()).is_none() {
-                return mismatch(format!("the body does not contain `{text}`"));
+            let wanted = text.render(variables, Escape::None);
+            if memchr::memmem::find(body, wanted.as_bytes()).is_none() {
+                return mismatch(format!("the body does not contain `{}`", text.source()));
             }
         }
         for regex in &self.matches {

@@ -8,21 +8,25 @@
 //!
 //! Invariant: whatever was reached when the future is dropped can still be read from [`Fetch`].
 
+use std::borrow::Cow;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::clock::Stopwatch;
 use base::http::client::{Client, ClientError, Connection, Failure, Origin, Phases, TlsSession};
-use base::http::{Full, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use base::http::{Full, Gunzip, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use hyper::Version;
 use hyper::body::Incoming;
 
 use super::cookies::Cookies;
 use super::location;
+use super::route::Route;
 use crate::Reason;
+use crate::chain::Seen;
 use crate::guard::Guard;
-use crate::network::{Failed, earliest_expiry, is_local, reason_of};
+use crate::network::{Failed, reason_of};
 use crate::target;
 use crate::text::shown_line;
 
@@ -31,9 +35,7 @@ const PRIVATE: [header::HeaderName; 4] =
     [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION, header::HOST];
 
 /// How to ask, whatever page it is.
-#[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) client: Client,
     pub(crate) method: Method,
     /// As configured; with authorisation, where there is one.
     pub(crate) headers: HeaderMap,
@@ -46,16 +48,17 @@ pub(crate) struct Plan {
     pub(crate) keeps_body: bool,
 }
 
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers and body may be secret.
+        f.debug_struct("Plan").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
 impl Plan {
     /// The same with other headers.
     pub(crate) fn with_headers(&self, headers: HeaderMap) -> Self {
-        Self {
-            client: self.client.clone(),
-            method: self.method.clone(),
-            headers,
-            body: self.body.clone(),
-            ..*self
-        }
+        Self { method: self.method.clone(), headers, body: self.body.clone(), ..*self }
     }
 }
 
@@ -63,9 +66,7 @@ impl Plan {
 #[derive(Debug)]
 pub(crate) struct Fetch<'p> {
     plan: &'p Plan,
-    guard: Option<&'p Guard>,
-    /// The client for the origin that was asked for first, where that is another one.
-    first: Option<Client>,
+    road: Road<'p>,
     /// The page of this hop.
     url: Uri,
     /// The times of the hops before this one.
@@ -79,9 +80,16 @@ pub(crate) struct Fetch<'p> {
     pub(crate) peer: Option<SocketAddr>,
     /// What a guard has dialled first, and how long it looked for it.
     pub(crate) dialled: Option<(SocketAddr, Duration)>,
-    pub(crate) certificate_expiry: Option<f64>,
-    /// Of the last hop.
+    /// What TLS has shown at the last hop, however that ended.
+    pub(crate) seen: Seen,
+    /// Of the last hop, where a guard has opened it.
     pub(crate) tls: Option<TlsSession>,
+    /// What was set so far; given back where [`Fetch::gives_cookies`] says so.
+    pub(crate) cookies: Cookies,
+    /// As blackbox_exporter does; a check says what it sends, unless it is a journey.
+    pub(crate) gives_cookies: bool,
+    /// Whether something from outside has led here, which may not lead to this host or link.
+    pub(crate) from_outside: bool,
     answer: Option<Answer>,
     pub(crate) body: Vec<u8>,
     wants_body: bool,
@@ -96,6 +104,21 @@ struct Answer {
     headers: HeaderMap,
 }
 
+/// Who opens the connections.
+#[derive(Debug)]
+enum Road<'p> {
+    /// The configuration says where.
+    Route(&'p Route),
+    /// A stranger does.
+    Guarded {
+        guard: &'p Guard,
+        /// The client for the origin that was asked for first.
+        first: Option<Client>,
+        /// The client for the others.
+        client: &'p Client,
+    },
+}
+
 /// What to ask for at a hop.
 struct Ask {
     method: Method,
@@ -104,11 +127,27 @@ struct Ask {
 }
 
 impl<'p> Fetch<'p> {
-    pub(crate) fn new(plan: &'p Plan, url: Uri) -> Self {
+    pub(crate) fn new(plan: &'p Plan, url: Uri, route: &'p Route) -> Self {
+        Self::by(plan, url, Road::Route(route))
+    }
+
+    /// As [`Fetch::new`], for a page that a stranger chose: every connection is opened by `guard`.
+    /// The origin of `url` is spoken to by `first`, every other by `client`.
+    pub(crate) fn guarded(
+        plan: &'p Plan,
+        url: Uri,
+        guard: &'p Guard,
+        first: Client,
+        client: &'p Client,
+    ) -> Self {
+        Self::by(plan, url, Road::Guarded { guard, first: Some(first), client })
+    }
+
+    fn by(plan: &'p Plan, url: Uri, road: Road<'p>) -> Self {
+        let gives_cookies = matches!(road, Road::Guarded { .. });
         Self {
             plan,
-            guard: None,
-            first: None,
+            road,
             url,
             before: Phases::default(),
             here: Phases::default(),
@@ -116,19 +155,16 @@ impl<'p> Fetch<'p> {
             redirects: 0,
             peer: None,
             dialled: None,
-            certificate_expiry: None,
+            seen: Seen::default(),
             tls: None,
+            cookies: Cookies::default(),
+            gives_cookies,
+            from_outside: false,
             answer: None,
             body: Vec::new(),
             wants_body: true,
             length: 0,
         }
-    }
-
-    /// As [`Fetch::new`], for a page that a stranger chose: every connection is opened by `guard`.
-    /// The origin of `url` is spoken to by `first`.
-    pub(crate) fn guarded(plan: &'p Plan, url: Uri, guard: &'p Guard, first: Client) -> Self {
-        Self { guard: Some(guard), first: Some(first), ..Self::new(plan, url) }
     }
 
     /// Fetches the page and where it leads to.
@@ -137,29 +173,29 @@ impl<'p> Fetch<'p> {
         let (method, headers) = (plan.method.clone(), plan.headers.clone());
         let mut ask = Ask { method, headers, body: plan.body.clone() };
         let mut origin = Origin::of(&self.url).map_err(failed)?;
-        let mut from_outside = false;
-        // As blackbox_exporter does; a check says what it sends.
-        let mut cookies = Cookies::default();
         loop {
             let opened = self.open(&origin).await;
             self.add_times();
             let mut connection = opened?;
-            self.opened(&connection, &mut from_outside)?;
-            let mut request = self.request(&ask)?;
-            if self.guard.is_some() {
-                cookies.give(&origin, request.headers_mut());
+            self.opened(&connection, &origin)?;
+            let mut request = self.request(&ask, &origin)?;
+            if self.gives_cookies {
+                self.cookies.give(&origin, request.headers_mut());
             }
             let answered = connection.send(request, &mut self.here).await;
             self.add_times();
             let answer = answered.map_err(failed)?;
-            cookies.keep(&origin, answer.headers());
+            self.cookies.keep(&origin, answer.headers());
+            self.passed(answer.status(), &origin)?;
             let next = self.answered(&answer)?;
             let Some(url) = next else { return self.transfer(connection, answer).await };
             self.redirects += 1;
             ask.after(answer.status());
             let next = Origin::of(&url).map_err(failed)?;
             if next != origin {
-                self.first = None;
+                if let Road::Guarded { first, .. } = &mut self.road {
+                    *first = None;
+                }
                 PRIVATE.iter().for_each(|name| while ask.headers.remove(name).is_some() {});
             }
             (origin, self.url) = (next, url);
@@ -167,11 +203,18 @@ impl<'p> Fetch<'p> {
         }
     }
 
+    fn is_guarded(&self) -> bool {
+        matches!(self.road, Road::Guarded { .. })
+    }
+
     async fn open(&mut self, origin: &Origin) -> Result<Connection, Failed> {
-        let client = self.first.as_ref().unwrap_or(&self.plan.client);
         let here = &mut self.here;
-        let Some(guard) = self.guard else {
-            return client.connect(origin, here).await.map_err(failed);
+        let (guard, client) = match &self.road {
+            Road::Route(route) => {
+                self.seen = Seen::default();
+                return route.open(origin, here, &mut self.seen).await;
+            }
+            Road::Guarded { guard, first, client } => (guard, first.as_ref().unwrap_or(client)),
         };
         let at = target::of_url(&self.url)
             .map_err(|bad| Failed::new(Reason::BadRedirect, bad.to_string()))?;
@@ -192,27 +235,48 @@ impl<'p> Fetch<'p> {
         client.speak(socket?, origin, here).await.map_err(failed)
     }
 
-    fn opened(&mut self, connection: &Connection, from_outside: &mut bool) -> Result<(), Failed> {
+    fn opened(&mut self, connection: &Connection, origin: &Origin) -> Result<(), Failed> {
         self.peer = connection.peer;
-        self.certificate_expiry =
-            connection.tls.as_ref().and_then(|tls| earliest_expiry(&tls.certificates));
         self.tls = connection.tls.clone();
-        let local = connection.peer.is_some_and(|peer| is_local(peer.ip()));
-        if *from_outside && local && self.guard.is_none() {
-            let summary = format!("a redirect leads to `{}`, which is this host or link", self.url);
+        let Road::Route(route) = self.road else { return Ok(()) };
+        let local = route.is_local(origin, connection.peer);
+        if self.from_outside && local {
+            let what = if self.redirects > 0 { "a redirect" } else { "what was found outside" };
+            let summary = format!("{what} leads to `{}`, which is this host or link", self.url);
             return Err(Failed::new(Reason::BadRedirect, summary));
         }
-        *from_outside |= !local;
+        self.from_outside |= !local;
         Ok(())
     }
 
-    fn request(&self, ask: &Ask) -> Result<Request<Full<Bytes>>, Failed> {
+    fn request(&self, ask: &Ask, origin: &Origin) -> Result<Request<Full<Bytes>>, Failed> {
         let request = Request::builder().method(ask.method.clone()).uri(self.url.clone());
         let mut request = request
             .body(Full::new(ask.body.clone()))
             .map_err(|error| Failed::new(Reason::Internal, format!("the request: {error}")))?;
         *request.headers_mut() = ask.headers.clone();
+        // Over TLS the proxy was told when it was asked to connect.
+        if let (Road::Route(route), false) = (&self.road, origin.tls)
+            && let Some(value) = route.proxy_to(origin).and_then(|p| p.authorization.clone())
+        {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
+        }
         Ok(request)
+    }
+
+    /// Whether a proxy has let the request pass; over TLS it was asked before.
+    fn passed(&self, status: StatusCode, origin: &Origin) -> Result<(), Failed> {
+        let Road::Route(route) = &self.road else { return Ok(()) };
+        if status != StatusCode::PROXY_AUTHENTICATION_REQUIRED || origin.tls {
+            return Ok(());
+        }
+        match route.proxy_to(origin) {
+            Some(_) => {
+                let summary = "the proxy does not take who we say we are: HTTP status 407";
+                Err(Failed::new(Reason::ProxyFailed, summary))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Keeps the head of an answer. Returns where it leads, where it is a redirect to be followed.
@@ -227,13 +291,13 @@ impl<'p> Fetch<'p> {
         let target = answer.headers().get(header::LOCATION);
         let Some(most) = self.plan.redirects.filter(|_| is_redirect) else {
             // blackbox_exporter counts the redirect that it does not follow, and reads no body.
-            if is_redirect && target.is_some() && self.guard.is_some() {
+            if is_redirect && target.is_some() && self.is_guarded() {
                 self.redirects += 1;
                 self.wants_body = false;
             }
             return Ok(None);
         };
-        if target.is_none() && self.guard.is_some() {
+        if target.is_none() && self.is_guarded() {
             return Ok(None);
         }
         let bad = |summary: String| Failed::new(Reason::BadRedirect, summary);
@@ -300,6 +364,40 @@ impl<'p> Fetch<'p> {
             first_byte: sum(self.before.first_byte, self.here.first_byte),
             transfer: sum(self.before.transfer, self.here.transfer),
         };
+    }
+
+    /// The body without its compression, where the server says that there is one.
+    pub(crate) fn unpacked(&self) -> Result<Cow<'_, [u8]>, Failed> {
+        let is_gzip = |value: &[u8]| {
+            let value = value.trim_ascii();
+            value.eq_ignore_ascii_case(b"gzip") || value.eq_ignore_ascii_case(b"x-gzip")
+        };
+        let packed = self.header_values(&header::CONTENT_ENCODING).any(is_gzip);
+        if !packed || self.body.is_empty() {
+            return Ok(Cow::Borrowed(&self.body));
+        }
+        let limit = self.plan.body_limit;
+        let (mut body, mut is_over) = (Vec::new(), false);
+        let mut gunzip = Gunzip::new(|bytes: &[u8]| {
+            is_over |= (body.len() + bytes.len()) as u64 > limit;
+            if is_over {
+                return Err("it is too large".to_owned());
+            }
+            body.extend_from_slice(bytes);
+            Ok(())
+        });
+        let result = gunzip.feed(&self.body).and_then(|()| gunzip.finish());
+        match result {
+            Ok(()) => Ok(Cow::Owned(body)),
+            Err(_) if is_over => {
+                let summary = format!("the body is over {limit} bytes when it is unpacked");
+                Err(Failed::new(Reason::BodyTooLarge, summary))
+            }
+            Err(why) => {
+                let summary = format!("the body cannot be unpacked: {why}");
+                Err(Failed::new(Reason::ProtocolError, summary))
+            }
+        }
     }
 
     /// What it is waiting for.

@@ -62,7 +62,7 @@ fn expected(fault: Fault, kind: &Kind) -> &'static [Reason] {
         Fault::WrongProtocol | Fault::InvalidUtf8 if tls => &[Reason::TlsFailed],
         Fault::WrongProtocol | Fault::InvalidUtf8 if kind.name == "tcp" => &[Reason::BodyMismatch],
         // A web server is what a WebSocket begins with.
-        Fault::WrongProtocol if kind.name == "websocket" => &[Reason::HttpStatus],
+        Fault::WrongProtocol if matches!(kind.name, "http" | "websocket") => &[Reason::HttpStatus],
         Fault::WrongProtocol | Fault::InvalidUtf8 => &[Reason::ProtocolError],
     }
 }

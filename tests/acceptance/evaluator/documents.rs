@@ -11,8 +11,14 @@ use tests::program::{End, run};
 fn the_configurations_in_the_documents_are_right() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut checked = Vec::new();
-    for document in ["README.md", "docs/evaluator.md", "docs/agent.md", "probes/scripts/README.md"]
-    {
+    let documents = [
+        "README.md",
+        "docs/evaluator.md",
+        "docs/agent.md",
+        "docs/probes.md",
+        "probes/scripts/README.md",
+    ];
+    for document in documents {
         let text = fs::read_to_string(root.join(document)).unwrap();
         for block in text.split("```yaml\n").skip(1) {
             let block = block.split("```").next().unwrap();
@@ -26,6 +32,8 @@ fn the_configurations_in_the_documents_are_right() {
             let file = dir.path().join(name);
             // Programs of packages, and folders, that need not be here.
             let block = block.replace("/usr/lib/nagios/plugins/check_disk", "/bin/df");
+            let block =
+                block.replace("${env:PG_PASSWORD}", "secret").replace("user: app", "user: root");
             let folder = dir.path().to_str().unwrap();
             fs::write(&file, block.replace("/var/lib/veilleur-agent", folder)).unwrap();
             let (end, _, said) = run(program, ["check".as_ref(), file.as_os_str()]);

@@ -15,3 +15,5 @@ mod databases;
 mod brokers;
 mod directories;
 mod websocket;
+mod grpc;
+mod http;

@@ -116,9 +116,8 @@ impl HttpModuleConfig {
         let body_limit = limit.filter(|limit| *limit > 0);
         let body_limit = body_limit.unwrap_or(if keeps_body { KEPT } else { u64::MAX });
         let (client, verifies) = built?;
-        let plan =
-            Plan { client, method: method?, headers, body, redirects, body_limit, keeps_body };
-        Some(HttpModule { plan, way, unpacks, verifies, expect })
+        let plan = Plan { method: method?, headers, body, redirects, body_limit, keeps_body };
+        Some(HttpModule { plan, client, way, unpacks, verifies, expect })
     }
 
     /// What others can do.

@@ -1,0 +1,228 @@
+//! Who we are to a server or a proxy, as written.
+//!
+//! Invariant: only one way is used.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::access::SecretSource;
+use base::http::client::Origin;
+use base::http::header::HeaderValue;
+use base::http::tls::TlsConfig;
+use base::secret::Secret;
+use base64::prelude::*;
+use serde::Deserialize;
+
+use super::super::oauth2::{Cache, OAuth2};
+use super::super::route::{Except, Proxy, Route};
+use super::super::step::Identity;
+use super::{HttpConfig, url};
+use crate::chain::Trust;
+
+/// A user name and a password.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BasicAuthConfig {
+    username: String,
+    #[serde(default)]
+    password: Option<Secret>,
+    /// The file with the password; read when the configuration is.
+    #[serde(default)]
+    password_file: Option<Spanned<PathBuf>>,
+}
+
+/// A proxy, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProxyConfig {
+    /// Where it is: `http://proxy.example:3128`.
+    url: Spanned<String>,
+    /// Who we are to the proxy.
+    #[serde(default)]
+    basic_auth: Option<Spanned<BasicAuthConfig>>,
+    /// What is dialled directly: names with all below them, addresses, networks.
+    #[serde(default)]
+    no_proxy: Vec<Spanned<String>>,
+}
+
+/// Client credentials of OAuth 2, as written; the names are Prometheus's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OAuth2Config {
+    client_id: String,
+    #[serde(default)]
+    client_secret: Option<Secret>,
+    /// The file with the secret; read when it is used.
+    #[serde(default)]
+    client_secret_file: Option<PathBuf>,
+    /// Who gives tokens.
+    token_url: Spanned<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    /// Further fields of the request.
+    #[serde(default)]
+    endpoint_params: BTreeMap<String, Secret>,
+    /// Where the credentials are put: into the `header`, which is what happens where nothing is said,
+    /// or the `body` of the request.
+    #[serde(default)]
+    credentials_in: Option<Spanned<String>>,
+    /// Whom to trust there, and who we are; as with the pages where nothing is said.
+    #[serde(default)]
+    tls: Option<Spanned<TlsConfig>>,
+}
+
+impl BasicAuthConfig {
+    /// The value of the header `Authorization`.
+    pub(crate) fn build(
+        &self,
+        at: &Spanned<Self>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<HeaderValue> {
+        let password = match (&self.password, &self.password_file) {
+            (Some(password), None) => password.clone(),
+            (None, Some(file)) => match std::fs::read_to_string(&file.value) {
+                Ok(text) => Secret::new(text.trim_end_matches(['\r', '\n'])),
+                Err(error) => {
+                    let shown = file.value.display();
+                    diagnostics.report(file, format!("`{shown}` cannot be read: {error}"));
+                    return None;
+                }
+            },
+            _ => {
+                diagnostics.report(at, "either `password` or `password_file` is needed");
+                return None;
+            }
+        };
+        if self.username.contains(':') {
+            diagnostics.report(at, "a user name cannot have a colon in it");
+            return None;
+        }
+        let pair = format!("{}:{}", self.username, password.expose());
+        let mut value =
+            HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())))
+                .ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+impl ProxyConfig {
+    pub(super) fn build(&self, diagnostics: &mut Diagnostics) -> Option<Proxy> {
+        let url = url(&self.url, diagnostics)?;
+        let origin = Origin::of(&url).ok()?;
+        if origin.tls {
+            let help = "write it like `http://proxy.example:3128`; what goes to https pages is encrypted all the way";
+            let message = "a proxy is spoken to without TLS";
+            diagnostics.report_with_help(&self.url, message, help);
+        }
+        if url.port_u16().is_none() {
+            diagnostics.report(&self.url, "the port of the proxy is missing");
+        }
+        let mut except = Vec::new();
+        for text in &self.no_proxy {
+            match Except::read(&text.value) {
+                Some(one) => except.push(one),
+                None => diagnostics.report_with_help(
+                    text,
+                    format!("`{}` is no name and no network", text.value),
+                    "write it like `shop.example`, `10.0.0.1` or `10.0.0.0/8`",
+                ),
+            }
+        }
+        let authorization = match &self.basic_auth {
+            Some(auth) => Some(auth.value.build(auth, diagnostics)?),
+            None => None,
+        };
+        Some(Proxy { origin, authorization, except })
+    }
+}
+
+impl HttpConfig {
+    /// Who we are, whichever way that is said.
+    pub(super) fn identity(
+        &self,
+        route: Option<&Route>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Identity> {
+        let places = [
+            self.basic_auth.as_ref().map(|auth| auth.place),
+            self.authorization.as_ref().map(|auth| auth.place),
+            self.oauth2.as_ref().map(|auth| auth.place),
+        ];
+        if let [_, second, ..] = places.into_iter().flatten().collect::<Vec<_>>().as_slice() {
+            let message = "only one of `basic_auth`, `authorization` and `oauth2` can be given";
+            diagnostics.report(*second, message);
+        }
+        if let Some(auth) = &self.basic_auth {
+            return auth.value.build(auth, diagnostics).map(Identity::Fixed);
+        }
+        if let Some(auth) = &self.authorization {
+            let names = ("credentials", "credentials_file");
+            let (value, file) = (&auth.value.credentials, &auth.value.credentials_file);
+            let token =
+                SecretSource::one_of(value.clone(), file.clone(), names, auth.place, diagnostics);
+            if token.is_none() {
+                let message = "either `credentials` or `credentials_file` is needed";
+                diagnostics.report(auth.place, message);
+            }
+            let scheme = auth.value.kind.clone().unwrap_or_else(|| "Bearer".to_owned());
+            return Some(Identity::Token { scheme, token: token? });
+        }
+        match &self.oauth2 {
+            Some(oauth2) => {
+                let built = oauth2.value.build(oauth2.place, route, diagnostics)?;
+                Some(Identity::OAuth2(Box::new(built)))
+            }
+            None => Some(Identity::Nobody),
+        }
+    }
+}
+
+impl OAuth2Config {
+    fn build(
+        &self,
+        place: Place,
+        route: Option<&Route>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<OAuth2> {
+        let url = url(&self.token_url, diagnostics);
+        let names = ("client_secret", "client_secret_file");
+        let (secret, file) = (self.client_secret.clone(), self.client_secret_file.clone());
+        let secret = SecretSource::one_of(secret, file, names, place, diagnostics);
+        if secret.is_none() {
+            let message = "either `client_secret` or `client_secret_file` is needed";
+            diagnostics.report(place, message);
+        }
+        let in_body = match self.credentials_in.as_ref().map(|text| (text, text.value.as_str())) {
+            None | Some((_, "header")) => false,
+            Some((_, "body")) => true,
+            Some((at, other)) => {
+                diagnostics.report(at, format!("`{other}` is neither `header` nor `body`"));
+                false
+            }
+        };
+        let trust = match (&self.tls, route) {
+            (Some(tls), _) => Trust::build(tls, &[b"http/1.1"], diagnostics)?,
+            (None, route) => route?.trust.without_name(),
+        };
+        let route = route?;
+        let mut fields: Vec<_> = self
+            .endpoint_params
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        if !self.scopes.is_empty() {
+            fields.push(("scope".to_owned(), Secret::new(self.scopes.join(" "))));
+        }
+        Some(OAuth2 {
+            url: url?,
+            route: Route { trust, ip: route.ip, proxy: route.proxy.clone() },
+            client_id: self.client_id.clone(),
+            client_secret: secret?,
+            in_body,
+            fields,
+            cached: Cache::default(),
+        })
+    }
+}
