@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::Probe;
 use crate::broker::{Broker, BrokerConfig};
 use crate::dns::DnsConfig;
+use crate::grpc::GrpcConfig;
 use crate::health::HealthConfig;
 use crate::http::HttpConfig;
 use crate::icmp::IcmpConfig;
@@ -81,6 +82,8 @@ pub enum ProbeConfig {
     Snmp(Box<SnmpConfig>),
     /// Opens a WebSocket.
     Websocket(Box<WebsocketConfig>),
+    /// Asks a gRPC server whether it serves.
+    Grpc(Box<GrpcConfig>),
     /// Counts processes.
     Process(ProcessConfig),
     /// Looks at who listens.
@@ -125,6 +128,7 @@ impl ProbeConfig {
             Self::Ldap(config) => Arc::new(config.build(diagnostics)?),
             Self::Snmp(config) => Arc::new(config.build(diagnostics)?),
             Self::Websocket(config) => Arc::new(config.build(diagnostics)?),
+            Self::Grpc(config) => Arc::new(config.build(diagnostics)?),
             Self::Process(config) => Arc::new(config.build(diagnostics)?),
             Self::Port(config) => Arc::new(config.build(diagnostics)?),
             Self::File(config) => Arc::new(config.build(diagnostics)?),

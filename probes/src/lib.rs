@@ -41,6 +41,7 @@ mod ber;
 pub mod ldap;
 pub mod snmp;
 pub mod websocket;
+pub mod grpc;
 mod page;
 pub mod health;
 pub mod prometheus;

@@ -70,6 +70,8 @@ pub(crate) const KINDS: &[Kind] = &[
     asked(plain("ldap", "ldap: {address: 'ADDRESS', starttls: true}", b"\x30\x0c\x02\x01\x01\x78")),
     asked(plain("websocket", "websocket: {url: 'ws://ADDRESS/'}", b"HTTP/1.1 101 Switching Protocols\r\n")),
     asked(over_tls("websocket", "websocket: {url: 'wss://ADDRESS/', tls: {}}", b"")),
+    // Settings, and the beginning of what follows them.
+    asked(over_tls("grpc", "grpc: {address: 'ADDRESS', tls: {}}", b"\0\0\0\x04\0\0\0\0\0\0\0")),
     asked(over_tls("redis", "redis: {address: 'ADDRESS', tls: {}}", b"+PO")),
 ];
 

@@ -101,6 +101,13 @@ fn what_is_wrong_with_the_other_kinds_is_told_with_its_place() {
         "test.yml:1:43: no value `messages` is measured\n  help: measured here: `seconds`, `days_left`",
     );
     check(
+        "grpc: {address: a, metadata: {grpc-timeout: 1, x: \"a\\nb\"}, thresholds: {ttl: {}}}",
+        "test.yml:1:17: `a` has no port\n  help: write it like `db.example:5432`\n\
+         test.yml:1:45: `grpc-timeout` is not a name that metadata can have\n\
+         test.yml:1:51: the value of `x` has characters that metadata cannot have\n\
+         test.yml:1:78: no value `ttl` is measured\n  help: measured here: `seconds`, `days_left`",
+    );
+    check(
         "tcp: {address: 'a:1', query_response: [{expect: '('}]}",
         "test.yml:1:49: `(` is not a regular expression: unclosed group",
     );
@@ -114,6 +121,7 @@ fn no_password_is_shown() {
         "postgres: {address: a, username: u, password: hunter2}",
         "mysql: {address: a, username: u, password: hunter2}",
         "mqtt: {address: a, username: u, password: hunter2}",
+        "grpc: {address: 'a:1', metadata: {authorization: hunter2}}",
     ] {
         let shown = format!("{:?}", crate::common::probe(yaml));
         assert!(!shown.contains("hunter2"), "{shown}");

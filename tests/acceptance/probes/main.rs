@@ -15,3 +15,4 @@ mod databases;
 mod brokers;
 mod directories;
 mod websocket;
+mod grpc;
