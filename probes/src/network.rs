@@ -12,6 +12,7 @@ use base::http::client::Failure;
 use regex::bytes::Regex;
 use x509_parser::parse_x509_certificate;
 
+use crate::text::shown_line;
 use crate::{Outcome, Reason};
 
 /// The reason that a failure of the client is.
@@ -70,8 +71,8 @@ pub(crate) fn regex(pattern: &str, place: Place, diagnostics: &mut Diagnostics) 
     }
 }
 
-/// Why something is not as it should be.
-#[derive(Clone, Debug)]
+/// Why a look failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failed {
     pub(crate) reason: Reason,
     pub(crate) summary: String,
@@ -80,6 +81,15 @@ pub(crate) struct Failed {
 impl Failed {
     pub(crate) fn new(reason: Reason, summary: impl Into<String>) -> Self {
         Self { reason, summary: summary.into() }
+    }
+
+    /// What came back is not the protocol; `said` is what came.
+    pub(crate) fn protocol(protocol: &str, said: &[u8]) -> Self {
+        let summary = match shown_line(said, 100) {
+            said if said.is_empty() => format!("the answer is not {protocol}"),
+            said => format!("the answer is not {protocol}: `{said}`"),
+        };
+        Self::new(Reason::ProtocolError, summary)
     }
 }
 

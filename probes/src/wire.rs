@@ -6,33 +6,13 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+pub(crate) use crate::network::Failed;
+
 use crate::Reason;
 use crate::text::shown_line;
 
 /// How long one line or one piece of an answer may be.
 pub(crate) const MAX_ANSWER: usize = 64 << 10;
-
-/// Why a look failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failed {
-    pub(crate) reason: Reason,
-    pub(crate) summary: String,
-}
-
-impl Failed {
-    pub(crate) fn new(reason: Reason, summary: impl Into<String>) -> Self {
-        Self { reason, summary: summary.into() }
-    }
-
-    /// What came back is not the protocol; `said` is what came.
-    pub(crate) fn protocol(protocol: &str, said: &[u8]) -> Self {
-        let summary = match shown_line(said, 100) {
-            said if said.is_empty() => format!("the answer is not {protocol}"),
-            said => format!("the answer is not {protocol}: `{said}`"),
-        };
-        Self::new(Reason::ProtocolError, summary)
-    }
-}
 
 /// A socket, encrypted or not.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + Sync {}

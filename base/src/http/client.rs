@@ -224,6 +224,14 @@ impl Client {
         Self { tls: Arc::clone(&self.tls), server_name: Some(name.to_owned()) }
     }
 
+    /// The same client, which offers `protocols` by ALPN.
+    #[must_use]
+    pub fn with_protocols(&self, protocols: &[&[u8]]) -> Self {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self { tls: Arc::new(tls), server_name: self.server_name.clone() }
+    }
+
     /// Whether the configuration names whom the certificate must be for.
     pub fn has_server_name(&self) -> bool {
         self.server_name.is_some()

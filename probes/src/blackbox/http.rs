@@ -141,6 +141,7 @@ impl HttpShot {
             dialled: fetch.dialled,
             resolve,
             metrics,
+            has_address: true,
         }
     }
 
