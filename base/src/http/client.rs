@@ -14,7 +14,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -152,8 +152,37 @@ impl Origin {
 /// Opens connections, all with the same trust.
 #[derive(Clone)]
 pub struct Client {
-    tls: Arc<ClientConfig>,
+    trust: Arc<Trust>,
     server_name: Option<String>,
+}
+
+/// Whom a client trusts. The system's authorities take a megabyte and some milliseconds, which is
+/// for those to pay who really speak TLS: they are read at the first handshake.
+struct Trust {
+    config: TlsConfig,
+    protocols: Vec<Vec<u8>>,
+    built: OnceLock<Result<Arc<ClientConfig>, String>>,
+}
+
+impl Trust {
+    fn new(config: TlsConfig, protocols: Vec<Vec<u8>>) -> Self {
+        Self { config, protocols, built: OnceLock::new() }
+    }
+
+    fn build(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut tls = self.config.build()?;
+        if !self.protocols.is_empty() {
+            let mut changed = ClientConfig::clone(&tls);
+            changed.alpn_protocols.clone_from(&self.protocols);
+            tls = Arc::new(changed);
+        }
+        Ok(tls)
+    }
+
+    fn get(&self) -> Result<Arc<ClientConfig>, ClientError> {
+        let built = self.built.get_or_init(|| self.build().map_err(|error| error.to_string()));
+        built.clone().map_err(|why| ClientError::new(Failure::Tls, why))
+    }
 }
 
 impl fmt::Debug for Client {
@@ -163,13 +192,18 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client that trusts as `tls` says.
+    /// A client that trusts as `tls` says; files that it names are read here and now.
     ///
     /// # Errors
     ///
     /// A file named in `tls` cannot be used.
     pub fn new(tls: &TlsConfig) -> Result<Self, TlsError> {
-        Ok(Self { tls: tls.build()?, server_name: tls.server_name.clone() })
+        let trust = Trust::new(tls.clone(), Vec::new());
+        if tls.names_files() {
+            let built = trust.build()?;
+            trust.built.get_or_init(|| Ok(built));
+        }
+        Ok(Self { trust: Arc::new(trust), server_name: tls.server_name.clone() })
     }
 
     /// Opens a connection to `origin`, noting how long the phases took.
@@ -221,15 +255,15 @@ impl Client {
     /// The same client, which expects the certificate to be for `name`, whatever host it dials.
     #[must_use]
     pub fn with_server_name(&self, name: &str) -> Self {
-        Self { tls: Arc::clone(&self.tls), server_name: Some(name.to_owned()) }
+        Self { trust: Arc::clone(&self.trust), server_name: Some(name.to_owned()) }
     }
 
     /// The same client, which offers `protocols` by ALPN.
     #[must_use]
     pub fn with_protocols(&self, protocols: &[&[u8]]) -> Self {
-        let mut tls = ClientConfig::clone(&self.tls);
-        tls.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        Self { tls: Arc::new(tls), server_name: self.server_name.clone() }
+        let protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let trust = Arc::new(Trust::new(self.trust.config.clone(), protocols));
+        Self { trust, server_name: self.server_name.clone() }
     }
 
     /// Whether the configuration names whom the certificate must be for.
@@ -250,7 +284,7 @@ impl Client {
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| ClientError::new(Failure::Address, format!("`{name}` is no host name")))?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        let connector = TlsConnector::from(self.trust.get()?);
         connector.connect(name, socket).await.map_err(|error| tls_error(&error))
     }
 }

@@ -80,6 +80,11 @@ impl TlsConfig {
         Ok(Arc::new(config))
     }
 
+    /// Whether it names files of its own, which somebody may have got wrong.
+    pub fn names_files(&self) -> bool {
+        self.ca_file.is_some() || self.cert_file.is_some() || self.key_file.is_some()
+    }
+
     /// What judges the peer's certificate: for those who want to see it whatever the verdict is.
     ///
     /// # Errors
