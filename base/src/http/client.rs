@@ -245,11 +245,15 @@ impl Client {
             return Connection::open(socket, origin, peer, None).await;
         }
 
-        let watch = Stopwatch::start();
-        let socket = self.handshake(socket, &origin.host).await?;
-        phases.tls = Some(watch.elapsed());
-        let session = TlsSession::of(socket.get_ref().1);
-        Connection::open(socket, origin, peer, Some(session)).await
+        // Apart, so that those who do not encrypt need no room for it.
+        Box::pin(async {
+            let watch = Stopwatch::start();
+            let socket = self.handshake(socket, &origin.host).await?;
+            phases.tls = Some(watch.elapsed());
+            let session = TlsSession::of(socket.get_ref().1);
+            Connection::open(socket, origin, peer, Some(session)).await
+        })
+        .await
     }
 
     /// The same client, which expects the certificate to be for `name`, whatever host it dials.

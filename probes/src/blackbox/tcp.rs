@@ -112,13 +112,13 @@ impl TcpShot {
         };
         let mut talk = Talk { socket: Line::Plain(socket), said: Vec::new(), total: 0 };
         if self.module.tls {
-            talk = talk.encrypt(&self.client, host, progress).await?;
+            talk = Box::pin(talk.encrypt(&self.client, host, progress)).await?;
         }
         progress.is_connected = true;
         for step in &self.module.steps {
             talk.step(step, progress).await?;
             if step.starttls {
-                talk = talk.encrypt(&self.client, host, progress).await?;
+                talk = Box::pin(talk.encrypt(&self.client, host, progress)).await?;
             }
         }
         Ok(())

@@ -11,6 +11,8 @@ mod plugins;
 mod prometheus;
 mod probe;
 mod blackbox;
+mod blackbox_websocket;
+mod seams;
 mod uplink;
 mod faults;
 mod web;
