@@ -13,6 +13,7 @@ mod probe;
 mod blackbox;
 mod blackbox_websocket;
 mod seams;
+mod disguises;
 mod uplink;
 mod faults;
 mod web;
