@@ -14,7 +14,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,9 +28,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{self, CertificateError, ClientConfig};
+use tokio_rustls::rustls::{self, CertificateError};
 
-use super::tls::{TlsConfig, TlsError};
+use super::tls::{TlsConfig, TlsError, Trust};
 use crate::clock::Stopwatch;
 
 /// A failure by what was being done, and what of it went wrong.
@@ -156,35 +156,6 @@ pub struct Client {
     server_name: Option<String>,
 }
 
-/// Whom a client trusts. The system's authorities take a megabyte and some milliseconds, which is
-/// for those to pay who really speak TLS: they are read at the first handshake.
-struct Trust {
-    config: TlsConfig,
-    protocols: Vec<Vec<u8>>,
-    built: OnceLock<Result<Arc<ClientConfig>, String>>,
-}
-
-impl Trust {
-    fn new(config: TlsConfig, protocols: Vec<Vec<u8>>) -> Self {
-        Self { config, protocols, built: OnceLock::new() }
-    }
-
-    fn build(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let mut tls = self.config.build()?;
-        if !self.protocols.is_empty() {
-            let mut changed = ClientConfig::clone(&tls);
-            changed.alpn_protocols.clone_from(&self.protocols);
-            tls = Arc::new(changed);
-        }
-        Ok(tls)
-    }
-
-    fn get(&self) -> Result<Arc<ClientConfig>, ClientError> {
-        let built = self.built.get_or_init(|| self.build().map_err(|error| error.to_string()));
-        built.clone().map_err(|why| ClientError::new(Failure::Tls, why))
-    }
-}
-
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("server_name", &self.server_name).finish_non_exhaustive()
@@ -200,8 +171,7 @@ impl Client {
     pub fn new(tls: &TlsConfig) -> Result<Self, TlsError> {
         let trust = Trust::new(tls.clone(), Vec::new());
         if tls.names_files() {
-            let built = trust.build()?;
-            trust.built.get_or_init(|| Ok(built));
+            trust.get()?;
         }
         Ok(Self { trust: Arc::new(trust), server_name: tls.server_name.clone() })
     }
@@ -266,7 +236,7 @@ impl Client {
     #[must_use]
     pub fn with_protocols(&self, protocols: &[&[u8]]) -> Self {
         let protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        let trust = Arc::new(Trust::new(self.trust.config.clone(), protocols));
+        let trust = Arc::new(self.trust.with_protocols(protocols));
         Self { trust, server_name: self.server_name.clone() }
     }
 
@@ -288,7 +258,9 @@ impl Client {
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| ClientError::new(Failure::Address, format!("`{name}` is no host name")))?;
-        let connector = TlsConnector::from(self.trust.get()?);
+        let connector = TlsConnector::from(
+            self.trust.get().map_err(|error| ClientError::new(Failure::Tls, error))?,
+        );
         connector.connect(name, socket).await.map_err(|error| tls_error(&error))
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use tests::http_server::{HttpServer, Reply};
-use tests::program::{Program, free_port};
+use tests::program::{End, Program, free_port, run};
 use tests::{escaped, get, peers, wait_until};
 
 use crate::stage::Stage;
@@ -128,6 +128,34 @@ fn prometheus_goes_on_with_its_relabelling_and_the_rules_of_node_mixin() {
     }
     // Something is wrong with the textfile, and that alert waits for nothing.
     becomes("ALERTS{alertname=\"NodeTextFileCollectorScrapeError\",alertstate=\"firing\"}", 1.0);
+}
+
+#[test]
+fn what_is_imported_from_blackbox_exporter_is_a_configuration_that_works() {
+    let web = HttpServer::start(|_| Reply::text("fine"));
+    let stage = Stage::new();
+    let modules = "modules:\n  web: {prober: http, http: {preferred_ip_protocol: ip4}}\n";
+    std::fs::write(stage.path("blackbox.yml"), modules).unwrap();
+    let jobs = format!(
+        "scrape_configs:\n- job_name: web\n  metrics_path: /probe\n  params: {{module: [web]}}\n  \
+         static_configs: [{{targets: ['{}', 'no target'], labels: {{team: shop}}}}]\n",
+        web.url("/")
+    );
+    std::fs::write(stage.path("prometheus.yml"), jobs).unwrap();
+    let files = [stage.text("blackbox.yml"), stage.text("prometheus.yml")];
+    let (end, section, told) = run("veilleur-agent", ["import", "blackbox", &files[0], &files[1]]);
+    assert_eq!(end, End::Exit(0), "{told}");
+    assert!(
+        told.contains("prometheus.yml:5: `no target` of the job `web` is not converted"),
+        "{told}"
+    );
+    stage.configure(&format!("host: {{enabled: false}}\n{section}"));
+    let agent = stage.start();
+    let probe = |target: &str| agent.get(&format!("/probe?module=web&target={}", escaped(target)));
+    let (status, text) = probe(&web.url("/"));
+    assert!(status == 200 && text.contains("\nprobe_success 1\n"), "{text}");
+    assert_eq!(probe("http://127.0.0.1:1/").0, 403);
+    assert!(agent.get("/discovery").1.contains("\"team\":\"shop\""));
 }
 
 /// What `docs/agent.md` says that differs: the names in the first column of its table.
