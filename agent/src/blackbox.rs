@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use base::diagnostic::{Diagnostics, Spanned, nearest};
 use probes::blackbox::{Module, Modules};
-use probes::target::{HostPort, Rules, parse_host_port, parse_url};
+use probes::target::{HostPort, Place, Rules, parse_host_port, parse_url};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -107,12 +107,17 @@ impl BlackboxConfig {
         let mut rules = Rules::build(&self.allow_targets, diagnostics);
         let mut targets = Vec::new();
         for TargetConfig { target, module, labels } in self.targets {
-            match address(&target.value) {
-                Some(at) => rules.allow(at),
+            let place = match modules.get(&module.value) {
+                Some(module) => module.place_of(&target.value).ok(),
+                None => address(&target.value).map(Place::Net),
+            };
+            match place {
+                Some(place) => rules.allow(place),
                 None => diagnostics.report_with_help(
                     &target,
                     format!("`{}` is not a target", target.value),
-                    "write a URL for `http` modules, and `host:port` for others",
+                    "write a URL for `http`, `ws://...` for `websocket`, a host for `icmp`, a path \
+                     for `unix`, and `host:port` for others",
                 ),
             }
             if modules_are_whole && modules.get(&module.value).is_none() {
@@ -199,7 +204,8 @@ mod tests {
             format!(
                 "{path}:2:17: `htp` is no prober\n  help: did you mean `http`?\n\
                  agent.yml:3:12: `no target` is not a target\n  \
-                 help: write a URL for `http` modules, and `host:port` for others\n\
+                 help: write a URL for `http`, `ws://...` for `websocket`, a host for `icmp`, a path \
+                 for `unix`, and `host:port` for others\n\
                  agent.yml:4:17: `a b` does not say which targets are allowed\n  \
                  help: write it like `shop.example`, `*.shop.example:443`, `10.0.0.0/8` or `[::1]:80`\n\
                  agent.yml:5:14: between 1 and 4096 looks can be made at a time"

@@ -86,6 +86,12 @@ enum Import {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// blackbox.yml of blackbox_exporter, and the prometheus.yml whose jobs ask by it
+    Blackbox {
+        /// The modules, and where the targets are written down
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +138,7 @@ pub fn main() -> ExitCode {
             check(Origin { source, listen, insecure_listen, web_file, blackbox, once })
         }
         Some(Command::Import(Import::Nrpe { files })) => import(import::nrpe(&files)),
+        Some(Command::Import(Import::Blackbox { files })) => import(import::blackbox(&files)),
         Some(Command::RunOnce { config, check }) => run_once(config, &check),
         Some(Command::Completions { shell }) => written(|text| {
             clap_complete::generate(shell, &mut Line::command(), "veilleur-agent", text);

@@ -2,9 +2,11 @@
 //!
 //! Invariant: nothing is left out in silence: what is not converted is told with its file and line.
 
+mod blackbox;
 mod nrpe;
 mod words;
 
+pub(crate) use blackbox::blackbox;
 pub(crate) use nrpe::nrpe;
 
 use std::fmt;

@@ -79,6 +79,21 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// The file as it is shown.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Where in the file it is.
+    pub fn place(&self) -> Option<Place> {
+        self.place
+    }
+
+    /// What to do about it, where that is known.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
     /// What is wrong, without the place.
     pub fn message(&self) -> &str {
         &self.message

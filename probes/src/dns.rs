@@ -13,10 +13,10 @@
 //!
 //! Invariant: an answer counts only if it is to our question; a datagram that is not is dropped.
 
-mod config;
-mod exchange;
-mod expect;
-mod message;
+pub(crate) mod config;
+pub(crate) mod exchange;
+pub(crate) mod expect;
+pub(crate) mod message;
 
 pub use config::DnsConfig;
 

@@ -9,7 +9,7 @@
 //!
 //! Invariant: the run ends `wait` after the last packet, whatever is still under way.
 
-mod socket;
+pub(crate) mod socket;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-use self::socket::EchoSocket;
+use self::socket::{EchoOptions, EchoSocket};
 use crate::session::{Endpoint, SECONDS, Session};
 use crate::thresholds::{Limits, LimitsConfig};
 use crate::wire::Failed;
@@ -153,7 +153,9 @@ impl IcmpProbe {
             let filled = SystemRandom::new().fill(&mut random);
             filled
                 .map_err(|_| Failed::new(Reason::Internal, "the system has no random numbers"))?;
-            EchoSocket::open(address, self.size, self.hops, random)
+            let (size, hops) = (self.size, self.hops);
+            let options = EchoOptions { size, hops, source: None, whole: false };
+            EchoSocket::open(address, &options, random)
         };
         let socket = session.phase("setup", "there is no socket", open).await?;
         session.waiting(format!("no packet came back from {address}"));

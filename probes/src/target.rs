@@ -7,15 +7,16 @@
 //! A name must be allowed by name before it is resolved; the address that it leads to is looked at
 //! before it is dialled, at every redirect again (S2). What is of this host, this link, a cloud's
 //! metadata service, or another address in disguise is refused unless it is listed as an address:
-//! no name, no `*` and no wide network lets anybody in there.
+//! no name, no `*` and no wide network lets anybody in there. A socket of this host is allowed by
+//! its own path and nothing else.
 //!
 //! Invariant: an address is dialled only after [`Rules::admit_address`] has let it pass.
 
 mod parse;
 mod special;
 
-pub use parse::{BadTarget, HostPort, parse_host_port, parse_url};
-pub(crate) use parse::{host_name, of_url};
+pub use parse::{BadTarget, HostPort, Place, parse_host_port, parse_url};
+pub(crate) use parse::{host_name, of_url, parse_host_only, parse_host_or_port, parse_socket};
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -41,6 +42,8 @@ struct Rule {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum HostRule {
+    /// A socket of this host.
+    Socket(String),
     /// `*`: whatever is not special.
     Any,
     /// The name itself.
@@ -80,13 +83,29 @@ impl Rules {
         rules
     }
 
-    /// Allows `host` at `port` and nothing else.
-    pub fn allow(&mut self, HostPort { host, port }: HostPort) {
-        let host = match host.parse::<IpAddr>() {
-            Ok(address) => single(address),
-            Err(_) => HostRule::Name(host),
+    /// Allows `place` and nothing else.
+    pub fn allow(&mut self, place: Place) {
+        let rule = match place {
+            Place::Socket(path) => Rule { host: HostRule::Socket(path), port: None },
+            Place::Net(HostPort { host, port }) => {
+                let host = match host.parse::<IpAddr>() {
+                    Ok(address) => single(address),
+                    Err(_) => HostRule::Name(host),
+                };
+                Rule { host, port: Some(port) }
+            }
         };
-        self.0.push(Rule { host, port: Some(port) });
+        self.0.push(rule);
+    }
+
+    /// Whether the socket at `path` may be looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`].
+    pub(crate) fn admit_socket(&self, path: &str) -> Result<(), Refused> {
+        let is_it = |rule: &Rule| matches!(&rule.host, HostRule::Socket(known) if known == path);
+        if self.0.iter().any(is_it) { Ok(()) } else { Err(Refused::NotAllowed) }
     }
 
     /// Whether a host may be looked at by the name or address that it is called, before anything
@@ -103,7 +122,7 @@ impl Rules {
             HostRule::Any => true,
             HostRule::Name(name) => *name == target.host,
             HostRule::Suffix(suffix) => target.host.ends_with(suffix.as_str()),
-            HostRule::Net { .. } => false,
+            HostRule::Net { .. } | HostRule::Socket(_) => false,
         };
         let mut rules = self.0.iter().filter(|rule| rule.port.is_none_or(|p| p == target.port));
         if rules.any(named) { Ok(()) } else { Err(Refused::NotAllowed) }
@@ -128,6 +147,7 @@ impl Rules {
             // `localhost` is what everybody calls this host.
             HostRule::Name(name) if name == "localhost" => ip.is_loopback() && *name == target.host,
             HostRule::Name(_) | HostRule::Suffix(_) => !is_literal && special.is_none(),
+            HostRule::Socket(_) => false,
         };
         let mut rules = self.0.iter().filter(|rule| rule.port.is_none_or(|p| p == address.port()));
         match special {
@@ -142,6 +162,10 @@ impl Rules {
 
 impl Rule {
     fn read(text: &str) -> Option<Self> {
+        if text.starts_with('/') {
+            let path = parse_socket(text).ok()?;
+            return Some(Self { host: HostRule::Socket(path), port: None });
+        }
         let (host, port) = split_port(text)?;
         let host = host.as_str();
         if host == "*" {
@@ -307,10 +331,49 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_say_nothing_are_reported_with_their_place() {
-        for bad in
-            ["", "10.0.0.0/33", "a b", "shop.example:0", "http://x", "*x", "[::1", "a:b", "-"]
+    fn a_socket_is_allowed_by_its_own_path_x05() {
+        let check = |list: &[&str], path: &str, expected: bool| {
+            let path = parse_socket(path).map(|path| rules(list).admit_socket(&path).is_ok());
+            assert_eq!(path, Ok(expected), "{list:?}");
+        };
+        check(&["/run/shop.sock"], "/run/shop.sock", true);
+        check(&["/run/shop.sock"], "/run/docker.sock", false);
+        check(&["*", "0.0.0.0/0", "::/0"], "/run/docker.sock", false);
+        for bad in ["run/x", "/run/../etc/x", "/run/./x", "/run//x", "/", "unix:/run/x", "/a b", ""]
         {
+            assert_eq!(parse_socket(bad), Err(BadTarget::Socket), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_port_is_allowed_only_where_no_port_is_said() {
+        let check = |list: &[&str], host: &str, expected: bool| {
+            let target = parse_host_only(host).unwrap();
+            assert_eq!(rules(list).admit_host(&target).is_ok(), expected, "{list:?} {host}");
+        };
+        check(&["shop.example"], "shop.example", true);
+        check(&["shop.example:443"], "shop.example", false);
+        check(&["10.0.0.0/8"], "10.1.2.3", true);
+        check(&["*"], "169.254.169.254", false);
+        check(&["2001:db8::/32"], "2001:db8::1", true);
+        check(&["2001:db8::/32"], "[2001:db8::1]", true);
+        assert!(parse_host_only("shop.example:1").is_err());
+    }
+
+    #[test]
+    fn rules_that_say_nothing_are_reported_with_their_place() {
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "a b",
+            "shop.example:0",
+            "http://x",
+            "*x",
+            "[::1",
+            "a:b",
+            "-",
+            "/a/../b",
+        ] {
             let mut diagnostics = Diagnostics::new("agent.yml");
             let text = Spanned { value: bad.to_owned(), place: Place { line: 3, column: 4 } };
             Rules::build(&[text], &mut diagnostics);

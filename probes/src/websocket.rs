@@ -91,13 +91,7 @@ impl WebsocketConfig {
             diagnostics.report_with_help(&self.url, message, help);
             return None;
         };
-        let authority = url.authority().map_or("", |authority| authority.as_str());
-        let path = url.path_and_query().map_or("/", |path| path.as_str());
-        let mut head = format!(
-            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nUser-Agent: veilleur-agent/{}\r\n",
-            env!("CARGO_PKG_VERSION")
-        );
+        let mut head = request_head(&url);
         for (name, value) in &self.headers {
             let text = value.value.expose();
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
@@ -128,11 +122,22 @@ impl WebsocketConfig {
     }
 }
 
+/// The request for `url` as far as the headers of its own.
+pub(crate) fn request_head(url: &Uri) -> String {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nUser-Agent: veilleur-agent/{}\r\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
 /// How far a run has come.
 #[derive(Debug, Default)]
-struct Talked {
-    status: u16,
-    upgraded: bool,
+pub(crate) struct Talked {
+    pub(crate) status: u16,
+    pub(crate) upgraded: bool,
     failed_by_regex: bool,
     said: String,
 }
@@ -160,7 +165,7 @@ impl WebsocketProbe {
     async fn look(&self, session: &mut Session, talked: &mut Talked) -> Result<String, Failed> {
         let mut wire = session.open(&self.endpoint, self.trust.as_ref()).await?;
         let waiting = |what: &str| format!("`{}` has not {what}", self.endpoint);
-        let upgrade = self.upgrade(&mut wire, talked);
+        let upgrade = upgrade(self.head.expose(), &mut wire, talked);
         session.phase("upgrade", waiting("opened the WebSocket"), upgrade).await?;
         for (expect, message) in &self.steps {
             let step = async {
@@ -180,54 +185,59 @@ impl WebsocketProbe {
             if talked.said.is_empty() { String::new() } else { format!(": {}", talked.said) };
         Ok(format!("the WebSocket is open after {:.3} s{said}", session.seconds()))
     }
+}
 
-    async fn upgrade(&self, wire: &mut Wire, talked: &mut Talked) -> Result<(), Failed> {
-        let mut random = [0; 16];
-        let filled = SystemRandom::new().fill(&mut random);
-        filled.map_err(|_| Failed::new(Reason::Internal, "the system has no random numbers"))?;
-        let key = BASE64_STANDARD.encode(random);
-        let request = format!("{}Sec-WebSocket-Key: {key}\r\n\r\n", self.head.expose());
-        wire.send(request.as_bytes()).await?;
+/// Asks for a WebSocket by `head`, to which the key is added.
+pub(crate) async fn upgrade(
+    head: &str,
+    wire: &mut Wire,
+    talked: &mut Talked,
+) -> Result<(), Failed> {
+    let mut random = [0; 16];
+    let filled = SystemRandom::new().fill(&mut random);
+    filled.map_err(|_| Failed::new(Reason::Internal, "the system has no random numbers"))?;
+    let key = BASE64_STANDARD.encode(random);
+    let request = format!("{head}Sec-WebSocket-Key: {key}\r\n\r\n");
+    wire.send(request.as_bytes()).await?;
 
-        let status = wire.line().await?;
-        let code = status.strip_prefix(b"HTTP/1.1 ").or_else(|| status.strip_prefix(b"HTTP/1.0 "));
-        let code = code.and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok());
-        talked.status = code.ok_or_else(|| Failed::protocol("HTTP", &status))?;
-        if talked.status != 101 {
-            let summary = format!("HTTP status {}, wanted 101", talked.status);
-            return Err(Failed::new(Reason::HttpStatus, summary));
-        }
-        let accepted = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-        let accepted = digest(&SHA1_FOR_LEGACY_USE_ONLY, accepted.as_bytes());
-        let accepted = BASE64_STANDARD.encode(accepted.as_ref());
-        for _ in 0..MAX_LINES {
-            let line = wire.line().await?;
-            if line.is_empty() {
-                if talked.upgraded {
-                    return Ok(());
-                }
-                let summary = "the server does not prove that it speaks WebSocket";
-                return Err(Failed::new(Reason::ProtocolError, summary));
-            }
-            let line = String::from_utf8_lossy(&line);
-            if let Some((name, value)) = line.split_once(':') {
-                talked.upgraded |=
-                    name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == accepted;
-            }
-        }
-        Err(Failed::new(Reason::AnswerTooLarge, format!("an answer has over {MAX_LINES} headers")))
+    let status = wire.line().await?;
+    let code = status.strip_prefix(b"HTTP/1.1 ").or_else(|| status.strip_prefix(b"HTTP/1.0 "));
+    let code = code.and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok());
+    talked.status = code.ok_or_else(|| Failed::protocol("HTTP", &status))?;
+    if talked.status != 101 {
+        let summary = format!("HTTP status {}, wanted 101", talked.status);
+        return Err(Failed::new(Reason::HttpStatus, summary));
     }
+    let accepted = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let accepted = digest(&SHA1_FOR_LEGACY_USE_ONLY, accepted.as_bytes());
+    let accepted = BASE64_STANDARD.encode(accepted.as_ref());
+    for _ in 0..MAX_LINES {
+        let line = wire.line().await?;
+        if line.is_empty() {
+            if talked.upgraded {
+                return Ok(());
+            }
+            let summary = "the server does not prove that it speaks WebSocket";
+            return Err(Failed::new(Reason::ProtocolError, summary));
+        }
+        let line = String::from_utf8_lossy(&line);
+        if let Some((name, value)) = line.split_once(':') {
+            talked.upgraded |=
+                name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == accepted;
+        }
+    }
+    Err(Failed::new(Reason::AnswerTooLarge, format!("an answer has over {MAX_LINES} headers")))
 }
 
 const CONTINUED: u8 = 0;
-const TEXT: u8 = 1;
+pub(crate) const TEXT: u8 = 1;
 const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
+pub(crate) const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
 /// Sends a frame, masked as those of clients are.
-async fn send(wire: &mut Wire, kind: u8, payload: &[u8]) -> Result<(), Failed> {
+pub(crate) async fn send(wire: &mut Wire, kind: u8, payload: &[u8]) -> Result<(), Failed> {
     let mut mask = [0; 4];
     let filled = SystemRandom::new().fill(&mut mask);
     filled.map_err(|_| Failed::new(Reason::Internal, "the system has no random numbers"))?;
@@ -250,6 +260,23 @@ async fn send(wire: &mut Wire, kind: u8, payload: &[u8]) -> Result<(), Failed> {
 
 /// Reads messages until one matches.
 async fn wait_for(expect: &Regex, wire: &mut Wire, talked: &mut Talked) -> Result<(), Failed> {
+    for _ in 0..MAX_LINES {
+        let message = next_message(wire).await.inspect_err(|failed| {
+            talked.failed_by_regex =
+                failed.reason == Reason::ConnectionReset && !talked.said.is_empty();
+        })?;
+        talked.said = shown_line(&message, 200);
+        if expect.is_match(&message) {
+            return Ok(());
+        }
+    }
+    talked.failed_by_regex = true;
+    let summary = format!("`{}` does not match `{expect}`", talked.said);
+    Err(Failed::new(Reason::BodyMismatch, summary))
+}
+
+/// The next message that is no control frame; pings are answered.
+pub(crate) async fn next_message(wire: &mut Wire) -> Result<Vec<u8>, Failed> {
     let mut message = Vec::new();
     for _ in 0..MAX_LINES {
         let head = wire.exact(2).await?;
@@ -269,17 +296,13 @@ async fn wait_for(expect: &Regex, wire: &mut Wire, talked: &mut Talked) -> Resul
             CONTINUED if message.len() + payload.len() <= crate::wire::MAX_ANSWER => {
                 message.extend_from_slice(&payload);
             }
-            CONTINUED => {
-                let summary = "a message is larger than is read";
-                return Err(Failed::new(Reason::AnswerTooLarge, summary));
-            }
+            CONTINUED => break,
             PING => {
                 send(wire, PONG, &payload).await?;
                 continue;
             }
             PONG => continue,
             CLOSE => {
-                talked.failed_by_regex = !talked.said.is_empty();
                 let why = shown_line(payload.get(2..).unwrap_or_default(), 200);
                 let summary = format!("the server closes the WebSocket: `{why}`");
                 return Err(Failed::new(Reason::ConnectionReset, summary));
@@ -287,13 +310,8 @@ async fn wait_for(expect: &Regex, wire: &mut Wire, talked: &mut Talked) -> Resul
             _ => return Err(Failed::protocol("WebSocket", &head)),
         }
         if last {
-            talked.said = shown_line(&message, 200);
-            if expect.is_match(&message) {
-                return Ok(());
-            }
+            return Ok(message);
         }
     }
-    talked.failed_by_regex = true;
-    let summary = format!("`{}` does not match `{expect}`", talked.said);
-    Err(Failed::new(Reason::BodyMismatch, summary))
+    Err(Failed::new(Reason::AnswerTooLarge, "a message is larger than is read"))
 }

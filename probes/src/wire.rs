@@ -6,8 +6,9 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::Reason;
 pub(crate) use crate::network::Failed;
+
+use crate::Reason;
 use crate::text::shown_line;
 
 /// How long one line or one piece of an answer may be.

@@ -16,6 +16,7 @@ import sys
 FIGURES = {
     "m1": ["series", "bytes", "c1_p50_ms", "c1_p99_ms", "c8_p50_ms", "c1_cpu_ms", "gzip_c1_p50_ms", "gzip_c1_cpu_ms",
            "rss_idle_mib", "rss_end_mib", "ready_s"],
+    "m2": ["probes_per_s", "cpu_us_per_probe", "c1_p50_ms", "p50_ms", "p99_ms", "rss_idle_mib", "rss_steady_mib", "rss_peak_mib"],
     "m3": ["checks_per_s", "wanted_per_s", "cpu_us_per_check", "machine_cpu_us_per_check", "late_p50_s", "late_p99_s",
            "slot_max_over_mean", "pss_now_mib"],
     "m8": ["fault_to_hook_s_p50", "fault_to_hook_s_max", "first_bad_to_hook_s_p50", "recover_to_hook_s_p50", "missed", "cores"],
@@ -66,7 +67,9 @@ def main():
             result = json.load(file)
         machine = "%s, %s" % (result["date"], result["machine"])
         for row in result["rows"]:
-            by_load.setdefault(row.get("load", ""), {}).setdefault(result["subject"], []).append(row)
+            # m2 has no loads but ways to look.
+            load = row.get("load") or row.get("module", "")
+            by_load.setdefault(load, {}).setdefault(result["subject"], []).append(row)
         if result.get("binary_bytes"):
             print("binary of %s: %.1f MB" % (result["subject"], result["binary_bytes"] / 1e6))
     if not by_load:

@@ -3,7 +3,8 @@
 # them in one run on one machine, by the harness in MEASURE_DIR (by default ../shared/measure beside
 # the project).
 #
-#   tests/bench/run.sh            m1 (scrape of an agent), m3 (script checks), m8 (fault to webhook)
+#   tests/bench/run.sh            m1 (scrape of an agent), m2 (looks on request), m3 (script checks),
+#                                 m8 (fault to webhook)
 #   tests/bench/run.sh m1 m8      only these
 #
 # RUNS (1) repeats everything. Results are in MEASURE_OUT, by default bench-peers in cargo's folder.
@@ -69,10 +70,11 @@ measure() {
   python3 tests/bench/ratios.py "$MEASURE_OUT" "$name"
 }
 
-[ $# -gt 0 ] || set -- m1 m3 m8
+[ $# -gt 0 ] || set -- m1 m2 m3 m8
 for name in "$@"; do
   case $name in
     m1) measure m1 m1_scrape.py -- node_exporter ;;
+    m2) measure m2 m2_probe.py --conns 64 -- blackbox_exporter ;;
     m3)
       schedulers
       measure m3 m3_checks.py --seconds 30 -- nagios4 icinga2
@@ -82,7 +84,7 @@ for name in "$@"; do
       measure m8 m8_detect.py --faults 8 -- prometheus vmalert-tuned
       ;;
     *)
-      echo "there is no measure $name; there are m1, m3 and m8" >&2
+      echo "there is no measure $name; there are m1, m2, m3 and m8" >&2
       exit 2
       ;;
   esac

@@ -3,6 +3,7 @@
 //! Invariant: whoever waits here waits for a condition, and says for which.
 
 pub mod certificates;
+pub mod dns_server;
 pub mod http_server;
 pub mod mail_server;
 pub mod peers;

@@ -28,10 +28,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{self, CertificateError, ClientConfig};
+use tokio_rustls::rustls::{self, CertificateError};
 
 use super::names::Names;
-use super::tls::{TlsConfig, TlsError};
+use super::tls::{TlsConfig, TlsError, Trust};
 use crate::clock::Stopwatch;
 
 /// A failure by what was being done, and what of it went wrong.
@@ -171,7 +171,7 @@ impl Origin {
 /// Opens connections, all with the same trust.
 #[derive(Clone)]
 pub struct Client {
-    tls: Arc<ClientConfig>,
+    trust: Arc<Trust>,
     server_name: Option<String>,
     /// Names that were resolved before; none where each look must be a fresh one.
     names: Option<Names>,
@@ -184,13 +184,18 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client that trusts as `tls` says.
+    /// A client that trusts as `tls` says; files that it names are read here and now.
     ///
     /// # Errors
     ///
     /// A file named in `tls` cannot be used.
     pub fn new(tls: &TlsConfig) -> Result<Self, TlsError> {
-        Ok(Self { tls: tls.build()?, server_name: tls.server_name.clone(), names: None })
+        let trust = Trust::new(tls.clone(), Vec::new());
+        if tls.names_files() {
+            trust.get()?;
+        }
+        let server_name = tls.server_name.clone();
+        Ok(Self { trust: Arc::new(trust), server_name, names: None })
     }
 
     /// The same client, which goes on for some minutes with what names were resolved to before while
@@ -242,18 +247,29 @@ impl Client {
             return Connection::open(socket, origin, peer, None).await;
         }
 
-        let watch = Stopwatch::start();
-        let socket = self.handshake(socket, &origin.host).await?;
-        phases.tls = Some(watch.elapsed());
-        let session = TlsSession::of(socket.get_ref().1);
-        Connection::open(socket, origin, peer, Some(session)).await
+        // Apart, so that those who do not encrypt need no room for it.
+        Box::pin(async {
+            let watch = Stopwatch::start();
+            let socket = self.handshake(socket, &origin.host).await?;
+            phases.tls = Some(watch.elapsed());
+            let session = TlsSession::of(socket.get_ref().1);
+            Connection::open(socket, origin, peer, Some(session)).await
+        })
+        .await
     }
 
     /// The same client, which expects the certificate to be for `name`, whatever host it dials.
     #[must_use]
     pub fn with_server_name(&self, name: &str) -> Self {
-        let (tls, names) = (Arc::clone(&self.tls), self.names.clone());
-        Self { tls, server_name: Some(name.to_owned()), names }
+        Self { server_name: Some(name.to_owned()), ..self.clone() }
+    }
+
+    /// The same client, which offers `protocols` by ALPN.
+    #[must_use]
+    pub fn with_protocols(&self, protocols: &[&[u8]]) -> Self {
+        let protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let trust = Arc::new(self.trust.with_protocols(protocols));
+        Self { trust, ..self.clone() }
     }
 
     /// Whether the configuration names whom the certificate must be for.
@@ -274,7 +290,9 @@ impl Client {
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| ClientError::new(Failure::Address, format!("`{name}` is no host name")))?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        let connector = TlsConnector::from(
+            self.trust.get().map_err(|error| ClientError::new(Failure::Tls, error))?,
+        );
         connector.connect(name, socket).await.map_err(|error| tls_error(&error))
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: without `insecure_skip_verify` a certificate is checked in full.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{
@@ -53,6 +53,39 @@ pub enum TlsError {
     NoRoots,
 }
 
+/// What a client trusts and offers. The system's authorities take a megabyte and some milliseconds,
+/// which is for those to pay who really speak TLS: they are read at the first handshake.
+pub(super) struct Trust {
+    config: TlsConfig,
+    protocols: Vec<Vec<u8>>,
+    built: OnceLock<Arc<ClientConfig>>,
+}
+
+impl Trust {
+    pub(super) fn new(config: TlsConfig, protocols: Vec<Vec<u8>>) -> Self {
+        Self { config, protocols, built: OnceLock::new() }
+    }
+
+    /// The same, which offers `protocols` by ALPN.
+    pub(super) fn with_protocols(&self, protocols: Vec<Vec<u8>>) -> Self {
+        Self::new(self.config.clone(), protocols)
+    }
+
+    /// The ready configuration.
+    pub(super) fn get(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        if let Some(built) = self.built.get() {
+            return Ok(Arc::clone(built));
+        }
+        let mut tls = self.config.build()?;
+        if !self.protocols.is_empty() {
+            let mut changed = ClientConfig::clone(&tls);
+            changed.alpn_protocols.clone_from(&self.protocols);
+            tls = Arc::new(changed);
+        }
+        Ok(Arc::clone(self.built.get_or_init(|| tls)))
+    }
+}
+
 impl TlsConfig {
     /// The ready configuration. Reads the files named.
     ///
@@ -78,6 +111,11 @@ impl TlsConfig {
             }
         };
         Ok(Arc::new(config))
+    }
+
+    /// Whether it names files of its own, which somebody may have got wrong.
+    pub fn names_files(&self) -> bool {
+        self.ca_file.is_some() || self.cert_file.is_some() || self.key_file.is_some()
     }
 
     /// What judges the peer's certificate: for those who want to see it whatever the verdict is.

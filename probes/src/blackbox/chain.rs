@@ -38,6 +38,24 @@ pub(super) fn measure(session: &TlsSession, is_verified: bool, metrics: &mut Met
     let last = if is_verified { expiry } else { NEVER };
     let help = "Returns last SSL chain expiry in timestamp";
     metrics.gauge("probe_ssl_last_chain_expiry_timestamp_seconds", help, last);
+    identity(session, metrics);
+}
+
+/// As [`measure`], of a session whose chain nobody has asked about: what gRPC tells.
+pub(super) fn measure_leaf(session: &TlsSession, metrics: &mut Metrics) {
+    let version = [("version", session.version.to_owned())];
+    let help = "Returns the TLS version used or NaN when unknown";
+    metrics.info("probe_tls_version_info", help, &version);
+    if let Some(expiry) = earliest_expiry(&session.certificates) {
+        let help = "Returns last SSL chain expiry in unixtime";
+        metrics.gauge("probe_ssl_earliest_cert_expiry", help, expiry);
+    }
+    identity(session, metrics);
+}
+
+/// Who the peer is by its own certificate.
+fn identity(session: &TlsSession, metrics: &mut Metrics) {
+    let chain = &session.certificates;
     let Some(leaf) = chain.first() else { return };
     let Ok((_, certificate)) = parse_x509_certificate(leaf) else { return };
     let names = certificate.subject_alternative_name().ok().flatten();

@@ -9,8 +9,13 @@
 //! Invariant: what is written and not done is a fault, with its place: nobody trusts a module that
 //! does less than it says.
 
+mod auth;
 mod http;
 mod tcp;
+mod dns;
+mod icmp;
+mod grpc;
+mod websocket;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,10 +27,14 @@ use base::http::client::Client;
 use base::http::tls::TlsConfig;
 use base::period::Period;
 use base::yaml;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
+use serde::de::{Deserialize, Deserializer, Visitor};
 
+use self::dns::DnsModuleConfig;
+use self::grpc::GrpcModuleConfig;
 use self::http::HttpModuleConfig;
-use self::tcp::TcpModuleConfig;
+use self::icmp::IcmpModuleConfig;
+use self::tcp::{TcpModuleConfig, UnixModuleConfig};
+use self::websocket::WebsocketModuleConfig;
 use super::{Module, Prober};
 use crate::guard::Way;
 
@@ -54,17 +63,16 @@ struct ModuleConfig {
     http: HttpModuleConfig,
     #[serde(default)]
     tcp: TcpModuleConfig,
-    /// Of other probers: they mean nothing here.
-    #[serde(default, rename = "dns")]
-    _dns: Option<IgnoredAny>,
-    #[serde(default, rename = "icmp")]
-    _icmp: Option<IgnoredAny>,
-    #[serde(default, rename = "grpc")]
-    _grpc: Option<IgnoredAny>,
-    #[serde(default, rename = "unix")]
-    _unix: Option<IgnoredAny>,
-    #[serde(default, rename = "websocket")]
-    _websocket: Option<IgnoredAny>,
+    #[serde(default)]
+    dns: DnsModuleConfig,
+    #[serde(default)]
+    icmp: IcmpModuleConfig,
+    #[serde(default)]
+    grpc: GrpcModuleConfig,
+    #[serde(default)]
+    unix: UnixModuleConfig,
+    #[serde(default)]
+    websocket: WebsocketModuleConfig,
 }
 
 impl Modules {
@@ -107,21 +115,21 @@ impl Modules {
 
 impl ModuleConfig {
     fn build(self, place: Place, diagnostics: &mut Diagnostics) -> Option<Module> {
-        const OTHERS: [&str; 5] = ["dns", "icmp", "grpc", "unix", "websocket"];
         let prober = match self.prober.value.as_str() {
             "http" => self.http.build(place, diagnostics).map(|http| Prober::Http(http.into())),
             "tcp" => self.tcp.build(place, diagnostics).map(|tcp| Prober::Tcp(tcp.into())),
-            other if OTHERS.contains(&other) => {
-                let message = format!("the prober `{other}` is not available here");
-                let help =
-                    "`http` and `tcp` are; take the module out, or look with another program";
-                diagnostics.report_with_help(&self.prober, message, help);
-                None
+            "dns" => self.dns.build(place, diagnostics).map(|dns| Prober::Dns(dns.into())),
+            "icmp" => Some(Prober::Icmp(self.icmp.build(diagnostics).into())),
+            "grpc" => self.grpc.build(place, diagnostics).map(|grpc| Prober::Grpc(grpc.into())),
+            "unix" => self.unix.build(place, diagnostics).map(|unix| Prober::Unix(unix.into())),
+            "websocket" => {
+                let built = self.websocket.build(place, diagnostics);
+                built.map(|websocket| Prober::Websocket(websocket.into()))
             }
             other => {
-                let help = match nearest(other, ["http", "tcp"].into_iter().chain(OTHERS)) {
+                let help = match nearest(other, PROBERS) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => "`http` and `tcp` are".to_owned(),
+                    None => format!("`{}` are", PROBERS.join("`, `")),
                 };
                 let message = format!("`{other}` is no prober");
                 diagnostics.report_with_help(&self.prober, message, help);
@@ -136,6 +144,9 @@ impl ModuleConfig {
         })
     }
 }
+
+/// The probers by their names.
+const PROBERS: [&str; 7] = ["http", "tcp", "dns", "icmp", "grpc", "unix", "websocket"];
 
 /// Which address is dialled, by the settings that all probers share.
 fn way(
@@ -241,10 +252,34 @@ mod tests {
 
     #[test]
     fn what_is_written_and_not_done_is_a_fault_with_its_place() {
+        check("prober: dns", "blackbox.yml:3:5: `query_name` is missing: what is asked for");
         check(
-            "prober: dns",
-            "blackbox.yml:3:13: the prober `dns` is not available here\n  \
-             help: `http` and `tcp` are; take the module out, or look with another program",
+            "{prober: dns, dns: {query_name: a..b, query_type: X, query_class: Y, \
+             valid_rcodes: [OK]}}",
+            "blackbox.yml:3:55: `X` is not a type of records\n\
+             blackbox.yml:3:71: `Y` is not a class of records",
+        );
+        check(
+            "{prober: dns, dns: {query_name: a, dns_over_tls: true, transport_protocol: quic}}",
+            "blackbox.yml:3:80: `quic` is neither `udp` nor `tcp`",
+        );
+        check(
+            "{prober: dns, dns: {query_name: a, dns_over_tls: true}}",
+            "blackbox.yml:3:54: TLS needs a connection\n  help: write `transport_protocol: tcp`",
+        );
+        check(
+            "{prober: icmp, icmp: {ttl: 256, payload_size: 65001}}",
+            "blackbox.yml:3:32: a `ttl` of `256` is not within 0 and 255\n\
+             blackbox.yml:3:51: a `payload_size` of `65001` is over 65000",
+        );
+        check(
+            "{prober: websocket, websocket: {query_response: [{expect: ':['}]}}",
+            "blackbox.yml:3:63: `:[` is not a regular expression: unclosed character class",
+        );
+        check(
+            "prober: quic",
+            "blackbox.yml:3:13: `quic` is no prober\n  help: `http`, `tcp`, `dns`, `icmp`, `grpc`, \
+             `unix`, `websocket` are",
         );
         check(
             "prober: htpp",

@@ -143,6 +143,7 @@ impl HttpShot {
             dialled: fetch.dialled,
             resolve,
             metrics,
+            has_address: true,
         }
     }
 

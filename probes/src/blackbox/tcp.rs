@@ -1,4 +1,4 @@
-//! The `tcp` prober: a connection, and a conversation line by line.
+//! The `tcp` and `unix` probers: a connection, and a conversation line by line.
 //!
 //! Invariant: no more of what the peer says is kept than [`MAX_LINE`] of one line, and what it said
 //! before TLS began counts for nothing after it.
@@ -11,14 +11,14 @@ use base::family::MetricFamily;
 use base::http::client::{Client, TlsSession};
 use regex::bytes::{Captures, Regex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{Seen, chain, timed_out};
 use crate::Reason;
 use crate::guard::{Guard, Way};
 use crate::network::{Failed, Metrics, reason_of};
-use crate::target::HostPort;
+use crate::target::{HostPort, Place};
 use crate::text::shown_line;
 
 /// The longest line that a peer may say.
@@ -26,7 +26,7 @@ const MAX_LINE: usize = 64 << 10;
 /// The most that a peer may say before it has said what is expected.
 const MAX_SAID: usize = 4 << 20;
 
-/// The `tcp` section of a module, as meant.
+/// The `tcp` or `unix` section of a module, as meant.
 #[derive(Debug)]
 pub(super) struct TcpModule {
     pub(super) way: Way,
@@ -49,11 +49,11 @@ pub(super) struct Step {
     pub(super) starttls: bool,
 }
 
-/// The module aimed at an address.
+/// The module aimed at an address or a socket.
 #[derive(Debug)]
 pub(super) struct TcpShot {
     module: Arc<TcpModule>,
-    at: HostPort,
+    at: Place,
     client: Client,
     guard: Guard,
 }
@@ -61,7 +61,7 @@ pub(super) struct TcpShot {
 impl TcpModule {
     pub(super) fn aim(
         self: &Arc<Self>,
-        at: HostPort,
+        at: Place,
         hostname: Option<String>,
         guard: Guard,
     ) -> TcpShot {
@@ -100,30 +100,43 @@ impl TcpShot {
         let summary = format!("connected and talked in {:.3} s", watch.seconds());
         let metrics = self.measure(&progress);
         let Progress { dialled, resolve, .. } = progress;
-        Seen { failed, summary, dialled, resolve, metrics }
+        let has_address = matches!(self.at, Place::Net(_));
+        Seen { failed, summary, dialled, resolve, metrics, has_address }
     }
 
     async fn talk(&self, progress: &mut Progress) -> Result<(), Failed> {
-        progress.waits_for = "the name is not resolved";
-        let watch = Stopwatch::start();
-        let address = self.guard.choose(&self.at).await;
-        progress.resolve = Some(watch.elapsed());
-        let address = address?;
-        progress.dialled = Some((address, watch.elapsed()));
-        progress.waits_for = "there is no connection";
-        let socket = self.guard.dial(address).await?;
+        let (socket, host) = match &self.at {
+            Place::Net(at) => (self.connect(at, progress).await?, at.host.as_str()),
+            // A certificate of a service that only this host reaches is made for it.
+            Place::Socket(path) => (open(path, progress).await?, "localhost"),
+        };
         let mut talk = Talk { socket: Line::Plain(socket), said: Vec::new(), total: 0 };
         if self.module.tls {
-            talk = talk.encrypt(&self.client, &self.at.host, progress).await?;
+            talk = Box::pin(talk.encrypt(&self.client, host, progress)).await?;
         }
         progress.is_connected = true;
         for step in &self.module.steps {
             talk.step(step, progress).await?;
             if step.starttls {
-                talk = talk.encrypt(&self.client, &self.at.host, progress).await?;
+                talk = Box::pin(talk.encrypt(&self.client, host, progress)).await?;
             }
         }
         Ok(())
+    }
+
+    async fn connect(
+        &self,
+        at: &HostPort,
+        progress: &mut Progress,
+    ) -> Result<Box<dyn Socket>, Failed> {
+        progress.waits_for = "the name is not resolved";
+        let watch = Stopwatch::start();
+        let address = self.guard.choose(at).await;
+        progress.resolve = Some(watch.elapsed());
+        let address = address?;
+        progress.dialled = Some((address, watch.elapsed()));
+        progress.waits_for = "there is no connection";
+        Ok(Box::new(self.guard.dial(address).await?))
     }
 
     fn measure(&self, progress: &Progress) -> Metrics {
@@ -151,16 +164,31 @@ impl TcpShot {
     }
 }
 
+/// Opens the socket at `path`.
+async fn open(path: &str, progress: &mut Progress) -> Result<Box<dyn Socket>, Failed> {
+    progress.waits_for = "there is no connection";
+    match UnixStream::connect(path).await {
+        Ok(socket) => Ok(Box::new(socket)),
+        Err(error) => {
+            let reason = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => Reason::PermissionDenied,
+                std::io::ErrorKind::NotFound => Reason::FileMissing,
+                _ => Reason::ConnectionRefused,
+            };
+            Err(Failed::new(reason, format!("connect to `{path}`: {error}")))
+        }
+    }
+}
+
 enum Line {
-    Plain(TcpStream),
+    Plain(Box<dyn Socket>),
     Encrypted(Box<dyn Socket>),
 }
 
 impl Line {
     fn socket(&mut self) -> &mut dyn Socket {
         match self {
-            Self::Plain(socket) => socket,
-            Self::Encrypted(socket) => socket.as_mut(),
+            Self::Plain(socket) | Self::Encrypted(socket) => socket.as_mut(),
         }
     }
 }

@@ -59,7 +59,7 @@ pub struct DnsConfig {
 /// What is expected of the records of a section.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RecordsConfig {
+pub(crate) struct RecordsConfig {
     fail_if_matches_regexp: Spanned<Texts>,
     fail_if_all_match_regexp: Spanned<Texts>,
     fail_if_not_matches_regexp: Spanned<Texts>,
@@ -93,20 +93,7 @@ impl DnsConfig {
         if let Err(why) = &question {
             diagnostics.report(&self.name, format!("`{}` {why}", self.name.value));
         }
-        let mut rcodes = Vec::new();
-        for text in &self.expect_rcodes.value.0 {
-            match RCODES.iter().position(|name| name.eq_ignore_ascii_case(text)) {
-                Some(number) => rcodes.push(u16::try_from(number).unwrap_or_default()),
-                None => {
-                    let message = format!("`{text}` is not a DNS code");
-                    let help = "write it like `NOERROR` or `NXDOMAIN`";
-                    diagnostics.report_with_help(&self.expect_rcodes, message, help);
-                }
-            }
-        }
-        if rcodes.is_empty() {
-            rcodes.push(0);
-        }
+        let rcodes = rcodes(&self.expect_rcodes, diagnostics);
         let expect = Expectations {
             rcodes,
             dnssec: self.dnssec,
@@ -123,8 +110,27 @@ impl DnsConfig {
     }
 }
 
+/// The codes that are wanted: `NOERROR` where nothing is said.
+pub(crate) fn rcodes(texts: &Spanned<Texts>, diagnostics: &mut Diagnostics) -> Vec<u16> {
+    let mut rcodes = Vec::new();
+    for text in &texts.value.0 {
+        match RCODES.iter().position(|name| name.eq_ignore_ascii_case(text)) {
+            Some(number) => rcodes.push(u16::try_from(number).unwrap_or_default()),
+            None => {
+                let message = format!("`{text}` is not a DNS code");
+                let help = "write it like `NOERROR` or `NXDOMAIN`";
+                diagnostics.report_with_help(texts, message, help);
+            }
+        }
+    }
+    if rcodes.is_empty() {
+        rcodes.push(0);
+    }
+    rcodes
+}
+
 impl RecordsConfig {
-    fn build(&self, diagnostics: &mut Diagnostics) -> Records {
+    pub(crate) fn build(&self, diagnostics: &mut Diagnostics) -> Records {
         Records {
             fail_if_matches: regexes(&self.fail_if_matches_regexp, diagnostics),
             fail_if_all_match: regexes(&self.fail_if_all_match_regexp, diagnostics),
@@ -134,7 +140,11 @@ impl RecordsConfig {
     }
 }
 
-fn transport(text: Option<&Spanned<String>>, diagnostics: &mut Diagnostics) -> Option<Transport> {
+/// By what a server is asked: `udp` where nothing is said.
+pub(crate) fn transport(
+    text: Option<&Spanned<String>>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Transport> {
     match text.map(|text| (text.value.as_str(), Place::from(text))) {
         None | Some(("udp", _)) => Some(Transport::Udp),
         Some(("tcp", _)) => Some(Transport::Tcp),

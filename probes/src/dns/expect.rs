@@ -28,11 +28,11 @@ pub(super) struct Expectations {
 
 /// What is expected of the records of a section, in blackbox_exporter's words.
 #[derive(Debug, Default)]
-pub(super) struct Records {
-    pub(super) fail_if_matches: Vec<Regex>,
-    pub(super) fail_if_all_match: Vec<Regex>,
-    pub(super) fail_if_not_matches: Vec<Regex>,
-    pub(super) fail_if_none_matches: Vec<Regex>,
+pub(crate) struct Records {
+    pub(crate) fail_if_matches: Vec<Regex>,
+    pub(crate) fail_if_all_match: Vec<Regex>,
+    pub(crate) fail_if_not_matches: Vec<Regex>,
+    pub(crate) fail_if_none_matches: Vec<Regex>,
 }
 
 impl Expectations {
@@ -82,7 +82,8 @@ impl Expectations {
 }
 
 impl Records {
-    fn judge(&self, section: &str, records: &[Record]) -> Result<(), Failed> {
+    /// Judges the `records` of the section that is called `section`.
+    pub(crate) fn judge(&self, section: &str, records: &[Record]) -> Result<(), Failed> {
         let lines: Vec<_> = records.iter().map(Record::line).collect();
         let matches = |regex: &Regex, line: &String| regex.is_match(line.as_bytes());
         let fail = |summary: String| Err(Failed::new(Reason::AnswerMismatch, summary));
@@ -113,7 +114,8 @@ impl Records {
     }
 }
 
-fn rcode(number: u16) -> String {
+/// A code by its name.
+pub(crate) fn rcode(number: u16) -> String {
     let known = RCODES.get(usize::from(number));
     known.map_or_else(|| format!("code {number}"), |name| (*name).to_owned())
 }

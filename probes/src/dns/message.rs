@@ -6,60 +6,87 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Names of record types by number.
-const TYPES: [(u16, &str); 19] = [
+const TYPES: [(u16, &str); 32] = [
     (1, "A"),
     (2, "NS"),
     (5, "CNAME"),
     (6, "SOA"),
     (12, "PTR"),
+    (13, "HINFO"),
     (15, "MX"),
     (16, "TXT"),
+    (17, "RP"),
+    (18, "AFSDB"),
     (28, "AAAA"),
+    (29, "LOC"),
     (33, "SRV"),
     (35, "NAPTR"),
+    (37, "CERT"),
     (39, "DNAME"),
     (43, "DS"),
     (44, "SSHFP"),
     (46, "RRSIG"),
+    (47, "NSEC"),
     (48, "DNSKEY"),
+    (50, "NSEC3"),
+    (51, "NSEC3PARAM"),
     (52, "TLSA"),
+    (59, "CDS"),
+    (60, "CDNSKEY"),
+    (61, "OPENPGPKEY"),
+    (64, "SVCB"),
     (65, "HTTPS"),
+    (99, "SPF"),
     (255, "ANY"),
     (257, "CAA"),
 ];
 
+/// Names of classes by number.
+const CLASSES: [(u16, &str); 5] = [(1, "IN"), (3, "CH"), (4, "HS"), (254, "NONE"), (255, "ANY")];
+
+/// The number of a class by its name.
+pub(crate) fn class_of(name: &str) -> Option<u16> {
+    CLASSES.iter().find(|(_, known)| *known == name).map(|(number, _)| *number)
+}
+
+fn class_name(number: u16) -> String {
+    let known = CLASSES.iter().find(|(known, _)| *known == number);
+    known.map_or_else(|| format!("CLASS{number}"), |(_, name)| (*name).to_owned())
+}
+
 /// Names of answer codes by number.
-pub(super) const RCODES: [&str; 11] = [
+pub(crate) const RCODES: [&str; 11] = [
     "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
     "NXRRSET", "NOTAUTH", "NOTZONE",
 ];
 
 /// The number of a record type by its name.
-pub(super) fn type_of(name: &str) -> Option<u16> {
+pub(crate) fn type_of(name: &str) -> Option<u16> {
     let name = name.to_ascii_uppercase();
     let known = TYPES.iter().find(|(_, known)| *known == name).map(|(number, _)| *number);
     known.or_else(|| name.strip_prefix("TYPE")?.parse().ok())
 }
 
 /// The name of a record type.
-pub(super) fn type_name(number: u16) -> String {
+pub(crate) fn type_name(number: u16) -> String {
     let known = TYPES.iter().find(|(known, _)| *known == number);
     known.map_or_else(|| format!("TYPE{number}"), |(_, name)| (*name).to_owned())
 }
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Question {
+pub(crate) struct Question {
     /// The name as on the wire.
     name: Vec<u8>,
     kind: u16,
+    class: u16,
     recursive: bool,
     dnssec: bool,
 }
 
 impl Question {
     /// A question for `name`, a host name in ASCII.
-    pub(super) fn new(
+    pub(crate) fn new(
         name: &str,
         kind: u16,
         recursive: bool,
@@ -84,11 +111,16 @@ impl Question {
         if wire.len() > 255 {
             return Err("is over 255 characters");
         }
-        Ok(Self { name: wire, kind, recursive, dnssec })
+        Ok(Self { name: wire, kind, class: 1, recursive, dnssec })
+    }
+
+    /// The same of another class than `IN`.
+    pub(crate) fn of_class(self, class: u16) -> Self {
+        Self { class, ..self }
     }
 
     /// The message that asks.
-    pub(super) fn encode(&self, id: u16) -> Vec<u8> {
+    pub(crate) fn encode(&self, id: u16) -> Vec<u8> {
         let flags: u16 = if self.recursive { 0x0100 } else { 0 };
         // The AD bit says that we understand it in the answer (RFC 6840).
         let flags = if self.dnssec { flags | 0x0020 } else { flags };
@@ -98,7 +130,7 @@ impl Question {
         }
         out.extend_from_slice(&self.name);
         out.extend_from_slice(&self.kind.to_be_bytes());
-        out.extend_from_slice(&1_u16.to_be_bytes());
+        out.extend_from_slice(&self.class.to_be_bytes());
         if self.dnssec {
             // OPT: 1232 bytes at a time, DO.
             out.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0]);
@@ -109,40 +141,42 @@ impl Question {
 
 /// What came back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) id: u16,
-    pub(super) rcode: u16,
+pub(crate) struct Message {
+    pub(crate) id: u16,
+    pub(crate) rcode: u16,
     /// The server vouches for the answer by DNSSEC.
-    pub(super) authentic: bool,
+    pub(crate) authentic: bool,
     /// There is more than fits.
-    pub(super) truncated: bool,
-    pub(super) answer: Vec<Record>,
-    pub(super) authority: Vec<Record>,
-    pub(super) additional: Vec<Record>,
+    pub(crate) truncated: bool,
+    pub(crate) answer: Vec<Record>,
+    pub(crate) authority: Vec<Record>,
+    pub(crate) additional: Vec<Record>,
 }
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) name: String,
-    pub(super) kind: u16,
-    pub(super) ttl: u32,
+pub(crate) struct Record {
+    pub(crate) name: String,
+    pub(crate) kind: u16,
+    pub(crate) class: u16,
+    pub(crate) ttl: u32,
     /// As zone files write it.
-    pub(super) data: String,
+    pub(crate) data: String,
     /// The serial number of a zone, of an SOA record.
-    pub(super) serial: Option<u32>,
+    pub(crate) serial: Option<u32>,
 }
 
 impl Record {
     /// As zone files write it: `name. 300 IN A 192.0.2.1`, with tabs between.
-    pub(super) fn line(&self) -> String {
-        format!("{}\t{}\tIN\t{}\t{}", self.name, self.ttl, type_name(self.kind), self.data)
+    pub(crate) fn line(&self) -> String {
+        let Self { name, ttl, data, .. } = self;
+        format!("{name}\t{ttl}\t{}\t{}\t{data}", class_name(self.class), type_name(self.kind))
     }
 }
 
 impl Message {
     /// The answer to `question`; nothing where `bytes` are none.
-    pub(super) fn decode(bytes: &[u8], question: &Question) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8], question: &Question) -> Option<Self> {
         let mut reader = Reader { bytes, at: 0 };
         let id = reader.u16()?;
         let flags = reader.u16()?;
@@ -167,16 +201,19 @@ impl Message {
             truncated: flags & 0x0200 != 0,
             ..Self::default()
         };
-        if message.truncated {
-            return Some(message);
-        }
-        for (section, count) in [
+        let is_cut = message.truncated;
+        'sections: for (section, count) in [
             (&mut message.answer, counts[1]),
             (&mut message.authority, counts[2]),
             (&mut message.additional, counts[3]),
         ] {
             for _ in 0..count {
-                section.push(reader.record()?);
+                match reader.record() {
+                    Some(record) => section.push(record),
+                    // It says itself that it is not whole.
+                    None if is_cut => break 'sections,
+                    None => return None,
+                }
             }
         }
         Some(message)
@@ -258,7 +295,7 @@ impl<'a> Reader<'a> {
     fn record(&mut self) -> Option<Record> {
         let name = self.name()?;
         let kind = self.u16()?;
-        self.u16()?;
+        let class = self.u16()?;
         let ttl = self.u32()?;
         let length = usize::from(self.u16()?);
         let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len())?;
@@ -267,7 +304,7 @@ impl<'a> Reader<'a> {
         if self.at != end {
             return None;
         }
-        Some(Record { name, kind, ttl, data, serial })
+        Some(Record { name, kind, class, ttl, data, serial })
     }
 
     fn data(&mut self, kind: u16, end: usize) -> Option<(String, Option<u32>)> {
@@ -369,7 +406,7 @@ mod tests {
             b"\x01a\0\x01b\0\0\0\0\x07\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04",
             "a. b. 7 1 2 3 4",
         );
-        check(99, &[1, 0xab], "\\# 2 01ab");
+        check(98, &[1, 0xab], "\\# 2 01ab");
         check(2, b"\x02.\x01\0", "\\.\\001.");
     }
 

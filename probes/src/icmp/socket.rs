@@ -10,7 +10,10 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::{Ipv4RecvTtl, Ipv4Ttl, Ipv6RecvHopLimit, Ipv6Ttl};
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
-    SockaddrStorage, connect, recvmsg, setsockopt, socket,
+    SockaddrStorage, bind, connect, recvmsg, setsockopt, socket,
+};
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
 };
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -21,8 +24,21 @@ use crate::wire::Failed;
 /// The largest packet that is read.
 const MAX_PACKET: usize = 65_536;
 
+/// How packets are sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EchoOptions {
+    /// Bytes in a packet beside the headers.
+    pub(crate) size: usize,
+    /// How many hops a packet may go; the system's where nothing is said.
+    pub(crate) hops: Option<u8>,
+    /// From which of our addresses.
+    pub(crate) source: Option<IpAddr>,
+    /// Nobody on the way may cut a packet into pieces.
+    pub(crate) whole: bool,
+}
+
 /// An open socket to one address.
-pub(super) struct EchoSocket {
+pub(crate) struct EchoSocket {
     /// tokio's type for a socket that sends and receives packets; this one speaks ICMP.
     socket: UdpSocket,
     v4: bool,
@@ -37,20 +53,20 @@ pub(super) struct EchoSocket {
 
 /// A reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) sequence: u16,
+pub(crate) struct Reply {
+    pub(crate) sequence: u16,
     /// How many further hops it could have gone.
-    pub(super) hop_limit: Option<u8>,
+    pub(crate) hop_limit: Option<u8>,
 }
 
 impl EchoSocket {
-    /// Opens a socket for packets with `size` bytes, which go no further than `hops`.
-    pub(super) fn open(
+    /// Opens a socket for packets to `address`.
+    pub(crate) fn open(
         address: IpAddr,
-        size: usize,
-        hops: Option<u8>,
+        options: &EchoOptions,
         random: [u8; 10],
     ) -> Result<Self, Failed> {
+        let EchoOptions { size, hops, source, whole } = *options;
         let v4 = address.is_ipv4();
         let (fd, raw) = match create(v4, SockType::Datagram) {
             Ok(fd) => (fd, false),
@@ -68,6 +84,17 @@ impl EchoSocket {
             setsockopt(&fd, Ipv6RecvHopLimit, &true).map_err(failed)?;
             hop_limit.map_or(Ok(()), |ttl| setsockopt(&fd, Ipv6Ttl, &ttl)).map_err(failed)?;
         }
+        if whole {
+            let whole = match v4 {
+                true => set_ip_mtu_discover(&fd, Ipv4PathMtuDiscovery::DO),
+                false => set_ipv6_mtu_discover(&fd, Ipv6PathMtuDiscovery::DO),
+            };
+            whole.map_err(|error| broken(&error.into()))?;
+        }
+        if let Some(source) = source {
+            let source = SockaddrStorage::from(SocketAddr::new(source, 0));
+            bind(fd.as_raw_fd(), &source).map_err(failed)?;
+        }
         connect(fd.as_raw_fd(), &destination).map_err(failed)?;
         let socket = std::net::UdpSocket::from(fd);
         let socket = UdpSocket::from_std(socket).map_err(|error| broken(&error))?;
@@ -78,7 +105,7 @@ impl EchoSocket {
     }
 
     /// Sends a request.
-    pub(super) async fn send(&self, sequence: u16) -> Result<(), Failed> {
+    pub(crate) async fn send(&self, sequence: u16) -> Result<(), Failed> {
         let mut packet = vec![if self.v4 { 8 } else { 128 }, 0, 0, 0];
         packet.extend_from_slice(&self.id.to_be_bytes());
         packet.extend_from_slice(&sequence.to_be_bytes());
@@ -94,7 +121,7 @@ impl EchoSocket {
     }
 
     /// Waits for a reply to a request of ours.
-    pub(super) async fn receive(&self) -> Result<Reply, Failed> {
+    pub(crate) async fn receive(&self) -> Result<Reply, Failed> {
         let mut buffer = vec![0; MAX_PACKET];
         loop {
             let read = self.socket.async_io(Interest::READABLE, || self.read(&mut buffer)).await;

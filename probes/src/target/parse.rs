@@ -32,6 +32,9 @@ pub enum BadTarget {
     /// The host is none.
     #[error("the target has no proper host name or address")]
     Host,
+    /// It is no path of a socket.
+    #[error("the target is not the absolute path of a socket")]
+    Socket,
     /// There is no port, or one that cannot be.
     #[error("the target has no proper port; write it like `db.example:5432`")]
     Port,
@@ -42,8 +45,17 @@ pub enum BadTarget {
 pub struct HostPort {
     /// A name in lower case, or an address, without brackets.
     pub host: String,
-    /// Never 0.
+    /// 0 where there are no ports: a host that is pinged.
     pub port: u16,
+}
+
+/// Where a target leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Over the network.
+    Net(HostPort),
+    /// To a socket of this host, by its path.
+    Socket(String),
 }
 
 /// The target of a probe that is not HTTP: `host:port`, an IPv6 address in brackets.
@@ -60,6 +72,52 @@ pub fn parse_host_port(text: &str) -> Result<HostPort, BadTarget> {
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let port = port.parse().ok().filter(|port| digits && *port != 0).ok_or(BadTarget::Port)?;
     Ok(HostPort { host: parse_host(host)?, port })
+}
+
+/// The target of a probe that knows no ports: a host, an IPv6 address with or without brackets.
+///
+/// # Errors
+///
+/// [`BadTarget`].
+pub(crate) fn parse_host_only(text: &str) -> Result<HostPort, BadTarget> {
+    parse_host_or_port(text, 0).and_then(|at| match at.port {
+        0 => Ok(at),
+        _ => Err(BadTarget::Host),
+    })
+}
+
+/// As [`parse_host_port`], for a target that need not name its port: `usual` then.
+///
+/// # Errors
+///
+/// [`BadTarget`].
+pub(crate) fn parse_host_or_port(text: &str, usual: u16) -> Result<HostPort, BadTarget> {
+    plain(text)?;
+    if text.contains('@') {
+        return Err(BadTarget::UserName);
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(HostPort { host: address.to_string(), port: usual });
+    }
+    match text.ends_with(']') || !text.contains(':') {
+        true => Ok(HostPort { host: parse_host(text)?, port: usual }),
+        false => parse_host_port(text),
+    }
+}
+
+/// The target of a probe of a socket: an absolute path without `.`, `..` and empty parts.
+///
+/// # Errors
+///
+/// [`BadTarget`].
+pub(crate) fn parse_socket(text: &str) -> Result<String, BadTarget> {
+    let parts = text.strip_prefix('/').ok_or(BadTarget::Socket)?.split('/');
+    let good = |part: &str| !matches!(part, "" | "." | "..");
+    // As long as an address of a socket can be.
+    if text.len() > 107 || plain(text).is_err() || !parts.into_iter().all(good) {
+        return Err(BadTarget::Socket);
+    }
+    Ok(text.to_owned())
 }
 
 /// The target of an HTTP probe: an absolute URL, or one without its `http://`, as with

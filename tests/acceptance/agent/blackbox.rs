@@ -1,18 +1,24 @@
 //! The agent beside blackbox_exporter itself: the same modules, the same targets, the same answers.
 //!
-//! Compared are all series with their labels and values; of times only that they are there. What we
-//! say besides begins with `veilleur_`.
+//! Compared are the help and the type of every family, and all series with their labels and values; of
+//! times only that they are there. What we say besides begins with `veilleur_`.
+//!
+//! There is no WebSocket in a blackbox_exporter that has been released; that prober is judged by
+//! `tests/acceptance/agent/blackbox_websocket.rs`.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 
+use tests::certificates::{Authority, Purpose};
+use tests::dns_server;
 use tests::http_server::{HttpServer, Reply};
 use tests::program::{Program, free_port};
 use tests::tls_server::TlsServer;
 use tests::{escaped, get, peers, wait_until};
 
-use crate::stage::Stage;
+use crate::stage::{Agent, Stage};
 
 const TLS_ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfine\n";
 
@@ -70,15 +76,15 @@ fn talker() -> u16 {
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || talk(socket));
+            std::thread::spawn(move || talk(socket.try_clone().ok()?, socket));
         }
     });
     port
 }
 
-fn talk(mut socket: TcpStream) -> Option<()> {
+fn talk(read: impl Read, mut socket: impl Write) -> Option<()> {
     socket.write_all(b"220 mail ESMTP ready\r\n").ok()?;
-    for line in BufReader::new(socket.try_clone().ok()?).lines() {
+    for line in BufReader::new(read).lines() {
         let line = line.ok()?;
         socket.write_all(format!("250 you said {line}\r\n").as_bytes()).ok()?;
         if line == "bye" {
@@ -124,10 +130,14 @@ fn web() -> HttpServer {
     })
 }
 
-/// The series of a page, but for what is ours alone; times have no value.
+/// What is said of the families of a page, and its series, but for what is ours alone; times have
+/// no value.
 fn series(text: &str) -> BTreeMap<String, Option<f64>> {
-    let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    let samples = samples.map(|line| line.rsplit_once(' ').unwrap());
+    let (told, samples): (Vec<&str>, Vec<&str>) =
+        text.lines().filter(|line| !line.is_empty()).partition(|line| line.starts_with('#'));
+    let told = told.into_iter().filter(|line| !line.contains(" veilleur_"));
+    let told = told.map(|line| (line.to_owned(), None));
+    let samples = samples.into_iter().map(|line| line.rsplit_once(' ').unwrap());
     samples
         .filter(|(series, _)| !series.starts_with("veilleur_"))
         .map(|(series, value)| {
@@ -137,7 +147,60 @@ fn series(text: &str) -> BTreeMap<String, Option<f64>> {
             let is_time = name.ends_with("_seconds") && !name.ends_with("_timestamp_seconds");
             (series.to_owned(), (!is_time).then(|| value.parse().unwrap()))
         })
+        .chain(told)
         .collect()
+}
+
+/// The agent and blackbox_exporter, both with the same modules.
+struct Pair {
+    stage: Stage,
+    agent: Agent,
+    _peer: Program,
+    theirs: String,
+}
+
+impl Pair {
+    /// Both with the modules of `blackbox.yml` in the stage's folder.
+    fn start(stage: Stage, program: &std::path::Path, allowed: &str) -> Self {
+        let file = stage.text("blackbox.yml");
+        stage.configure(&format!(
+            "host: {{enabled: false}}\nblackbox: {{config: {file}, allow_targets: {allowed}}}\n"
+        ));
+        let agent = stage.start();
+        let port = free_port();
+        let arguments =
+            [format!("--config.file={file}"), format!("--web.listen-address=127.0.0.1:{port}")];
+        let peer = Program::start(program.to_str().unwrap(), arguments);
+        let theirs = format!("http://127.0.0.1:{port}");
+        wait_until("blackbox_exporter answers", || get(&format!("{theirs}/-/healthy")).is_some());
+        Self { stage, agent, _peer: peer, theirs }
+    }
+
+    /// In what the answers to each of `cases`, module and target, differ.
+    fn differences(&self, cases: &[(&str, String)]) -> Vec<String> {
+        let mut differences = Vec::new();
+        for (module, target) in cases {
+            let path = format!("/probe?module={module}&target={}", escaped(target));
+            let (status, expected) = get(&format!("{}{path}", self.theirs)).unwrap();
+            assert_eq!(status, 200, "{module} {target}: {expected}");
+            let (status, got) = self.agent.get(&path);
+            if target.contains("localhost.invalid") {
+                assert_eq!(status, 403, "{got}");
+                continue;
+            }
+            assert_eq!(status, 200, "{module} {target}: {got}");
+            let (ours, theirs) = (series(&got), series(&expected));
+            for name in ours.keys().chain(theirs.keys()) {
+                if ours.get(name) != theirs.get(name) {
+                    let (ours, theirs) = (ours.get(name), theirs.get(name));
+                    differences.push(format!("{module} {target} {name}: {ours:?}, not {theirs:?}"));
+                }
+            }
+        }
+        differences.sort();
+        differences.dedup();
+        differences
+    }
 }
 
 #[test]
@@ -151,17 +214,7 @@ fn answers_are_those_of_blackbox_exporter() {
     std::fs::write(stage.path("ca.pem"), both).unwrap();
     let modules = MODULES.replace("CA}", &format!("{}}}", stage.text("ca.pem")));
     std::fs::write(stage.path("blackbox.yml"), modules).unwrap();
-    let file = stage.text("blackbox.yml");
-    stage.configure(&format!(
-        "host: {{enabled: false}}\nblackbox: {{config: {file}, allow_targets: [127.0.0.0/8, localhost]}}\n"
-    ));
-    let agent = stage.start();
-    let port = free_port();
-    let arguments =
-        [format!("--config.file={file}"), format!("--web.listen-address=127.0.0.1:{port}")];
-    let _peer = Program::start(program.to_str().unwrap(), arguments);
-    let theirs = format!("http://127.0.0.1:{port}");
-    wait_until("blackbox_exporter answers", || get(&format!("{theirs}/-/healthy")).is_some());
+    let pair = Pair::start(stage, &program, "[127.0.0.0/8, localhost]");
 
     let page = |path: &str| web.url(path);
     let at = |port: u16| format!("127.0.0.1:{port}");
@@ -217,26 +270,140 @@ fn answers_are_those_of_blackbox_exporter() {
         ("bytes", at(talker)),
         ("other_bytes", at(talker)),
     ];
-    let mut differences = Vec::new();
-    for (module, target) in &cases {
-        let path = format!("/probe?module={module}&target={}", escaped(target));
-        let (status, expected) = get(&format!("{theirs}{path}")).unwrap();
-        assert_eq!(status, 200, "{module} {target}: {expected}");
-        let (status, got) = agent.get(&path);
-        if target.contains("localhost.invalid") {
-            assert_eq!(status, 403, "{got}");
-            continue;
+    let differences = pair.differences(&cases);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// Modules of the other probers; `CA` stands for a certificate.
+const OTHERS: &str = r#"
+modules:
+  a: {prober: dns, timeout: 2s, dns: &dns {query_name: example.test, query_type: A, preferred_ip_protocol: ip4}}
+  tcp: {prober: dns, dns: {<<: *dns, transport_protocol: tcp}}
+  any: {prober: dns, dns: {query_name: example.test}}
+  none: {prober: dns, dns: {<<: *dns, query_name: nowhere.test}}
+  none_wanted: {prober: dns, dns: {<<: *dns, query_name: nowhere.test, valid_rcodes: [NXDOMAIN, SERVFAIL]}}
+  broken: {prober: dns, dns: {<<: *dns, query_name: broken.test}}
+  silent: {prober: dns, timeout: 300ms, dns: {<<: *dns, query_name: silent.test}}
+  soa: {prober: dns, dns: {<<: *dns, query_name: zone.test, query_type: SOA}}
+  no_soa: {prober: dns, dns: {<<: *dns, query_type: SOA}}
+  cut: {prober: dns, dns: {<<: *dns, query_name: cut.test}}
+  cut_tcp: {prober: dns, dns: {<<: *dns, query_name: cut.test, transport_protocol: tcp}}
+  chaos: {prober: dns, dns: {<<: *dns, query_name: version.bind, query_class: CH, query_type: TXT, validate_answer_rrs: {fail_if_not_matches_regexp: ['^version.bind.\t300\tCH\tTXT\t.one.$']}}}
+  not_recursive: {prober: dns, dns: {<<: *dns, recursion_desired: false}}
+  matches: {prober: dns, dns: {<<: *dns, query_name: two.test, validate_answer_rrs: {fail_if_matches_regexp: ['\.2$']}}}
+  matches_not: {prober: dns, dns: {<<: *dns, query_name: two.test, validate_answer_rrs: {fail_if_matches_regexp: ['\.3$']}}}
+  all: {prober: dns, dns: {<<: *dns, query_name: two.test, validate_answer_rrs: {fail_if_all_match_regexp: [two.test]}}}
+  all_not: {prober: dns, dns: {<<: *dns, query_name: two.test, validate_answer_rrs: {fail_if_all_match_regexp: ['\.2$']}}}
+  not: {prober: dns, dns: {<<: *dns, query_name: two.test, validate_answer_rrs: {fail_if_not_matches_regexp: ['\.2$']}}}
+  not_not: {prober: dns, dns: {<<: *dns, query_name: two.test, validate_answer_rrs: {fail_if_not_matches_regexp: ['two.test.\t300\tIN\tA\t192']}}}
+  one_of: {prober: dns, dns: {<<: *dns, query_name: two.test, validate_answer_rrs: {fail_if_none_matches_regexp: ['\.9$', '\.2$']}}}
+  one_of_none: {prober: dns, dns: {<<: *dns, query_name: two.test, validate_answer_rrs: {fail_if_none_matches_regexp: ['\.9$']}}}
+  empty: {prober: dns, dns: {<<: *dns, query_name: empty.test, validate_answer_rrs: {fail_if_none_matches_regexp: ['.']}}}
+  empty_not: {prober: dns, dns: {<<: *dns, query_name: empty.test, validate_answer_rrs: {fail_if_not_matches_regexp: ['.']}}}
+  empty_all: {prober: dns, dns: {<<: *dns, query_name: empty.test, validate_answer_rrs: {fail_if_all_match_regexp: ['.']}}}
+  authority: {prober: dns, dns: {<<: *dns, validate_authority_rrs: {fail_if_none_matches_regexp: ['.']}}}
+  additional: {prober: dns, dns: {<<: *dns, validate_additional_rrs: {fail_if_none_matches_regexp: ['.']}}}
+  over_tls: {prober: dns, timeout: 2s, dns: {<<: *dns, transport_protocol: tcp, dns_over_tls: true, tls_config: {insecure_skip_verify: true}}}
+  ping: {prober: icmp, timeout: 2s, icmp: {preferred_ip_protocol: ip4}}
+  ping_far: {prober: icmp, timeout: 2s, icmp: {preferred_ip_protocol: ip4, ttl: 5, payload_size: 1000, source_ip_address: 127.0.0.1}}
+  ping_whole: {prober: icmp, timeout: 2s, icmp: {preferred_ip_protocol: ip4, dont_fragment: true}}
+  ping6: {prober: icmp, timeout: 2s, icmp: {preferred_ip_protocol: ip6, ip_protocol_fallback: false}}
+  grpc: {prober: grpc, timeout: 2s, grpc: &grpc {preferred_ip_protocol: ip4}}
+  cart: {prober: grpc, timeout: 2s, grpc: {<<: *grpc, service: shop.Cart}}
+  pay: {prober: grpc, timeout: 2s, grpc: {<<: *grpc, service: shop.Pay}}
+  nobody: {prober: grpc, timeout: 2s, grpc: {<<: *grpc, service: shop.None}}
+  grpc_metadata: {prober: grpc, timeout: 2s, grpc: {<<: *grpc, metadata: {x-a: [b]}}}
+  grpc_tls: {prober: grpc, timeout: 2s, grpc: {<<: *grpc, tls: true, tls_config: {ca_file: CA}}}
+  grpc_untrusted: {prober: grpc, timeout: 2s, grpc: {<<: *grpc, tls: true}}
+  unix: {prober: unix, timeout: 2s}
+  unix_talk: {prober: unix, unix: {query_response: [{expect: '^220 ([^ ]+)'}, {send: 'hello ${1}'}, {expect: '^250 you said hello'}]}}
+  unix_mismatch: {prober: unix, unix: {query_response: [{send: bye}, {expect: never}]}}
+  unix_bytes: {prober: unix, unix: {query_response: [{expect_bytes: '221'}]}}
+  unix_tls: {prober: unix, unix: {tls: true, tls_config: {insecure_skip_verify: true}}}
+"#;
+
+/// gRPC's own server, on one port without TLS and on another with it.
+const GRPC: &str = r#"
+import sys
+from concurrent import futures
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+servicer = health.HealthServicer()
+servicer.set("shop.Cart", health_pb2.HealthCheckResponse.SERVING)
+servicer.set("shop.Pay", health_pb2.HealthCheckResponse.NOT_SERVING)
+server = grpc.server(futures.ThreadPoolExecutor(4))
+health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+read = lambda name: open(name, "rb").read()
+secure = grpc.ssl_server_credentials([(read(sys.argv[3]), read(sys.argv[4]))])
+server.add_insecure_port("127.0.0.1:" + sys.argv[1])
+server.add_secure_port("127.0.0.1:" + sys.argv[2], secure)
+server.start()
+server.wait_for_termination()
+"#;
+
+#[test]
+fn answers_of_the_other_probers_are_those_of_blackbox_exporter() {
+    let Some(program) = peers::program("prometheus-blackbox-exporter") else { return };
+    let stage = Stage::new();
+    let authority = Authority::new(&stage.path(""), "authority");
+    let (certificate, key) = authority.sign("localhost", Purpose::Server);
+    let modules = OTHERS.replace("CA}", &format!("{}}}", authority.certificate()));
+    std::fs::write(stage.path("blackbox.yml"), modules).unwrap();
+    let socket = stage.text("talk.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || talk(socket.try_clone().ok()?, socket));
         }
-        assert_eq!(status, 200, "{module} {target}: {got}");
-        let (ours, theirs) = (series(&got), series(&expected));
-        for name in ours.keys().chain(theirs.keys()) {
-            if ours.get(name) != theirs.get(name) {
-                let (ours, theirs) = (ours.get(name), theirs.get(name));
-                differences.push(format!("{module} {target} {name}: {ours:?}, not {theirs:?}"));
-            }
+    });
+    let (dns, tls, closed) = (dns_server::start(), TlsServer::start(TLS_ANSWER), free_port());
+    let (plain, secure) = (free_port(), free_port());
+    let grpc = peers::python().map(|python| {
+        std::fs::write(stage.path("server.py"), GRPC).unwrap();
+        let (plain, secure) = (plain.to_string(), secure.to_string());
+        let arguments = [&stage.text("server.py"), &plain, &secure, &key, &certificate];
+        let server = Program::start(python.to_str().unwrap(), arguments);
+        wait_until("the server of gRPC listens", || {
+            [&plain, &secure]
+                .iter()
+                .all(|port| TcpStream::connect(format!("127.0.0.1:{port}")).is_ok())
+        });
+        server
+    });
+
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let mut cases: Vec<(&str, String)> = Vec::new();
+    for line in OTHERS.lines().filter(|line| line.contains("prober: dns")) {
+        let module = line.trim().split(':').next().unwrap();
+        cases.push((module, if module == "over_tls" { at(tls.port()) } else { at(dns) }));
+    }
+    cases.extend([("a", format!("localhost:{dns}")), ("a", at(closed)), ("tcp", at(closed))]);
+    cases.extend([("a", "127.0.0.1".to_owned()), ("over_tls", at(closed))]);
+    for module in ["ping", "ping_far", "ping_whole", "ping6"] {
+        cases.push((module, "127.0.0.1".to_owned()));
+        cases.push((module, "localhost".to_owned()));
+    }
+    let text = |suffix: &str| stage.text(suffix);
+    for module in ["unix", "unix_talk", "unix_mismatch", "unix_bytes", "unix_tls"] {
+        cases.push((module, socket.clone()));
+        cases.push((module, text("none.sock")));
+    }
+    cases.extend([("grpc", at(closed)), ("grpc_tls", at(closed))]);
+    if grpc.is_some() {
+        for module in ["grpc", "cart", "pay", "nobody", "grpc_metadata", "grpc_tls"] {
+            cases.push((module, at(plain)));
+        }
+        for module in ["grpc_tls", "grpc_untrusted"] {
+            cases.push((module, format!("localhost:{secure}")));
+            cases.push((module, format!("https://localhost:{secure}/path")));
         }
     }
-    differences.sort();
-    differences.dedup();
+    let allowed = format!("[127.0.0.0/8, localhost, {socket}, {}]", text("none.sock"));
+    let pair = Pair::start(stage, &program, &allowed);
+    let differences = pair.differences(&cases);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+    let (status, text) = pair.agent.get("/probe?module=unix&target=/run/docker.sock");
+    assert_eq!((status, text.starts_with("the target is not allowed")), (403, true), "{text}");
+    drop(pair.stage);
 }

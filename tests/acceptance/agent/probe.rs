@@ -250,10 +250,10 @@ fn modules_can_be_named_on_the_command_line_and_are_checked_with_their_places() 
         told.contains("agent.yml:1:54: there is no module `tcp_conect`\n  help: did you mean"),
         "{told}"
     );
-    std::fs::write(stage.path("blackbox.yml"), "modules:\n  a:\n    prober: icmp\n").unwrap();
+    std::fs::write(stage.path("blackbox.yml"), "modules:\n  a:\n    prober: quic\n").unwrap();
     let (end, _, told) = check();
     assert_eq!(end, End::Exit(2));
-    assert!(told.contains("blackbox.yml:3:13: the prober `icmp` is not available here"), "{told}");
+    assert!(told.contains("blackbox.yml:3:13: `quic` is no prober"), "{told}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 
 use super::super::http::{Expect, HeaderRule, HttpModule};
+use super::auth::{AuthorizationConfig, Credentials, read};
 use super::{client, way};
 use crate::http::config::{BasicAuthConfig, add_header, header_name, method};
 use crate::http::fetch::Plan;
@@ -88,16 +89,6 @@ struct HeaderValuesConfig {
     files: Vec<Spanned<PathBuf>>,
 }
 
-/// A token, as written.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct AuthorizationConfig {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    credentials: Option<Spanned<Secret>>,
-    credentials_file: Option<Spanned<PathBuf>>,
-}
-
 impl HttpModuleConfig {
     /// The module, reporting everything that is wrong with it.
     pub(super) fn build(self, place: Place, diagnostics: &mut Diagnostics) -> Option<HttpModule> {
@@ -165,37 +156,13 @@ impl HttpModuleConfig {
             let agent = concat!("veilleur-agent/", env!("CARGO_PKG_VERSION"));
             headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
         }
-        let tokens = usize::from(self.bearer_token.is_some() || self.bearer_token_file.is_some());
-        let ways = tokens
-            + usize::from(self.basic_auth.is_some())
-            + usize::from(self.authorization.is_some());
-        if ways > 1 {
-            let message =
-                "only one of `basic_auth`, `authorization` and `bearer_token` can be given";
-            diagnostics.report(place, message);
-        }
-        if let Some(basic) = &self.basic_auth {
-            headers
-                .extend(basic.value.build(basic, diagnostics).map(|v| (header::AUTHORIZATION, v)));
-        }
-        let given = match &self.authorization {
-            Some(one) => {
-                let kind = one.value.kind.as_deref().unwrap_or("Bearer");
-                Some((kind, &one.value.credentials, &one.value.credentials_file))
-            }
-            None => (tokens > 0).then_some(("Bearer", &self.bearer_token, &self.bearer_token_file)),
+        let credentials = Credentials {
+            basic: self.basic_auth.as_ref(),
+            authorization: self.authorization.as_ref(),
+            token: self.bearer_token.as_ref(),
+            token_file: self.bearer_token_file.as_ref(),
         };
-        if let Some((kind, token, file)) = given {
-            if token.is_some() && file.is_some() {
-                diagnostics.report(place, "only one of a token and a file with it can be given");
-            }
-            let token = file.as_ref().and_then(|file| read(file, diagnostics)).or(token.clone());
-            if let Some(token) = token {
-                let text = Secret::new(format!("{kind} {}", token.value.expose()));
-                let text = Spanned { value: text, place: token.place };
-                add_header(&mut headers, "authorization", &text, diagnostics);
-            }
-        }
+        credentials.add_to(&mut headers, place, diagnostics);
         headers
     }
 
@@ -277,18 +244,6 @@ impl HttpModuleConfig {
             body,
             fails_with_tls: self.fail_if_ssl,
             fails_without_tls: self.fail_if_not_ssl,
-        }
-    }
-}
-
-/// The secret in a file.
-fn read(file: &Spanned<PathBuf>, diagnostics: &mut Diagnostics) -> Option<Spanned<Secret>> {
-    match std::fs::read_to_string(&file.value) {
-        Ok(text) => Some(Spanned { value: Secret::new(text.trim()), place: file.place }),
-        Err(error) => {
-            let shown = file.value.display();
-            diagnostics.report(file, format!("`{shown}` cannot be read: {error}"));
-            None
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The `tcp` section of a module, as written.
+//! The `tcp` and `unix` sections of a module, as written.
 //!
 //! Invariant: the built module's expressions and label names are valid, and TLS begins once at most.
 
@@ -8,6 +8,7 @@ use base::labels::is_legacy_label_name;
 
 use super::super::tcp::{Step, TcpModule};
 use super::{Payload, client, way};
+use crate::guard::Way;
 use crate::network::regex;
 
 /// The section, as written.
@@ -17,6 +18,15 @@ pub(super) struct TcpModuleConfig {
     preferred_ip_protocol: Option<Spanned<String>>,
     ip_protocol_fallback: Option<bool>,
     source_ip_address: Option<Spanned<String>>,
+    query_response: Vec<Spanned<StepConfig>>,
+    tls: bool,
+    tls_config: Option<Spanned<TlsConfig>>,
+}
+
+/// The section of a socket, as written.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct UnixModuleConfig {
     query_response: Vec<Spanned<StepConfig>>,
     tls: bool,
     tls_config: Option<Spanned<TlsConfig>>,
@@ -50,17 +60,34 @@ impl TcpModuleConfig {
             self.source_ip_address.as_ref(),
             diagnostics,
         );
-        let mut is_encrypted = self.tls;
-        let mut steps = Vec::new();
-        for step in self.query_response {
-            if step.value.starttls && std::mem::replace(&mut is_encrypted, true) {
-                diagnostics.report(&step, "TLS begins a second time here");
-            }
-            steps.push(step.value.build(diagnostics));
-        }
+        let steps = steps(self.query_response, self.tls, diagnostics);
         let (client, verifies) = client(self.tls_config.as_ref(), place, diagnostics)?;
         Some(TcpModule { way, steps, tls: self.tls, client, verifies })
     }
+}
+
+impl UnixModuleConfig {
+    /// The module, reporting everything that is wrong with it.
+    pub(super) fn build(self, place: Place, diagnostics: &mut Diagnostics) -> Option<TcpModule> {
+        let steps = steps(self.query_response, self.tls, diagnostics);
+        let (client, verifies) = client(self.tls_config.as_ref(), place, diagnostics)?;
+        Some(TcpModule { way: Way::default(), steps, tls: self.tls, client, verifies })
+    }
+}
+
+fn steps(
+    written: Vec<Spanned<StepConfig>>,
+    mut is_encrypted: bool,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for step in written {
+        if step.value.starttls && std::mem::replace(&mut is_encrypted, true) {
+            diagnostics.report(&step, "TLS begins a second time here");
+        }
+        steps.push(step.value.build(diagnostics));
+    }
+    steps
 }
 
 impl StepConfig {
