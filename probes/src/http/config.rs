@@ -27,7 +27,7 @@ const MAX_REDIRECTS: u32 = 10;
 const BODY_LIMIT: ByteSize = ByteSize(1 << 20);
 
 /// An HTTP probe, as written.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpConfig {
     /// The page: an absolute `http` or `https` URL.
@@ -62,13 +62,13 @@ pub struct HttpConfig {
     /// Expressions that the body must not match.
     #[serde(default)]
     body_not_matches: Spanned<Texts>,
-    /// How much of a body is read; a larger one is a failure.
+    /// How much of a body is read; a larger one is a failure. `1MiB` by default.
     #[serde(default)]
     body_limit: Option<Spanned<ByteSize>>,
-    /// Whether redirects are followed; else the redirect itself is judged.
+    /// Whether redirects are followed; else the redirect itself is judged. `true` by default.
     #[serde(default)]
     follow_redirects: Option<bool>,
-    /// How many redirects are followed.
+    /// How many redirects are followed; `10` where nothing is said.
     #[serde(default)]
     max_redirects: Option<u32>,
     /// A connection without TLS is a failure.
@@ -83,10 +83,12 @@ pub struct HttpConfig {
 }
 
 /// A user name and a password.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BasicAuthConfig {
+    /// The name.
     username: String,
+    /// The password.
     #[serde(default)]
     password: Option<Secret>,
     /// The file with the password; read when the configuration is.

@@ -15,3 +15,4 @@ mod uplink;
 mod faults;
 mod web;
 mod nrpe;
+mod schema;
