@@ -5,8 +5,10 @@
 mod words;
 mod check;
 mod nagios;
+mod icinga2;
 mod nrpe;
 
+pub(crate) use icinga2::icinga2;
 pub(crate) use nagios::nagios;
 pub(crate) use nrpe::nrpe;
 

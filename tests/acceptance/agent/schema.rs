@@ -55,7 +55,7 @@ const WRONG: [&str; 12] = [
 
 /// Each is unusual and right.
 const UNUSUAL: [&str; 5] = [
-    "checks: [{name: 5, heartbeat: {post_only: yes, grace: '${env:GRACE:-1m}'}}]",
+    "checks: [{name: 2026, push: {max_age: '${env:AGE:-1m}'}}]",
     "checks: [{name: a, interval: 1m, probe: {icmp: {host: a, packets: '${env:N:-1}'}}}]",
     "checks: [{name: a, interval: 1m, probe: {http: {url: 'http://a/', expect_status: 200}}}]",
     "checks: [{name: a, interval: 1m, probe: {http: {url: 'http://a/', body_limit: 4096}}}]",
