@@ -102,6 +102,12 @@ enum Import {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// monitrc and what it includes
+    Monit {
+        /// The configuration
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// nagios.cfg and what it names, or files of objects and resources
     Nagios {
         /// The configuration
@@ -152,6 +158,7 @@ pub fn main() -> ExitCode {
         Some(Command::Import(Import::Nrpe { files })) => import(import::nrpe(&files)),
         Some(Command::Import(Import::Nagios { files })) => import(import::nagios(&files)),
         Some(Command::Import(Import::Icinga2 { files })) => import(import::icinga2(&files)),
+        Some(Command::Import(Import::Monit { files })) => import(import::monit(&files)),
         Some(Command::RunOnce { config, check }) => run_once(config, &check),
         Some(Command::Schema) => written(|text| {
             serde_json::to_writer_pretty(&mut *text, &schema::schema())?;

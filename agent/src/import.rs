@@ -6,9 +6,11 @@ mod words;
 mod check;
 mod nagios;
 mod icinga2;
+mod monit;
 mod nrpe;
 
 pub(crate) use icinga2::icinga2;
+pub(crate) use monit::monit;
 pub(crate) use nagios::nagios;
 pub(crate) use nrpe::nrpe;
 

@@ -16,3 +16,4 @@ mod faults;
 mod web;
 mod nrpe;
 mod schema;
+mod import;
