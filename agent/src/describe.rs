@@ -192,7 +192,7 @@ fn form(root: &Value, value: &Value) -> String {
     };
     let pattern = schema["pattern"].as_str().unwrap_or_default();
     match types.as_slice() {
-        ["string", "array"] => "text or list".to_owned(),
+        ["string", "integer", "array"] => "text or list".to_owned(),
         ["array", ..] => format!("list of {}", form(root, &schema["items"])),
         ["object", ..] if schema["additionalProperties"].is_object() => {
             format!("{} by name", form(root, &schema["additionalProperties"]))

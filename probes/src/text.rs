@@ -55,7 +55,7 @@ impl schemars::JsonSchema for Texts {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": ["string", "array"], "items": {"type": "string"}})
+        schemars::json_schema!({"type": ["string", "integer", "array"], "items": {"type": "string"}})
     }
 }
 

@@ -105,7 +105,6 @@ impl Site {
         let cycles = test.iter().position(|word| word.starts_with("cycle"));
         let cycles = cycles.and_then(|at| test.get(at.checked_sub(1)?)?.parse::<u32>().ok());
         let retries = cycles.map(|cycles| cycles.saturating_sub(1));
-        service.retries = service.retries.max(retries);
         let has = |word: &str| test.contains(&word);
         let after = |word: &str| {
             let at = test.iter().position(|own| *own == word)?;
@@ -115,6 +114,7 @@ impl Site {
         let mut add = |name: &str, value: f64, is_over: bool| {
             let range = if is_over { format!("~:{value}") } else { format!("{value}:") };
             service.thresholds.push(format!("{name}: {{crit: {}}}", quoted(&range)));
+            service.retries = service.retries.max(retries);
         };
         match (service.kind.as_str(), limit) {
             (_, _)
@@ -247,8 +247,10 @@ fn begin(statement: &Statement, words: &[&str], writer: &mut Writer) -> Option<S
     };
     let hows = ["pidfile", "matching", "match", "path", "address", "interface"];
     let found = words.iter().position(|word| hows.contains(word));
-    let how =
-        found.map_or("", |at| words[at]).replace("match", "matching").replace("inging", "ing");
+    let how = match found.map_or("", |at| words[at]) {
+        "match" => "matching",
+        how => how,
+    };
     let subject = found.and_then(|at| statement.words.get(at + 1)).cloned().unwrap_or_default();
     if subject.is_empty() && *kind != "system" {
         let text = format!("the check `{name}` names nothing to look at; it is not converted");
@@ -259,7 +261,7 @@ fn begin(statement: &Statement, words: &[&str], writer: &mut Writer) -> Option<S
         kind: (*kind).to_owned(),
         name: name.clone(),
         place,
-        subject: (how, subject),
+        subject: (how.to_owned(), subject),
         thresholds: Vec::new(),
         retries: None,
     })
