@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// The most of a file that is read.
 const MAX_BYTES: u64 = 16 << 20;
+/// The most files that are read: one that includes itself twice would never end.
+const MAX_FILES: usize = 10_000;
 
 /// What became of a configuration of somebody else's.
 #[derive(Debug, Default)]

@@ -35,9 +35,9 @@ struct Service {
 /// One of `paths` cannot be read; what they include is only told.
 pub(crate) fn monit(paths: &[PathBuf]) -> io::Result<Imported> {
     let mut writer = Writer::default();
-    let mut found = Vec::new();
+    let (mut found, mut included) = (Vec::new(), 0);
     for path in paths {
-        found.extend(statements(path, 0, &mut writer)?);
+        found.extend(statements(path, 0, &mut included, &mut writer)?);
     }
     let mut site = Site { interval: cycle(&found), open: None };
     for statement in &found {

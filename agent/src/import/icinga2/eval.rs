@@ -12,6 +12,9 @@ use super::parse::{Expr, Setting};
 /// How deep templates import each other.
 const MAX_DEPTH: usize = 32;
 
+/// The longest text, and the longest list, that an expression comes to.
+const MAX_LENGTH: usize = 1 << 16;
+
 /// Stands before code in the place of a value.
 const CODE: char = '\u{0}';
 
@@ -217,6 +220,9 @@ fn two(left: Value, sign: &str, right: Value) -> Result<Value, String> {
             left.extend(right);
             Value::Object(left)
         }
+        ("+", Value::Array(left), Value::Array(right)) if left.len() + right.len() > MAX_LENGTH => {
+            return Err("a list is too long".to_owned());
+        }
         ("+", Value::Array(mut left), Value::Array(right)) => {
             left.extend(right);
             Value::Array(left)
@@ -235,7 +241,11 @@ fn two(left: Value, sign: &str, right: Value) -> Result<Value, String> {
             (Some((left, right)), "<=") => Value::from(left <= right),
             (Some((left, right)), ">=") => Value::from(left >= right),
             (_, "+") if left.is_string() || right.is_string() => {
-                Value::from(plain(&left) + &plain(&right))
+                let text = plain(&left) + &plain(&right);
+                if text.len() > MAX_LENGTH {
+                    return Err("a text is too long".to_owned());
+                }
+                Value::from(text)
             }
             _ => return Err(format!("`{sign}` does not fit its values")),
         },

@@ -204,6 +204,8 @@ fn nothing_that_is_broken_ends_us() {
         is_right(&import(&format!("{SITE}{text}")).0);
         is_right(&import(text).0);
     }
+    let doubled = "const A = \"ab\"\n".to_owned() + &"const A = A + A\n".repeat(60);
+    assert!(import(&doubled).1.contains("a text is too long"));
     for text in [deep("(", 10_000), deep("[", 10_000), deep("{ a = ", 10_000), deep("!", 10_000)] {
         is_right(&import(&text).0);
     }

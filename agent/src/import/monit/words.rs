@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::check::Writer;
-use super::super::{Place, named_in, read_text};
+use super::super::{MAX_FILES, Place, named_in, read_text};
 
 /// Files that include each other are followed so far.
 const MAX_DEPTH: usize = 16;
@@ -28,6 +28,7 @@ pub(super) struct Statement {
 pub(super) fn statements(
     file: &Path,
     depth: usize,
+    included: &mut usize,
     writer: &mut Writer,
 ) -> io::Result<Vec<Statement>> {
     let text = read_text(file)?;
@@ -50,11 +51,12 @@ pub(super) fn statements(
             continue;
         };
         for file in matching(&shown, path) {
-            if depth == MAX_DEPTH {
+            *included += 1;
+            if depth == MAX_DEPTH || *included > MAX_FILES {
                 writer.note(&statement.place, "files include each other without end");
                 continue;
             }
-            match statements(&file, depth + 1, writer) {
+            match statements(&file, depth + 1, included, writer) {
                 Ok(more) => whole.extend(more),
                 Err(error) => writer.note(&statement.place, format!("cannot be read: {error}")),
             }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::check::Writer;
-use super::super::{Place, named_in, read_text};
+use super::super::{MAX_FILES, Place, named_in, read_text};
 
 /// Files that include each other are followed so far.
 const MAX_DEPTH: usize = 16;
@@ -42,6 +42,8 @@ pub(super) struct Files {
     pub(super) settings: BTreeMap<String, Told>,
     /// `$USER1$` and its sisters.
     pub(super) resources: BTreeMap<String, String>,
+    /// How many files were included.
+    included: usize,
 }
 
 impl Files {
@@ -108,7 +110,8 @@ impl Files {
     }
 
     fn include(&mut self, file: &Path, place: &Place, depth: usize, writer: &mut Writer) {
-        if depth == MAX_DEPTH {
+        self.included += 1;
+        if depth == MAX_DEPTH || self.included > MAX_FILES {
             writer.note(place, "files include each other without end");
         } else if let Err(error) = self.read(file, depth + 1, writer) {
             writer.note(place, format!("cannot be read: {error}"));

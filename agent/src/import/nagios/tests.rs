@@ -195,6 +195,8 @@ fn nothing_that_is_broken_ends_us() {
     // Values that name each other end, too.
     let loops = "define host {\n host_name h\n address $HOSTADDRESS$$HOSTADDRESS$\n check_command check_web\n}\n";
     is_right(&import(&format!("{SITE}{loops}")).0);
+    // A file that includes itself many times ends.
+    is_right(&import(&"cfg_file=objects.cfg\n".repeat(5)).0);
     let bytes: Vec<u8> = (0..=255).collect();
     import(&String::from_utf8_lossy(&bytes));
 }
