@@ -8,7 +8,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 CONFORMANCE = $(CARGO) test --locked --quiet -p tests --test conformance
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-peers conformance fmt install package
+.PHONY: help run test bench bench-peers conformance docs fmt install package
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ bench: ## measure the parts that are called often; about five minutes
 
 bench-peers: ## measure the programs beside their peers, by the harness in MEASURE_DIR
 	@tests/bench/run.sh
+
+docs: ## write the settings of every kind of probe into docs/probes.md
+	@UPDATE_DOCS=1 $(CARGO) test --locked --quiet -p agent --lib the_documents_show
 
 fmt: ## format the code
 	@$(CARGO) fmt --all

@@ -22,6 +22,7 @@ part() {
 part "packages" tests/peers/packages.sh
 part "reference programs" tests/peers/fetch.sh
 part "Python for tests" tests/peers/python.sh
+part "others' configurations" tests/peers/configurations.sh
 part "format" cargo fmt --all --check
 part "clippy" cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 # The acceptance tests start the real programs.

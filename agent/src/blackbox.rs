@@ -33,7 +33,7 @@ const MODULE_CONCURRENCY: u32 = 64;
 const MAX_CONCURRENCY: u32 = 4096;
 
 /// The section, as written.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BlackboxConfig {
     /// The file of modules, in blackbox_exporter's form; `--config.blackbox` goes before it.
@@ -44,18 +44,21 @@ pub struct BlackboxConfig {
     allow_targets: Vec<Spanned<String>>,
     /// Who may ask for `debug=true`: addresses and networks.
     debug_from: Vec<Spanned<String>>,
-    /// How many looks there may be at a time.
+    /// How many looks there may be at a time; `128` where nothing is said.
     concurrency: Option<Spanned<u32>>,
-    /// How many looks there may be at a time by one module.
+    /// How many looks there may be at a time by one module; `64` where nothing is said.
     module_concurrency: Option<Spanned<u32>>,
 }
 
 /// A target, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TargetConfig {
+    /// What is looked at.
     target: Spanned<String>,
+    /// How.
     module: Spanned<String>,
+    /// Labels that it is listed with.
     #[serde(default)]
     labels: BTreeMap<String, Spanned<String>>,
 }

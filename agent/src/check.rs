@@ -48,7 +48,7 @@ const OUR_LABELS: [&str; 11] = [
 ];
 
 /// One entry under `checks:`, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckConfig {
     /// Names the check; becomes the `check` label of everything it measures.
@@ -59,16 +59,18 @@ pub struct CheckConfig {
     /// In place of an interval: minute, hour, day, month, weekday.
     #[serde(default)]
     cron: Option<Spanned<String>>,
-    /// The time zone of `cron`; UTC where nothing is said.
+    /// The time zone of `cron`; `UTC` where nothing is said.
     #[serde(default)]
     timezone: Option<Spanned<String>>,
-    /// The longest a run may take.
+    /// The longest a run may take; `10s` where nothing is said, or the interval where that is shorter.
     #[serde(default)]
     timeout: Option<Spanned<Period>>,
-    /// How often a failure is tried again before it is held to be true.
+    /// How often a failure is tried again before it is held to be true; `2` where
+    /// nothing is said.
     #[serde(default)]
     retries: Option<u32>,
-    /// From one attempt to the next.
+    /// From one attempt to the next; `30s` where nothing is said, or the interval where that is
+    /// shorter.
     #[serde(default)]
     retry_interval: Option<Spanned<Period>>,
     /// Further labels of everything it measures.

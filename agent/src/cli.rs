@@ -18,7 +18,7 @@ use crate::app::{self, Origin};
 use crate::config::Source;
 use crate::import::{self, Imported};
 use crate::out::{complain, print};
-use crate::{demo, once};
+use crate::{demo, describe, once, schema};
 
 /// Where the configuration is looked for, in this order.
 const PLACES: [&str; 2] = ["agent.yml", "/etc/veilleur/agent.yml"];
@@ -69,6 +69,16 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         check: Vec<String>,
     },
+    /// Print a JSON Schema of agent.yml, for editors
+    Schema,
+    /// Tell the settings, metrics and reasons of a kind of probe; without one, list the kinds
+    Describe {
+        /// The kind, as under `probe:`
+        kind: Option<String>,
+        /// Every kind, as in docs/probes.md
+        #[arg(long, conflicts_with = "kind")]
+        markdown: bool,
+    },
     /// Print what completes our command line in a shell
     Completions {
         /// The shell
@@ -89,6 +99,24 @@ enum Import {
     /// blackbox.yml of blackbox_exporter, and the prometheus.yml whose jobs ask by it
     Blackbox {
         /// The modules, and where the targets are written down
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// icinga2.conf and what it includes
+    Icinga2 {
+        /// The configuration
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// monitrc and what it includes
+    Monit {
+        /// The configuration
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// nagios.cfg and what it names, or files of objects and resources
+    Nagios {
+        /// The configuration
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
@@ -139,7 +167,15 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Import(Import::Nrpe { files })) => import(import::nrpe(&files)),
         Some(Command::Import(Import::Blackbox { files })) => import(import::blackbox(&files)),
+        Some(Command::Import(Import::Nagios { files })) => import(import::nagios(&files)),
+        Some(Command::Import(Import::Icinga2 { files })) => import(import::icinga2(&files)),
+        Some(Command::Import(Import::Monit { files })) => import(import::monit(&files)),
         Some(Command::RunOnce { config, check }) => run_once(config, &check),
+        Some(Command::Schema) => written(|text| {
+            serde_json::to_writer_pretty(&mut *text, &schema::schema())?;
+            writeln!(text)
+        }),
+        Some(Command::Describe { kind, markdown }) => tell(kind.as_deref(), markdown),
         Some(Command::Completions { shell }) => written(|text| {
             clap_complete::generate(shell, &mut Line::command(), "veilleur-agent", text);
             Ok(())
@@ -237,6 +273,23 @@ fn import(imported: std::io::Result<Imported>) -> anyhow::Result<ExitCode> {
     let imported = imported?;
     imported.notes.iter().for_each(|note| complain(&format!("{note}\n")));
     print(&imported.yaml)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells of a kind of probe, or of all.
+fn tell(kind: Option<&str>, markdown: bool) -> anyhow::Result<ExitCode> {
+    let told = match kind {
+        None if markdown => describe::markdown(),
+        None => Ok(describe::list()),
+        Some(kind) => describe::kind(kind),
+    };
+    match told {
+        Ok(text) => print(&text)?,
+        Err(message) => {
+            complain(&format!("veilleur-agent: {message}\n"));
+            return Ok(ExitCode::from(2));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -45,13 +45,13 @@ const OPENABLE: &[&str] = &["/livez", "/readyz", "/metrics"];
 const MAX_CONCURRENCY: u32 = 4096;
 
 /// The configuration, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentConfig {
     /// Labels of everything that checks and services measure.
     #[serde(default)]
     labels: BTreeMap<String, Spanned<String>>,
-    /// The address to serve on.
+    /// The address to serve on; `127.0.0.1:12911` where nothing is said.
     #[serde(default)]
     listen: Option<Spanned<String>>,
     /// Who may ask there.
@@ -84,7 +84,7 @@ pub struct AgentConfig {
 }
 
 /// What all scripts share, as written.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ScriptsConfig {
     /// How many scripts may run at a time.

@@ -23,6 +23,8 @@ pub mod blackbox;
 pub mod on_request;
 pub mod uplink;
 pub mod config;
+pub mod schema;
+mod describe;
 mod run;
 pub mod server;
 mod app;

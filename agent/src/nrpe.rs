@@ -41,7 +41,7 @@ pub(crate) use allowed::Network;
 const TIMEOUT: Period = Period::from_secs(60);
 
 /// The section, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NrpeConfig {
     /// The address to serve on.
@@ -52,7 +52,7 @@ pub struct NrpeConfig {
     /// Addresses and networks that may ask; this host alone where nothing is said.
     #[serde(default)]
     allowed: Option<Vec<Spanned<String>>>,
-    /// The longest that a command may take.
+    /// The longest that a command may take; `60s` where nothing is said.
     #[serde(default)]
     timeout: Option<Spanned<Period>>,
     /// What may be asked for.
@@ -62,6 +62,18 @@ pub struct NrpeConfig {
 /// A command, as written: the program with its arguments, or all settings of a script.
 #[derive(Debug)]
 struct CommandConfig(ScriptConfig);
+
+impl schemars::JsonSchema for CommandConfig {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "CommandConfig".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let list = generator.subschema_for::<Vec<String>>();
+        let script = generator.subschema_for::<ScriptConfig>();
+        schemars::json_schema!({"anyOf": [list, script]})
+    }
+}
 
 impl<'de> Deserialize<'de> for CommandConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -38,27 +38,27 @@ const CONCURRENCY: usize = 16;
 const SCRIPT_CONCURRENCY: u32 = 2;
 
 /// A script, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OnRequestConfig {
     /// What is run.
     script: ScriptConfig,
-    /// The longest a run may take; 10 s.
+    /// The longest a run may take; `10s` where nothing is said.
     #[serde(default)]
     timeout: Option<Spanned<Period>>,
     /// What a request may say.
     #[serde(default)]
     params: Vec<ParamConfig>,
-    /// How the script gets it.
+    /// How the script gets it; `environment` where nothing is said.
     #[serde(default)]
     pass: Pass,
-    /// How many runs there may be at a time.
+    /// How many runs there may be at a time; `2` where nothing is said.
     #[serde(default)]
     concurrency: Option<Spanned<u32>>,
 }
 
 /// How a script gets its parameters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Pass {
     /// Each as `PROBE_ARG_` with its name in capitals.
@@ -69,20 +69,27 @@ enum Pass {
 }
 
 /// A parameter, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ParamConfig {
+    /// Its name in a request.
     name: Spanned<String>,
+    /// What it may be.
     #[serde(rename = "type")]
     kind: Spanned<String>,
+    /// The values that it may have, of an `enum`.
     #[serde(default)]
     values: Vec<String>,
+    /// The expression that the whole value matches, of a `pattern`.
     #[serde(default)]
     pattern: Option<Spanned<String>>,
+    /// The smallest, of a number.
     #[serde(default)]
     min: Option<i64>,
+    /// The largest, of a number.
     #[serde(default)]
     max: Option<i64>,
+    /// What it is where a request does not say; without one it must.
     #[serde(default)]
     default: Option<Spanned<String>>,
 }

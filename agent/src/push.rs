@@ -32,7 +32,7 @@ use probes::{Outcome, Reason};
 use serde::Deserialize;
 
 /// A push check, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PushConfig {
     /// The job that pushes; the check's name where nothing is said.

@@ -22,7 +22,7 @@ use serde::Deserialize;
 const MAX_LEVELS: usize = 32;
 
 /// One entry under `services:`, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceConfig {
     /// What must be well: checks and services by their names, health pages by their addresses.

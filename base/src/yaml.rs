@@ -19,6 +19,7 @@
 
 mod compose;
 mod read;
+mod schema;
 
 use std::fmt;
 use std::marker::PhantomData;

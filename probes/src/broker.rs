@@ -30,7 +30,7 @@ use crate::wire::Failed;
 use crate::{Outcome, Probe};
 
 /// A probe of a broker, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BrokerConfig {
     /// `host`, or `host:port` for another port than the usual.

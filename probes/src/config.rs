@@ -39,7 +39,7 @@ use crate::tls::TlsProbeConfig;
 use crate::websocket::WebsocketConfig;
 
 /// What to look at, as written: one kind with its settings.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeConfig {
     /// Runs a program.

@@ -41,7 +41,7 @@ use crate::{Outcome, Probe};
 pub(crate) const DEADLINE_EXCEEDED: u32 = 4;
 
 /// A gRPC probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrpcConfig {
     /// `host:port`.

@@ -51,7 +51,7 @@ const MOST_TOLD: usize = 50;
 const MAX_PATH: usize = 256;
 
 /// A health probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthConfig {
     /// The page: an absolute `http` or `https` URL.
@@ -71,7 +71,7 @@ pub struct HealthConfig {
     /// Whom to trust, and who we are.
     #[serde(default)]
     tls: Option<Spanned<TlsConfig>>,
-    /// How much of the page is read; 1 MiB where nothing is said.
+    /// How much of the page is read; `1MiB` where nothing is said.
     #[serde(default)]
     body_limit: Option<Spanned<ByteSize>>,
 }

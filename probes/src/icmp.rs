@@ -30,24 +30,25 @@ use crate::wire::Failed;
 use crate::{Outcome, Probe, Reason};
 
 /// An ICMP probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IcmpConfig {
     /// A name or an address.
     host: Spanned<String>,
     /// `ip4` or `ip6`; what the system prefers where nothing is said.
     #[serde(default)]
+    #[schemars(extend("enum" = ["ip4", "ip6"]))]
     ip_protocol: Option<Spanned<String>>,
-    /// How many packets are sent; 1 where nothing is said.
+    /// How many packets are sent; `1` where nothing is said.
     #[serde(default)]
     packets: Option<Spanned<u16>>,
-    /// From one packet to the next; 200ms where nothing is said.
+    /// From one packet to the next; `200ms` where nothing is said.
     #[serde(default)]
     every: Option<Period>,
-    /// How long replies to the last packet are waited for; 1s where nothing is said.
+    /// How long replies to the last packet are waited for; `1s` where nothing is said.
     #[serde(default)]
     wait: Option<Period>,
-    /// Bytes in a packet beside the headers; 56 where nothing is said.
+    /// Bytes in a packet beside the headers; `56` where nothing is said.
     #[serde(default)]
     payload_size: Option<Spanned<u16>>,
     /// How many hops a packet may go; the system's where nothing is said.

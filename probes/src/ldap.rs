@@ -42,7 +42,7 @@ const EXTENDED_DONE: u8 = 0x78;
 const STARTTLS: &[u8] = b"1.3.6.1.4.1.1466.20037";
 
 /// An LDAP probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LdapConfig {
     /// `host`, or `host:port` for another port than the usual.

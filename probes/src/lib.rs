@@ -48,6 +48,7 @@ pub mod prometheus;
 pub mod local;
 pub mod blackbox;
 mod config;
+pub mod manual;
 
 pub use config::ProbeConfig;
 pub use outcome::{Component, Measurement, Outcome, Reason, Status, Tree};

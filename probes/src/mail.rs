@@ -29,7 +29,7 @@ use crate::wire::{Failed, Wire};
 use crate::{Outcome, Probe, Reason};
 
 /// A probe of a mail server, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MailConfig {
     /// `host`, or `host:port` for another port than the usual.

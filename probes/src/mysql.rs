@@ -39,7 +39,7 @@ const WITH_DATABASE: u32 = 0x8;
 const WITH_TLS: u32 = 0x800;
 
 /// A MySQL probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MysqlConfig {
     /// `host`, or `host:port` for another port than 3306.

@@ -33,7 +33,7 @@ const EPOCH: f64 = 2_208_988_800.0;
 const ERA: f64 = 4_294_967_296.0;
 
 /// An NTP probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NtpConfig {
     /// `host`, or `host:port` for another port than 123.

@@ -78,6 +78,11 @@ macro_rules! reasons {
                 match self { $(Self::$name => $text,)* }
             }
 
+            /// What it means, for people.
+            pub fn meaning(self) -> String {
+                match self { $(Self::$name => concat!($($doc),+).trim().to_owned(),)* }
+            }
+
             /// The reason that has `text` as its label value.
             pub fn from_label(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|reason| reason.as_str() == text)

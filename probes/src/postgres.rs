@@ -37,7 +37,7 @@ use crate::{Outcome, Probe, Reason};
 const MAX_MESSAGES: usize = 100_000;
 
 /// A PostgreSQL probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresConfig {
     /// `host`, or `host:port` for another port than 5432.

@@ -43,7 +43,7 @@ const BODY_LIMIT: ByteSize = ByteSize(16 << 20);
 const ACCEPT: &str =
     "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4,*/*;q=0.1";
 /// A Prometheus probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PrometheusConfig {
     /// The page of the exporter.
@@ -59,7 +59,7 @@ pub struct PrometheusConfig {
     /// Whom to trust, and who we are.
     #[serde(default)]
     tls: Option<Spanned<TlsConfig>>,
-    /// How much of the page is read; 16 MiB where nothing is said.
+    /// How much of the page is read; `16MiB` where nothing is said.
     #[serde(default)]
     body_limit: Option<Spanned<ByteSize>>,
 }

@@ -25,7 +25,7 @@ use crate::wire::{Failed, MAX_ANSWER, Wire};
 use crate::{Outcome, Probe, Reason};
 
 /// A Redis probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
     /// `host`, or `host:port` for another port than 6379.

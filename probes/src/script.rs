@@ -62,7 +62,7 @@ use self::wait::Ended;
 use crate::{Outcome, Probe, Reason, Status};
 
 /// A script, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScriptConfig {
     /// The program by its full path, and its arguments.
@@ -70,7 +70,7 @@ pub struct ScriptConfig {
     /// Variables of its environment, beside `PATH` and `LANG`.
     #[serde(default)]
     env: BTreeMap<String, Spanned<Secret>>,
-    /// In which form it prints its result.
+    /// In which form it prints its result; `nagios` where nothing is said.
     #[serde(default)]
     output: OutputConfig,
     /// What it may take of the host.
@@ -85,8 +85,8 @@ pub struct ScriptConfig {
     keep_privileges: bool,
 }
 
-/// The form of a script's output, as written.
-#[derive(Debug, Default, Deserialize)]
+/// The form of a script's output.
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum OutputConfig {
     /// As a Nagios plugin: exit code, first line, performance data.
@@ -98,7 +98,8 @@ enum OutputConfig {
     Json,
 }
 
-#[derive(Debug, Deserialize)]
+/// Metrics in the Prometheus text format.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct MetricsConfig {
     /// What the name of every metric begins with.

@@ -34,15 +34,15 @@ const RESPONSE: u8 = 0xa2;
 const VERSION: i32 = 1;
 
 /// An SNMP probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SnmpConfig {
     /// `host`, or `host:port` for another port than 161.
     address: Spanned<String>,
-    /// `public` where nothing is said.
+    /// The word that lets one read; `public` where nothing is said.
     #[serde(default)]
     community: Option<Secret>,
-    /// What to ask for, in numbers with dots.
+    /// What to ask for, in numbers with dots; sysUpTime, `1.3.6.1.2.1.1.3.0` where nothing is said.
     #[serde(default)]
     oid: Option<Spanned<String>>,
     /// A regular expression that the value must match.

@@ -33,7 +33,7 @@ use crate::{Outcome, Probe, Reason};
 const MAX_LINES: usize = 50;
 
 /// An SSH probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SshConfig {
     /// `host`, or `host:port` for another port than 22.

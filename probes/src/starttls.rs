@@ -13,7 +13,7 @@ use crate::wire::{Failed, Wire};
 const MAX_LINES: usize = 100;
 
 /// A protocol that begins without TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Starttls {
     /// RFC 3207.

@@ -36,7 +36,7 @@ use crate::wire::{Failed, MAX_ANSWER, Wire};
 use crate::{Outcome, Probe, Reason};
 
 /// A TCP probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TcpConfig {
     /// `host:port`; an IPv6 address in brackets.

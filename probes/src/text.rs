@@ -45,6 +45,20 @@ pub fn shown_line(bytes: &[u8], max: usize) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Texts(pub(crate) Vec<String>);
 
+impl schemars::JsonSchema for Texts {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Texts".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": ["string", "integer", "array"], "items": {"type": "string"}})
+    }
+}
+
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TextsVisitor;

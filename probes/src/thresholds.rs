@@ -17,7 +17,7 @@ use crate::outcome::{Measurement, Status};
 use crate::range::Range;
 
 /// When a value is worth a warning, and when it is critical; as written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ThresholdsConfig {
     /// The range outside of which a value is worth a warning; with `@` inside of which.

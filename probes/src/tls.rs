@@ -32,7 +32,7 @@ const WARN: &str = "14:";
 const CRIT: &str = "3:";
 
 /// A TLS probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsProbeConfig {
     /// `host:port`, `host` for port 443.

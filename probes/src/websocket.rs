@@ -40,7 +40,7 @@ use crate::{Outcome, Probe, Reason};
 const MAX_LINES: usize = 200;
 
 /// A WebSocket probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebsocketConfig {
     /// An absolute `ws` or `wss` URL.
@@ -60,10 +60,12 @@ pub struct WebsocketConfig {
 }
 
 /// One step, as written: it waits for a message that matches, then sends one.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct StepConfig {
+    /// A regular expression; messages are read until one matches.
     expect: Option<Spanned<String>>,
+    /// A message to send.
     send: Option<String>,
 }
 

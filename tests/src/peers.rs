@@ -1,5 +1,6 @@
-//! The reference programs that `tests/peers/fetch.sh` unpacks, and the Python that
-//! `tests/peers/python.sh` lays out.
+//! The reference programs that `tests/peers/fetch.sh` unpacks, the Python that
+//! `tests/peers/python.sh` lays out, and the configurations of other monitors that
+//! `tests/peers/configurations.sh` unpacks.
 //!
 //! Invariant: where one is missing the test that wants it says so; with `CI` set it fails then.
 
@@ -15,6 +16,12 @@ pub fn program(name: &str) -> Option<PathBuf> {
 /// which is told.
 pub fn python() -> Option<PathBuf> {
     find("python/bin/python", "tests/peers/python.sh lays it out")
+}
+
+/// A file of the configurations that Debian's packages of other monitors bring; nothing where it is
+/// missing, which is told.
+pub fn configuration(path: &str) -> Option<PathBuf> {
+    find(&format!("configurations/{path}"), "tests/peers/configurations.sh unpacks it")
 }
 
 fn find(path: &str, help: &str) -> Option<PathBuf> {

@@ -17,7 +17,7 @@ const GRACE: Period = Period::from_secs(300);
 const MAX_ID: usize = 128;
 
 /// A heartbeat, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeartbeatConfig {
     /// What stands behind `/ping/`: a UUID, a name, or a key and a name with a slash between them;
@@ -30,10 +30,10 @@ pub struct HeartbeatConfig {
     /// In place of a period: minute, hour, day, month, weekday.
     #[serde(default)]
     cron: Option<Spanned<String>>,
-    /// The time zone of `cron`; UTC where nothing is said.
+    /// The time zone of `cron`; `UTC` where nothing is said.
     #[serde(default)]
     timezone: Option<Spanned<String>>,
-    /// How late a report may be; 5m where nothing is said.
+    /// How late a report may be; `5m` where nothing is said.
     #[serde(default)]
     grace: Option<Spanned<Period>>,
     /// The longest from `/start` to the end; as long as the grace where nothing is said.

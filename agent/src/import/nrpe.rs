@@ -10,16 +10,11 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::words::words;
-use super::{Imported, Note, list, quoted};
+use super::check::script;
+use super::{Imported, Note, Place, list, quoted, read_text};
 
 /// Files that include each other are followed so far.
 const MAX_DEPTH: usize = 16;
-/// The most of a file that is read.
-const MAX_BYTES: u64 = 16 << 20;
-
-/// Plugins of Debian that open raw sockets.
-const RAW: [&str; 3] = ["check_icmp", "check_ping", "check_dhcp"];
 
 /// Settings that mean nothing here.
 const MEANINGLESS: [&str; 19] = [
@@ -54,12 +49,6 @@ struct Found {
     notes: Vec<Note>,
 }
 
-#[derive(Clone, Debug)]
-struct Place {
-    file: String,
-    line: usize,
-}
-
 /// Our section for what `files` say, the later ones going before the earlier.
 ///
 /// # Errors
@@ -77,12 +66,7 @@ pub(crate) fn nrpe(files: &[PathBuf]) -> io::Result<Imported> {
 impl Found {
     fn read(&mut self, file: &Path, depth: usize) -> io::Result<()> {
         let shown = file.display().to_string();
-        let about = |error: io::Error| io::Error::new(error.kind(), format!("{shown}: {error}"));
-        if fs::metadata(file).map_err(about)?.len() > MAX_BYTES {
-            return Err(io::Error::other(format!("{shown}: it is larger than 16 MiB")));
-        }
-        let text = fs::read(file).map_err(about)?;
-        for (line, text) in (1..).zip(String::from_utf8_lossy(&text).lines()) {
+        for (line, text) in (1..).zip(read_text(file)?.lines()) {
             let place = Place { file: shown.clone(), line };
             let text = text.trim();
             if text.is_empty() || text.starts_with('#') {
@@ -263,19 +247,11 @@ fn command(line: &str) -> Result<String, String> {
     if line.contains("$ARG") {
         return Err("it takes arguments from outside; declare it with those that it has".to_owned());
     }
-    let mut words = words(line.trim()).map_err(|error| error.to_string())?;
-    let Some(program) = words.first_mut() else { return Err("it is empty".to_owned()) };
-    if program == "sudo" {
-        *program = "/usr/bin/sudo".to_owned();
+    let script = script(line)?;
+    if script.has_privileges {
+        return Ok(format!("{{command: {}, keep_privileges: true}}", list(&script.words)));
     }
-    if !program.starts_with('/') {
-        return Err(format!("`{program}` is no full path"));
-    }
-    let name = program.rsplit('/').next().unwrap_or_default();
-    if name == "sudo" || RAW.contains(&name) {
-        return Ok(format!("{{command: {}, keep_privileges: true}}", list(&words)));
-    }
-    Ok(list(&words))
+    Ok(list(&script.words))
 }
 
 #[cfg(test)]

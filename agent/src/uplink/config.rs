@@ -38,15 +38,15 @@ const MIN_SIZE: usize = 1 << 20;
 const JOB: &str = "veilleur-agent";
 
 /// The section, as written.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UplinkConfig {
     /// Where to push to.
     url: Spanned<String>,
-    /// From one collection to the next.
+    /// From one collection to the next; `15s` where nothing is said.
     #[serde(default)]
     interval: Option<Spanned<Period>>,
-    /// How long a request may take.
+    /// How long a request may take; `30s` where nothing is said.
     #[serde(default)]
     timeout: Option<Spanned<Period>>,
     /// Labels of every series that has none of that name; `job` and `instance` among them.
@@ -69,12 +69,12 @@ pub struct UplinkConfig {
 }
 
 /// What waits to be sent, as written.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BufferConfig {
     /// A folder that nobody else uses.
     dir: Spanned<PathBuf>,
-    /// The most that it may take.
+    /// The most that it may take; `256MiB` where nothing is said.
     #[serde(default)]
     max_size: Option<Spanned<String>>,
 }

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 /// The settings under `http_config:`, as written.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
     /// User name and password.
@@ -33,7 +33,7 @@ pub struct HttpConfig {
 }
 
 /// User name and password, as written.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BasicAuthConfig {
     /// The name.
@@ -45,10 +45,10 @@ pub struct BasicAuthConfig {
 }
 
 /// A token, as written.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthorizationConfig {
-    /// The scheme, by default `Bearer`.
+    /// The scheme; `Bearer` by default.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// The token.

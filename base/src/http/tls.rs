@@ -19,7 +19,7 @@ use tokio_rustls::rustls::{
 };
 
 /// The settings that Prometheus calls `tls_config`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
     /// The authorities to trust in place of the system's, in PEM.

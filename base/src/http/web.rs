@@ -38,12 +38,16 @@ const MOST_COST: u32 = 16;
 const LEAST_TOKEN: usize = 16;
 
 /// The settings, as written.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebConfig {
+    /// Our certificate, and whom we ask for one.
     tls_server_config: Option<Spanned<TlsServerConfig>>,
+    /// What every answer has.
     http_server_config: HttpServerConfig,
+    /// Passwords as bcrypt hashes, by user name.
     basic_auth_users: BTreeMap<String, Spanned<Secret>>,
+    #[schemars(skip)]
     rate_limit: Option<Spanned<serde::de::IgnoredAny>>,
     /// Files with one token each.
     bearer_token_files: Vec<Spanned<PathBuf>>,
@@ -51,11 +55,12 @@ pub struct WebConfig {
     unauthenticated_paths: Vec<Spanned<String>>,
 }
 
-#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct HttpServerConfig {
     /// HTTP/2 is not spoken; the setting is taken because it changes nothing that one sees.
     http2: Option<bool>,
+    /// Headers of every answer.
     headers: BTreeMap<String, Spanned<String>>,
 }
 

@@ -16,7 +16,7 @@ use crate::text::Texts;
 use crate::thresholds::{Limits, LimitsConfig};
 
 /// A DNS probe, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DnsConfig {
     /// The servers, `host` or `host:port`; each is asked.
@@ -28,8 +28,9 @@ pub struct DnsConfig {
     kind: Option<Spanned<String>>,
     /// `udp` or `tcp`; `udp` where nothing is said.
     #[serde(default)]
+    #[schemars(extend("enum" = ["udp", "tcp"]))]
     transport: Option<Spanned<String>>,
-    /// Whether the server shall ask others; it shall where nothing is said.
+    /// Whether the server shall ask others; `true` where nothing is said.
     #[serde(default)]
     recursion: Option<bool>,
     /// The server must vouch for its answer: the AD flag.
@@ -44,11 +45,13 @@ pub struct DnsConfig {
     /// Expressions that each match some record of the answer, written as in a zone file.
     #[serde(default)]
     expect_matches: Spanned<Texts>,
-    /// What is expected of the sections, as with blackbox_exporter.
+    /// What is expected of the answer section, as with blackbox_exporter.
     #[serde(default)]
     validate_answer_rrs: RecordsConfig,
+    /// What is expected of the authority section, as with blackbox_exporter.
     #[serde(default)]
     validate_authority_rrs: RecordsConfig,
+    /// What is expected of the additional section, as with blackbox_exporter.
     #[serde(default)]
     validate_additional_rrs: RecordsConfig,
     /// Limits on `seconds`, `answers` and `ttl`.
@@ -57,12 +60,16 @@ pub struct DnsConfig {
 }
 
 /// What is expected of the records of a section.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RecordsConfig {
+    /// No record may match any of these.
     fail_if_matches_regexp: Spanned<Texts>,
+    /// Not all records may match any of these.
     fail_if_all_match_regexp: Spanned<Texts>,
+    /// Every record must match each of these.
     fail_if_not_matches_regexp: Spanned<Texts>,
+    /// Some record must match each of these.
     fail_if_none_matches_regexp: Spanned<Texts>,
 }
 

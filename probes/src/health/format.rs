@@ -19,7 +19,7 @@ const MAX_NAME: usize = 128;
 const MAX_OUTPUT: usize = 1 << 10;
 
 /// The form of a health page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Whichever it turns out to be.

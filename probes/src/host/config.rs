@@ -39,7 +39,7 @@ const TOP: usize = 10;
 const MOST_TOP: u32 = 1000;
 
 /// The host collectors, as written; everything has a default.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostConfig {
     /// Whether there are any; `true` by default.
@@ -70,7 +70,7 @@ pub struct HostConfig {
     /// Where others leave metrics in files.
     pub textfile: TextfileConfig,
     /// How long a scrape waits for the collectors that read hardware and the files of others,
-    /// together; one that has not answered by then has failed. 1 s by default.
+    /// together; one that has not answered by then has failed. `1s` by default.
     pub collector_timeout: Option<Spanned<Period>>,
     /// Where to read.
     pub paths: PathsConfig,
@@ -99,15 +99,15 @@ impl Default for HostConfig {
 }
 
 /// What `top` shows.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopConfig {
-    /// How many names by CPU time, and how many by memory; 10 by default.
+    /// How many names by CPU time, and how many by memory; `10` by default.
     pub count: Option<Spanned<u32>>,
 }
 
 /// What `cpu` tells beyond the time that was spent.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CpuConfig {
     /// Whether `node_cpu_info` is there: make and model of every CPU. Off by default, because the
@@ -120,7 +120,7 @@ pub struct CpuConfig {
 }
 
 /// What `stat` tells beyond the totals.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StatConfig {
     /// Whether `node_softirqs_total` is there.
@@ -128,7 +128,7 @@ pub struct StatConfig {
 }
 
 /// What `filesystem` leaves out.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FilesystemConfig {
     /// A pattern of mount points.
@@ -136,12 +136,12 @@ pub struct FilesystemConfig {
     /// A pattern of filesystem types.
     pub fs_types_exclude: Option<Spanned<String>>,
     /// How long a scrape waits for the mounts that can hang (NFS, CIFS, FUSE, ...), together; one
-    /// that has not answered by then shows `device_error` until it does. 300 ms by default.
+    /// that has not answered by then shows `device_error` until it does. `300ms` by default.
     pub mount_timeout: Option<Spanned<Period>>,
 }
 
 /// Which devices are looked at.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeviceConfig {
     /// A pattern of devices that are left out.
@@ -151,7 +151,7 @@ pub struct DeviceConfig {
 }
 
 /// Where others leave metrics in files.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextfileConfig {
     /// Folders whose `*.prom` are read; each may have wildcards. None by default.
@@ -159,7 +159,7 @@ pub struct TextfileConfig {
 }
 
 /// Where the collectors read; each path has the usual place as its default.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PathsConfig {
     /// Where procfs is mounted.

@@ -36,7 +36,7 @@ const MAX_STEPS: usize = 100;
 macro_rules! with_request {
     ($($(#[$doc:meta])* $field:ident: $type:ty,)*) => {
         /// An HTTP probe, as written: one request, or `steps`.
-        #[derive(Debug, Deserialize)]
+        #[derive(Debug, Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct HttpConfig {
             $($(#[$doc])* #[serde(default)] $field: Option<$type>,)*
@@ -74,7 +74,7 @@ macro_rules! with_request {
         }
 
         /// A step of a journey, as written.
-        #[derive(Debug, Default, Deserialize)]
+        #[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub(super) struct StepConfig {
             $($(#[$doc])* #[serde(default)] $field: Option<$type>,)*
@@ -144,7 +144,7 @@ with_request! {
 }
 
 /// What must stand in JSON, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct JsonConfig {
     /// Where: `$.orders[0].state`, `$['a b']`, `$.items[*].ok`, `$.errors.length()`.
@@ -170,7 +170,7 @@ struct JsonConfig {
 }
 
 /// Where the value of a variable comes from, as written: from JSON, a header, or else the body.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ExtractConfig {
     /// Where it stands in the body, which is JSON.

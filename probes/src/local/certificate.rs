@@ -31,7 +31,7 @@ const MOST_BYTES: u64 = 1 << 20;
 const DAY: f64 = 86_400.0;
 
 /// A probe of certificate files, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateConfig {
     /// The file, PEM or DER; `*`, `?` and `[...]` stand for many.

@@ -32,13 +32,14 @@ const VALUES: [&str; 5] = ["count", "age", "oldest_age", "size", "total_size"];
 const MOST_FILES: usize = 100_000;
 
 /// A probe of files, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// The file; `*`, `?` and `[...]` stand for many.
     path: Spanned<String>,
-    /// What it is if there is none: `critical` (the default), `warning` or `ok`.
+    /// What it is if there is none: `critical`, `warning` or `ok`; `critical` where nothing is said.
     #[serde(default)]
+    #[schemars(extend("enum" = ["critical", "warning", "ok"]))]
     missing: Option<Spanned<String>>,
     /// The SHA-256 of the file's content, in hexadecimal digits; of one file only.
     #[serde(default)]

@@ -32,7 +32,7 @@ const PRIORITIES: [&str; 8] =
     ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 
 /// A probe of the journal, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JournalConfig {
     /// The units whose messages are looked at; all where nothing is said.
@@ -40,16 +40,17 @@ pub struct JournalConfig {
     units: Vec<Spanned<String>>,
     /// The least priority of messages that are looked at: `err`, `warning`, ...
     #[serde(default)]
+    #[schemars(extend("enum" = PRIORITIES))]
     priority: Option<Spanned<String>>,
     /// What is counted.
     patterns: Vec<PatternConfig>,
     /// Over which time matches are judged; those of one run where nothing is said.
     #[serde(default)]
     window: Option<Spanned<Period>>,
-    /// The file in which it is kept how far was read.
+    /// The file in which it is kept how far was read; one in `/var/lib/veilleur-agent/` where nothing is said.
     #[serde(default)]
     state: Option<Spanned<String>>,
-    /// The program that asks.
+    /// The program that asks; `/usr/bin/journalctl` where nothing is said.
     #[serde(default)]
     journalctl: Option<Spanned<String>>,
 }

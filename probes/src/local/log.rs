@@ -41,7 +41,7 @@ pub(super) const MOST_OF_LINE: usize = 64 << 10;
 const MOST_FILES: usize = 100;
 
 /// A probe of log files, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogConfig {
     /// The file; `*`, `?` and `[...]` stand for many.
@@ -57,7 +57,7 @@ pub struct LogConfig {
     /// Whether it is as it should be that there is no file.
     #[serde(default)]
     may_be_missing: bool,
-    /// The file in which it is kept how far was read.
+    /// The file in which it is kept how far was read; one in `/var/lib/veilleur-agent/` where nothing is said.
     #[serde(default)]
     state: Option<Spanned<String>>,
 }

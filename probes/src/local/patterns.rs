@@ -25,7 +25,7 @@ const MOST_OF_LINE: usize = 300;
 const MOST_STEPS: usize = 1000;
 
 /// What is looked for, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PatternConfig {
     /// Names it in metrics.

@@ -28,7 +28,7 @@ use crate::{Outcome, Probe, Reason, Status};
 const MOST_NAMED: usize = 20;
 
 /// A probe of ports, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PortConfig {
     /// What must listen: `22`, `tcp/22`, `udp/53`, `127.0.0.1:5432`, `tcp/[::1]:80`.

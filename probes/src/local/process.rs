@@ -31,7 +31,7 @@ use crate::{Outcome, Probe, Reason};
 const VALUES: [&str; 5] = ["count", "memory", "cpu", "threads", "zombies"];
 
 /// A probe of processes, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessConfig {
     /// The name: what the kernel calls it, or the last part of the program's path.

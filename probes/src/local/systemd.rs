@@ -36,7 +36,7 @@ const MOST_UNITS: usize = 1000;
 const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,Result,NRestarts";
 
 /// A probe of units, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SystemdConfig {
     /// The units that must be in a state; `*`, `?` and `[...]` stand for many.
@@ -54,7 +54,7 @@ pub struct SystemdConfig {
     /// Limits of `restarts`, since the run before, and of `failed`.
     #[serde(default)]
     thresholds: LimitsConfig,
-    /// The program that asks.
+    /// The program that asks; `/usr/bin/systemctl` where nothing is said.
     #[serde(default)]
     systemctl: Option<Spanned<String>>,
 }

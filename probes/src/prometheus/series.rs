@@ -23,7 +23,7 @@ const MAX_LABEL: usize = 256;
 const MOST_TOLD: usize = 50;
 
 /// Series with their thresholds, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SeriesConfig {
     /// Which series: a name, and matchers of labels as in PromQL.

@@ -44,6 +44,21 @@ impl FromStr for ByteSize {
     }
 }
 
+impl schemars::JsonSchema for ByteSize {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ByteSize".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let pattern = "^[0-9]+ *([KMGT]iB|[kMGT]B|B)?$";
+        schemars::json_schema!({"type": "string", "format": "size", "pattern": pattern})
+    }
+}
+
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
@@ -61,23 +76,23 @@ impl fmt::Display for ByteSize {
 }
 
 /// The limits, as written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Of each process: its address space; 4 GiB. A program that reserves far more than it uses,
+    /// Of each process: its address space; `4GiB` by default. A program that reserves far more than it uses,
     /// such as one on the JVM, needs more.
     #[serde(default)]
     pub memory: Option<Spanned<ByteSize>>,
-    /// Of all that the script starts: how many processes and threads at a time; 256.
+    /// Of all that the script starts: how many processes and threads at a time; `256` by default.
     #[serde(default)]
     pub processes: Option<Spanned<u32>>,
-    /// Of each process: open files; 1024.
+    /// Of each process: open files; `1024` by default.
     #[serde(default)]
     pub open_files: Option<Spanned<u32>>,
-    /// Of each process: time on a processor; 1h, a net below the timeout of the check.
+    /// Of each process: time on a processor; `1h` by default, a net below the timeout of the check.
     #[serde(default)]
     pub cpu: Option<Spanned<Period>>,
-    /// Of each process: how large a file it may write; 1 GiB.
+    /// Of each process: how large a file it may write; `1GiB` by default.
     #[serde(default)]
     pub file_size: Option<Spanned<ByteSize>>,
 }

@@ -16,7 +16,7 @@ use crate::wire::{Failed, Wire};
 const MAX_LINES: usize = 10_000;
 
 /// One step, as written. In this order: it waits, it sends, it begins TLS.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StepConfig {
     /// A regular expression; lines are read until one matches.

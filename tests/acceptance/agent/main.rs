@@ -18,3 +18,5 @@ mod uplink;
 mod faults;
 mod web;
 mod nrpe;
+mod schema;
+mod import;

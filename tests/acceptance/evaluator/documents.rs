@@ -7,18 +7,20 @@ use std::path::Path;
 
 use tests::program::{End, run};
 
+/// Those in which somebody looks for what to write.
+const DOCUMENTS: [&str; 5] = [
+    "README.md",
+    "docs/evaluator.md",
+    "docs/agent.md",
+    "docs/probes.md",
+    "probes/scripts/README.md",
+];
+
 #[test]
 fn the_configurations_in_the_documents_are_right() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut checked = Vec::new();
-    let documents = [
-        "README.md",
-        "docs/evaluator.md",
-        "docs/agent.md",
-        "docs/probes.md",
-        "probes/scripts/README.md",
-    ];
-    for document in documents {
+    for document in DOCUMENTS {
         let text = fs::read_to_string(root.join(document)).unwrap();
         for block in text.split("```yaml\n").skip(1) {
             let block = block.split("```").next().unwrap();
@@ -35,6 +37,9 @@ fn the_configurations_in_the_documents_are_right() {
             let block =
                 block.replace("${env:PG_PASSWORD}", "secret").replace("user: app", "user: root");
             let folder = dir.path().to_str().unwrap();
+            let block = ["PG", "MYSQL"].iter().fold(block, |block, name| {
+                block.replace(&format!("${{env:{name}_PASSWORD}}"), "secret")
+            });
             fs::write(&file, block.replace("/var/lib/veilleur-agent", folder)).unwrap();
             let (end, _, said) = run(program, ["check".as_ref(), file.as_os_str()]);
             assert_eq!(end, End::Exit(0), "{document}:\n{said}\n{block}");

@@ -29,23 +29,36 @@ use crate::diagnostic::{Diagnostics, Place, Spanned};
 use crate::secret::Secret;
 
 /// The settings that Prometheus calls `tls_server_config`, as written.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsServerConfig {
+    /// Our certificate, in PEM.
     cert: Option<Spanned<String>>,
+    /// Its key, in PEM.
     key: Option<Spanned<Secret>>,
+    /// Who vouches for clients, in PEM.
     client_ca: Option<Spanned<String>>,
+    /// The file with our certificate, in PEM.
     cert_file: Option<Spanned<PathBuf>>,
+    /// The file with its key, in PEM.
     key_file: Option<Spanned<PathBuf>>,
+    /// The file with who vouches for clients, in PEM.
     client_ca_file: Option<Spanned<PathBuf>>,
     /// Certificates of clients that are no longer good: lists of the authorities, in PEM. Ours.
     client_crl_file: Option<Spanned<PathBuf>>,
+    /// Whether clients must show a certificate, as Go names it.
     client_auth_type: Option<Spanned<String>>,
+    /// Names of which a client's certificate must have one.
     client_allowed_sans: Vec<Spanned<String>>,
+    /// The oldest version: `TLS12` or `TLS13`.
     min_version: Option<Spanned<String>>,
+    /// The newest version: `TLS12` or `TLS13`.
     max_version: Option<Spanned<String>>,
+    /// The ciphers of TLS 1.2 that may be used.
     cipher_suites: Vec<Spanned<String>>,
+    /// Taken because it changes nothing that one sees.
     prefer_server_cipher_suites: Option<bool>,
+    /// The groups of the key exchange that may be used.
     curve_preferences: Vec<Spanned<String>>,
 }
 

@@ -21,7 +21,7 @@ use super::{HttpConfig, url};
 use crate::chain::Trust;
 
 /// A user name and a password.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BasicAuthConfig {
     username: String,
@@ -33,7 +33,7 @@ pub(crate) struct BasicAuthConfig {
 }
 
 /// A proxy, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProxyConfig {
     /// Where it is: `http://proxy.example:3128`.
@@ -47,7 +47,7 @@ pub(super) struct ProxyConfig {
 }
 
 /// Client credentials of OAuth 2, as written; the names are Prometheus's.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OAuth2Config {
     client_id: String,
