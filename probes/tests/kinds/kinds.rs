@@ -77,5 +77,6 @@ pub(crate) const KINDS: &[Kind] = &[
 pub(crate) const BY_DATAGRAM: &[Kind] = &[
     asked(plain("dns", "dns: {servers: ['ADDRESS'], name: a.test}", b"\0\0\x81\x80")),
     asked(plain("snmp", "snmp: {address: 'ADDRESS'}", b"\x30\x10\x02\x01")),
+    asked(plain("snmp", "snmp: {address: 'ADDRESS', username: u}", b"\x30\x10\x02\x01")),
     asked(plain("ntp", "ntp: {server: 'ADDRESS'}", b"\x24\x02")),
 ];

@@ -119,3 +119,27 @@ fn no_password_is_shown() {
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }
+
+#[test]
+fn what_is_wrong_with_a_user_of_snmp_is_told_with_its_place() {
+    check(
+        "snmp: {address: a, community: c, username: u, privacy: {protocol: des, password: eightlong}}",
+        "test.yml:1:31: a `community` is of version 2c, a `username` of version 3: not both\n\
+         test.yml:1:56: what is not proven is not hidden: `privacy` needs `auth`",
+    );
+    check(
+        "snmp: {address: a, auth: {protocol: sha, password: eightlong}, context: c, oid: '1.3.6', walk: '1.3.6'}",
+        "test.yml:1:26: this is of version 3, which needs a `username`\n\
+         test.yml:1:73: this is of version 3, which needs a `username`\n\
+         test.yml:1:81: one value is asked for by `oid`, or many by `walk`, not both",
+    );
+    check(
+        "snmp: {address: a, username: u, auth: {protocol: sha, password: short}, thresholds: {count: {}}}",
+        "test.yml:1:65: a password has 8 bytes or more\n\
+         test.yml:1:93: no value `count` is measured\n  help: measured here: `value`, `seconds`",
+    );
+    check(
+        "snmp: {address: a, username: u, auth: {protocol: md6, password: x}}",
+        "test.yml:1:50: unknown kind `md6`\n  help: did you mean `md5`?",
+    );
+}

@@ -14,4 +14,5 @@ mod icmp;
 mod databases;
 mod brokers;
 mod directories;
+mod devices;
 mod websocket;
