@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lays out a virtual environment with the Python packages that the tests talk to: the client library
-# of Prometheus, whose `push_to_gateway` pushes to the agent. They come from the package index that
+# of Prometheus, whose `push_to_gateway` pushes to the agent, and MongoDB's. They come from the package index that
 # this machine's pip is told to use. Nothing else on the machine changes.
 #
 #   tests/peers/python.sh           lay it out, where it is missing
@@ -11,14 +11,14 @@ set -euo pipefail
 
 cache=${VEILLEUR_PEERS:-$HOME/.cache/veilleur-peers}
 python=$cache/python/bin/python
-packages="prometheus-client==0.22.1"
+packages="prometheus-client==0.22.1 pymongo==4.11.3"
 
 if [ "${1:-}" = --where ]; then
   echo "$python"
   exit 0
 fi
 
-"$python" -c 'import prometheus_client' 2>/dev/null && exit 0
+"$python" -c 'import prometheus_client, pymongo' 2>/dev/null && exit 0
 echo "laying out $packages in $cache/python"
 mkdir -p "$cache"
 python3 -m venv "$cache/python"

@@ -59,6 +59,11 @@ pub(crate) const KINDS: &[Kind] = &[
         asks_tls: 36,
         ..plain("mysql", "mysql: {address: 'ADDRESS', tls: {}}", b"")
     },
+    asked(over_tls(
+        "mongodb",
+        "mongodb: {address: 'ADDRESS', tls: {}}",
+        b"\x50\0\0\0\x07\0\0\0\x01\0\0\0\xdd\x07\0\0",
+    )),
     asked(over_tls("mqtt", "mqtt: {address: 'ADDRESS', tls: {}}", b"\x20\x02\0")),
     asked(over_tls("amqp", "amqp: {address: 'ADDRESS', tls: {}}", b"\x01\0\0\0\0\0\x10\0\x0a")),
     plain("nats", "nats: {address: 'ADDRESS'}", b"INFO {"),

@@ -15,4 +15,5 @@ mod databases;
 mod brokers;
 mod directories;
 mod devices;
+mod mongodb;
 mod websocket;
