@@ -5,7 +5,7 @@
 set -euo pipefail
 
 packages="gcc libc6-dev binutils make python3 python3-venv openssl curl tar xz-utils shellcheck debootstrap systemd \
-  monitoring-plugins-basic monitoring-plugins-standard nagios-nrpe-plugin \
+  monitoring-plugins-basic monitoring-plugins-standard liburiparser1 snmp bind9-dnsutils nagios-nrpe-plugin \
   postfix sasl2-bin libsasl2-modules libsasl2-modules-db \
   bind9 bind9-utils nginx-light redis-server postgresql mariadb-server dovecot-imapd dovecot-pop3d \
   openssh-server chrony mosquitto rabbitmq-server nats-server slapd snmpd iproute2 procps ansible-core ansible-lint"
