@@ -14,8 +14,8 @@ fresh that is, is the part of dnf-makecache.timer or apt-daily.timer.
 
   -w, --warning NUMBER            more updates are a warning (no limit)
   -c, --critical NUMBER           more updates are critical (no limit)
-  -W, --security-warning NUMBER   more updates for security are a warning (0)
-  -C, --security-critical NUMBER  more updates for security are critical (no limit)
+  -W, --security-warning NUMBER   more for security are a warning (0)
+  -C, --security-critical NUMBER  more for security are critical (no limit)
       --cache FOLDER              where dnf keeps what it has downloaded
 END
     exit 3

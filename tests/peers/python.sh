@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Lays out a virtual environment with the Python packages that the tests talk to: the client library
-# of Prometheus, whose `push_to_gateway` pushes to the agent, and MongoDB's. They come from the package index that
+# of Prometheus, whose `push_to_gateway` pushes to the agent, and that of MongoDB, which shows that our
+# stand-in for its server is one. They come from the package index that
 # this machine's pip is told to use. Nothing else on the machine changes.
 #
 #   tests/peers/python.sh           lay it out, where it is missing
