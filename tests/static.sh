@@ -24,7 +24,10 @@ fail() {
 }
 
 finish() {
-  for pid in $named $agent; do kill -KILL "$pid" 2>/dev/null || true; done
+  for pid in $named $agent; do
+    kill -KILL "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
   umount "$root/proc" 2>/dev/null || true
   rm -rf --one-file-system "$work"
 }

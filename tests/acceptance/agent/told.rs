@@ -95,7 +95,7 @@ const LINES: [(&str, f64, &str); 7] = [
     ("false; curl -fsS -m 10 --retry 5 -o /dev/null URL/$?", 2.0, "with exit code 1"),
     ("true; curl -fsS --retry 3 URL/$? >/dev/null", 0.0, ""),
     ("m=$(echo no space 2>&1; exit 4); curl -fsS --data-raw \"$m\" URL/$?", 2.0, "no space"),
-    ("echo done | curl -fsS -m 10 --retry 5 --data-binary @- URL", 0.0, "done"),
+    ("echo done | curl -fsS -m 10 --retry 5 --data-binary @- URL", 0.0, ""),
     (
         "RID=$(cat /proc/sys/kernel/random/uuid); curl -fsS URL/start?rid=$RID; sh -c 'exit 3'; curl -fsS URL/$??rid=$RID",
         2.0,
