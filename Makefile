@@ -8,7 +8,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 CONFORMANCE = $(CARGO) test --locked --quiet -p tests --test conformance
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-peers conformance docs fmt install package
+.PHONY: help run test bench bench-peers conformance docs fmt install package static
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,3 +45,7 @@ install: ## build, and install programs, scripts and dashboards below PREFIX (/u
 package: ## build the agent's Debian package into PACKAGES (./packages)
 	$(CARGO) build --locked --release --bin veilleur-agent
 	@agent/deploy/debian/build.sh $(RELEASE)/veilleur-agent $(PACKAGES)
+
+static: ## build an agent that needs no library of the host, for any Linux of this processor
+	install -D -m 755 "$$(CARGO=$(CARGO) agent/deploy/static.sh --release)" \
+	  $(or $(CARGO_TARGET_DIR),target)/static/veilleur-agent

@@ -28,6 +28,8 @@ part "clippy" cargo clippy --locked --quiet --workspace --all-targets -- -D warn
 # The acceptance tests start the real programs.
 part "build" cargo build --locked --quiet --workspace --bins
 part "package" tests/package.sh
+part "Ansible role" tests/ansible.sh
+part "static program" tests/static.sh
 part "unit tests" cargo test --locked --quiet --no-fail-fast --workspace --exclude tests
 for target in $(sed -n '/^\[\[test\]\]/,/^$/s/^name = "\(.*\)"/\1/p' tests/Cargo.toml); do
   part "$target" cargo test --locked --quiet -p tests --test "$target"

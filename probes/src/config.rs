@@ -26,6 +26,7 @@ use crate::local::port::PortConfig;
 use crate::local::process::ProcessConfig;
 use crate::local::systemd::SystemdConfig;
 use crate::mail::{Mail, MailConfig};
+use crate::mongodb::MongodbConfig;
 use crate::mysql::MysqlConfig;
 use crate::ntp::NtpConfig;
 use crate::postgres::PostgresConfig;
@@ -70,6 +71,8 @@ pub enum ProbeConfig {
     Postgres(Box<PostgresConfig>),
     /// Logs in to a MySQL or MariaDB server.
     Mysql(Box<MysqlConfig>),
+    /// Logs in to a MongoDB server.
+    Mongodb(Box<MongodbConfig>),
     /// Looks at an MQTT broker.
     Mqtt(Box<BrokerConfig>),
     /// Looks at an AMQP broker, and at a queue of it.
@@ -122,6 +125,7 @@ impl ProbeConfig {
             Self::Icmp(config) => Arc::new(config.build(diagnostics)?),
             Self::Postgres(config) => Arc::new(config.build(diagnostics)?),
             Self::Mysql(config) => Arc::new(config.build(diagnostics)?),
+            Self::Mongodb(config) => Arc::new(config.build(diagnostics)?),
             Self::Mqtt(config) => Arc::new(config.build(Broker::Mqtt, diagnostics)?),
             Self::Amqp(config) => Arc::new(config.build(Broker::Amqp, diagnostics)?),
             Self::Nats(config) => Arc::new(config.build(Broker::Nats, diagnostics)?),

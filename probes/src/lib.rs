@@ -36,6 +36,7 @@ pub mod ntp;
 pub mod redis;
 pub mod postgres;
 pub mod mysql;
+pub mod mongodb;
 pub mod broker;
 mod ber;
 pub mod ldap;

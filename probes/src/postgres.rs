@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::message::{Fields, Message, receive, send};
 use crate::chain::Trust;
-use crate::scram::Scram;
+use crate::scram::{Mechanism, Scram};
 use crate::session::{DAYS_LEFT, Endpoint, SECONDS, Session};
 use crate::starttls::Starttls;
 use crate::text::shown_line;
@@ -205,7 +205,7 @@ impl PostgresProbe {
 
     async fn scram(&self, wire: &mut Wire, password: &str) -> Result<(), Failed> {
         // The server knows the user's name from the start.
-        let scram = Scram::begin("")
+        let scram = Scram::begin(Mechanism::Sha256, "")
             .ok_or_else(|| Failed::new(Reason::Internal, "the system has no random numbers"))?;
         let first = scram.first();
         let mut body = b"SCRAM-SHA-256\0".to_vec();

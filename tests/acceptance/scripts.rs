@@ -2,8 +2,8 @@
 //! the first line, and performance data that keep the contract of `probes/scripts/README.md`.
 //!
 //! What a script asks for is real where that is simple (files, certificates, processes, ports, web
-//! and time servers); psql, systemctl and needs-restarting are stand-ins that print what the real
-//! ones do.
+//! and time servers); psql, systemctl, needs-restarting, dnf and apt-get are stand-ins that print
+//! what the real ones do.
 //!
 //! Invariant: every run of a script is checked against the contract, whatever it was made for.
 

@@ -1,12 +1,37 @@
 #!/usr/bin/env bash
 # A clean Debian of the release that this host runs, in the cache folder; prints where it is. It is
 # made once, from the archive among apt's sources, and only ever copied.
+#
+#   tests/peers/debian.sh             the least there is
+#   tests/peers/debian.sh --managed   as a host that Ansible manages: with systemd, sshd and Python
 set -euo pipefail
 
 cache=${VEILLEUR_PEERS:-$HOME/.cache/veilleur-peers}
 # shellcheck source=/dev/null
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 root=$cache/$suite-root
+managed=$cache/$suite-managed
+
+if [ "${1:-}" = --managed ]; then
+  if [ ! -e "$managed/.complete" ]; then
+    clean=$("$0")
+    rm -rf --one-file-system "$managed"
+    cp -a "$clean" "$managed"
+    rm "$managed/.complete"
+    echo "making a managed Debian in $managed" >&2
+    packages="systemd systemd-sysv openssh-server python3-minimal python3-apt"
+    # shellcheck disable=SC2086
+    if ! chroot "$managed" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive sh -ec \
+      "apt-get -qq update; apt-get -qq install --yes --no-install-recommends $packages; apt-get clean" \
+      >"$cache/managed.log" 2>&1; then
+      tail -n 5 "$cache/managed.log" >&2
+      exit 1
+    fi
+    touch "$managed/.complete"
+  fi
+  echo "$managed"
+  exit 0
+fi
 
 if [ -e "$root/.complete" ]; then
   echo "$root"

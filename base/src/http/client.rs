@@ -30,6 +30,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, CertificateError};
 
+use super::lookup;
 use super::names::Names;
 use super::tls::{TlsConfig, TlsError, Trust};
 use crate::clock::Stopwatch;
@@ -329,22 +330,13 @@ pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientErr
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let found = tokio::net::lookup_host((host, port)).await;
-    let error = match found.map(Iterator::collect::<Vec<_>>) {
-        Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
-        Ok(_) => "no address".to_owned(),
-        // "failed to lookup address information: Name or service not known"
-        Err(error) => error.to_string().rsplit(": ").next().unwrap_or_default().to_owned(),
-    };
-    // getaddrinfo's own texts, which do not depend on the locale here, are all that tells them
-    // apart: std gives no code.
-    let kind = match error.as_str() {
-        "Name or service not known" | "No address associated with hostname" | "no address" => {
-            Failure::NoSuchName
+    match lookup::look_up(host).await {
+        Ok(found) if !found.is_empty() => {
+            Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
         }
-        _ => Failure::Resolve,
-    };
-    Err(ClientError::new(kind, format!("resolve {host}: {error}")))
+        Ok(_) => Err(ClientError::new(Failure::NoSuchName, format!("resolve {host}: no address"))),
+        Err((kind, error)) => Err(ClientError::new(kind, format!("resolve {host}: {error}"))),
+    }
 }
 
 /// Opens a connection to the first of `addresses` that takes one.

@@ -59,6 +59,11 @@ pub(crate) const KINDS: &[Kind] = &[
         asks_tls: 36,
         ..plain("mysql", "mysql: {address: 'ADDRESS', tls: {}}", b"")
     },
+    asked(over_tls(
+        "mongodb",
+        "mongodb: {address: 'ADDRESS', tls: {}}",
+        b"\x50\0\0\0\x07\0\0\0\x01\0\0\0\xdd\x07\0\0",
+    )),
     asked(over_tls("mqtt", "mqtt: {address: 'ADDRESS', tls: {}}", b"\x20\x02\0")),
     asked(over_tls("amqp", "amqp: {address: 'ADDRESS', tls: {}}", b"\x01\0\0\0\0\0\x10\0\x0a")),
     plain("nats", "nats: {address: 'ADDRESS'}", b"INFO {"),
@@ -81,5 +86,6 @@ pub(crate) const KINDS: &[Kind] = &[
 pub(crate) const BY_DATAGRAM: &[Kind] = &[
     asked(plain("dns", "dns: {servers: ['ADDRESS'], name: a.test}", b"\0\0\x81\x80")),
     asked(plain("snmp", "snmp: {address: 'ADDRESS'}", b"\x30\x10\x02\x01")),
+    asked(plain("snmp", "snmp: {address: 'ADDRESS', username: u}", b"\x30\x10\x02\x01")),
     asked(plain("ntp", "ntp: {server: 'ADDRESS'}", b"\x24\x02")),
 ];

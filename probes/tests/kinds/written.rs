@@ -127,3 +127,50 @@ fn no_password_is_shown() {
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }
+
+#[test]
+fn what_is_wrong_with_a_user_of_snmp_is_told_with_its_place() {
+    check(
+        "snmp: {address: a, community: c, username: u, privacy: {protocol: des, password: eightlong}}",
+        "test.yml:1:31: a `community` is of version 2c, a `username` of version 3: not both\n\
+         test.yml:1:56: what is not proven is not hidden: `privacy` needs `auth`",
+    );
+    check(
+        "snmp: {address: a, auth: {protocol: sha, password: eightlong}, context: c, oid: '1.3.6', walk: '1.3.6'}",
+        "test.yml:1:26: this is of version 3, which needs a `username`\n\
+         test.yml:1:73: this is of version 3, which needs a `username`\n\
+         test.yml:1:81: one value is asked for by `oid`, or many by `walk`, not both",
+    );
+    check(
+        "snmp: {address: a, username: u, auth: {protocol: sha, password: short}, thresholds: {count: {}}}",
+        "test.yml:1:65: a password has 8 bytes or more\n\
+         test.yml:1:93: no value `count` is measured\n  help: measured here: `value`, `seconds`",
+    );
+    check(
+        "snmp: {address: a, username: u, auth: {protocol: md6, password: x}}",
+        "test.yml:1:50: unknown kind `md6`\n  help: did you mean `md5`?",
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_mongodb_probe_is_told_with_its_place() {
+    check(
+        "mongodb: {address: a, username: u, role: master, command: drop, thresholds: {lags: {}}}",
+        "test.yml:1:33: a user name needs a `password`\n\
+         test.yml:1:42: no server has the role `master`\n  \
+         help: one of `primary`, `secondary`, `arbiter`, `standalone`, `router`\n\
+         test.yml:1:59: `drop` is not sent from here\n  help: those that only read: \
+         `serverStatus`, `replSetGetStatus`, `hello`, `ping`, `buildInfo`, `hostInfo`, \
+         `connPoolStats`, `listDatabases`, `dbStats`, `count`, `collStats`\n\
+         test.yml:1:84: no value `lags` is measured\n  help: did you mean `lag`?",
+    );
+    check("mongodb: {address: a, field: x}", "test.yml:1:30: this needs a `command`");
+    check("mongodb: {address: a, command: count}", "test.yml:1:32: `count` needs a `collection`");
+    check(
+        "mongodb: {address: a, command: serverStatus, collection: c, query: {a: 1}}",
+        "test.yml:1:32: which number of `serverStatus` is wanted? `field` is missing\n  \
+         help: as in `field: connections.current`\n\
+         test.yml:1:58: `serverStatus` is not of a collection\n\
+         test.yml:1:68: only what is counted can be chosen: `command: count`",
+    );
+}

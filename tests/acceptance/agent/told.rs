@@ -87,6 +87,36 @@ fn the_curl_lines_of_crontabs_work_unchanged() {
     assert!(!curl(&agent, &["-X", "DELETE"], &ping).0);
 }
 
+/// Lines as people have them in crontabs and scripts, after the manual of healthchecks.io; `URL` is
+/// where they report to. The status of the check after each, and what it says.
+const LINES: [(&str, f64, &str); 7] = [
+    ("true && curl -fsS -m 10 --retry 5 -o /dev/null URL", 0.0, ""),
+    ("false; curl -fsS -m 10 --retry 5 -o /dev/null URL/$?", 2.0, "with exit code 1"),
+    ("true; curl -fsS --retry 3 URL/$? >/dev/null", 0.0, ""),
+    ("m=$(echo no space 2>&1; exit 4); curl -fsS --data-raw \"$m\" URL/$?", 2.0, "no space"),
+    ("echo done | curl -fsS -m 10 --retry 5 --data-binary @- URL", 0.0, ""),
+    (
+        "RID=$(cat /proc/sys/kernel/random/uuid); curl -fsS URL/start?rid=$RID; sh -c 'exit 3'; curl -fsS URL/$??rid=$RID",
+        2.0,
+        "with exit code 3",
+    ),
+    ("python3 -c 'import urllib.request as r; r.urlopen(\"URL\", timeout=10)'", 0.0, ""),
+];
+
+#[test]
+fn lines_of_scripts_report_how_they_ended() {
+    let stage = Stage::with(&format!(
+        "checks: [{{name: job, heartbeat: {{id: {UUID}, period: 1d, grace: 1h, get: true}}}}]\n"
+    ));
+    let agent = stage.start();
+    for (line, status, said) in LINES {
+        let line = line.replace("URL", &format!("{}/ping/{UUID}", agent.url));
+        let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        wait_for(&agent, "job", status, said);
+    }
+}
+
 /// A chat that unfurls a link, a mail filter, a browser that fetches ahead: none of them is the job.
 #[test]
 fn whatever_fetches_links_reports_nothing_x38() {

@@ -1,10 +1,8 @@
-//! Debian's OpenLDAP and snmpd.
+//! Debian's OpenLDAP.
 
 use std::process::Command;
 
 use probes::Reason;
-use tests::program::Program;
-use tests::wait_until;
 
 use crate::stage::{Stage, run, value};
 
@@ -82,29 +80,4 @@ fn a_directory_over_tls_at_once() {
     let _server = stage.start("/usr/sbin/slapd", &["-f", &config, "-h", &url, "-d", "0"]);
     let ask = "ldap: {address: '127.0.0.1:PORT', tls: {ca_file: DIR/cert.pem}}";
     stage.check(ask, Reason::None, "bound as nobody");
-}
-
-#[test]
-fn a_device_is_asked_for_a_value() {
-    let stage = Stage::new();
-    let config = stage.write(
-        "snmpd.conf",
-        "agentAddress udp:127.0.0.1:PORT\nrocommunity s3cret 127.0.0.1\nsysLocation Cellar\n\
-         sysServices 72\n",
-    );
-    let arguments = ["-f", "-Lo", "-C", "-c", &config, "-p", &stage.text("pid")];
-    let mut server = Program::start("/usr/sbin/snmpd", arguments);
-    let ask = |more: &str| format!("snmp: {{address: '127.0.0.1:PORT', community: s3cret{more}}}");
-    wait_until("snmpd answers", || {
-        assert!(server.is_running(), "{}{}", server.stdout(), server.log());
-        stage.look(&ask("")).reason == Reason::None
-    });
-    let o = stage.check(&ask(""), Reason::None, "1.3.6.1.2.1.1.3.0 is ");
-    assert!(value(&o, "value") > 0.0, "the time that it is up");
-    let services = ask(", oid: 1.3.6.1.2.1.1.7.0, thresholds: {value: {crit: '@72:72'}}");
-    stage.check(&services, Reason::Threshold, "`value` is 72, critical by `@72:72`");
-    let location = |expect: &str| ask(&format!(", oid: 1.3.6.1.2.1.1.6.0, expect: {expect}"));
-    stage.check(&location("^Cellar$"), Reason::None, "is Cellar");
-    stage.check(&location("Attic"), Reason::AnswerMismatch, "does not match `Attic`");
-    stage.check(&ask(", oid: 1.3.6.1.9.9.9"), Reason::AnswerMismatch, "has no `1.3.6.1.9.9.9`");
 }

@@ -14,6 +14,8 @@ mod icmp;
 mod databases;
 mod brokers;
 mod directories;
+mod devices;
+mod mongodb;
 mod websocket;
 mod grpc;
 mod http;

@@ -187,6 +187,68 @@ fn reboot_required() {
     stage.check(script, &["-w", "soon"], 3, "DAYS must be a whole number");
 }
 
+/// What dnf 4.14 of Debian lists of a folder with two packages, one of them named in the notices of
+/// security, and what its manual has besides: packages that replace others, and long names.
+const DNF: &str = r#"
+case "$*" in *--security*) echo; echo 'alpha.noarch     2.0-1       local'; exit 100 ;; esac
+cat <<'END'
+
+a-package-with-a-very-long-name-indeed-that-goes-on-and-on-and-on-beyond-all-widths.noarch 2.0-1 local
+alpha.noarch                                                                               2.0-1 local
+python3-a-long-name.x86_64
+                         3.0-1.el9     updates
+Obsoleting Packages
+new-name.x86_64     2.0-1.el9     updates
+    old-name.x86_64 1.0-1.el9     @base
+END
+exit 100"#;
+
+#[test]
+fn updates_pending() {
+    let stage = Stage::new();
+    let script = "updates_pending.sh";
+    stage.stand_in("dnf", DNF);
+    let dnf = |more: &[&str], code, part: &str| {
+        stage.check(script, &[&["--cache", "cache"], more].concat(), code, part)
+    };
+    dnf(&[], 3, "dnf has downloaded no lists of packages");
+    std::fs::create_dir_all(stage.path("cache/base/repodata")).unwrap();
+    stage.write("cache/base/repodata/repomd.xml", "");
+    let said = dnf(&[], 1, "3 updates wait, 1 of them for security");
+    assert_eq!((said.measured("pending").0, said.measured("security").0), (3.0, 1.0));
+    dnf(&["-W", "1"], 0, "3 updates wait");
+    dnf(&["-W", "1", "-w", "2"], 1, "3 updates wait");
+    dnf(&["-W", "1", "-c", "2"], 2, "3 updates wait");
+    dnf(&["-C", "0"], 2, "1 of them for security");
+    stage.stand_in("dnf", "exit 0");
+    dnf(&["-w", "0"], 0, "0 updates wait, 0 of them for security");
+    stage.stand_in("dnf", "echo 'Error: Failed to | lock'; exit 1");
+    dnf(&[], 3, "dnf cannot tell: Error: Failed to / lock");
+    dnf(&["-w", "many"], 3, "NUMBER must be a whole number");
+    dnf(&["-w"], 3, "");
+}
+
+#[test]
+fn updates_pending_by_apt() {
+    let stage = Stage::new();
+    let script = "updates_pending.sh";
+    // Where dnf is installed beside it, dnf is asked.
+    if std::path::Path::new("/usr/bin/dnf").exists() {
+        return;
+    }
+    stage.stand_in(
+        "apt-get",
+        "echo 'Inst libc6 [2.36-9] (2.36-9+deb12u4 Debian:12.5/stable [amd64])'\n\
+         echo 'Inst libssl3 [3.0.1] (3.0.2 Debian-Security:12/stable-security [amd64]) []'\n\
+         echo 'Inst vim (9.1 Ubuntu:22.04/jammy-updates, Ubuntu:22.04/jammy-security [amd64])'\n\
+         echo 'Conf libc6 (2.36-9+deb12u4 Debian:12.5/stable [amd64])'",
+    );
+    stage.check(script, &["-W", "2"], 0, "3 updates wait, 2 of them for security");
+    stage.check(script, &[], 1, "3 updates wait, 2 of them for security");
+    stage.stand_in("apt-get", "echo 'E: broken'; exit 100");
+    stage.check(script, &[], 3, "apt-get cannot tell: E: broken");
+}
+
 #[test]
 fn systemd_failed() {
     let stage = Stage::new();

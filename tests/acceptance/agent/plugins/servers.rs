@@ -1,6 +1,6 @@
 //! Servers that are just enough for a plugin to be content.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
@@ -38,24 +38,6 @@ pub(crate) fn greeting(greeting: &'static str) -> u16 {
 /// Says the same to everybody, and hangs up.
 pub(crate) fn answering(bytes: &'static [u8]) -> u16 {
     serve(move |mut stream| stream.write_all(bytes))
-}
-
-/// Has one page.
-pub(crate) fn web() -> u16 {
-    serve(|mut stream| {
-        let mut lines = BufReader::new(stream.try_clone()?);
-        let mut line = String::new();
-        while lines.read_line(&mut line)? > 2 {
-            line.clear();
-        }
-        stream.write_all(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9\r\n\
-              Connection: close\r\n\r\nthe shop\n",
-        )?;
-        stream.shutdown(std::net::Shutdown::Write)?;
-        let _ = stream.read(&mut [0; 64])?;
-        Ok(())
-    })
 }
 
 /// Sends back what it gets.
