@@ -31,6 +31,7 @@ use tracing::{error, info, warn};
 use crate::config::{Config, Source, Terms};
 use crate::host::HostNumbers;
 use crate::keep::Keep;
+use crate::memory;
 use crate::nrpe::NrpeListener;
 use crate::on_request::OnRequest;
 use crate::results::{Results, Slot};
@@ -102,6 +103,7 @@ pub(crate) async fn run(origin: Origin, config: Config) -> anyhow::Result<ExitCo
     let (checks, services) = (config.checks.len(), config.services.len());
     let (source, scheme) = (origin.source.name(), config.web.scheme());
     let (everything, app) = start(origin, config, listener, address).await?;
+    memory::give_back();
     info!(config = source, checks, services, "listening on {scheme}://{address}");
     if probes::script::run_as_root() {
         warn!("we run as root, and so do all scripts; a user of our own can do less harm");
@@ -269,6 +271,7 @@ impl App {
             Ok(config)
         })
         .await;
+        memory::give_back();
         let now = Timestamp::now();
         let source = self.origin.source.name();
         match loaded {

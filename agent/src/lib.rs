@@ -24,6 +24,7 @@ pub mod on_request;
 pub mod uplink;
 pub mod config;
 mod run;
+mod memory;
 pub mod server;
 mod app;
 mod out;
