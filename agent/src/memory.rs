@@ -122,10 +122,9 @@ mod tests {
 
     #[test]
     fn what_was_given_back_is_there_again() {
-        let before = std::hint::black_box(unchanged as fn(&str) -> Vec<Mapping>);
-        let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
-        assert!(!before(&smaps).is_empty());
+        let some = || !unchanged(&fs::read_to_string("/proc/self/smaps").unwrap()).is_empty();
+        assert!(some());
         give_back();
-        assert!(!before(&smaps).is_empty());
+        assert!(some());
     }
 }
