@@ -32,6 +32,7 @@ use tracing::{debug, error, info, warn};
 use crate::config::{Config, Source, Terms};
 use crate::host::HostNumbers;
 use crate::keep::Keep;
+use crate::memory;
 use crate::nrpe::NrpeListener;
 use crate::on_request::OnRequest;
 use crate::results::{Results, Slot};
@@ -115,6 +116,7 @@ pub(crate) async fn run(
     }
     let (everything, app) = start(origin, config, listener, address).await?;
     app.shown.own().adopt(dropped);
+    memory::give_back();
     info!(config = source, checks, services, "listening on {scheme}://{address}");
     if probes::script::run_as_root() {
         warn!("we run as root, and so do all scripts; a user of our own can do less harm");
@@ -285,6 +287,7 @@ impl App {
             Ok(config)
         })
         .await;
+        memory::give_back();
         let now = Timestamp::now();
         let source = self.origin.source.name();
         match loaded {

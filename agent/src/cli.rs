@@ -18,7 +18,7 @@ use crate::app::{self, Origin};
 use crate::config::Source;
 use crate::import::{self, Imported};
 use crate::out::{complain, print};
-use crate::{demo, describe, once, schema};
+use crate::{demo, describe, memory, once, schema};
 
 /// Where the configuration is looked for, in this order.
 const PLACES: [&str; 2] = ["agent.yml", "/etc/veilleur/agent.yml"];
@@ -236,6 +236,7 @@ fn manual(text: &mut Vec<u8>) -> std::io::Result<()> {
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    memory::hold_little();
     let dropped = base::log::init(args.log_level);
     let source = match &args.demo {
         Some(directory) => demo::lay_out(directory).map_err(|error| {

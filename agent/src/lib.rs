@@ -26,6 +26,7 @@ pub mod config;
 pub mod schema;
 mod describe;
 mod run;
+mod memory;
 pub mod server;
 mod app;
 mod out;

@@ -50,7 +50,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     loop {
         if slot.check().is_told() {
-            if wait_to_be_told(&slot, &stop).await.is_break() {
+            if Box::pin(wait_to_be_told(&slot, &stop)).await.is_break() {
                 return Ok(());
             }
             continue;
@@ -71,7 +71,9 @@ pub(crate) async fn run(
                 () = rhythm.due() => {}
             }
             rhythm.started();
-            let Some(state) = run_once(&slot, &rhythm, &scripts, &stop).await else {
+            // What a run needs is there while it runs; a check that waits is to be small.
+            let run = Box::pin(run_once(&slot, &rhythm, &scripts, &stop));
+            let Some(state) = run.await else {
                 return Ok(());
             };
             let retry = slot.check().retry_interval;

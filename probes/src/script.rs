@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -50,7 +50,7 @@ use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::labels::is_legacy_metric_name;
 use base::secret::Secret;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -303,7 +303,6 @@ impl ScriptProbe {
     async fn see_through(&self, stop: &CancellationToken) -> Result<Ended, Outcome> {
         let run = Run::begin(self.start.limits.processes);
         let started = self.start.begin(&run, stop).await?;
-        run.started(started.leader.pid);
         // Dropped when the run is over, however that comes about.
         let _cgroup = cgroup::enter(run.id, started.leader.pid, &self.start.limits);
         wait::see_through(started, run, wait::MAX_OUTPUT, stop).await.map_err(|error| {
@@ -318,8 +317,30 @@ impl ScriptProbe {
 /// There is one such count in a process, because a program that is being loaded holds, until then,
 /// a copy of every descriptor that all others of us have: a script that ends meanwhile seems to have
 /// left somebody behind who could still print. More at a time would not be faster either.
-static STARTS: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)));
+static STARTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    let most = std::thread::available_parallelism().map_or(2, usize::from);
+    Arc::new(Semaphore::new(most))
+});
+
+/// The turn of a start. It ends when the program is loaded, or when that takes so long that nobody
+/// waits for it any more.
+#[derive(Clone)]
+struct Turn(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Turn {
+    async fn wait() -> Self {
+        let permit = Arc::clone(&STARTS).acquire_owned().await;
+        Self(Arc::new(Mutex::new(permit.ok())))
+    }
+
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// Most scripts end within this, so that it is not worth to wait for their output before: a pipe
+/// holds it.
+const BRIEF: Duration = Duration::from_millis(20);
 
 /// A start that takes longer than this hangs and counts no more.
 const HANGS: Duration = Duration::from_millis(500);
@@ -332,6 +353,10 @@ fn unconfined(error: io::Error) -> Outcome {
 
 impl Start {
     /// Starts the program, on a thread of its own: where its file system hangs, only it waits.
+    ///
+    /// The thread then stays with it for a moment, [`BRIEF`], in which most programs end: to be told
+    /// that it was loaded, and later that it has ended, would cost us twice what it costs to be told
+    /// once.
     async fn begin(
         self: &Arc<Self>,
         run: &Run,
@@ -339,13 +364,15 @@ impl Start {
     ) -> Result<Started, Outcome> {
         let (start, id) = (Arc::clone(self), run.id);
         let starting = async {
-            let turn = STARTS.acquire().await;
-            let mut starting = confine::on_thread(start.keeps_privileges, move || start.start(id))
-                .map_err(unconfined)?;
+            let turn = Turn::wait().await;
+            let held = turn.clone();
+            let start = move || start.start(id, &held);
+            let mut starting =
+                confine::on_thread(self.keeps_privileges, start).map_err(unconfined)?;
             let started = match timeout(HANGS, &mut starting).await {
                 Ok(started) => started,
                 Err(_) => {
-                    drop(turn);
+                    turn.end();
                     starting.await
                 }
             };
@@ -357,26 +384,33 @@ impl Start {
                 }
             }
         };
-        match stop.run_until_cancelled(starting).await {
-            Some(started) => started,
+        tokio::pin!(starting);
+        if let Some(started) = stop.run_until_cancelled(starting.as_mut()).await {
+            return started;
+        }
+        match timeout(BRIEF * 2, starting).await {
+            Ok(started) => started,
             // Should it start after all, it is ended at once: nobody takes what `start` returns.
-            None => {
+            Err(_) => {
                 let summary = "the program could not be loaded in time; its file system hangs";
                 Err(Outcome::unknown(Reason::Timeout, summary))
             }
         }
     }
 
-    fn start(&self, run: u64) -> Result<Started, Outcome> {
+    fn start(&self, run: u64, turn: &Turn) -> Result<Started, Outcome> {
         let owner = owner(self.user.as_ref());
         let program = Program::resolve(&self.program, owner).map_err(|fault| {
             let mut outcome = Outcome::unknown(fault.reason, fault.to_string());
             outcome.details = fault.help.unwrap_or_default();
             outcome
         })?;
-        let started = spawn::start(&program.path, &self.command, self.user.as_ref(), run)
+        let mut started = spawn::start(&program.path, &self.command, self.user.as_ref(), run)
             .map_err(|error| Outcome::unknown(self.reason_of(&error), self.message_of(&error)))?;
         self.limits.put_on(started.leader.pid, processes::tasks());
+        runs::started(run, started.leader.pid);
+        turn.end();
+        started.wait_briefly(BRIEF);
         Ok(started)
     }
 

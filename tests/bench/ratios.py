@@ -17,9 +17,12 @@ FIGURES = {
     "m1": ["series", "bytes", "c1_p50_ms", "c1_p99_ms", "c8_p50_ms", "c1_cpu_ms", "gzip_c1_p50_ms", "gzip_c1_cpu_ms",
            "rss_idle_mib", "rss_end_mib", "ready_s"],
     "m2": ["probes_per_s", "cpu_us_per_probe", "c1_p50_ms", "p50_ms", "p99_ms", "rss_idle_mib", "rss_steady_mib", "rss_peak_mib"],
-    "m3": ["checks_per_s", "wanted_per_s", "cpu_us_per_check", "machine_cpu_us_per_check", "late_p50_s", "late_p99_s",
+    "m3": ["checks_per_s", "wanted_per_s", "cpu_us_per_check", "machine_cpu_us_per_check",
+           "own_cpu_us_per_check", "late_p50_s", "late_p99_s",
            "slot_max_over_mean", "pss_now_mib"],
     "m8": ["fault_to_hook_s_p50", "fault_to_hook_s_max", "first_bad_to_hook_s_p50", "recover_to_hook_s_p50", "missed", "cores"],
+    "idle": ["rss_mib", "pss_mib", "own_cpu_percent", "tree_cpu_percent", "threads"],
+    "nrpe": ["per_s", "p50_ms", "p99_ms", "client_cpu_us", "answering_cpu_us", "machine_cpu_us", "nonzero"],
 }
 
 
@@ -59,13 +62,26 @@ def table(figures, subjects):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
+def floor(rows, subjects):
+    """How near ours comes to a loop that only starts the same program, two at a time, and reads what it prints."""
+    loop = [row for row in rows if (row["program"], row["threads"], row["how"]) == ("count_check", 2, "--capture")]
+    rate, parent = median(loop, "per_s"), median(loop, "parent_cpu_us")
+    print("a bare loop: %s starts/s, %s us CPU of its own" % (number(rate), number(parent)))
+    for name in filter(ours, subjects):
+        checks, own = median(subjects[name], "checks_per_s"), median(subjects[name], "own_cpu_us_per_check")
+        print("%s: %.2f of its rate, %.1f times its own CPU" % (name, checks / rate, own / parent))
+
+
 def main():
     folder, measure = sys.argv[1:]
-    by_load, machine = {}, ""
+    by_load, machine, floors = {}, "", []
     for path in sorted(glob.glob(os.path.join(folder, measure + "-*.json"))):
         with open(path) as file:
             result = json.load(file)
         machine = "%s, %s" % (result["date"], result["machine"])
+        if result["subject"] == "floor":
+            floors = result["rows"]
+            continue
         for row in result["rows"]:
             # m2 has no loads but ways to look.
             load = row.get("load") or row.get("module", "")
@@ -79,6 +95,8 @@ def main():
         if load:
             print("load: " + load)
         table(FIGURES[measure], subjects)
+        if floors:
+            floor(floors, subjects)
 
 
 main()

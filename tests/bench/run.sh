@@ -6,6 +6,9 @@
 #   tests/bench/run.sh            m1 (scrape of an agent), m2 (looks on request), m3 (script checks),
 #                                 m8 (fault to webhook)
 #   tests/bench/run.sh m1 m8      only these
+#   tests/bench/run.sh idle       an agent with 50 checks a minute that nobody asks, beside node_exporter
+#   tests/bench/run.sh floor      script checks beside a bare loop of posix_spawn: as many as go, and half of that
+#   tests/bench/run.sh nrpe       round trips of check_nrpe, to us and to NRPE's daemon
 #
 # RUNS (1) repeats everything. Results are in MEASURE_OUT, by default bench-peers in cargo's folder.
 set -euo pipefail
@@ -24,9 +27,13 @@ MEASURE_OUT=$(realpath -m "${MEASURE_OUT:-$CARGO_TARGET_DIR/bench-peers}")
 MEASURE_WORK=$(realpath -m "${MEASURE_WORK:-$CARGO_TARGET_DIR/bench-work}")
 # One folder with the reference programs, for this and for the tests.
 PEERS=${PEERS:-$(dirname "$(dirname "$(dirname "$(tests/peers/fetch.sh --where)")")")}
-export CARGO_TARGET_DIR MEASURE_OUT MEASURE_WORK PEERS
+MEASURE_DIR=$(realpath "$harness")
+export CARGO_TARGET_DIR MEASURE_OUT MEASURE_WORK MEASURE_DIR PEERS
 
-cargo build --locked --quiet --release --bin veilleur --bin veilleur-agent
+[ $# -gt 0 ] || set -- m1 m2 m3 m8
+programs=(--bin veilleur-agent)
+case " $* " in *" m8 "*) programs+=(--bin veilleur) ;; esac
+cargo build --locked --quiet --release "${programs[@]}"
 VEILLEUR_PEERS=$PEERS tests/peers/fetch.sh
 
 # The schedulers that m3 measures beside ours; they are packages of this machine's own release.
@@ -49,10 +56,15 @@ alertmanager_templates() {
   trap 'rm -f /usr/share/prometheus' EXIT
 }
 
-# measure NAME SCRIPT ARGUMENTS -- SUBJECTS OF THE PEERS
+# measure NAME SCRIPT ARGUMENTS -- SUBJECTS OF THE PEERS, as in m1/node_exporter
 measure() {
   local name=$1 script=$2 subject arguments=()
   shift 2
+  # What the harness has no measure of is one of our own script.
+  case $script in
+    agent.py) script=$project/tests/bench/agent.py arguments=("$1") && shift ;;
+    *) script=$harness/$script ;;
+  esac
   while [ "$1" != -- ]; do
     arguments+=("$1")
     shift
@@ -62,29 +74,38 @@ measure() {
     arguments+=(--subject "$subject")
   done
   for subject in "$@"; do
-    arguments+=(--subject "$harness/subjects/$name/$subject.json")
+    arguments+=(--subject "$harness/subjects/$subject.json")
   done
   rm -f "$MEASURE_OUT/$name"-*.json
   echo "== $name"
-  python3 "$harness/$script" --runs "$runs" "${arguments[@]}" >/dev/null
+  python3 "$script" "${arguments[@]}" --runs "$runs" >/dev/null
   python3 tests/bench/ratios.py "$MEASURE_OUT" "$name"
 }
 
-[ $# -gt 0 ] || set -- m1 m2 m3 m8
 for name in "$@"; do
   case $name in
-    m1) measure m1 m1_scrape.py -- node_exporter ;;
-    m2) measure m2 m2_probe.py --conns 64 -- blackbox_exporter ;;
+    m1) measure m1 m1_scrape.py -- m1/node_exporter ;;
+    m2) measure m2 m2_probe.py --conns 64 -- m2/blackbox_exporter ;;
     m3)
       schedulers
-      measure m3 m3_checks.py --seconds 30 -- nagios4 icinga2
+      measure m3 agent.py checks --seconds 30 -- m3/nagios4 m3/icinga2
       ;;
     m8)
       alertmanager_templates
-      measure m8 m8_detect.py --faults 8 -- prometheus vmalert-tuned
+      measure m8 m8_detect.py --faults 8 -- m8/prometheus m8/vmalert-tuned
+      ;;
+    idle) measure idle agent.py idle -- m1/node_exporter ;;
+    floor)
+      schedulers
+      measure m3 agent.py checks --seconds 30 --loads flood --floor --
+      measure m3 agent.py checks --seconds 30 --loads saturate --checks 1500 --
+      ;;
+    nrpe)
+      schedulers
+      measure nrpe agent.py nrpe --
       ;;
     *)
-      echo "there is no measure $name; there are m1, m2, m3 and m8" >&2
+      echo "there is no measure $name; there are m1, m2, m3, m8, idle, floor and nrpe" >&2
       exit 2
       ;;
   esac

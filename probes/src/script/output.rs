@@ -7,7 +7,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use tokio::net::unix::pipe::Receiver;
 
@@ -37,7 +37,8 @@ enum Source {
 impl Capture {
     /// Keeps the first `max` bytes of what comes from `pipe`.
     pub(super) fn new(pipe: OwnedFd, max: usize) -> io::Result<Self> {
-        fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
+        // A pipe that was just made has no other flag that could be lost.
+        fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
         Ok(Self { source: Source::Plain(pipe), max, text: Vec::new(), total: 0 })
     }
 

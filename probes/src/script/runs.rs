@@ -128,16 +128,6 @@ impl Run {
         Self { id, limit, over }
     }
 
-    /// Notes who leads the run's session.
-    pub(super) fn started(&self, leader: Pid) {
-        STARTED.fetch_add(1, Ordering::Relaxed);
-        let (leader, mut runs) = (leader.as_raw_nonzero().get(), runs());
-        runs.leaders.insert(leader, self.id);
-        if let Some(active) = runs.active.get_mut(&self.id) {
-            active.leader = Some(leader);
-        }
-    }
-
     /// How many processes and threads of the run there are, without the zombies.
     pub(super) fn count(&self) -> u32 {
         let leaders = runs().leaders.clone();
@@ -192,6 +182,17 @@ impl Run {
             }
         }
         some
+    }
+}
+
+/// Notes who leads the session of a run. One that was given up before its program was loaded has no
+/// leader: whoever started it ends it.
+pub(super) fn started(run: u64, leader: Pid) {
+    STARTED.fetch_add(1, Ordering::Relaxed);
+    let (leader, mut runs) = (leader.as_raw_nonzero().get(), runs());
+    if let Some(active) = runs.active.get_mut(&run) {
+        active.leader = Some(leader);
+        runs.leaders.insert(leader, run);
     }
 }
 

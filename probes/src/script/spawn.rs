@@ -14,10 +14,12 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::SigSet;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
@@ -86,6 +88,10 @@ impl fmt::Debug for Command {
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) leader: Leader,
+    /// Readable when the leader has ended.
+    pub(super) end: OwnedFd,
+    /// Whether it is known to have ended.
+    pub(super) has_ended: bool,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
 }
@@ -94,8 +100,6 @@ pub(super) struct Started {
 #[derive(Debug)]
 pub(super) struct Leader {
     pub(super) pid: Pid,
-    /// Readable when the process has ended.
-    descriptor: OwnedFd,
     waited_for: bool,
 }
 
@@ -145,8 +149,8 @@ pub(super) fn start(
         Some(user) => user.lend(spawn),
     }?;
     let pid = Pid::from_raw(pid.as_raw()).ok_or(Errno::ESRCH)?;
-    let descriptor = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-        Ok(descriptor) => descriptor,
+    let end = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+        Ok(end) => end,
         Err(error) => {
             // Nobody will be told of its end, so it must come now.
             let _ = kill_process_group(pid, Signal::KILL);
@@ -154,7 +158,17 @@ pub(super) fn start(
             return Err(error.into());
         }
     };
-    Ok(Started { leader: Leader { pid, descriptor, waited_for: false }, stdout, stderr })
+    let leader = Leader { pid, waited_for: false };
+    Ok(Started { leader, end, has_ended: false, stdout, stderr })
+}
+
+impl Started {
+    /// Blocks until the leader has ended, for `time` at most, and notes whether it has.
+    pub(super) fn wait_briefly(&mut self, time: Duration) {
+        let time = Timespec::try_from(time).ok();
+        let ready = poll(&mut [PollFd::new(&self.end, PollFlags::IN)], time.as_ref());
+        self.has_ended = ready == Ok(1);
+    }
 }
 
 impl Leader {
@@ -173,12 +187,6 @@ impl Leader {
         self.waited_for = true;
         let code = status.exit_status().map(Exit::Code);
         code.or_else(|| status.terminating_signal().map(Exit::Signal))
-    }
-}
-
-impl AsRawFd for Leader {
-    fn as_raw_fd(&self) -> RawFd {
-        self.descriptor.as_raw_fd()
     }
 }
 

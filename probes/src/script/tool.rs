@@ -86,7 +86,6 @@ impl Tool {
         });
         let run = Run::begin(start.limits.processes);
         let started = start.begin(&run, stop).await?;
-        run.started(started.leader.pid);
         let ended = wait::see_through(started, run, MOST_BYTES, stop).await.map_err(|error| {
             let summary = format!("`{shown_name}` was started but cannot be watched: {error}");
             Outcome::unknown(Reason::StartFailed, summary)

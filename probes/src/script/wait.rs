@@ -11,6 +11,7 @@
 //! does.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use base::clock::Stopwatch;
@@ -30,9 +31,6 @@ pub(super) const MAX_OUTPUT: usize = 64 << 10;
 const MAX_ERRORS: usize = 8 << 10;
 /// A script that prints more than this is out of its mind and is ended.
 const FLOOD: u64 = 64 << 20;
-/// Most scripts end within this, so that it is not worth to wait for their output before: a pipe
-/// holds it.
-const BRIEF: Duration = Duration::from_millis(20);
 /// How long what was left behind may still print: the last words of a background job.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How long a script has to clean up after itself when its time is up.
@@ -72,17 +70,18 @@ pub(super) async fn see_through(
     max: usize,
     stop: &CancellationToken,
 ) -> io::Result<Ended> {
-    let Started { leader, stdout, stderr } = started;
+    let Started { leader, end, has_ended, stdout, stderr } = started;
     let mut running = Running {
-        leader: watched(leader)?,
+        leader,
+        end: if has_ended { None } else { Some(watched(end)?) },
         stdout: Capture::new(stdout, max)?,
         stderr: Capture::new(stderr, MAX_ERRORS)?,
         run,
     };
-    let end = running.run(stop).await;
-    let (end, left_behind) = running.finish(end).await;
-    let Running { stdout, stderr, run, leader } = running;
-    let swept = run.clean_up(leader.get_ref().pid).await;
+    let cause = if has_ended { Cause::Ended } else { running.run(stop).await };
+    let (end, left_behind) = running.finish(cause).await;
+    let Running { stdout, stderr, run, leader, .. } = running;
+    let swept = run.clean_up(leader.pid).await;
     Ok(Ended { end, stdout, stderr, left_behind: left_behind.max(swept) })
 }
 
@@ -90,15 +89,24 @@ pub(super) async fn see_through(
 #[expect(
     deprecated,
     reason = "its replacement is unsafe because a descriptor could be swapped \
-    below it; the leader's is private and never is"
+    below it; an owned one never is"
 )]
-fn watched(leader: Leader) -> io::Result<AsyncFd<Leader>> {
-    AsyncFd::with_interest(leader, Interest::READABLE)
+fn watched(end: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(end, Interest::READABLE)
+}
+
+/// Waits for the end of the leader.
+async fn ended(end: &Option<AsyncFd<OwnedFd>>) {
+    if let Some(end) = end {
+        // It fails only where the runtime ends, and all that is waited for with it.
+        let _ = end.readable().await;
+    }
 }
 
 struct Running {
-    /// Readable when the leader has ended.
-    leader: AsyncFd<Leader>,
+    leader: Leader,
+    /// Readable when the leader has ended; nothing where it had before anybody could wait.
+    end: Option<AsyncFd<OwnedFd>>,
     stdout: Capture,
     stderr: Capture,
     run: Run,
@@ -116,18 +124,13 @@ enum Cause {
 impl Running {
     /// Reads and waits until something makes the run end.
     async fn run(&mut self, stop: &CancellationToken) -> Cause {
-        tokio::select! {
-            _ = self.leader.readable() => return Cause::Ended,
-            () = stop.cancelled() => return Cause::TimeUp,
-            () = sleep(BRIEF) => {}
-        }
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Cause::TimeUp,
                 () = self.run.over.token.cancelled() => return Cause::TooManyProcesses,
-                _ = self.leader.readable() => return Cause::Ended,
+                () = ended(&self.end) => return Cause::Ended,
                 () = self.stdout.read_more() => {}
                 () = self.stderr.read_more() => {}
                 _ = look.tick() => runs::look(),
@@ -151,12 +154,12 @@ impl Running {
         };
         self.stdout.close();
         self.stderr.close();
-        self.leader.get_ref().signal_group(Signal::KILL);
+        self.leader.signal_group(Signal::KILL);
         if end.is_some() {
             runs::count_killed();
         }
-        let _ = timeout(DEATH, self.leader.readable()).await;
-        let exit = self.leader.get_mut().wait();
+        let _ = timeout(DEATH, ended(&self.end)).await;
+        let exit = self.leader.wait();
         let end = match (end, exit) {
             (Some(End::TimeUp) | None, None) => End::Undying,
             (Some(end), _) => end,
@@ -174,8 +177,13 @@ impl Running {
             return (None, 0);
         }
         self.read_for(LAST_WORDS).await;
+        if self.stdout.is_closed() && self.stderr.is_closed() {
+            // Mostly it was not held by anybody left behind, but by the copy of our descriptors that
+            // another program has while it is being loaded; to look for somebody is dear.
+            return (None, 0);
+        }
         // What is stopped does not multiply while it is counted; it is killed in any case.
-        self.leader.get_ref().signal_group(Signal::STOP);
+        self.leader.signal_group(Signal::STOP);
         let left_behind = self.run.count();
         if self.run.has_lost_control(left_behind) {
             return (Some(self.too_many().await), left_behind);
@@ -203,14 +211,14 @@ impl Running {
     /// Asks the group to end, and waits for that.
     async fn terminate(&mut self) {
         let watch = Stopwatch::start();
-        self.leader.get_ref().signal_group(Signal::TERM);
+        self.leader.signal_group(Signal::TERM);
         // One that is stopped could not hear it.
-        self.leader.get_ref().signal_group(Signal::CONT);
+        self.leader.signal_group(Signal::CONT);
         self.read_for(LAST_WORDS).await;
         self.stdout.close();
         self.stderr.close();
         let left = || GRACE.saturating_sub(watch.elapsed());
-        if timeout(left(), self.leader.readable()).await.is_err() {
+        if timeout(left(), ended(&self.end)).await.is_err() {
             return;
         }
         // The leader has ended; others of its group may not have cleaned up yet.
@@ -224,7 +232,7 @@ impl Running {
     /// Ends a script that starts processes without end, wherever they have gone.
     async fn too_many(&mut self) -> End {
         let watch = Stopwatch::start();
-        self.leader.get_ref().signal_group(Signal::KILL);
+        self.leader.signal_group(Signal::KILL);
         while self.run.kill_everything() && watch.elapsed() < GRACE {
             sleep(Duration::from_millis(5)).await;
         }
