@@ -60,6 +60,7 @@ pub struct SnmpConfig {
 struct AuthConfig {
     /// `md5`, `sha`, `sha-256`, `sha-384` or `sha-512`.
     protocol: Hash,
+    /// The password, of eight letters at least.
     password: Spanned<Secret>,
 }
 
@@ -69,6 +70,7 @@ struct AuthConfig {
 struct PrivacyConfig {
     /// `des`, `aes-128`, `aes-192` or `aes-256`.
     protocol: Cipher,
+    /// The password, of eight letters at least.
     password: Spanned<Secret>,
 }
 

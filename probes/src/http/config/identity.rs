@@ -24,7 +24,9 @@ use crate::chain::Trust;
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BasicAuthConfig {
+    /// The name.
     username: String,
+    /// The password.
     #[serde(default)]
     password: Option<Secret>,
     /// The file with the password; read when the configuration is.
@@ -50,7 +52,9 @@ pub(super) struct ProxyConfig {
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OAuth2Config {
+    /// Our name.
     client_id: String,
+    /// Our secret.
     #[serde(default)]
     client_secret: Option<Secret>,
     /// The file with the secret; read when it is used.
@@ -58,6 +62,7 @@ pub(super) struct OAuth2Config {
     client_secret_file: Option<PathBuf>,
     /// Who gives tokens.
     token_url: Spanned<String>,
+    /// What the token is to be good for.
     #[serde(default)]
     scopes: Vec<String>,
     /// Further fields of the request.
