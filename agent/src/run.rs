@@ -98,6 +98,16 @@ pub(crate) async fn keep(keep: &Keep, results: &Results, news: &Notify, stop: Ca
     }
 }
 
+/// How often what scripts left behind is looked for where none runs.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Ends what was left behind by scripts that were given up before they were loaded, until `stop`.
+pub(crate) async fn tidy(stop: CancellationToken) {
+    while stop.run_until_cancelled(sleep(TIDY_INTERVAL)).await.is_some() {
+        probes::script::tidy();
+    }
+}
+
 /// One run. Returns the state after it, or nothing where it was stopped.
 async fn run_once(
     slot: &Slot,

@@ -14,6 +14,8 @@ use crate::news::News;
 
 /// How far ahead of our clock a sample may be (F30).
 const NEWEST: Duration = Duration::from_secs(600);
+/// How old the newest sample of a message may be that tells of the present.
+const FRESH: Duration = Duration::from_secs(2);
 /// How many reasons are told.
 const MOST_TOLD: usize = 5;
 
@@ -110,7 +112,9 @@ impl Ingest {
             appended.news |= news;
         }
         self.appended.inc_by(appended.stored as u64);
-        if appended.news {
+        // What was held up on its way is the past: what is true now comes after it (F59).
+        let newest = points.iter().map(|point| point.timestamp).max();
+        if appended.news && newest.is_some_and(|newest| newest + FRESH >= now) {
             self.news.tell();
         }
         written.samples = appended.stored;

@@ -67,6 +67,8 @@ pub struct Flush {
     pub receiver: String,
     /// The labels that the group's alerts agree on.
     pub group_labels: Labels,
+    /// What the route says of itself.
+    pub route_labels: Labels,
     /// Why.
     pub reason: Reason,
     /// The alerts that fire, and those that the receiver was told of and that have ended.
@@ -423,6 +425,7 @@ fn flush_to_json(flush: &Flush) -> String {
     json!({
         "receiver": flush.receiver,
         "groupLabels": flush.group_labels.as_encoded(),
+        "routeLabels": flush.route_labels.as_encoded(),
         "reason": flush.reason.as_str(),
         "alerts": flush.alerts.iter().map(alert_to_json).collect::<Vec<_>>(),
         "kept": flush.kept.iter().map(alert_to_json).collect::<Vec<_>>(),
@@ -435,6 +438,11 @@ fn flush_from_json(text: &str) -> Option<Flush> {
     Some(Flush {
         receiver: value["receiver"].as_str()?.to_owned(),
         group_labels: Labels::from_encoded(value["groupLabels"].as_str()?)?,
+        // An earlier version had none.
+        route_labels: value["routeLabels"]
+            .as_str()
+            .and_then(Labels::from_encoded)
+            .unwrap_or_else(Labels::empty),
         reason: Reason::named(value["reason"].as_str()?),
         alerts: alerts(&value["alerts"])?,
         // An earlier version held nothing back.

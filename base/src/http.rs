@@ -4,6 +4,7 @@
 //! memory than the limits say.
 
 pub mod tls;
+mod failure;
 mod lookup;
 mod names;
 pub mod client;

@@ -34,7 +34,7 @@ mod tool;
 
 pub use cgroup::use_cgroups;
 pub use limits::{ByteSize, Limits, LimitsConfig};
-pub use runs::{Totals, kill_all, totals};
+pub use runs::{Totals, kill_all, tidy, totals};
 pub(crate) use tool::{Answer, Tool};
 
 use std::collections::BTreeMap;

@@ -27,6 +27,7 @@ mod matchers;
 mod routing;
 mod mutes;
 mod scenarios;
+mod amconfig;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("alertmanager-tables", templates::notifications),
     ("alertmanager-templates", templates::defaults),
     ("alertmanager-scenarios", scenarios::run),
+    ("alertmanager-config", amconfig::run),
 ];
 
 fn main() -> ExitCode {

@@ -85,8 +85,13 @@ fn check(root: &Route, case: &Value) -> Result<(), String> {
     if expected.is_array() && expected != json!(got) {
         return Err(format!("routes: {got:?}"));
     }
-    if case["route_labels"].is_object() {
-        return Err("labels of a route are not supported".to_owned());
+    let object = |labels: &Labels| -> Value {
+        labels.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
+    };
+    match case["route_labels"].is_object() {
+        true if object(&found[0].labels) != case["route_labels"] => {
+            Err(format!("labels: {}", found[0].labels))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -7,11 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::diagnostic::{Diagnostics, Place, Spanned, nearest};
-use base::labels::Labels;
+use base::labels::{Labels, LabelsBuilder, is_legacy_label_name};
 use base::matcher::Matcher;
 use base::period::Period;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::matchers;
@@ -47,8 +46,8 @@ pub struct RouteConfig {
     pub mute_time_intervals: Vec<Spanned<String>>,
     /// When alone it tells.
     pub active_time_intervals: Vec<Spanned<String>>,
-    /// Not supported yet.
-    pub labels: Option<Spanned<IgnoredAny>>,
+    /// What messages by this node and those below it say of it, for templates.
+    pub labels: BTreeMap<Spanned<String>, String>,
 }
 
 /// By which labels alerts are put together.
@@ -83,6 +82,8 @@ pub struct Route {
     pub group_interval: Period,
     /// After which time people are told again although nothing changed.
     pub repeat_interval: Period,
+    /// What messages by it say of it, for templates.
+    pub labels: Labels,
     /// When it tells.
     pub times: RouteTimes,
     /// The way to the node, by its matchers and those of its parents: `{}/{team="db"}`.
@@ -109,6 +110,7 @@ struct Inherited<'a> {
     group_wait: Period,
     group_interval: Period,
     repeat_interval: Period,
+    labels: Labels,
     key: &'a str,
 }
 
@@ -204,6 +206,7 @@ impl RouteConfig {
             group_wait: Period::from_secs(30),
             group_interval: Period::from_secs(300),
             repeat_interval: Period::from_secs(4 * 3600),
+            labels: Labels::empty(),
             key: "",
         };
         self.node(place, &inherited, world, 0, diagnostics)
@@ -230,6 +233,7 @@ impl RouteConfig {
             group_wait: or(&self.group_wait, inherited.group_wait),
             group_interval: or(&self.group_interval, inherited.group_interval),
             repeat_interval: or(&self.repeat_interval, inherited.repeat_interval),
+            labels: self.build_labels(&inherited.labels, diagnostics),
             key: "",
         };
         node.key = &key;
@@ -255,6 +259,7 @@ impl RouteConfig {
             group_wait: node.group_wait,
             group_interval: node.group_interval,
             repeat_interval: node.repeat_interval,
+            labels: node.labels,
             times,
             key,
             matchers,
@@ -283,11 +288,18 @@ impl RouteConfig {
                 diagnostics.report(period, format!("`{name}` cannot be zero"));
             }
         }
-        for (name, place) in [("labels", self.labels.as_ref().map(|s| s.place))] {
-            if let Some(place) = place {
-                diagnostics.report(place, format!("`{name}` of a route is not supported yet"));
+    }
+
+    fn build_labels(&self, inherited: &Labels, diagnostics: &mut Diagnostics) -> Labels {
+        let mut labels = LabelsBuilder::from(inherited);
+        for (name, value) in &self.labels {
+            if !is_legacy_label_name(&name.value) {
+                let message = format!("templates cannot name the label `{}`", name.value);
+                diagnostics.report_with_help(name, message, "write letters, digits and `_`");
             }
+            labels.set(&name.value, value);
         }
+        labels.build()
     }
 
     fn build_group_by(&self, diagnostics: &mut Diagnostics) -> Option<GroupBy> {

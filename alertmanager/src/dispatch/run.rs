@@ -272,7 +272,9 @@ impl Dispatcher {
                     if !same {
                         let receiver = route.receiver.clone();
                         let group_labels = labels.clone();
-                        let flush = Flush { receiver, group_labels, reason, alerts, kept };
+                        let route_labels = route.labels.clone();
+                        let flush =
+                            Flush { receiver, group_labels, route_labels, reason, alerts, kept };
                         flushes.push((key, flush));
                     }
                 }
@@ -331,8 +333,11 @@ impl Dispatcher {
                     let alerts = told.firing.iter().map(|alert| self.now(alert, now)).collect();
                     let (receiver, group_labels) = (told.receiver, told.group_labels);
                     let reason = Reason::Resolved;
-                    let kept = Vec::new();
-                    flushes.push((key, Flush { receiver, group_labels, reason, alerts, kept }));
+                    // The route may be gone.
+                    let (route_labels, kept) = (Labels::empty(), Vec::new());
+                    let flush =
+                        Flush { receiver, group_labels, route_labels, reason, alerts, kept };
+                    flushes.push((key, flush));
                 }
                 _ => {
                     if lane.is_none() {

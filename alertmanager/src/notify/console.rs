@@ -108,6 +108,7 @@ mod tests {
             receiver: "console".into(),
             group_key: String::new(),
             group_labels: Labels::empty(),
+            route_labels: Labels::empty(),
             reason: Reason::First,
             alerts: vec![alert, ended],
             at: Timestamp::default(),

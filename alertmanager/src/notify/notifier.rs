@@ -27,6 +27,8 @@ pub struct Notification {
     pub group_key: String,
     /// The labels that the alerts agree on by configuration.
     pub group_labels: Labels,
+    /// What the route says of itself.
+    pub route_labels: Labels,
     /// Why it is sent.
     pub reason: Reason,
     /// The alerts: those that fire first.
@@ -196,6 +198,7 @@ mod tests {
             receiver: String::new(),
             group_key: String::new(),
             group_labels: Labels::empty(),
+            route_labels: Labels::empty(),
             reason: Reason::First,
             alerts: vec![alert("1", "one"), alert("2", "two")],
             at: Timestamp::default(),

@@ -113,6 +113,7 @@ impl LaneRunner {
             receiver: due.flush.receiver.clone(),
             group_key: due.key.group_key.clone(),
             group_labels: due.flush.group_labels.clone(),
+            route_labels: due.flush.route_labels.clone(),
             reason: due.flush.reason,
             alerts,
             at: Timestamp::now(),

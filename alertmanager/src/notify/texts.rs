@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use base::diagnostic::{Diagnostics, Spanned};
-use base::labels::{Labels, LabelsBuilder};
+use base::labels::LabelsBuilder;
 use tracing::warn;
 
 use super::notifier::Notification;
@@ -105,7 +105,7 @@ fn data(notification: &Notification) -> NotificationData {
         reason: notification.reason.as_str().to_owned(),
         alerts: notification.alerts.iter().map(alert).collect(),
         group_labels: notification.group_labels.clone(),
-        route_labels: Labels::empty(),
+        route_labels: notification.route_labels.clone(),
         external_url: notification.external_url.clone(),
         truncated_alerts: 0,
     }
@@ -154,6 +154,7 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
 pub(super) mod tests {
     use std::collections::BTreeMap;
 
+    use base::labels::Labels;
     use base::sample::Timestamp;
 
     use super::*;
@@ -175,6 +176,7 @@ pub(super) mod tests {
             receiver: "ops".into(),
             group_key: "{}:{alertname=\"CheckFailed\"}".into(),
             group_labels: Labels::from_pairs([("alertname", "CheckFailed")]),
+            route_labels: Labels::empty(),
             reason: Reason::NewAlerts,
             alerts: vec![alert("web:1", None), alert("db:1", Some(Ending::TargetRemoved))],
             at: Timestamp::from_millis(1_700_000_100_000),

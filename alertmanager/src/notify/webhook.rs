@@ -188,6 +188,7 @@ mod tests {
             receiver: "hooks".into(),
             group_key: "{}:{alertname=\"Down\"}".into(),
             group_labels: Labels::from_pairs([("alertname", "Down")]),
+            route_labels: Labels::empty(),
             reason: Reason::First,
             alerts: vec![alert("a", false), alert("b", true)],
             at: Timestamp::default(),

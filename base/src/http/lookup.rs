@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::client::Failure;
+use super::failure::Failure;
 
 /// The addresses of `host`, in the system's order; or what kind of failure it is, and its words.
 #[cfg(not(target_feature = "crt-static"))]

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::client::{ClientError, Failure, resolve};
+use super::client::resolve;
+use super::failure::{ClientError, Failure};
 use crate::clock::Stopwatch;
 
 /// How old an address may be.

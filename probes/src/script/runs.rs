@@ -92,6 +92,8 @@ struct Runs {
     /// Leaders that nobody waits for any more.
     abandoned: HashSet<i32>,
     orphans: HashMap<i32, Orphan>,
+    /// Something was abandoned, and may not be gone yet.
+    untidy: bool,
     /// The tasks on the host at the last scan, or since then where there were fewer.
     tasks: u32,
 }
@@ -227,7 +229,20 @@ pub(super) fn count_killed() {
 
 /// Leaves it to the next sweep to wait for `leader`, whose group was killed.
 pub(super) fn abandon(leader: Pid) {
-    runs().abandoned.insert(leader.as_raw_nonzero().get());
+    let mut runs = runs();
+    runs.abandoned.insert(leader.as_raw_nonzero().get());
+    runs.untidy = true;
+}
+
+/// Waits for what was abandoned and ends what it has left behind, where no run is there that would:
+/// a program that was loaded when nobody wanted it any more. To be called from time to time; costs
+/// nothing where there is nothing.
+pub fn tidy() {
+    let mut runs = runs();
+    if runs.untidy && runs.active.is_empty() {
+        let left = runs.sweep(&mut HashMap::new());
+        runs.untidy = left || !runs.abandoned.is_empty();
+    }
 }
 
 /// Looks, unless somebody has just done so, whether a script starts too many processes, and waits

@@ -47,6 +47,7 @@ fn table(kind: Kind) -> Vec<(String, Vec<&'static str>)> {
         "/debug/pprof/",
         "/api/v1/admin/tsdb/snapshot",
         "/api/v1/status/config",
+        "/api/v2/config",
         "/config",
         "/nothing",
         "/..%2f",

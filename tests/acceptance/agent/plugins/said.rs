@@ -87,7 +87,13 @@ pub(crate) fn shape(text: &str) -> String {
         let number = c.is_ascii_digit() || c == '.' && shape.ends_with('#');
         match number {
             true if shape.ends_with('#') => {}
-            true => shape.push('#'),
+            true => {
+                // A number near zero is now above it and now below.
+                if shape.ends_with(['-', '+']) {
+                    shape.pop();
+                }
+                shape.push('#');
+            }
             false => shape.push(c),
         }
     }

@@ -1,0 +1,47 @@
+//! Alertmanager's configuration files: which are taken, and that what is wrong is named.
+//!
+//! Invariant: a file that is refused has passed only if a fault names what the reference names.
+
+use alertmanager::config;
+use regex::Regex;
+
+use crate::report::Report;
+
+pub(crate) fn run(report: &mut Report) {
+    let folder = report.path("alertmanager-config/files");
+    let manifest = report.text("alertmanager-config/manifest.tsv");
+    let results: Vec<_> = manifest
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let columns: Vec<&str> = line.split('\t').collect();
+            let name = columns[0];
+            let found = config::read(&folder.join(name), None);
+            // By the rules for UTF-8 names, which are amtool's default.
+            let expected = (columns[3] == "ok", columns[2]);
+            let result = match (found, expected) {
+                (Ok(_), (true, _)) => Ok(()),
+                (Ok(_), (false, why)) => Err(format!("accepted; expected: {why}")),
+                (Err(faults), (true, _)) => Err(faults.to_string()),
+                (Err(faults), (false, why)) => named(&faults.to_string(), why),
+            };
+            (name.to_owned(), result)
+        })
+        .collect();
+    report.suite("alertmanager-config/files", results);
+    let examples = ["simple", "ha"].map(|name| {
+        let path = report.path(&format!("alertmanager-config/examples/{name}.yml"));
+        let found = config::read(&path, None).map(drop).map_err(|faults| faults.to_string());
+        (name.to_owned(), found)
+    });
+    report.suite("alertmanager-config/examples", examples);
+}
+
+/// Whether the faults name something that the reference names: a setting, or what is in quotes.
+fn named(faults: &str, expected: &str) -> Result<(), String> {
+    let names = Regex::new("\"([^\"]+)\"|([a-z]+(?:_[a-z]+)+)|(receiver|matchers)").unwrap();
+    let found = names.captures_iter(expected).any(|captures| {
+        captures.iter().skip(1).flatten().any(|name| faults.contains(name.as_str()))
+    });
+    if found { Ok(()) } else { Err(format!("expected: {expected}; told:\n{faults}")) }
+}
