@@ -13,14 +13,36 @@
 
 mod notifier;
 mod http;
+mod texts;
+mod paging;
+mod payload;
 mod console;
 mod webhook;
-mod texts;
 mod slack;
 mod mail;
+mod pagerduty;
+mod opsgenie;
+mod victorops;
+mod pushover;
+mod sns;
+mod wechat;
+mod jira;
+mod servicenow;
+mod incidentio;
 mod status;
 mod run;
 
+pub use paging::ServiceGlobals;
+pub use payload::PayloadConfig;
+pub use pagerduty::{PagerdutyConfig, PagerdutyImage, PagerdutyLink, PagerdutyNotifier};
+pub use opsgenie::{OpsgenieConfig, OpsgenieNotifier, ResponderConfig};
+pub use victorops::{VictoropsConfig, VictoropsNotifier};
+pub use pushover::{PushoverConfig, PushoverNotifier};
+pub use sns::{Sigv4Config, SnsConfig, SnsNotifier};
+pub use wechat::{WechatConfig, WechatNotifier};
+pub use jira::{FieldConfig, JiraConfig, JiraNotifier};
+pub use servicenow::{ServicenowConfig, ServicenowNotifier};
+pub use incidentio::{IncidentioConfig, IncidentioNotifier};
 pub use console::{ConsoleConfig, ConsoleNotifier};
 pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
 pub use notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};

@@ -7,6 +7,8 @@ pub mod tls;
 mod failure;
 mod lookup;
 mod names;
+mod origin;
+mod proxy;
 pub mod client;
 pub mod access;
 pub mod web;

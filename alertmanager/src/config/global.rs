@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use base::diagnostic::Spanned;
+use base::diagnostic::{Diagnostics, Spanned};
 use base::http::access::HttpConfig;
 use base::http::tls::TlsConfig;
 use base::period::Period;
 use base::secret::Secret;
 use serde::Deserialize;
 
-use crate::notify::{EmailGlobals, SlackGlobals};
+use crate::notify::{EmailGlobals, ServiceGlobals, SlackGlobals};
 
 /// What holds for everything that does not say otherwise, as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -37,6 +37,18 @@ pub(super) struct GlobalConfig {
     pub(super) smtp_tls_config: Option<Spanned<TlsConfig>>,
     pub(super) slack_api_url: Option<Spanned<Secret>>,
     pub(super) slack_api_url_file: Option<PathBuf>,
+    pub(super) pagerduty_url: Option<Spanned<Secret>>,
+    pub(super) opsgenie_api_url: Option<Spanned<Secret>>,
+    pub(super) opsgenie_api_key: Option<Spanned<Secret>>,
+    pub(super) opsgenie_api_key_file: Option<PathBuf>,
+    pub(super) victorops_api_url: Option<Spanned<Secret>>,
+    pub(super) victorops_api_key: Option<Spanned<Secret>>,
+    pub(super) victorops_api_key_file: Option<PathBuf>,
+    pub(super) wechat_api_url: Option<Spanned<Secret>>,
+    pub(super) wechat_api_secret: Option<Spanned<Secret>>,
+    pub(super) wechat_api_secret_file: Option<PathBuf>,
+    pub(super) wechat_api_corp_id: Option<Spanned<String>>,
+    pub(super) jira_api_url: Option<Spanned<Secret>>,
 }
 
 impl GlobalConfig {
@@ -59,6 +71,60 @@ impl GlobalConfig {
         SlackGlobals {
             api_url: self.slack_api_url.as_ref(),
             api_url_file: self.slack_api_url_file.as_ref(),
+        }
+    }
+
+    /// What PagerDuty is told by.
+    pub(super) fn pagerduty(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals { url: self.pagerduty_url.as_ref(), ..ServiceGlobals::default() }
+    }
+
+    /// What Opsgenie is told by.
+    pub(super) fn opsgenie(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals {
+            url: self.opsgenie_api_url.as_ref(),
+            key: self.opsgenie_api_key.as_ref(),
+            key_file: self.opsgenie_api_key_file.as_ref(),
+        }
+    }
+
+    /// What VictorOps is told by.
+    pub(super) fn victorops(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals {
+            url: self.victorops_api_url.as_ref(),
+            key: self.victorops_api_key.as_ref(),
+            key_file: self.victorops_api_key_file.as_ref(),
+        }
+    }
+
+    /// What WeCom is told by, and the company.
+    pub(super) fn wechat(&self) -> (ServiceGlobals<'_>, Option<&Spanned<String>>) {
+        let service = ServiceGlobals {
+            url: self.wechat_api_url.as_ref(),
+            key: self.wechat_api_secret.as_ref(),
+            key_file: self.wechat_api_secret_file.as_ref(),
+        };
+        (service, self.wechat_api_corp_id.as_ref())
+    }
+
+    /// Where Jira is.
+    pub(super) fn jira(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals { url: self.jira_api_url.as_ref(), ..ServiceGlobals::default() }
+    }
+
+    /// Reports what is given twice, as a text and as a file.
+    pub(super) fn check(&self, diagnostics: &mut Diagnostics) {
+        let pairs = [
+            ("opsgenie_api_key", &self.opsgenie_api_key, &self.opsgenie_api_key_file),
+            ("victorops_api_key", &self.victorops_api_key, &self.victorops_api_key_file),
+            ("wechat_api_secret", &self.wechat_api_secret, &self.wechat_api_secret_file),
+        ];
+        for (name, value, file) in pairs {
+            let given = value.as_ref().filter(|value| !value.value.is_empty());
+            if let (Some(value), Some(_)) = (given, file) {
+                let message = format!("only one of `{name}` and `{name}_file` can be given");
+                diagnostics.report(value, message);
+            }
         }
     }
 }

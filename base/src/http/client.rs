@@ -21,7 +21,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response, Uri, header};
+use hyper::{Request, Response, header};
+use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
@@ -32,6 +33,8 @@ use tokio_rustls::rustls::{self, CertificateError};
 
 use super::failure::rustls_error;
 pub use super::failure::{ClientError, Failure};
+pub use super::origin::Origin;
+pub use super::proxy::Proxy;
 use super::lookup;
 use super::names::Names;
 use super::tls::{TlsConfig, TlsError, Trust};
@@ -65,44 +68,6 @@ impl Phases {
     }
 }
 
-/// Where a URL leads: scheme, host and port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// Whether it is `https`.
-    pub tls: bool,
-    /// The name or address, an IPv6 address without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-impl Origin {
-    /// The origin of an absolute `http` or `https` URL without a user name in it.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the URL.
-    pub fn of(url: &Uri) -> Result<Self, ClientError> {
-        let wrong = |what: &str| ClientError::new(Failure::Address, format!("`{url}` {what}"));
-        let tls = match url.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(wrong("is not an http or https URL")),
-        };
-        let authority = url.authority().ok_or_else(|| wrong("has no host"))?;
-        if authority.as_str().contains('@') {
-            let message = "a URL cannot hold a user name; use basic_auth";
-            return Err(ClientError::new(Failure::Address, message));
-        }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || authority.as_str().ends_with(':') || authority.port_u16() == Some(0) {
-            return Err(wrong("has no host or no port"));
-        }
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Self { tls, host: host.to_owned(), port })
-    }
-}
-
 /// Opens connections, all with the same trust.
 #[derive(Clone)]
 pub struct Client {
@@ -110,6 +75,8 @@ pub struct Client {
     server_name: Option<String>,
     /// Names that were resolved before; none where each look must be a fresh one.
     names: Option<Names>,
+    /// Who passes requests on.
+    proxy: Option<Arc<Proxy>>,
 }
 
 impl fmt::Debug for Client {
@@ -130,7 +97,7 @@ impl Client {
             trust.get()?;
         }
         let server_name = tls.server_name.clone();
-        Ok(Self { trust: Arc::new(trust), server_name, names: None })
+        Ok(Self { trust: Arc::new(trust), server_name, names: None, proxy: None })
     }
 
     /// The same client, which goes on for some minutes with what names were resolved to before while
@@ -140,7 +107,14 @@ impl Client {
         Self { names: Some(Names::default()), ..self }
     }
 
-    /// Opens a connection to `origin`, noting how long the phases took.
+    /// The same client, which reaches others through `proxy`.
+    #[must_use]
+    pub fn through(self, proxy: Proxy) -> Self {
+        Self { proxy: Some(Arc::new(proxy)), ..self }
+    }
+
+    /// Opens a connection to `origin`, noting how long the phases took. Through a proxy these are
+    /// the times that it takes to reach the proxy.
     ///
     /// # Errors
     ///
@@ -150,16 +124,26 @@ impl Client {
         origin: &Origin,
         phases: &mut Phases,
     ) -> Result<Connection, ClientError> {
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.serves(origin));
+        let next = proxy.map_or(origin, |proxy| proxy.origin());
         let watch = Stopwatch::start();
         let addresses = match &self.names {
-            Some(names) => names.resolve(&origin.host, origin.port).await?,
-            None => resolve(&origin.host, origin.port).await?,
+            Some(names) => names.resolve(&next.host, next.port).await?,
+            None => resolve(&next.host, next.port).await?,
         };
         phases.resolve = Some(watch.elapsed());
 
         let watch = Stopwatch::start();
-        let socket = dial(&addresses).await?;
+        let mut socket = dial(&addresses).await?;
         phases.connect = Some(watch.elapsed());
+        match proxy {
+            Some(proxy) if origin.tls => proxy.tunnel(&mut socket, origin).await?,
+            Some(proxy) => {
+                let connection = self.speak(socket, origin, phases).await?;
+                return Ok(connection.to_proxy().knowing_us(proxy.authorization().cloned()));
+            }
+            None => {}
+        }
         self.speak(socket, origin, phases).await
     }
 
@@ -341,6 +325,8 @@ pub struct Connection {
     authority: String,
     /// Whether a proxy reads the requests, which wants to be told the whole URL.
     to_proxy: bool,
+    /// Who we are to it.
+    proxy_authorization: Option<HeaderValue>,
     /// The address that was really dialled.
     pub peer: Option<SocketAddr>,
     /// What was agreed on, where it is encrypted.
@@ -377,13 +363,20 @@ impl Connection {
             (_, port) => format!("{host}:{port}"),
         };
         let driver: Driver = Box::pin(driver);
-        Ok(Self { sender, driver: Some(driver), authority, to_proxy: false, peer, tls })
+        let (to_proxy, proxy_authorization) = (false, None);
+        let driver = Some(driver);
+        Ok(Self { sender, driver, authority, to_proxy, proxy_authorization, peer, tls })
     }
 
     /// The same connection, on which a proxy passes the requests on.
     #[must_use]
     pub fn to_proxy(self) -> Self {
         Self { to_proxy: true, ..self }
+    }
+
+    /// The same connection, on which the proxy is told who we are.
+    fn knowing_us(self, proxy_authorization: Option<HeaderValue>) -> Self {
+        Self { proxy_authorization, ..self }
     }
 
     /// Sends `request` and waits for the head of the answer. The URL may be absolute; what is sent
@@ -401,6 +394,9 @@ impl Connection {
             let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
             let path = path.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
             *request.uri_mut() = path;
+        }
+        if let Some(value) = &self.proxy_authorization {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, value.clone());
         }
         if !request.headers().contains_key(header::HOST) {
             let host = self.authority.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
