@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Call, Service, check_url};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
-use super::paging::{confirmed, cut_bytes};
+use super::paging::confirmed;
+use super::texts::shortened_bytes;
 use super::webhook;
 
 /// The largest message, in bytes.
@@ -149,7 +150,7 @@ fn body(notification: &Notification, max_alerts: usize) -> Value {
     let mut short = notification.clone();
     for alert in &mut short.alerts {
         for text in alert.annotations.values_mut() {
-            *text = cut_bytes(text, SHORT).into();
+            *text = shortened_bytes(text, SHORT).into();
         }
     }
     written(&short, 1)

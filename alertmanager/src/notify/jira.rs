@@ -19,7 +19,7 @@ mod config;
 mod issue;
 mod request;
 
-pub use config::{FieldConfig, JiraConfig};
+pub use config::{JiraField, JiraConfig};
 
 use std::sync::Arc;
 
@@ -33,7 +33,8 @@ use serde_json::{Value, json};
 use super::http::{Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, excerpt};
 use super::payload::Payload;
-use super::paging::{confirmed, escaped, group_id, percent};
+use super::paging::{confirmed, escaped, group_id};
+use super::settings::percent_encoded;
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
 use issue::Issue;
@@ -114,7 +115,7 @@ impl JiraNotifier {
     async fn find(&self, notification: &Notification) -> Result<Option<Issue>, DeliveryError> {
         let now = notification.at;
         if let Some(key) = &notification.reference {
-            let path = format!("issue/{}?fields=status", percent(key));
+            let path = format!("issue/{}?fields=status", percent_encoded(key));
             match self.send(Method::GET, &self.under(&path), None, now).await {
                 Ok(value) => {
                     let known = Issue::read(&value).filter(|issue| !issue.done);

@@ -25,7 +25,8 @@ use serde_json::{Map, Value, json};
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, excerpt};
 use super::payload::Payload;
-use super::paging::{group_id, is_web_address};
+use super::paging::group_id;
+use super::parts::web_address;
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
 
@@ -111,8 +112,7 @@ impl PagerdutyNotifier {
     ) -> Value {
         let short = |text: &Text| one_line(&renderer.render(text), MAX_TEXT);
         let summary = one_line(&renderer.render(&self.description), MAX_SUMMARY);
-        let client_url = short(&self.client_url);
-        let client_url = web_address(&client_url);
+        let client_url = web_address(&renderer.render(&self.client_url));
         let firing = notification.is_firing();
         let action = if firing { "trigger" } else { "resolve" };
         let id = group_id(notification);
@@ -169,26 +169,23 @@ impl PagerdutyNotifier {
         let images = self.images.iter().map(|texts| texts.each_ref().map(|t| renderer.render(t)));
         // PagerDuty shows none that is not encrypted.
         images
-            .filter(|[src, ..]| is_web_address(src) && src.starts_with("https"))
             .map(|[src, alt, href]| {
-                let href = web_address(&href);
+                let (src, href) = (web_address(&src), web_address(&href));
                 json!({"src": src, "alt": shortened(&alt, MAX_TEXT), "href": href})
             })
+            .filter(|image| image["src"].as_str().is_some_and(|src| src.starts_with("https")))
             .collect()
     }
 
     fn links(&self, renderer: &Renderer<'_>) -> Value {
         let links = self.links.iter().map(|texts| texts.each_ref().map(|t| renderer.render(t)));
         links
-            .filter(|[href, _]| is_web_address(href))
-            .map(|[href, text]| json!({"href": href, "text": shortened(&text, MAX_TEXT)}))
+            .map(|[href, text]| {
+                json!({"href": web_address(&href), "text": shortened(&text, MAX_TEXT)})
+            })
+            .filter(|link| link["href"] != "")
             .collect()
     }
-}
-
-/// The address, or nothing where it leads to no page.
-fn web_address(text: &str) -> &str {
-    if is_web_address(text) { text } else { "" }
 }
 
 /// Since when the oldest alert that fires does so.

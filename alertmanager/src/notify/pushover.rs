@@ -22,7 +22,8 @@ use serde_json::Value;
 
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, excerpt};
-use super::paging::{confirmed, form, is_web_address};
+use super::paging::{confirmed, form};
+use super::parts::web_address;
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
 
@@ -133,11 +134,10 @@ impl PushoverNotifier {
             Markup::Monospace => fields.push(("monospace", "1".to_owned())),
             Markup::None => {}
         }
-        let link = plain.render(&self.link);
-        let link = link.trim();
+        let link = web_address(&plain.render(&self.link));
         // A part of an address leads somewhere else.
-        if is_web_address(link) && link.chars().count() <= MAX_URL {
-            fields.push(("url", link.to_owned()));
+        if !link.is_empty() && link.chars().count() <= MAX_URL {
+            fields.push(("url", link));
             fields.push(("url_title", line(&self.link_title, MAX_URL_TITLE)));
         }
         let priority = line(&self.priority, MAX_TITLE);

@@ -23,7 +23,8 @@ use serde_json::{Map, Value, json};
 use super::http::{Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use super::payload::Payload;
-use super::paging::{confirmed, escaped, form, group_id, percent};
+use super::paging::{confirmed, escaped, form, group_id};
+use super::settings::percent_encoded;
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
 
@@ -70,7 +71,7 @@ impl Notifier for ServicenowNotifier {
         let value = match self.find(notification).await? {
             Some(incident) => {
                 let changes = self.changed(notification, incident.resolved);
-                let sys_id = percent(&incident.sys_id);
+                let sys_id = percent_encoded(&incident.sys_id);
                 let url = Secret::new(format!("{}/{sys_id}", self.table));
                 self.send(Method::PATCH, &url, Some(&changes), now).await?
             }

@@ -22,8 +22,8 @@ use base::secret::Secret;
 
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, excerpt};
-use super::paging::{cut_bytes, form, group_id};
-use super::texts::{Renderer, Text, one_line, shortened};
+use super::paging::{form, group_id};
+use super::texts::{Renderer, Text, one_line, shortened, shortened_bytes};
 use crate::template::{Escape, Templates};
 use credentials::{Credentials, CredentialsSource};
 use sign::Signing;
@@ -137,8 +137,8 @@ impl SnsNotifier {
         let text = renderer.render(&self.message);
         let whole = text.trim_end();
         let cut = match &self.to {
-            Destination::Phone(_) => cut_bytes(&shortened(whole, MAX_SMS), MAX_SMS),
-            _ => cut_bytes(whole, MAX_MESSAGE - MAX_ATTRIBUTES),
+            Destination::Phone(_) => shortened_bytes(&shortened(whole, MAX_SMS), MAX_SMS),
+            _ => shortened_bytes(whole, MAX_MESSAGE - MAX_ATTRIBUTES),
         };
         let is_cut = cut != whole;
         // An empty message is refused.
@@ -157,7 +157,7 @@ impl SnsNotifier {
         let mut number = 0;
         for (name, value) in given {
             let Some(left) = room.checked_sub(name.len()).filter(|left| *left > 0) else { continue };
-            let value = cut_bytes(&value, left.min(MAX_ATTRIBUTES / 4));
+            let value = shortened_bytes(&value, left.min(MAX_ATTRIBUTES / 4));
             room = left - value.len();
             number += 1;
             let at = |part: &str| format!("MessageAttributes.entry.{number}.{part}");

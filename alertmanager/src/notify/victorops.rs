@@ -23,9 +23,8 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
-use super::paging::{
-    KeyNames, ServiceGlobals, base_address, confirmed, group_id, key, percent, recipient,
-};
+use super::paging::{ServiceGlobals, base_address, confirmed, group_id, recipient};
+use super::settings::{Named, SecretSetting, percent_encoded};
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
 
@@ -99,9 +98,10 @@ impl VictoropsConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<VictoropsNotifier> {
-        let names = KeyNames { own: ("api_key", "api_key_file"), global: Some("victorops_api_key") };
-        let own = (self.api_key.as_ref(), self.api_key_file.as_ref());
-        let key = key(names, own, globals, place, diagnostics);
+        let names = ("api_key", "api_key_file");
+        let named = Named { names, global: Some("victorops_api_key") };
+        let own = SecretSetting::of(&self.api_key, &self.api_key_file);
+        let key = own.or(globals.key, named, place, diagnostics);
         let api = base_address(self.api_url.as_ref(), globals.url, API, diagnostics);
         let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
         let routing_key = recipient("routing_key", self.routing_key.as_ref(), diagnostics);
@@ -156,7 +156,7 @@ impl Notifier for VictoropsNotifier {
 
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let key = self.key.read().map_err(DeliveryError::transient)?;
-        let (key, routing_key) = (percent(key.expose()), percent(&self.routing_key));
+        let (key, routing_key) = (percent_encoded(key.expose()), percent_encoded(&self.routing_key));
         let url = Secret::new(format!("{}{key}/{routing_key}", self.api.expose()));
         let body = self.body(notification);
         let answer = self.service.send(Call::json(Method::POST, &url, &body)).await?;
@@ -286,7 +286,7 @@ mod tests {
         let check = |yaml: &str, expected: &str| assert_eq!(build(yaml).1, expected, "{yaml}");
         check(
             "{custom_fields: {entity_id: x}}",
-            "f.yml:1:1: `api_key` is missing\n  help: set `api_key` or `api_key_file`, or \
+            "f.yml:1:1: `api_key` is missing\n  help: set it or `api_key_file` here, or \
              `victorops_api_key` under `global:`\n\
              f.yml:1:1: `routing_key` is missing\n\
              f.yml:1:18: `entity_id` is a field of ours\n  \
@@ -294,8 +294,8 @@ mod tests {
         );
         check(
             "{api_key: k, routing_key: '{{ .CommonLabels.team }}'}",
-            "f.yml:1:27: `routing_key` cannot come from an alert\n  \
-             help: make a receiver for each and route to it",
+            "f.yml:1:27: the `routing_key` cannot come from an alert\n  \
+             help: make a receiver for each `routing_key` and route to it",
         );
     }
 }

@@ -23,10 +23,9 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
-use super::paging::{
-    KeyNames, ServiceGlobals, base_address, confirmed, cut_bytes, escaped, form, key, recipient,
-};
-use super::texts::{Renderer, Text, one_line};
+use super::paging::{ServiceGlobals, base_address, confirmed, escaped, form, recipient};
+use super::settings::{Named, SecretSetting};
+use super::texts::{Renderer, Text, one_line, shortened_bytes};
 use crate::template::{Escape, Templates};
 
 /// Where WeCom is.
@@ -92,10 +91,10 @@ impl WechatConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<WechatNotifier> {
-        let own = ("api_secret", "api_secret_file");
-        let names = KeyNames { own, global: Some("wechat_api_secret") };
-        let own = (self.api_secret.as_ref(), self.api_secret_file.as_ref());
-        let secret = key(names, own, globals, place, diagnostics);
+        let names = ("api_secret", "api_secret_file");
+        let named = Named { names, global: Some("wechat_api_secret") };
+        let own = SecretSetting::of(&self.api_secret, &self.api_secret_file);
+        let secret = own.or(globals.key, named, place, diagnostics);
         let api = base_address(self.api_url.as_ref(), globals.url, API, diagnostics);
         let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
         let corp_id = recipient("corp_id", self.corp_id.as_ref().or(corp_id), diagnostics);
@@ -180,7 +179,7 @@ impl WechatNotifier {
         let mut body: Value = lists.collect();
         let harmless = escaped(notification, without_markup);
         let renderer = Renderer::new(&self.templates, &harmless, Escape::Text);
-        let content = cut_bytes(renderer.render(&self.message).trim(), MAX_CONTENT);
+        let content = shortened_bytes(renderer.render(&self.message).trim(), MAX_CONTENT);
         let kind = if self.markdown { "markdown" } else { "text" };
         body["msgtype"] = json!(kind);
         body[kind] = json!({"content": content});
@@ -295,13 +294,13 @@ mod tests {
         let check = |yaml: &str, expected: &str| assert_eq!(build(yaml).1, expected, "{yaml}");
         check(
             "{message_type: card, to_user: '{{ .CommonLabels.user }}'}",
-            "f.yml:1:1: `api_secret` is missing\n  help: set `api_secret` or `api_secret_file`, or \
+            "f.yml:1:1: `api_secret` is missing\n  help: set it or `api_secret_file` here, or \
              `wechat_api_secret` under `global:`\n\
              f.yml:1:1: `corp_id` is missing\n  \
              help: set `corp_id`, or `wechat_api_corp_id` under `global:`\n\
              f.yml:1:16: there is no message of the type `card`\n  help: `text` or `markdown`\n\
-             f.yml:1:31: `to_user` cannot come from an alert\n  \
-             help: make a receiver for each and route to it",
+             f.yml:1:31: the `to_user` cannot come from an alert\n  \
+             help: make a receiver for each `to_user` and route to it",
         );
     }
 }

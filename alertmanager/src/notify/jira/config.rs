@@ -39,9 +39,9 @@ pub struct JiraConfig {
     /// The type of issues.
     pub issue_type: Option<Spanned<String>>,
     /// The headline.
-    pub summary: Spanned<FieldConfig>,
+    pub summary: Spanned<JiraField>,
     /// The text.
-    pub description: Spanned<FieldConfig>,
+    pub description: Spanned<JiraField>,
     /// A comment on every change. Alertmanager has no such setting.
     pub comment: Option<Spanned<String>>,
     /// Further labels.
@@ -62,7 +62,7 @@ pub struct JiraConfig {
 
 /// A text of an issue, as written: a template, or one with a word on updates.
 #[derive(Clone, Debug, Default)]
-pub struct FieldConfig {
+pub struct JiraField {
     /// The text.
     pub template: Option<String>,
     /// Whether the text of an open issue is replaced; by default it is.
@@ -102,7 +102,7 @@ impl JiraConfig {
             Text::build(name, written, default, diagnostics)
         };
         let default = |name: &str| format!("{{{{ template \"jira.default.{name}\" . }}}}");
-        let mut field = |name, written: &Spanned<FieldConfig>| {
+        let mut field = |name, written: &Spanned<JiraField>| {
             let place = written.place;
             let template = written.value.template.clone();
             let template = template.map(|value| Spanned { value, place });
@@ -166,7 +166,7 @@ fn version(api: &Secret) -> Option<&str> {
     api.expose().trim_end_matches('/').rsplit('/').next()
 }
 
-impl<'de> Deserialize<'de> for FieldConfig {
+impl<'de> Deserialize<'de> for JiraField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Default, Deserialize)]
         #[serde(deny_unknown_fields, default)]
@@ -178,24 +178,24 @@ impl<'de> Deserialize<'de> for FieldConfig {
         struct Written;
 
         impl<'de> Visitor<'de> for Written {
-            type Value = FieldConfig;
+            type Value = JiraField;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a template, or `template` and `enable_update`")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<FieldConfig, E> {
-                Ok(FieldConfig { template: Some(text.to_owned()), enable_update: None })
+            fn visit_str<E>(self, text: &str) -> Result<JiraField, E> {
+                Ok(JiraField { template: Some(text.to_owned()), enable_update: None })
             }
 
-            fn visit_unit<E>(self) -> Result<FieldConfig, E> {
-                Ok(FieldConfig::default())
+            fn visit_unit<E>(self) -> Result<JiraField, E> {
+                Ok(JiraField::default())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FieldConfig, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<JiraField, A::Error> {
                 let Whole { template, enable_update } =
                     Whole::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(FieldConfig { template, enable_update })
+                Ok(JiraField { template, enable_update })
             }
         }
 

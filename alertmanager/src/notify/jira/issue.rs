@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::super::paging::percent;
+use super::super::settings::percent_encoded;
 
 /// An issue that was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ impl Issue {
 
     /// Its key as it stands in a path.
     pub(super) fn path(&self) -> String {
-        percent(&self.key)
+        percent_encoded(&self.key)
     }
 }
 

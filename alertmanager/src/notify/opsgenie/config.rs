@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::http::Service;
 use super::super::notifier::Shared;
-use super::super::paging::{KeyNames, ServiceGlobals, base_address, key, recipient};
+use super::super::paging::{ServiceGlobals, base_address, recipient};
+use super::super::settings::{Named, SecretSetting};
 use super::super::texts::Text;
 use super::OpsgenieNotifier;
 
@@ -86,9 +87,10 @@ impl OpsgenieConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<OpsgenieNotifier> {
-        let names = KeyNames { own: ("api_key", "api_key_file"), global: Some("opsgenie_api_key") };
-        let own = (self.api_key.as_ref(), self.api_key_file.as_ref());
-        let key = key(names, own, globals, place, diagnostics);
+        let names = ("api_key", "api_key_file");
+        let named = Named { names, global: Some("opsgenie_api_key") };
+        let own = SecretSetting::of(&self.api_key, &self.api_key_file);
+        let key = own.or(globals.key, named, place, diagnostics);
         let api = base_address(self.api_url.as_ref(), globals.url, API, diagnostics);
         let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
         let responders = self.responders.iter();

@@ -123,7 +123,7 @@ fn reports_every_fault() {
     let check = |yaml: &str, expected: &str| assert_eq!(build(yaml).1, expected, "{yaml}");
     check(
         "{}",
-        "f.yml:1:1: `api_key` is missing\n  help: set `api_key` or `api_key_file`, or \
+        "f.yml:1:1: `api_key` is missing\n  help: set it or `api_key_file` here, or \
          `opsgenie_api_key` under `global:`",
     );
     check(
@@ -131,7 +131,7 @@ fn reports_every_fault() {
         "f.yml:1:27: a responder has an `id`, a `name` or a `username`\n\
          f.yml:1:57: `boss` cannot be responsible\n  \
          help: one of team, teams, user, escalation, schedule\n\
-         f.yml:1:71: `name` cannot come from an alert\n  \
-         help: make a receiver for each and route to it",
+         f.yml:1:71: the `name` cannot come from an alert\n  \
+         help: make a receiver for each `name` and route to it",
     );
 }

@@ -13,7 +13,8 @@ use serde::Deserialize;
 
 use super::super::http::Service;
 use super::super::notifier::Shared;
-use super::super::paging::{KeyNames, ServiceGlobals, address, key, recipient};
+use super::super::paging::{address, recipient};
+use super::super::settings::{Named, SecretSetting};
 use super::super::texts::Text;
 use super::{Markup, PushoverNotifier};
 
@@ -75,13 +76,13 @@ impl PushoverConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<PushoverNotifier> {
-        let none = ServiceGlobals::default();
-        let names = KeyNames { own: ("user_key", "user_key_file"), global: None };
-        let own = (self.user_key.as_ref(), self.user_key_file.as_ref());
-        let user = key(names, own, none, place, diagnostics);
-        let names = KeyNames { own: ("token", "token_file"), global: None };
-        let own = (self.token.as_ref(), self.token_file.as_ref());
-        let token = key(names, own, none, place, diagnostics);
+        let none = SecretSetting::default();
+        let named = Named { names: ("user_key", "user_key_file"), global: None };
+        let own = SecretSetting::of(&self.user_key, &self.user_key_file);
+        let user = own.or(none, named, place, diagnostics);
+        let named = Named { names: ("token", "token_file"), global: None };
+        let own = SecretSetting::of(&self.token, &self.token_file);
+        let token = own.or(none, named, place, diagnostics);
         let url = address(self.api_url.as_ref(), None, API, diagnostics);
         let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
         let device = recipient("device", self.device.as_ref(), diagnostics);

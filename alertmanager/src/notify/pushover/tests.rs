@@ -118,10 +118,10 @@ fn reports_every_fault() {
     let check = |yaml: &str, expected: &str| assert_eq!(build(yaml).1, expected, "{yaml}");
     check(
         "{html: true, monospace: true, device: '{{ .x }}'}",
-        "f.yml:1:1: `user_key` is missing\n  help: set `user_key` or `user_key_file`\n\
-         f.yml:1:1: `token` is missing\n  help: set `token` or `token_file`\n\
+        "f.yml:1:1: `user_key` is missing\n  help: set it or `user_key_file`\n\
+         f.yml:1:1: `token` is missing\n  help: set it or `token_file`\n\
          f.yml:1:1: only one of `html` and `monospace` can be given\n\
-         f.yml:1:39: `device` cannot come from an alert\n  \
-         help: make a receiver for each and route to it",
+         f.yml:1:39: the `device` cannot come from an alert\n  \
+         help: make a receiver for each `device` and route to it",
     );
 }

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use super::super::http::Service;
 use super::super::notifier::Shared;
 use super::super::payload::PayloadConfig;
-use super::super::paging::{base_address, percent};
+use super::super::paging::base_address;
+use super::super::settings::percent_encoded;
 use super::super::texts::Text;
 use super::{RESOLVED, ServicenowNotifier};
 
@@ -92,7 +93,7 @@ impl ServicenowConfig {
         };
         Some(ServicenowNotifier {
             service: service?,
-            table: format!("{}api/now/table/{}", api.expose(), percent(table)),
+            table: format!("{}api/now/table/{}", api.expose(), percent_encoded(table)),
             templates: Arc::clone(shared.templates),
             short_description: short_description?,
             description: description?,

@@ -146,8 +146,8 @@ fn reports_every_fault() {
     check("{topic_arn: a, phone_number: b}", nowhere);
     check(
         "{phone_number: '{{ .CommonLabels.phone }}', sigv4: {access_key: a, external_id: e}}",
-        "f.yml:1:16: `phone_number` cannot come from an alert\n  \
-         help: make a receiver for each and route to it\n\
+        "f.yml:1:16: the `phone_number` cannot come from an alert\n  \
+         help: make a receiver for each `phone_number` and route to it\n\
          f.yml:1:52: `access_key` and `secret_key` belong together",
     );
     check(
