@@ -16,6 +16,7 @@ mod http;
 mod texts;
 mod settings;
 mod parts;
+mod cut;
 #[cfg(test)]
 mod sink;
 mod paging;

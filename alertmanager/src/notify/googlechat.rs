@@ -112,8 +112,10 @@ impl GoogleChatNotifier {
         let title = one_line(&renderer.render(&self.title), MAX_TITLE);
         let text = shortened(printable(&renderer.render(&self.text)).trim(), MAX_TEXT);
         // A `*` in the title would end the bold type in the middle.
-        let title = title.replace('*', "");
-        let mut body = json!({"text": renderer.unless_blank(format!("*{title}*\n{text}"))});
+        let bold = !title.is_empty() && !title.contains('*');
+        let title = if bold { format!("*{title}*") } else { title };
+        let text = renderer.unless_blank(format!("{title}\n{text}").trim().to_owned());
+        let mut body = json!({"text": text});
         if self.threads {
             body["thread"] = json!({"threadKey": notification.thread});
         }

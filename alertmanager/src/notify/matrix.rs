@@ -21,6 +21,7 @@ use base::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::cut::cut_html;
 use super::http::{Answer, Call, Service, check_url};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
 use super::settings::{Named, SecretSetting, needed, percent_encoded};
@@ -167,8 +168,13 @@ impl MatrixNotifier {
     fn content(&self, notification: &Notification) -> Value {
         let renderer = Renderer::new(&self.templates, notification, Escape::Html);
         let line = |escape| one_line(&renderer.render_as(&self.title, escape), MAX_TITLE);
-        let lines =
-            |escape| shortened(printable(&renderer.render_as(&self.text, escape)).trim(), MAX_TEXT);
+        let lines = |escape| {
+            let text = printable(&renderer.render_as(&self.text, escape));
+            match escape {
+                Escape::Html => cut_html(text.trim(), MAX_TEXT),
+                _ => shortened(text.trim(), MAX_TEXT),
+            }
+        };
         let plain = Escape::Markup(CALLS_NOBODY);
         let marked = format!("<strong>{}</strong><br>{}", line(Escape::Html), lines(Escape::Html));
         json!({

@@ -7,8 +7,6 @@
 //! Invariant: what comes from an alert reads as it is, and a message that Telegram cannot read as
 //! markup goes out as plain text (X16).
 
-mod cut;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,12 +18,12 @@ use base::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::cut::cut_html;
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
 use super::settings::{Named, SecretSetting, base_address};
 use super::texts::{Renderer, Text, printable, shortened};
 use crate::template::{Escape, Markup, Templates};
-use cut::cut_html;
 
 const DEFAULT_ADDRESS: &str = "https://api.telegram.org";
 

@@ -191,7 +191,11 @@ impl ZulipNotifier {
         };
         let title = one_line(&renderer.render(&self.title), MAX_TITLE);
         let text = shortened(printable(&renderer.render(&self.text)).trim(), MAX_TEXT);
-        form.push(("content", format!("**{title}**\n{text}")));
+        // A `*` in the title would end the bold type in the middle.
+        let bold = !title.is_empty() && !title.contains('*');
+        let title = if bold { format!("**{title}**") } else { title };
+        let text = renderer.unless_blank(format!("{title}\n{text}").trim().to_owned());
+        form.push(("content", text));
         form
     }
 

@@ -1,11 +1,13 @@
-//! Cuts a text in Telegram's HTML without leaving an element, a tag or a reference half.
+//! Cuts a text in the HTML of chat services without leaving an element, a tag or a reference half.
 //!
 //! Invariant: what was well formed is so after the cut.
 
-/// The text with at most `most` characters between its tags; a reference counts as all that it is
-/// written with, which Telegram counts as one.
+/// Elements that have no end.
+const VOID: [&str; 3] = ["br", "hr", "img"];
+
+/// The text with at most `most` characters between its tags, in units of UTF-16; a reference counts
+/// as all that it is written with.
 pub(super) fn cut_html(text: &str, most: usize) -> String {
-    // Telegram counts in units of UTF-16; it does not count tags.
     let mut shown = 0;
     let mut open: Vec<&str> = Vec::new();
     let mut rest = text;
@@ -33,7 +35,12 @@ pub(super) fn cut_html(text: &str, most: usize) -> String {
             Some(tag) if tag.starts_with('/') => {
                 open.pop();
             }
-            Some(tag) => open.push(tag.split([' ', '\n']).next().unwrap_or_default()),
+            Some(tag) => {
+                let name = tag.split([' ', '\n', '/']).next().unwrap_or_default();
+                if !VOID.contains(&name) {
+                    open.push(name);
+                }
+            }
             None => {}
         }
         rest = &rest[piece..];
@@ -60,6 +67,7 @@ mod tests {
         check("abcd", 3, "ab…");
         check("<b>abc</b>", 3, "<b>abc</b>");
         check("<b>ab<i>cdef</i></b>", 4, "<b>ab<i>c…</i></b>");
+        check("<b>ab<br>cdef</b>", 4, "<b>ab<br>c…</b>");
         check("<a href=\"http://x/y\">abcd</a>", 3, "<a href=\"http://x/y\">ab…</a>");
         check("ab&lt;cd", 5, "ab…");
         check("ab&lt;cd", 8, "ab&lt;cd");
