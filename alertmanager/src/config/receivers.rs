@@ -11,7 +11,9 @@ use serde::Deserialize;
 use super::global::GlobalConfig;
 use crate::dispatch::{Lane, Lanes};
 use crate::notify::{
-    ConsoleConfig, ConsoleNotifier, EmailConfig, Notifier, Shared, SlackConfig, WebhookConfig,
+    ConsoleConfig, ConsoleNotifier, ElasticsearchConfig, EmailConfig, ExecConfig, GotifyConfig,
+    IrcConfig, Notifier, NtfyConfig, Shared, SlackConfig, SplunkConfig, SyslogConfig, TwilioConfig,
+    WebhookConfig, XmppConfig,
 };
 use crate::template::Templates;
 
@@ -27,6 +29,24 @@ pub struct ReceiverConfig {
     slack_configs: Vec<Spanned<SlackConfig>>,
     #[serde(default)]
     webhook_configs: Vec<Spanned<WebhookConfig>>,
+    #[serde(default)]
+    elasticsearch_configs: Vec<Spanned<ElasticsearchConfig>>,
+    #[serde(default)]
+    exec_configs: Vec<Spanned<ExecConfig>>,
+    #[serde(default)]
+    gotify_configs: Vec<Spanned<GotifyConfig>>,
+    #[serde(default)]
+    irc_configs: Vec<Spanned<IrcConfig>>,
+    #[serde(default)]
+    ntfy_configs: Vec<Spanned<NtfyConfig>>,
+    #[serde(default)]
+    splunk_configs: Vec<Spanned<SplunkConfig>>,
+    #[serde(default)]
+    syslog_configs: Vec<Spanned<SyslogConfig>>,
+    #[serde(default)]
+    twilio_configs: Vec<Spanned<TwilioConfig>>,
+    #[serde(default)]
+    xmpp_configs: Vec<Spanned<XmppConfig>>,
     #[serde(default)]
     console_configs: Vec<Spanned<ConsoleConfig>>,
 }
@@ -83,6 +103,33 @@ impl Receivers {
             });
             ways.add(&config.webhook_configs, |webhook, place| {
                 (webhook.send_resolved.as_ref(), webhook.build(place, shared.http, diagnostics))
+            });
+            ways.add(&config.elasticsearch_configs, |elasticsearch, place| {
+                (elasticsearch.send_resolved.as_ref(), elasticsearch.build(place, shared, diagnostics))
+            });
+            ways.add(&config.gotify_configs, |gotify, place| {
+                (gotify.send_resolved.as_ref(), gotify.build(place, shared, diagnostics))
+            });
+            ways.add(&config.irc_configs, |irc, place| {
+                (irc.send_resolved.as_ref(), irc.build(place, shared, diagnostics))
+            });
+            ways.add(&config.ntfy_configs, |ntfy, place| {
+                (ntfy.send_resolved.as_ref(), ntfy.build(place, shared, diagnostics))
+            });
+            ways.add(&config.splunk_configs, |splunk, place| {
+                (splunk.send_resolved.as_ref(), splunk.build(place, shared, diagnostics))
+            });
+            ways.add(&config.syslog_configs, |syslog, place| {
+                (syslog.send_resolved.as_ref(), syslog.build(place, shared, diagnostics))
+            });
+            ways.add(&config.twilio_configs, |twilio, place| {
+                (twilio.send_resolved.as_ref(), twilio.build(place, shared, diagnostics))
+            });
+            ways.add(&config.xmpp_configs, |xmpp, place| {
+                (xmpp.send_resolved.as_ref(), xmpp.build(place, shared, diagnostics))
+            });
+            ways.add(&config.exec_configs, |exec, place| {
+                (exec.send_resolved.as_ref(), exec.build(place, diagnostics))
             });
             ways.add(&config.console_configs, |console, _| {
                 (console.send_resolved.as_ref(), Some(ConsoleNotifier))

@@ -150,6 +150,19 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// The text, at most `most` bytes long, cut between characters.
+pub(super) fn shortened_bytes(text: &str, most: usize) -> String {
+    const MARK: &str = "…";
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let (room, mark) = match most.checked_sub(MARK.len()) {
+        Some(room) => (room, MARK),
+        None => (most, ""),
+    };
+    format!("{}{mark}", &text[..text.floor_char_boundary(room)])
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::collections::BTreeMap;
@@ -232,6 +245,11 @@ pub(super) mod tests {
     fn texts_are_cut_between_characters() {
         assert_eq!(shortened("äöü", 3), "äöü");
         assert_eq!(shortened("äöüß", 3), "äö…");
+        assert_eq!(shortened_bytes("äöü", 6), "äöü");
+        assert_eq!(shortened_bytes("äöüß", 7), "äö…");
+        assert_eq!(shortened_bytes("äöüß", 6), "ä…");
+        assert_eq!(shortened_bytes("äöü", 2), "ä");
+        assert_eq!(shortened_bytes("ä", 1), "");
         assert_eq!(one_line("a\r\nBcc: x", 100), "a  Bcc: x");
     }
 }

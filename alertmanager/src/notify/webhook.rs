@@ -97,7 +97,7 @@ impl Notifier for WebhookNotifier {
 }
 
 /// The message in version 4.
-fn body(notification: &Notification, max_alerts: usize) -> Value {
+pub(super) fn body(notification: &Notification, max_alerts: usize) -> Value {
     let kept = match max_alerts {
         0 => notification.alerts.len(),
         most => notification.alerts.len().min(most),
