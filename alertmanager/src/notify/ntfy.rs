@@ -255,7 +255,7 @@ mod tests {
         let mut over = notification();
         over.alerts.remove(0);
         let body = notifier.body(&over);
-        assert_eq!(body["title"], "[RESOLVED] CheckFailed");
+        assert_eq!(body["title"], "[RESOLVED] CheckFailed (db:1)");
         assert_eq!((&body["priority"], &body["tags"][0]), (&json!(3), &json!("white_check_mark")));
         assert_eq!(body["sequence_id"], "id1", "it takes the place of the message before");
     }

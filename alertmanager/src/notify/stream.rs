@@ -3,9 +3,12 @@
 //! Invariant: a line of the server that is longer than [`LONGEST`] ends the conversation, and no
 //! line of ours has a line end within it.
 
+use std::io;
+
 use base::http::client::{Client, ClientError, dial, resolve};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::notifier::DeliveryError;
 
@@ -13,8 +16,23 @@ use super::notifier::DeliveryError;
 const LONGEST: usize = 16 << 10;
 
 /// What can be read and written.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
+    /// What went wrong behind the end: a server that closes first and then refuses what arrives
+    /// shows an end all the same.
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+}
+
+impl Duplex for TcpStream {
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        TcpStream::take_error(self)
+    }
+}
+
+impl Duplex for TlsStream<TcpStream> {
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.get_ref().0.take_error()
+    }
+}
 
 /// An open connection.
 pub(super) type Socket = Box<dyn Duplex>;
@@ -152,6 +170,12 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Duplex for tokio::io::DuplexStream {
+        fn take_error(&self) -> io::Result<Option<io::Error>> {
+            Ok(None)
+        }
+    }
 
     #[tokio::test]
     async fn lines_are_bounded_and_cannot_be_broken() {

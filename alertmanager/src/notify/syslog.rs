@@ -137,7 +137,7 @@ impl SyslogNotifier {
         let rest = async {
             let mut piece = [0; 512];
             while socket.read(&mut piece).await? > 0 {}
-            Ok::<_, std::io::Error>(())
+            socket.take_error()?.map_or(Ok(()), Err)
         };
         match timeout(CLOSING, rest).await {
             Ok(Ok(())) => Ok(()),
@@ -203,11 +203,15 @@ mod tests {
         let server = async {
             let (socket, _) = listener.accept().await.unwrap();
             // To close without having read is a reset.
-            socket.readable().await.unwrap();
+            socket.peek(&mut [0]).await.unwrap();
             drop(socket);
         };
         let (sent, ()) = tokio::join!(send("tcp", port), server);
         assert!(sent.as_ref().is_err_and(|error| error.contains("broke")), "{sent:?}");
+        // One that closes before anything came shows an end, too.
+        let server = async { drop(listener.accept().await.unwrap()) };
+        let (sent, ()) = tokio::join!(send("tcp", port), server);
+        assert!(sent.is_err(), "{sent:?}");
         drop(listener);
         for transport in ["tcp", "udp", "tls"] {
             let sent = send(transport, port).await;

@@ -316,7 +316,7 @@ mod tests {
             &format!(
                 "{{account_sid: {ACCOUNT}, auth_token: t, from: a, to: '{{{{ .CommonLabels.phone }}}}'}}"
             ),
-            "f.yml:1:83: `to` cannot come from an alert\n  \
+            "f.yml:1:79: `to` cannot come from an alert\n  \
              help: make a receiver for each and route to it",
         );
         check(
