@@ -13,14 +13,29 @@
 
 mod notifier;
 mod http;
-mod setting;
+mod texts;
+mod settings;
+mod required;
 mod stream;
 mod links;
+mod parts;
+mod cut;
+mod document;
+#[cfg(test)]
+mod sink;
 mod console;
 mod webhook;
-mod texts;
-mod document;
 mod slack;
+mod mattermost;
+mod rocketchat;
+mod discord;
+mod telegram;
+mod msteams;
+mod msteamsv2;
+mod matrix;
+mod zulip;
+mod googlechat;
+mod webex;
 mod mail;
 mod elasticsearch;
 mod exec;
@@ -35,18 +50,32 @@ mod status;
 mod run;
 
 pub use console::{ConsoleConfig, ConsoleNotifier};
+pub use discord::{DiscordConfig, DiscordNotifier};
 pub use elasticsearch::{ElasticsearchConfig, ElasticsearchNotifier};
 pub use exec::{ExecConfig, ExecNotifier};
+pub use googlechat::{GoogleChatConfig, GoogleChatNotifier};
 pub use gotify::{GotifyConfig, GotifyNotifier};
 pub use irc::{IrcConfig, IrcNotifier};
-pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
+pub use mail::{EmailConfig, EmailGlobals, EmailNotifier, ThreadingConfig};
+pub use matrix::{MatrixConfig, MatrixNotifier};
+pub use mattermost::{
+    MattermostAttachment, MattermostConfig, MattermostNotifier, MattermostPriority, MattermostProps,
+};
+pub use msteams::{MsteamsConfig, MsteamsNotifier};
+pub use msteamsv2::{MsteamsV2Config, MsteamsV2Notifier};
 pub use notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
 pub use ntfy::{NtfyConfig, NtfyNotifier};
+pub use parts::FieldConfig;
+pub use rocketchat::{RocketchatAction, RocketchatConfig, RocketchatGlobals, RocketchatNotifier};
 pub use run::{LaneRunner, NotifyMetrics};
-pub use slack::{SlackConfig, SlackGlobals, SlackNotifier};
+pub use settings::SecretSetting;
+pub use slack::{SlackAction, SlackConfig, SlackConfirmation, SlackGlobals, SlackNotifier};
 pub use splunk::{SplunkConfig, SplunkNotifier};
 pub use status::{LaneState, LaneStates};
 pub use syslog::{SyslogConfig, SyslogNotifier};
+pub use telegram::{TelegramConfig, TelegramGlobals, TelegramNotifier};
 pub use twilio::{TwilioConfig, TwilioNotifier};
+pub use webex::{WebexConfig, WebexNotifier};
 pub use webhook::{WebhookConfig, WebhookNotifier};
 pub use xmpp::{XmppConfig, XmppNotifier};
+pub use zulip::{ZulipConfig, ZulipNotifier};

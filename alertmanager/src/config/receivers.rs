@@ -11,9 +11,11 @@ use serde::Deserialize;
 use super::global::GlobalConfig;
 use crate::dispatch::{Lane, Lanes};
 use crate::notify::{
-    ConsoleConfig, ConsoleNotifier, ElasticsearchConfig, EmailConfig, ExecConfig, GotifyConfig,
-    IrcConfig, Notifier, NtfyConfig, Shared, SlackConfig, SplunkConfig, SyslogConfig, TwilioConfig,
-    WebhookConfig, XmppConfig,
+    ConsoleConfig, ConsoleNotifier, DiscordConfig, ElasticsearchConfig, EmailConfig, ExecConfig,
+    GoogleChatConfig, GotifyConfig, IrcConfig, MatrixConfig, MattermostConfig, MsteamsConfig,
+    MsteamsV2Config, Notifier, NtfyConfig, RocketchatConfig, Shared, SlackConfig, SplunkConfig,
+    SyslogConfig, TelegramConfig, TwilioConfig, WebexConfig, WebhookConfig, XmppConfig,
+    ZulipConfig,
 };
 use crate::template::Templates;
 
@@ -47,6 +49,25 @@ pub struct ReceiverConfig {
     twilio_configs: Vec<Spanned<TwilioConfig>>,
     #[serde(default)]
     xmpp_configs: Vec<Spanned<XmppConfig>>,
+    mattermost_configs: Vec<Spanned<MattermostConfig>>,
+    #[serde(default)]
+    rocketchat_configs: Vec<Spanned<RocketchatConfig>>,
+    #[serde(default)]
+    discord_configs: Vec<Spanned<DiscordConfig>>,
+    #[serde(default)]
+    telegram_configs: Vec<Spanned<TelegramConfig>>,
+    #[serde(default)]
+    msteams_configs: Vec<Spanned<MsteamsConfig>>,
+    #[serde(default)]
+    msteamsv2_configs: Vec<Spanned<MsteamsV2Config>>,
+    #[serde(default)]
+    matrix_configs: Vec<Spanned<MatrixConfig>>,
+    #[serde(default)]
+    zulip_configs: Vec<Spanned<ZulipConfig>>,
+    #[serde(default)]
+    googlechat_configs: Vec<Spanned<GoogleChatConfig>>,
+    #[serde(default)]
+    webex_configs: Vec<Spanned<WebexConfig>>,
     #[serde(default)]
     console_configs: Vec<Spanned<ConsoleConfig>>,
 }
@@ -105,7 +126,10 @@ impl Receivers {
                 (webhook.send_resolved.as_ref(), webhook.build(place, shared.http, diagnostics))
             });
             ways.add(&config.elasticsearch_configs, |elasticsearch, place| {
-                (elasticsearch.send_resolved.as_ref(), elasticsearch.build(place, shared, diagnostics))
+                (
+                    elasticsearch.send_resolved.as_ref(),
+                    elasticsearch.build(place, shared, diagnostics),
+                )
             });
             ways.add(&config.gotify_configs, |gotify, place| {
                 (gotify.send_resolved.as_ref(), gotify.build(place, shared, diagnostics))
@@ -130,6 +154,40 @@ impl Receivers {
             });
             ways.add(&config.exec_configs, |exec, place| {
                 (exec.send_resolved.as_ref(), exec.build(place, diagnostics))
+            });
+            ways.add(&config.mattermost_configs, |mattermost, place| {
+                let built = mattermost.build(place, global.mattermost(), shared, diagnostics);
+                (mattermost.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.rocketchat_configs, |rocketchat, place| {
+                let built = rocketchat.build(place, global.rocketchat(), shared, diagnostics);
+                (rocketchat.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.discord_configs, |discord, place| {
+                (discord.send_resolved.as_ref(), discord.build(place, shared, diagnostics))
+            });
+            ways.add(&config.telegram_configs, |telegram, place| {
+                let built = telegram.build(place, global.telegram(), shared, diagnostics);
+                (telegram.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.msteams_configs, |teams, place| {
+                (teams.send_resolved.as_ref(), teams.build(place, shared, diagnostics))
+            });
+            ways.add(&config.msteamsv2_configs, |teams, place| {
+                (teams.send_resolved.as_ref(), teams.build(place, shared, diagnostics))
+            });
+            ways.add(&config.matrix_configs, |matrix, place| {
+                (matrix.send_resolved.as_ref(), matrix.build(place, shared, diagnostics))
+            });
+            ways.add(&config.zulip_configs, |zulip, place| {
+                (zulip.send_resolved.as_ref(), zulip.build(place, shared, diagnostics))
+            });
+            ways.add(&config.googlechat_configs, |chat, place| {
+                (chat.send_resolved.as_ref(), chat.build(place, shared, diagnostics))
+            });
+            ways.add(&config.webex_configs, |webex, place| {
+                let api_url = global.webex_api_url.as_ref();
+                (webex.send_resolved.as_ref(), webex.build(place, api_url, shared, diagnostics))
             });
             ways.add(&config.console_configs, |console, _| {
                 (console.send_resolved.as_ref(), Some(ConsoleNotifier))

@@ -76,9 +76,10 @@ pub(super) fn alert(alert: &Alert, notification: &Notification) -> Value {
 /// first message was sent.
 pub(super) fn incident(notification: &Notification, began: Timestamp) -> Value {
     let firing = notification.alerts.iter().filter(|alert| alert.is_firing()).count();
-    let ended = notification.alerts.iter().filter(|alert| {
-        alert.ended.is_some_and(|(_, ending)| ending == Ending::Resolved)
-    });
+    let ended = notification
+        .alerts
+        .iter()
+        .filter(|alert| alert.ended.is_some_and(|(_, ending)| ending == Ending::Resolved));
     let mut event = json!({
         "kind": "alert",
         "id": notification.thread,
@@ -187,7 +188,10 @@ mod tests {
         let began = Timestamp::from_millis(1_700_000_030_000);
         let open = incident(&message, began);
         assert_eq!(open["event"]["end"], Value::Null);
-        assert_eq!((&open["veilleur"]["firing"], &open["message"]), (&json!(1), &json!("[FIRING] CheckFailed")));
+        assert_eq!(
+            (&open["veilleur"]["firing"], &open["message"]),
+            (&json!(1), &json!("[FIRING] CheckFailed"))
+        );
         message.alerts.remove(0);
         let over = incident(&message, began);
         assert_eq!(over["event"]["id"], "id1");

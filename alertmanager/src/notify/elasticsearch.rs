@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::document;
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
-use super::setting::base_url;
+use super::required::base_url;
 
 /// The most documents of one request.
 const BATCH: usize = 500;
@@ -174,11 +174,7 @@ fn judge(answer: &Answer, sent: usize, notification: &Notification) -> Result<()
         // A long answer is cut; its head says whether there was a fault.
         return match answer.body.contains("\"errors\":false") {
             true => Ok(()),
-            false => {
-                let said = excerpt(answer.body.trim());
-                let reason = format!("the answer is not that of Elasticsearch: {said}");
-                Err(DeliveryError::transient(reason))
-            }
+            false => Err(answer.strange()),
         };
     };
     let refused = items.iter().filter_map(|item| {
@@ -211,6 +207,7 @@ mod tests {
 
     use base::http::HeaderMap;
 
+    use super::super::sink::{Judges, Reply, SECRET, Sink, flood, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
     use crate::template::Templates;
@@ -308,7 +305,43 @@ mod tests {
              f.yml:1:26: `Alerts-%Y` cannot name an index: it has `A`\n\
              f.yml:1:49: `a/b` cannot name a pipeline",
         );
-        check("{url: 'http://h', index: '_x'}", "f.yml:1:26: `_x` cannot name an index: it begins with `-`, `_` or `+`");
+        check(
+            "{url: 'http://h', index: '_x'}",
+            "f.yml:1:26: `_x` cannot name an index: it begins with `-`, `_` or `+`",
+        );
         check("{url: 'http://h', index: 'a-%V'}", "");
+    }
+
+    fn with_key(url: &str) -> ElasticsearchNotifier {
+        build(&format!("{{url: '{url}', api_key: {SECRET}, pipeline: p}}")).0.unwrap()
+    }
+
+    #[tokio::test]
+    async fn documents_go_in_batches_of_which_each_must_be_taken() {
+        let sink = Sink::start().await;
+        let notifier = with_key(&sink.url());
+        let taken = |count: usize| {
+            let items = vec![json!({"index": {"status": 201}}); count];
+            Reply::json(200, json!({"took": 1, "errors": false, "items": items}))
+        };
+        let message = flood();
+        let mut replies = vec![taken(BATCH); 10];
+        replies.push(taken(1));
+        let (asked, result) = sink.hand_over(&notifier, &message, &replies).await;
+        assert_eq!(result, Ok(Receipt::named(message.at.millis().to_string())));
+        assert_eq!(asked.len(), 11);
+        for asked in &asked {
+            assert_eq!(asked.line(), "POST /_bulk?pipeline=p");
+            assert_eq!(asked.headers["authorization"], format!("ApiKey {SECRET}"));
+            assert_eq!(asked.headers["content-type"], "application/x-ndjson");
+            assert!(asked.body.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+        }
+        let (asked, result) = sink.hand_over(&notifier, &message, &replies[..1]).await;
+        assert!(result.is_err() && asked.len() == 2, "the second batch is not taken");
+    }
+
+    #[tokio::test]
+    async fn whatever_goes_wrong_is_told_apart() {
+        misbehave(Judges::Body, &[], with_key).await;
     }
 }

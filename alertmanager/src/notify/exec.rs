@@ -200,7 +200,8 @@ async fn start_of(output: Option<impl AsyncRead + Unpin>) -> String {
 /// `sysexits.h` gives them; whatever else is worth another try, 75 by its very name.
 fn judge(finished: std::io::Result<Finished>) -> Result<Receipt, DeliveryError> {
     let finished = finished.map_err(|error| DeliveryError::transient(error.to_string()))?;
-    let said = [&finished.stderr, &finished.stdout].into_iter().find(|said| !said.trim().is_empty());
+    let said =
+        [&finished.stderr, &finished.stdout].into_iter().find(|said| !said.trim().is_empty());
     let said = said.map_or(String::new(), |said| format!(": {}", excerpt(&one_line(said, 300))));
     match (finished.status.code(), finished.status.signal()) {
         (Some(0), _) => {
@@ -277,8 +278,15 @@ mod tests {
         names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
         names.sort_unstable();
         let expected = [
-            "LANG", "PATH", "VEILLEUR_EXTERNAL_URL", "VEILLEUR_ID", "VEILLEUR_REASON",
-            "VEILLEUR_RECEIVER", "VEILLEUR_REFERENCE", "VEILLEUR_STATUS", "VEILLEUR_THREAD",
+            "LANG",
+            "PATH",
+            "VEILLEUR_EXTERNAL_URL",
+            "VEILLEUR_ID",
+            "VEILLEUR_REASON",
+            "VEILLEUR_RECEIVER",
+            "VEILLEUR_REFERENCE",
+            "VEILLEUR_STATUS",
+            "VEILLEUR_THREAD",
         ];
         assert_eq!(names, expected);
         assert!(env.contains("VEILLEUR_REFERENCE=T-6\n"), "{env}");

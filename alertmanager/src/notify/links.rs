@@ -30,8 +30,7 @@ impl Links {
 
     /// Each with the word that leads there, the most useful one first.
     pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let all =
-            [("Open", &self.alerts), ("Graph", &self.graph), ("What to do", &self.runbook)];
+        let all = [("Open", &self.alerts), ("Graph", &self.graph), ("What to do", &self.runbook)];
         all.into_iter().filter_map(|(name, link)| Some((name, link.as_deref()?)))
     }
 }
@@ -73,7 +72,11 @@ mod tests {
         let named: Vec<_> = links.named().collect();
         assert_eq!(
             named,
-            [("Open", "http://v/#/alerts"), ("Graph", "http://v/#a"), ("What to do", "https://wiki/1")]
+            [
+                ("Open", "http://v/#/alerts"),
+                ("Graph", "http://v/#a"),
+                ("What to do", "https://wiki/1")
+            ]
         );
     }
 }

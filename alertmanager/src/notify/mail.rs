@@ -205,7 +205,10 @@ mod tests {
         check("", Some("id1"));
         check(", threading: {enabled: false}", None);
         check(", threading: {enabled: true, thread_by_date: none}", Some("group-GROUP"));
-        check(", threading: {enabled: true, thread_by_date: daily}", Some("group-GROUP-2023-11-14"));
+        check(
+            ", threading: {enabled: true, thread_by_date: daily}",
+            Some("group-GROUP-2023-11-14"),
+        );
         check(", headers: {References: '<own@x>'}", Some("own"));
     }
 

@@ -21,8 +21,8 @@ use serde_json::{Map, Value, json};
 
 use super::http::{Answer, Call, Service};
 use super::links::Links;
-use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
-use super::setting::{base_url, fixed};
+use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
+use super::required::{base_url, fixed};
 use super::texts::{Renderer, Text, one_line, shortened_bytes};
 use crate::template::{Escape, Templates};
 
@@ -105,7 +105,8 @@ impl NtfyConfig {
         let message = text("message", &self.message, "{{ template \"veilleur.default.text\" . }}");
         let firing = "{{ if eq .Status \"firing\" }}high{{ else }}default{{ end }}";
         let priority = text("priority", &self.priority, firing);
-        let mark = "{{ if eq .Status \"firing\" }}rotating_light{{ else }}white_check_mark{{ end }}";
+        let mark =
+            "{{ if eq .Status \"firing\" }}rotating_light{{ else }}white_check_mark{{ end }}";
         let tags = text("tags", &self.tags, mark);
         Some(NtfyNotifier {
             url: Secret::new(url?),
@@ -204,10 +205,7 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<Receipt, Delive
     let said = answer.json();
     match (said["event"].as_str(), said["id"].as_str()) {
         (Some("message"), Some(id)) if !id.is_empty() => Ok(Receipt::named(id)),
-        _ => {
-            let said = excerpt(answer.body.trim());
-            Err(DeliveryError::transient(format!("the answer is not that of ntfy: {said}")))
-        }
+        _ => Err(answer.strange()),
     }
 }
 
@@ -215,6 +213,7 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<Receipt, Delive
 mod tests {
     use base::http::HeaderMap;
 
+    use super::super::sink::{Judges, Reply, SECRET, Sink, flood, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
 
@@ -319,5 +318,27 @@ mod tests {
             "f.yml:1:1: only one of `token` and `token_file` can be given\n\
              f.yml:1:9: `a/b` is no topic\n  help: at most 64 letters, digits, `-` and `_`",
         );
+    }
+
+    fn with_token(url: &str) -> NtfyNotifier {
+        build(&format!("{{url: '{url}', topic: ops, token: {SECRET}}}")).0.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_message_is_posted_once_and_keeps_the_limits() {
+        let sink = Sink::start().await;
+        let taken = Reply::json(200, json!({"id": "x1", "event": "message"}));
+        let notifier = with_token(&sink.url());
+        let (asked, result) = sink.hand_over(&notifier, &flood(), &[taken]).await;
+        assert_eq!(result, Ok(Receipt::named("x1")));
+        assert_eq!(asked[0].line(), "POST /");
+        assert_eq!(asked[0].headers["authorization"], format!("Bearer {SECRET}"));
+        assert!(asked[0].json()["message"].as_str().unwrap().len() <= MAX_MESSAGE);
+        assert_eq!(asked[0].json()["topic"], "ops");
+    }
+
+    #[tokio::test]
+    async fn whatever_goes_wrong_is_told_apart() {
+        misbehave(Judges::Body, &[], with_token).await;
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use super::document;
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
-use super::setting::{base_url, fixed, secret};
+use super::required::{base_url, fixed, secret};
 use crate::alerts::Alert;
 
 /// The most events of one request.
@@ -191,6 +191,7 @@ mod tests {
 
     use base::http::HeaderMap;
 
+    use super::super::sink::{Judges, Reply, SECRET, Sink, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
     use crate::template::Templates;
@@ -259,5 +260,39 @@ mod tests {
             "f.yml:1:36: `index` cannot come from an alert\n  \
              help: make a receiver for each and route to it",
         );
+    }
+
+    fn with_token(url: &str) -> SplunkNotifier {
+        build(&format!("{{url: '{url}', token: {SECRET}}}")).0.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_acknowledgements_events_must_be_indexed() {
+        // F15
+        let sink = Sink::start().await;
+        let yaml = format!("{{url: '{}', token: {SECRET}, ack: true}}", sink.url());
+        let notifier = build(&yaml).0.unwrap();
+        let taken = Reply::json(200, json!({"text": "Success", "code": 0, "ackId": 3}));
+        let acks = |is: bool| Reply::json(200, json!({"acks": {"3": is}}));
+        let replies = [taken.clone(), acks(false), acks(true)];
+        let (asked, result) = sink.hand_over(&notifier, &notification(), &replies).await;
+        assert_eq!(result, Ok(Receipt::default()));
+        let lines: Vec<_> = asked.iter().map(|asked| asked.line()).collect();
+        let ask = format!("POST /services/collector/ack?channel={CHANNEL}");
+        assert_eq!(lines, ["POST /services/collector/event", &ask, &ask]);
+        assert_eq!(asked[0].headers["authorization"], format!("Splunk {SECRET}"));
+        assert_eq!(asked[0].headers["x-splunk-request-channel"], CHANNEL);
+        assert_eq!(asked[1].json(), json!({"acks": [3]}));
+        assert_eq!(asked[0].body.matches("\"sourcetype\"").count(), 2);
+
+        let mut replies = vec![taken];
+        replies.extend(vec![acks(false); QUESTIONS as usize]);
+        let (_, result) = sink.hand_over(&notifier, &notification(), &replies).await;
+        assert!(matches!(result, Err(DeliveryError::Transient { .. })), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn whatever_goes_wrong_is_told_apart() {
+        misbehave(Judges::Body, &[], with_token).await;
     }
 }

@@ -18,7 +18,8 @@ use serde::Deserialize;
 
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
-use super::setting::{base_url, fixed, secret};
+use super::required::{base_url, fixed, secret};
+use super::settings::percent_encoded;
 use super::texts::{Renderer, Text, shortened};
 use crate::template::{Escape, Templates};
 
@@ -126,9 +127,10 @@ fn check_sid(
     diagnostics: &mut Diagnostics,
 ) {
     let Some(written) = written.filter(|written| !written.value.is_empty()) else { return };
-    let right = written.value.strip_prefix(prefix).is_some_and(|rest| {
-        rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
-    });
+    let right = written
+        .value
+        .strip_prefix(prefix)
+        .is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
     if !right && !written.value.contains("{{") {
         let message = format!("`{name}` is `{prefix}` with 32 digits of base 16");
         diagnostics.report(written, message);
@@ -170,23 +172,9 @@ impl TwilioNotifier {
         }
         let (name, sender) = &self.sender;
         [("To", &self.to), (*name, sender), ("Body", &body)]
-            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
             .join("&")
     }
-}
-
-/// As a form has it.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-                out.push(char::from(byte));
-            }
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
 }
 
 /// A message that was taken has a `sid`, and a status that is not yet a failure (F14).
@@ -212,10 +200,7 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<Receipt, Delive
             Err(DeliveryError::permanent(reason))
         }
         (Some(sid), Some(_)) => Ok(Receipt::named(sid)),
-        _ => {
-            let said = excerpt(answer.body.trim());
-            Err(DeliveryError::transient(format!("the answer is not that of Twilio: {said}")))
-        }
+        _ => Err(answer.strange()),
     }
 }
 
@@ -223,6 +208,7 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<Receipt, Delive
 mod tests {
     use base::http::HeaderMap;
 
+    use super::super::sink::{Judges, Reply, SECRET, Sink, flood, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
 
@@ -239,7 +225,7 @@ mod tests {
 
     fn good(extra: &str) -> TwilioNotifier {
         let yaml = format!(
-            "{{account_sid: {ACCOUNT}, auth_token: t, from: '+15005550006', to: '+33612345678'{extra}}}"
+            "{{account_sid: {ACCOUNT}, auth_token: {SECRET}, from: '+15005550006', to: '+33612345678'{extra}}}"
         );
         let (built, faults) = build(&yaml);
         assert_eq!(faults, "", "{yaml}");
@@ -325,5 +311,27 @@ mod tests {
              f.yml:1:48: `0612` is no number of a phone\n  \
              help: one number as `+33612345678`; make an entry for each",
         );
+    }
+
+    fn at(url: &str) -> TwilioNotifier {
+        good(&format!(", url: '{url}'"))
+    }
+
+    #[tokio::test]
+    async fn a_message_is_a_form_for_the_account() {
+        let sink = Sink::start().await;
+        let taken = Reply::json(201, serde_json::json!({"sid": "SM1", "status": "queued"}));
+        let (asked, result) = sink.hand_over(&at(&sink.url()), &flood(), &[taken]).await;
+        assert_eq!(result, Ok(Receipt::named("SM1")));
+        let path = format!("POST /2010-04-01/Accounts/{ACCOUNT}/Messages.json");
+        assert_eq!(asked[0].line(), path);
+        let pair = STANDARD.encode(format!("{ACCOUNT}:{SECRET}"));
+        assert_eq!(asked[0].headers["authorization"], format!("Basic {pair}"));
+        assert_eq!(asked[0].headers["content-type"], "application/x-www-form-urlencoded");
+    }
+
+    #[tokio::test]
+    async fn whatever_goes_wrong_is_told_apart() {
+        misbehave(Judges::Body, &[], at).await;
     }
 }

@@ -161,7 +161,11 @@ fn kept(folder: &Path, part: &str) -> bool {
     entries.map_while(Result::ok).any(|entry| {
         let path = entry.path();
         let text = || fs::read(&path).unwrap_or_default();
-        if path.is_dir() { kept(&path, part) } else { String::from_utf8_lossy(&text()).contains(part) }
+        if path.is_dir() {
+            kept(&path, part)
+        } else {
+            String::from_utf8_lossy(&text()).contains(part)
+        }
     })
 }
 
@@ -173,7 +177,9 @@ fn a_person_and_a_room_of_xmpp_hear_of_alerts() {
     let (prosody, config) = prosody(folder.path(), &certificate, &key, ports);
     let tls = format!("tls_config: {{ca_file: {authority}}}");
     let way = |port: u16, rest: &str| {
-        format!("{{jid: veilleur@localhost, server: 'localhost:{port}', password: sesame, {tls}, {rest}}}")
+        format!(
+            "{{jid: veilleur@localhost, server: 'localhost:{port}', password: sesame, {tls}, {rest}}}"
+        )
     };
     // The person is away: the server keeps the message until they come back.
     let person = way(ports.0, "to: ops@localhost");

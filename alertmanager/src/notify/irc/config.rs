@@ -12,7 +12,7 @@ use base::secret::Secret;
 use serde::Deserialize;
 
 use super::super::notifier::Shared;
-use super::super::setting::{fixed, host_port, tls_client};
+use super::super::required::{fixed, host_port, tls_client};
 use super::super::stream::Server;
 use super::super::texts::Text;
 use super::{IrcNotifier, Login};

@@ -260,8 +260,7 @@ mod tests {
         let check = |line: &str, from: &str, command: &str, params: &[&str]| {
             let got = Message::parse(line);
             let params = params.iter().map(|param| (*param).to_owned()).collect();
-            let expected =
-                Message { from: from.to_owned(), command: command.to_owned(), params };
+            let expected = Message { from: from.to_owned(), command: command.to_owned(), params };
             assert_eq!(got, expected, "{line}");
         };
         check(":irc.x 001 veilleur :Hello you", "irc.x", "001", &["veilleur", "Hello you"]);
@@ -272,7 +271,10 @@ mod tests {
     }
 
     /// Plays a server: after each line that begins with the left side it says the right side.
-    async fn play(extra: &str, script: &[(&str, &str)]) -> (Result<(), DeliveryError>, Vec<String>) {
+    async fn play(
+        extra: &str,
+        script: &[(&str, &str)],
+    ) -> (Result<(), DeliveryError>, Vec<String>) {
         let notifier = build(&format!("{{server: h, channel: '#ops'{extra}}}")).0.unwrap();
         let (ours, theirs) = tokio::io::duplex(4096);
         let server = async move {

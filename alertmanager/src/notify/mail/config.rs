@@ -200,9 +200,8 @@ impl EmailConfig {
 
     fn threading(&self, diagnostics: &mut Diagnostics) -> Threading {
         let own = ["references", "in-reply-to"];
-        let written = |name: &Spanned<String>| {
-            own.contains(&name.value.to_ascii_lowercase().as_str())
-        };
+        let written =
+            |name: &Spanned<String>| own.contains(&name.value.to_ascii_lowercase().as_str());
         let own = self.headers.keys().find(|name| written(name));
         let Some(config) = &self.threading else {
             // Whoever says himself what a mail refers to is not contradicted.

@@ -226,7 +226,8 @@ mod tests {
                 let said = said.map_or(usual, |(_, said)| said);
                 in_mail = said.starts_with("354");
                 heard.lock().unwrap().push(line);
-                if said.is_empty() || writer.write_all(format!("{said}\r\n").as_bytes()).await.is_err()
+                if said.is_empty()
+                    || writer.write_all(format!("{said}\r\n").as_bytes()).await.is_err()
                 {
                     return;
                 }
@@ -271,10 +272,7 @@ mod tests {
         check(user, &script, &["AUTH LOGIN", "dQ==", "cA=="]).await;
         let script = [
             ("EHLO", "250-mail\r\n250 AUTH PLAIN CRAM-MD5"),
-            (
-                "AUTH CRAM-MD5",
-                "334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+",
-            ),
+            ("AUTH CRAM-MD5", "334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+"),
             ("dGlt", "235 ok"),
         ];
         let secret = ", auth_username: tim, auth_secret: tanstaaftanstaaf, auth_password: p";
@@ -291,7 +289,9 @@ mod tests {
         let auth = ("EHLO", "250-mail\r\n250 AUTH PLAIN");
         let stages = ["AUTH", "MAIL", "RCPT", "DATA", "."];
         for stage in stages {
-            for (said, expected) in [("451 later", "again: "), ("550 no", "never: "), ("", "again: ")] {
+            for (said, expected) in
+                [("451 later", "again: "), ("550 no", "never: "), ("", "again: ")]
+            {
                 let script = [auth, (stage, said), ("AUTH", "235 ok")];
                 let (sent, _) = mail(user, &script).await;
                 assert!(sent.starts_with(expected), "{stage} {said}: {sent}");

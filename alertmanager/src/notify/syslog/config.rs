@@ -10,7 +10,7 @@ use base::http::tls::TlsConfig;
 use serde::Deserialize;
 
 use super::super::notifier::Shared;
-use super::super::setting::{host_port, tls_client};
+use super::super::required::{host_port, tls_client};
 use super::super::stream::Server;
 use super::super::texts::Text;
 use super::{SyslogNotifier, Transport};

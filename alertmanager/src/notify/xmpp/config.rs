@@ -12,7 +12,7 @@ use base::secret::Secret;
 use serde::Deserialize;
 
 use super::super::notifier::Shared;
-use super::super::setting::{fixed, host_port, secret, tls_client};
+use super::super::required::{fixed, host_port, secret, tls_client};
 use super::super::stream::Server;
 use super::super::texts::Text;
 use super::{To, XmppNotifier};
@@ -60,13 +60,10 @@ impl XmppConfig {
     ) -> Option<XmppNotifier> {
         let jid = address("jid", self.jid.as_ref(), place, diagnostics);
         let (password, file) = (self.password.as_ref(), self.password_file.as_ref());
-        let password =
-            secret(password, file, ("password", "password_file"), place, diagnostics);
+        let password = secret(password, file, ("password", "password_file"), place, diagnostics);
         let usual = if self.direct_tls { 5223 } else { 5222 };
         let server = match (&self.server, &jid) {
-            (Some(server), _) => {
-                host_port("server", Some(server), Some(usual), place, diagnostics)
-            }
+            (Some(server), _) => host_port("server", Some(server), Some(usual), place, diagnostics),
             (None, jid) => jid.as_ref().map(|(_, domain)| (domain.clone(), usual)),
         };
         let client = tls_client(self.tls_config.as_ref(), place, diagnostics);
@@ -90,9 +87,7 @@ impl XmppConfig {
                 let room = address("room", Some(room), place, diagnostics).map(full);
                 room.map(|room| To::Room { room, nick, password })
             }
-            (to, None) => {
-                address("to", to.as_ref(), place, diagnostics).map(full).map(To::Person)
-            }
+            (to, None) => address("to", to.as_ref(), place, diagnostics).map(full).map(To::Person),
         };
         let default = "{{ template \"veilleur.default.text\" . }}";
         let text = Text::build("text", self.text.as_ref(), default, diagnostics);

@@ -397,7 +397,9 @@ mod tests {
                 while !all[from..].contains(heard) {
                     let mut piece = [0; 1024];
                     match theirs.read(&mut piece).await {
-                        Ok(length @ 1..) => all.push_str(std::str::from_utf8(&piece[..length]).unwrap()),
+                        Ok(length @ 1..) => {
+                            all.push_str(std::str::from_utf8(&piece[..length]).unwrap())
+                        }
                         _ => return all,
                     }
                 }
@@ -471,12 +473,14 @@ mod tests {
             .await;
         let check = async |said: &str, expected: &str| {
             let script = [("<stream:stream", FEATURES), ("<auth", said)];
-            let send =
-                async |mut s: Session| s.log_in("v", &Secret::new("hunter2"), "n").await;
+            let send = async |mut s: Session| s.log_in("v", &Secret::new("hunter2"), "n").await;
             assert_eq!(told(play(&script, send).await.0), expected, "{said}");
         };
-        check("<failure><not-authorized/></failure>", "never: the login was refused: not-authorized")
-            .await;
+        check(
+            "<failure><not-authorized/></failure>",
+            "never: the login was refused: not-authorized",
+        )
+        .await;
         check(
             "<failure><temporary-auth-failure/></failure>",
             "again: the login was refused: temporary-auth-failure",

@@ -179,9 +179,8 @@ fn unescaped(text: &str) -> Result<String, String> {
     while let Some((before, after)) = rest.split_once('&') {
         out.push_str(before);
         let (name, after) = after.split_once(';').ok_or("an `&` without its `;`")?;
-        let code = |digits: &str, base| {
-            u32::from_str_radix(digits, base).ok().and_then(char::from_u32)
-        };
+        let code =
+            |digits: &str, base| u32::from_str_radix(digits, base).ok().and_then(char::from_u32);
         out.push(match name {
             "amp" => '&',
             "lt" => '<',
@@ -250,10 +249,8 @@ mod tests {
         assert_eq!(features.child("m").unwrap().attribute("x"), "1");
         assert_eq!(whole[3], Event::Closed);
         let mut reader = Reader::default();
-        let pieces: Vec<Event> = text
-            .chars()
-            .flat_map(|c| all(&mut reader, &c.to_string()).unwrap())
-            .collect();
+        let pieces: Vec<Event> =
+            text.chars().flat_map(|c| all(&mut reader, &c.to_string()).unwrap()).collect();
         assert_eq!(pieces, whole);
     }
 
@@ -282,10 +279,7 @@ mod tests {
         // X13
         let hostile = "</body><body>&\u{0}\u{1b}'\"\r\n\u{ffff}";
         let escaped = escaped(hostile);
-        assert_eq!(
-            escaped,
-            "&lt;/body&gt;&lt;body&gt;&amp;\u{fffd}\u{fffd}&apos;&quot;\n\u{fffd}"
-        );
+        assert_eq!(escaped, "&lt;/body&gt;&lt;body&gt;&amp;\u{fffd}\u{fffd}&apos;&quot;\n\u{fffd}");
         assert!(unescaped(&escaped).unwrap().starts_with("</body><body>&"));
     }
 }

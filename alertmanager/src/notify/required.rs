@@ -1,4 +1,4 @@
-//! Settings that several services have, each checked alike.
+//! Settings that must be there, of services that Alertmanager does not know, each checked alike.
 //!
 //! Invariant: who is told, and where, stands in the configuration: no template, and so no alert,
 //! chooses it.
