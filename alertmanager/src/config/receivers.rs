@@ -265,3 +265,38 @@ impl From<&ReceiverConfig> for Place {
         config.name.place
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config;
+
+    #[test]
+    fn a_receiver_may_hold_several_kinds_and_several_of_a_kind() {
+        let text = "global: {smtp_from: v@x.org, smtp_smarthost: 'mail:25'}\n\
+            route: {receiver: ops}\nreceivers:\n- name: ops\n  \
+            email_configs: [{to: a@x.org}, {to: b@x.org}]\n  \
+            ntfy_configs: [{topic: a}, {topic: b}]\n  \
+            irc_configs: [{server: h, channel: '#a'}]\n  \
+            syslog_configs: [{address: h}]\n  \
+            exec_configs: [{command: [/bin/true]}]\n  \
+            console_configs: [{send_resolved: false}]\n\
+            - name: nobody\n";
+        let config = config::parse("f.yml", text, Path::new("."), None).unwrap();
+        let mut lanes: Vec<_> = config.receivers.notifiers().map(|(lane, _)| lane).collect();
+        lanes.sort_unstable();
+        let expected = [
+            "ops/console/0",
+            "ops/email/0",
+            "ops/email/1",
+            "ops/exec/0",
+            "ops/irc/0",
+            "ops/ntfy/0",
+            "ops/ntfy/1",
+            "ops/syslog/0",
+        ];
+        assert_eq!(lanes, expected);
+        assert_eq!(config.receivers.len(), 2);
+    }
+}

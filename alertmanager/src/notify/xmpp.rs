@@ -16,6 +16,7 @@
 
 mod config;
 mod login;
+mod opening;
 mod session;
 mod xml;
 
