@@ -11,4 +11,5 @@ mod documents;
 mod faults;
 mod news;
 mod pushed;
+mod servers;
 mod web;
