@@ -86,6 +86,17 @@ pub struct LaneGroup {
     pub group_key: String,
 }
 
+/// How the key of a notice begins: what people are told of silences and windows of maintenance goes
+/// the same way as what they are told of groups, whose keys begin otherwise.
+pub const NOTICE: &str = "notice:";
+
+impl LaneGroup {
+    /// Whether it is about a silence or a window, not about a group of alerts.
+    pub fn is_notice(&self) -> bool {
+        self.group_key.starts_with(NOTICE)
+    }
+}
+
 /// What a lane was last told of a group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastTold {

@@ -8,6 +8,8 @@ mod chain;
 mod crashes;
 mod documents;
 mod faults;
+mod hygiene;
 mod news;
 mod pushed;
+mod sources;
 mod web;
