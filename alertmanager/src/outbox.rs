@@ -10,6 +10,10 @@
 //!
 //! Invariant: the database is written first; what is in memory is what a restart would find.
 
+mod notice;
+
+pub use notice::NOTICE;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -86,22 +90,13 @@ pub struct LaneGroup {
     pub group_key: String,
 }
 
-/// How the key of a notice begins: what people are told of silences and windows of maintenance goes
-/// the same way as what they are told of groups, whose keys begin otherwise.
-pub const NOTICE: &str = "notice:";
-
-impl LaneGroup {
-    /// Whether it is about a silence or a window, not about a group of alerts.
-    pub fn is_notice(&self) -> bool {
-        self.group_key.starts_with(NOTICE)
-    }
-}
-
 /// What a lane was last told of a group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastTold {
     /// The id of the first message since the group was last all clear.
     pub thread: String,
+    /// What the service calls a message of the thread, where it said so.
+    pub reference: Option<String>,
     /// When.
     pub at: Timestamp,
     /// The receiver's name.
@@ -123,6 +118,8 @@ pub struct Due {
     pub flush: Flush,
     /// The id of the thread that it belongs to; its own where it begins one.
     pub thread: String,
+    /// What the service calls an earlier message of the thread, where it said so.
+    pub reference: Option<String>,
     /// How often it was tried before.
     pub attempts: u32,
 }
@@ -273,12 +270,15 @@ impl Outbox {
             }
         }
         let (key, intent, flush) = oldest.ok_or(next_at)?;
-        let thread = inner.told.get(key).map_or(&intent.id, |told| &told.thread).clone();
+        let told = inner.told.get(key);
+        let thread = told.map_or(&intent.id, |told| &told.thread).clone();
+        let reference = told.and_then(|told| told.reference.clone());
         Ok(Due {
             id: intent.id.clone(),
             key: key.clone(),
             flush: flush.clone(),
             thread,
+            reference,
             attempts: intent.attempts,
         })
     }
@@ -288,16 +288,22 @@ impl Outbox {
         self.queued.notified()
     }
 
-    /// Notes that `due` was delivered at `now`.
+    /// Notes that `due` was delivered at `now`, and what the service calls it, where it said so.
     ///
     /// # Errors
     ///
     /// The database failed; it will be delivered again under the same id.
-    pub async fn delivered(&self, due: &Due, now: Timestamp) -> Result<(), StateError> {
+    pub async fn delivered(
+        &self,
+        due: &Due,
+        reference: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
         let told = due.flush.alerts.iter().filter(|alert| alert.is_firing());
         let firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
         let last = LastTold {
             thread: due.thread.clone(),
+            reference: reference.or_else(|| due.reference.clone()),
             at: now,
             receiver: due.flush.receiver.clone(),
             group_labels: due.flush.group_labels.clone(),
@@ -469,6 +475,7 @@ fn told_to_row(key: &LaneGroup, last: &LastTold) -> Told {
     let alerts = json!({
         "receiver": last.receiver,
         "groupLabels": last.group_labels.as_encoded(),
+        "reference": last.reference,
         "firing": last.firing.iter().map(alert_to_json).collect::<Vec<_>>(),
     });
     Told {
@@ -484,6 +491,7 @@ fn told_from_row(told: &Told) -> Option<LastTold> {
     let value: Value = serde_json::from_str(&told.alerts).ok()?;
     Some(LastTold {
         thread: told.thread.clone(),
+        reference: value["reference"].as_str().map(str::to_owned),
         at: told.told_at,
         receiver: value["receiver"].as_str()?.to_owned(),
         group_labels: Labels::from_encoded(value["groupLabels"].as_str()?)?,
