@@ -195,6 +195,11 @@ fn a_window_of_maintenance_is_asked_for_holds_and_is_looked_at_again() {
     wait_until("it is recorded", || {
         evaluator.value("veilleur_maintenance{name=\"new disks\", host=\"db1\"}") == "1"
     });
+    // The query of the document.
+    let document = include_str!("../../../docs/maintenance.md");
+    let query = document.split("```promql\n").nth(1).unwrap().split("```").next().unwrap();
+    let query = format!("/api/v1/query?query={}", tests::escaped(query));
+    assert_eq!(evaluator.get(&query).map(|(status, _)| status), Some(200));
     let alerts = evaluator.get("/api/v2/alerts").unwrap().1;
     let alerts: Value = serde_json::from_str(&alerts).unwrap();
     assert_eq!(alerts[0]["status"]["state"], "suppressed");

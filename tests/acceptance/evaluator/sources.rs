@@ -46,13 +46,12 @@ fn told(sink: &HttpServer) -> Vec<String> {
 
 fn post(evaluator: &Evaluator, name: &str, headers: &[&str], body: &str) -> (u16, Value) {
     let url = format!("http://127.0.0.1:{}/api/v1/in/{name}", evaluator.port);
-    let mut arguments = vec!["-X", "POST", "--data-binary", "@-", url.as_str()];
+    evaluator.write("body", body);
+    let file = format!("@{}", evaluator.path("body").display());
+    let mut arguments = vec!["-X", "POST", "--data-binary", file.as_str(), url.as_str()];
     for header in headers {
         arguments.extend(["-H", header]);
     }
-    evaluator.write("body", body);
-    let file = format!("@{}", evaluator.path("body").display());
-    arguments[3] = &file;
     let (_, status, body) = curl(&arguments);
     (status, serde_json::from_str(&body).unwrap_or_default())
 }
