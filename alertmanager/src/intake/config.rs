@@ -346,11 +346,11 @@ mod tests {
         check(&format!("[{{name: ci, {token}}}]"), "f.yml:1:9: the alerts of `ci` have no name");
         check(
             &format!("[{{name: ci, {token}, labels: {{alertname: '{{{{ .a'}}}}]"),
-            "f.yml:1:60: template: :1: unclosed action",
+            "f.yml:1:58: template: :1: unclosed action",
         );
         check(
             &format!("[{{name: ci, kind: jenkins, {token}, status: x}}]"),
-            "f.yml:1:60: the kind says this already",
+            "f.yml:1:61: the kind says this already",
         );
         check("[{name: aws, kind: cloudwatch_sns}]", "f.yml:1:9: `topic_arn` is missing");
         check(
@@ -364,7 +364,7 @@ mod tests {
         check("[{name: s, kind: sentry, signature: {secret: 0123456789abcdef}}]", "");
         check(
             &format!("[{{name: s, kind: sentry, {token}}}, {{name: s, kind: sentry, {token}}}]"),
-            "f.yml:1:64: there are two sources `s`",
+            "f.yml:1:59: there are two sources `s`",
         );
     }
 }

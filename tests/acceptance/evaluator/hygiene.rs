@@ -261,6 +261,7 @@ fn windows_come_from_a_calendar_that_changes_and_a_wrong_one_changes_nothing() {
             && faults[0]["fault"].as_str().unwrap().contains("DTSTART is missing")
     });
     assert_eq!(starts(&evaluator, "read").1, "03:00");
+    assert!(evaluator.get("/health").unwrap().1.contains("\"maintenance:read\""));
     // The one of the net is kept over a restart without the net.
     evaluator.write("windows.ics", &second);
     evaluator.kill();

@@ -300,7 +300,7 @@ mod tests {
         );
         check(
             &format!("[{{name: a, matchers: [h=x], receivers: [opps], announce: 8d, {once}}}]"),
-            "f.yml:1:53: `announce` can be 7d at most\nf.yml:1:40: there is no receiver `opps`",
+            "f.yml:1:41: there is no receiver `opps`\nf.yml:1:58: `announce` can be 7d at most",
         );
         check(
             &format!(
