@@ -11,7 +11,7 @@ use base::labels::{Labels, METRIC_NAME};
 use base::period::Period;
 use base::sample::{Ended, Timestamp};
 use storage::{AppendError, Point, Storage};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::notice::{self, Notice};
 use super::{Hygiene, MAINTENANCE_METRIC, PUSHED_METRIC};
@@ -148,8 +148,7 @@ impl Keeper {
         let mut wanted = self.of_silences(held, now);
         wanted.extend(self.of_windows(now));
         let mut flushes: Vec<(LaneGroup, Flush)> = Vec::new();
-        let known = outbox.told_keys().into_iter().chain(outbox.intended_keys());
-        let known: BTreeSet<LaneGroup> = known.filter(LaneGroup::is_notice).collect();
+        let known = outbox.notice_keys();
         for (receiver, lane) in self.lanes() {
             for (key, wanted) in &wanted {
                 let key = LaneGroup { lane: lane.id.clone(), group_key: key.clone() };
@@ -297,7 +296,7 @@ impl Keeper {
             if idle >= longest {
                 let why = format!("it held no alert for {}", Period::from(longest));
                 match self.parts.mutes.silences.expire_because(id, Some(&why), now).await {
-                    Ok(()) => info!(silence = id, why, "a silence ends"),
+                    Ok(()) => {}
                     Err(error) => warn!(silence = id, %error, "a silence could not be ended"),
                 }
             } else if used.1 == Timestamp::MIN || used.0.since(used.1) >= NOTE_EVERY {

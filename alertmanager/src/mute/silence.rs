@@ -17,6 +17,7 @@ use base::matcher::{MatchOp, Matcher};
 use base::sample::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex as Turn, Notify};
+use tracing::info;
 
 use super::index::Index;
 use crate::state::{State, StateError, StoredSilence};
@@ -236,8 +237,10 @@ impl Silences {
             }
         }
         let id = new.id.clone();
+        let (by, matchers) = (new.created_by.clone(), crate::matchers::print_all(&new.matchers));
         changed.push(new);
         self.write(changed).await?;
+        info!(silence = id, by, matchers, "a silence is set");
         Ok(id)
     }
 
@@ -270,7 +273,9 @@ impl Silences {
         if let Some(why) = why {
             ended.annotations.insert(ENDED_BECAUSE.to_owned(), why.to_owned());
         }
-        self.write(vec![ended]).await
+        self.write(vec![ended]).await?;
+        info!(silence = id, why = why.unwrap_or("somebody asked for it"), "a silence is ended");
+        Ok(())
     }
 
     /// Forgets those that ended long ago.

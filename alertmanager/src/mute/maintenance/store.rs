@@ -11,6 +11,7 @@ use base::matcher::{MatchOp, Matcher};
 use base::sample::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Mutex as Turn;
+use tracing::info;
 
 use super::calendar::Calendar;
 use super::spans::{MINUTE, Span, of_interval};
@@ -64,8 +65,8 @@ pub struct Maintenance {
 struct Inner {
     configured: Vec<Arc<Window>>,
     asked: BTreeMap<String, Arc<Occurrence>>,
-    /// When windows were ended before their time.
-    ended: HashMap<String, Timestamp>,
+    /// When windows were ended before their time, and when that was.
+    ended: HashMap<String, (Timestamp, Timestamp)>,
     calendars: HashMap<String, Known>,
     /// Counts changes.
     version: u64,
@@ -95,7 +96,7 @@ impl Maintenance {
         for note in state.notes(NoteKind::Window).await? {
             let body: Value = serde_json::from_str(&note.body).unwrap_or_default();
             if let Some(at) = body["ended"].as_i64() {
-                inner.ended.insert(note.name, Timestamp::from_millis(at));
+                inner.ended.insert(note.name, (Timestamp::from_millis(at), note.at));
             } else if let Some(occurrence) = from_json(&note.name, &body) {
                 inner.asked.insert(note.name, Arc::new(occurrence));
             } else {
@@ -157,6 +158,12 @@ impl Maintenance {
         let occurrence = Occurrence { id: id.clone(), window, span };
         self.save(&id, span.end, &to_json(&occurrence)).await?;
         let mut inner = self.lock();
+        info!(
+            id,
+            name = occurrence.window.name,
+            by = occurrence.window.owner,
+            "a window is asked for"
+        );
         inner.asked.insert(id.clone(), Arc::new(occurrence));
         inner.version += 1;
         Ok(id)
@@ -177,14 +184,16 @@ impl Maintenance {
         let is_asked = self.lock().asked.contains_key(id);
         let body = if is_asked { to_json(&ended) } else { json!({"ended": now.millis()}) };
         // A configured one would come back if its end were forgotten.
-        self.save(id, known.span.end.max(end), &body).await?;
+        let until = known.span.end.max(end);
+        self.save(id, until, &body).await?;
         let mut inner = self.lock();
         if is_asked {
             inner.asked.insert(id.to_owned(), Arc::new(ended));
         } else {
-            inner.ended.insert(id.to_owned(), now);
+            inner.ended.insert(id.to_owned(), (now, until));
         }
         inner.version += 1;
+        info!(id, name = known.window.name, "a window is ended before its time");
         Ok(())
     }
 
@@ -204,13 +213,14 @@ impl Maintenance {
         let old = |occurrence: &Occurrence| occurrence.span.end < end;
         let any = {
             let inner = self.lock();
-            inner.asked.values().any(|asked| old(asked)) || inner.ended.values().any(|at| *at < end)
+            inner.asked.values().any(|asked| old(asked))
+                || inner.ended.values().any(|(_, until)| *until < end)
         };
         if any {
             self.state.forget_notes(NoteKind::Window, end).await?;
             let mut inner = self.lock();
             inner.asked.retain(|_, asked| !old(asked));
-            inner.ended.retain(|_, at| *at >= end - super::config::LONGEST_ANNOUNCE * 5);
+            inner.ended.retain(|_, (_, until)| *until >= end);
         }
         Ok(())
     }
@@ -357,7 +367,7 @@ impl Inner {
             for span in spans {
                 let id = id_of(&window.name, span);
                 let end = match self.ended.get(&id) {
-                    Some(at) => span.end.min((*at).max(span.start)),
+                    Some((at, _)) => span.end.min((*at).max(span.start)),
                     None => span.end,
                 };
                 let span = Span { end, ..span };
