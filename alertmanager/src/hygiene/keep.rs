@@ -26,7 +26,6 @@ use crate::state::{Note, NoteKind, State, StateError};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often windows that run, and alerts that are pushed, get a sample.
 const RECORD_EVERY: Duration = Duration::from_secs(15);
-const RECORD_PUSHED_EVERY: Duration = Duration::from_secs(60);
 /// The most pushed alerts that are recorded; those beyond are missing in previews.
 const MOST_RECORDED: usize = 10_000;
 /// How old the note of a silence's use may be.
@@ -65,7 +64,6 @@ pub struct Keeper {
     used: HashMap<String, (Timestamp, Timestamp)>,
     looked: Option<(Timestamp, (u64, Option<Timestamp>))>,
     recorded_at: Option<Timestamp>,
-    recorded_pushed_at: Option<Timestamp>,
     /// The series that were written last.
     windows: BTreeSet<Labels>,
     pushes: BTreeSet<Labels>,
@@ -95,7 +93,6 @@ impl Keeper {
             used,
             looked: None,
             recorded_at: None,
-            recorded_pushed_at: None,
             windows: BTreeSet::new(),
             pushes: BTreeSet::new(),
         })
@@ -317,8 +314,6 @@ impl Keeper {
 
     /// Records the windows that run, and what is pushed.
     fn record(&mut self, now: Timestamp) {
-        let due =
-            |at: Option<Timestamp>, every| at.is_none_or(|at| now.since(at) >= every || at > now);
         let current = self.parts.mutes.maintenance.current(now);
         let running = current.iter().filter(|one| one.phase(now) == Phase::Running);
         let running: BTreeSet<Labels> = running
@@ -327,18 +322,18 @@ impl Keeper {
                 labels.with("name", &one.window.name).with(METRIC_NAME, MAINTENANCE_METRIC)
             })
             .collect();
-        if running != self.windows || due(self.recorded_at, RECORD_EVERY) {
-            self.recorded_at = Some(now);
-            let before = std::mem::replace(&mut self.windows, running);
-            self.append(&before, &self.windows, now);
+        let due = self.recorded_at.is_none_or(|at| now.since(at) >= RECORD_EVERY || at > now);
+        if running == self.windows && !due {
+            return;
         }
-        if due(self.recorded_pushed_at, RECORD_PUSHED_EVERY) {
-            self.recorded_pushed_at = Some(now);
-            let alerts = self.parts.alerts.all().into_iter();
-            let pushed = alerts.filter(|alert| self.parts.pushed.times(&alert.labels).is_some());
+        let before = std::mem::replace(&mut self.windows, running);
+        self.append(&before, &self.windows, now);
+        if due {
+            self.recorded_at = Some(now);
+            let is_pushed = |alert: &Alert| self.parts.pushed.times(&alert.labels).is_some();
+            let pushed = self.parts.alerts.filter(is_pushed).into_iter().take(MOST_RECORDED);
             let pushed = pushed.map(|alert| alert.labels.with(METRIC_NAME, PUSHED_METRIC));
-            let pushed = pushed.take(MOST_RECORDED).collect();
-            let before = std::mem::replace(&mut self.pushes, pushed);
+            let before = std::mem::replace(&mut self.pushes, pushed.collect());
             self.append(&before, &self.pushes, now);
         }
     }

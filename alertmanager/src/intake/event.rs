@@ -142,10 +142,11 @@ fn one_line(text: &str, most: usize) -> String {
 fn shortened(text: &str, most: usize, unwanted: impl Fn(char) -> bool) -> String {
     let direction = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let clean = |c: char| if unwanted(c) || direction(c) { ' ' } else { c };
-    match text.char_indices().nth(most) {
+    let text: String = match text.char_indices().nth(most) {
         Some(_) => text.chars().take(most - 1).map(clean).chain(['…']).collect(),
         None => text.chars().map(clean).collect(),
-    }
+    };
+    text.trim().to_owned()
 }
 
 #[cfg(test)]
@@ -166,7 +167,7 @@ mod tests {
         check("__address__", "x", r#"{alertname="a", source="ci"}"#);
         check("my-label ü", "x", r#"{alertname="a", my_label__="x", source="ci"}"#);
         check("1st", "x", r#"{_1st="x", alertname="a", source="ci"}"#);
-        check("to", "a\r\nBcc: x\u{202e}", r#"{alertname="a", source="ci", to="a  Bcc: x "}"#);
+        check("to", "a\r\nBcc: x\u{202e}", r#"{alertname="a", source="ci", to="a  Bcc: x"}"#);
         check("alertname", "", "an alert has no `alertname`");
         let long = "x".repeat(600);
         check("l", &long, &format!(r#"{{alertname="a", l="{}…", source="ci"}}"#, "x".repeat(511)));
@@ -187,6 +188,6 @@ mod tests {
             assert_eq!(link(url), "", "{url}");
         }
         let event = Event::new(Status::Firing, "a").text("s", "one\r\ntwo\u{0}");
-        assert_eq!(event.alert_texts().unwrap()["s"], "one \ntwo ");
+        assert_eq!(event.alert_texts().unwrap()["s"], "one \ntwo");
     }
 }
