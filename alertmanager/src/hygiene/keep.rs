@@ -330,9 +330,10 @@ impl Keeper {
         self.append(&before, &self.windows, now);
         if due {
             self.recorded_at = Some(now);
-            let is_pushed = |alert: &Alert| self.parts.pushed.times(&alert.labels).is_some();
-            let pushed = self.parts.alerts.filter(is_pushed).into_iter().take(MOST_RECORDED);
+            let firing = self.parts.alerts.filter(Alert::is_firing).into_iter();
+            let pushed = firing.filter(|alert| self.parts.pushed.times(&alert.labels).is_some());
             let pushed = pushed.map(|alert| alert.labels.with(METRIC_NAME, PUSHED_METRIC));
+            let pushed = pushed.take(MOST_RECORDED);
             let before = std::mem::replace(&mut self.pushes, pushed.collect());
             self.append(&before, &self.pushes, now);
         }
