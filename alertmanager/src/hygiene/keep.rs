@@ -150,7 +150,8 @@ impl Keeper {
             for (key, wanted) in &wanted {
                 let key = LaneGroup { lane: lane.id.clone(), group_key: key.clone() };
                 let concerned = wanted.lanes.contains(&lane.id);
-                if !concerned && !(wanted.all && known.contains(&key)) {
+                let goes_on = wanted.all && known.contains(&key);
+                if !concerned && !goes_on {
                     continue;
                 }
                 if self.knows(&key, notice::state_of(&wanted.notice.alert)) {

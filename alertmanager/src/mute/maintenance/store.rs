@@ -61,6 +61,9 @@ pub struct Maintenance {
     turn: Arc<Turn<()>>,
 }
 
+/// Windows at their times, sorted.
+type Found = Arc<Vec<Arc<Occurrence>>>;
+
 #[derive(Debug, Default)]
 struct Inner {
     configured: Vec<Arc<Window>>,
@@ -71,7 +74,7 @@ struct Inner {
     /// Counts changes.
     version: u64,
     /// What was found, for the minute and the version.
-    found: Option<(i64, u64, Arc<Vec<Arc<Occurrence>>>)>,
+    found: Option<(i64, u64, Found)>,
 }
 
 /// What is known of a calendar.
@@ -226,7 +229,7 @@ impl Maintenance {
     }
 
     /// The windows that hold alerts, are announced, or have just ended.
-    pub fn current(&self, now: Timestamp) -> Arc<Vec<Arc<Occurrence>>> {
+    pub fn current(&self, now: Timestamp) -> Found {
         let mut inner = self.lock();
         let minute = now.millis().div_euclid(MINUTE);
         if let Some((of_minute, version, found)) = &inner.found
