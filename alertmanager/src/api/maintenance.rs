@@ -127,7 +127,7 @@ fn window_object(one: &Occurrence, shown: &Shown, now: Timestamp) -> Value {
         "name": window.name,
         "state": one.phase(now).as_str(),
         "matchers": window.matchers.iter().map(matchers::print).collect::<Vec<_>>(),
-        "startsAt": time(one.span.start),
+        "startsAt": one.began().map(time),
         "endsAt": time(one.span.end),
         "settledAt": time(one.span.end + window.settle),
         "owner": window.owner,

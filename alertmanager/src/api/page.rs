@@ -3,6 +3,7 @@
 //! Invariant: everything is escaped by the template, and the page runs no script (X13).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
@@ -17,8 +18,9 @@ use super::Shown;
 use super::health::{Health, parts};
 use super::reply::{Failure, compressed};
 use super::silences::in_force;
+use crate::alerts::Alert;
 use crate::matchers;
-use crate::mute::{Phase, Silence, SilenceState};
+use crate::mute::{Occurrence, Phase, Silence, SilenceState};
 use crate::rules::{AlertView, RuleKind};
 use crate::state::RuleAlertState;
 
@@ -121,15 +123,17 @@ fn age(now: Timestamp, since: Timestamp) -> String {
     Period::from_secs(now.since(since).as_secs()).to_string()
 }
 
+/// The most alerts of others that are shown.
+const MOST_PUSHED: usize = 1000;
 /// The most alerts of a silence that are named.
 const MOST_NAMED: usize = 10;
 
 /// The silences that hold or will, each with what it holds.
 fn silences(shown: &Shown, now: Timestamp) -> Vec<SilenceRow> {
-    let name = |alert: &std::sync::Arc<crate::alerts::Alert>| {
+    let name = |alert: &Arc<Alert>| {
         format!("{} {}", alert.name(), alert.labels.filter(|name| name != ALERT_NAME))
     };
-    let row = |(silence, held): (std::sync::Arc<Silence>, Vec<_>)| {
+    let row = |(silence, held): (Arc<Silence>, Vec<_>)| {
         let state = silence.state(now);
         let end = match state {
             SilenceState::Pending => format!("begins in {}", age(silence.starts_at, now)),
@@ -156,7 +160,7 @@ fn windows(shown: &Shown, now: Timestamp) -> Vec<WindowRow> {
     let shown_now = current.iter().filter(|one| {
         matches!(one.phase(now), Phase::Announced | Phase::Running | Phase::Settling)
     });
-    let row = |one: &std::sync::Arc<crate::mute::Occurrence>| {
+    let row = |one: &Arc<Occurrence>| {
         let alerts = shown.alerts.filter(|alert| alert.is_firing() && one.matches(&alert.labels));
         let window = &one.window;
         WindowRow {
@@ -166,7 +170,10 @@ fn windows(shown: &Shown, now: Timestamp) -> Vec<WindowRow> {
             matchers: window.matchers.iter().map(matchers::print).collect::<Vec<_>>().join(", "),
             owner: window.owner.clone(),
             comment: window.comment.clone(),
-            when: format!("{} to {} UTC", clock(one.span.start), clock(one.span.end)),
+            when: match one.began() {
+                Some(start) => format!("{} to {} UTC", clock(start), clock(one.span.end)),
+                None => format!("to {} UTC", clock(one.span.end)),
+            },
             held: if one.holds(now) { alerts.len() } else { 0 },
         }
     };
@@ -193,11 +200,27 @@ fn alerts(shown: &Shown, now: Timestamp) -> Vec<AlertRow> {
         RuleKind::Recording { .. } => None,
     });
     let mut rows: Vec<_> = views.flatten().map(|view| alert_row(view, now)).collect();
+    let firing = shown.alerts.filter(|alert| alert.is_firing()).into_iter();
+    let pushed = firing.filter(|alert| shown.pushed.times(&alert.labels).is_some());
+    rows.extend(pushed.take(MOST_PUSHED).map(|alert| pushed_row(&alert, now)));
     // What fires first, then what is about to, then by name.
     rows.sort_by(|a, b| {
         (a.state == "pending", &a.name, &a.labels).cmp(&(b.state == "pending", &b.name, &b.labels))
     });
     rows
+}
+
+/// An alert of others, as they say it.
+fn pushed_row(alert: &Alert, now: Timestamp) -> AlertRow {
+    AlertRow {
+        id: format!("alert-{:016x}", alert.labels.fingerprint()),
+        state: "firing",
+        name: alert.name().to_owned(),
+        severity: alert.labels.get("severity").unwrap_or("").to_owned(),
+        labels: alert.labels.filter(|name| name != ALERT_NAME && name != "severity").to_string(),
+        age: age(now, alert.starts_at),
+        texts: alert.annotations.values().filter(|text| !text.is_empty()).cloned().collect(),
+    }
 }
 
 fn alert_row(view: &AlertView, now: Timestamp) -> AlertRow {

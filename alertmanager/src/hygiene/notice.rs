@@ -111,7 +111,7 @@ pub(super) fn of_window(
         alert: Alert {
             labels: group_labels.clone(),
             annotations,
-            starts_at: span.start,
+            starts_at: occurrence.began().unwrap_or(now),
             ended: None,
             stale_since: None,
             generator_url: format!("{external_url}/#maintenance-{}", occurrence.id),

@@ -147,6 +147,11 @@ impl Occurrence {
         }
     }
 
+    /// When it began or will; nothing where that was more than a month ago.
+    pub fn began(&self) -> Option<Timestamp> {
+        Some(self.span.start).filter(|start| *start != Timestamp::default())
+    }
+
     /// Whether it holds alerts back at `now`.
     pub fn holds(&self, now: Timestamp) -> bool {
         matches!(self.phase(now), Phase::Running | Phase::Settling)

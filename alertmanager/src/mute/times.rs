@@ -178,15 +178,6 @@ impl TimesConfig {
         TimeInterval { parts: vec![self.build(&TimeZone::UTC, diagnostics)] }
     }
 
-    /// Whether it says nothing, so that it always holds.
-    pub(super) fn is_always(&self) -> bool {
-        self.times.is_empty()
-            && self.weekdays.is_empty()
-            && self.days_of_month.is_empty()
-            && self.months.is_empty()
-            && self.years.is_empty()
-    }
-
     fn build(&self, default: &TimeZone, diagnostics: &mut Diagnostics) -> Times {
         let zone = match &self.location {
             None => default.clone(),
@@ -243,6 +234,15 @@ impl TimeRangeConfig {
 }
 
 impl TimeInterval {
+    /// Whether it holds at every half hour of a year: then there is no time at which it does not.
+    pub(super) fn is_always(&self) -> bool {
+        // 2028 has all days that a year can have.
+        const BEGIN: i64 = 1_830_297_600_000;
+        let half_hours = (0..366 * 48).map(|n| BEGIN + n * 1_800_000);
+        self.parts.iter().any(|part| part.years.is_empty())
+            && half_hours.map(Timestamp::from_millis).all(|at| self.contains(at))
+    }
+
     /// Whether it holds at `now`.
     pub fn contains(&self, now: Timestamp) -> bool {
         let Ok(now) = jiff::Timestamp::from_millisecond(now.millis()) else { return false };

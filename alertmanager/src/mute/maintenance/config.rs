@@ -174,12 +174,13 @@ impl MaintenanceConfig {
                 diagnostics,
             )?));
         }
-        if self.time_intervals.iter().any(TimesConfig::is_always) {
+        let interval = build_parts(&self.time_intervals, &local, diagnostics);
+        if interval.is_always() {
             let help = "say when: `times`, `weekdays`, `days_of_month`, `months` or `years`";
             diagnostics.report_with_help(place, "it would hold at any time", help);
             return None;
         }
-        Some(Schedule::Times(build_parts(&self.time_intervals, &local, diagnostics)))
+        Some(Schedule::Times(interval))
     }
 }
 
@@ -282,10 +283,13 @@ mod tests {
             "[{name: a, matchers: [h=x], start: '2026-12-01T22:00'}]",
             "f.yml:1:9: `duration` is missing beside `start`",
         );
-        check(
-            "[{name: a, matchers: [h=x], time_intervals: [{}]}]",
-            "f.yml:1:9: it would hold at any time",
-        );
+        let whole = "{times: [{start_time: '00:00', end_time: '24:00'}]}";
+        for always in ["{}", "{weekdays: ['sunday:saturday']}", whole] {
+            check(
+                &format!("[{{name: a, matchers: [h=x], time_intervals: [{always}]}}]"),
+                "f.yml:1:9: it would hold at any time",
+            );
+        }
         check(
             "[{name: a, matchers: [h=x], ical: {}}]",
             "f.yml:1:35: one of `file` and `url` is needed",
