@@ -207,3 +207,88 @@ fn sources_ask_in_their_own_way_and_open_nothing_else_x28() {
         assert_eq!(evaluator.get(path).unwrap().0, 401, "{path}");
     }
 }
+
+/// An envelope of SNS about an alarm in `state`, signed by the key in the evaluator's folder.
+fn envelope(evaluator: &Evaluator, id: &str, state: &str, topic: &str) -> String {
+    let message = json!({"AlarmName": "queue too long", "NewStateValue": state,
+        "AlarmArn": "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:queue too long"})
+    .to_string();
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string();
+    let fields = [
+        ("Message", message.as_str()),
+        ("MessageId", id),
+        ("Timestamp", &now),
+        ("TopicArn", topic),
+        ("Type", "Notification"),
+    ];
+    let signed: String = fields.iter().map(|(name, text)| format!("{name}\n{text}\n")).collect();
+    evaluator.write("signed", &signed);
+    let path = |name: &str| evaluator.path(name).display().to_string();
+    openssl(&[
+        "dgst",
+        "-sha256",
+        "-sign",
+        &path("key.pem"),
+        "-out",
+        &path("signature"),
+        &path("signed"),
+    ]);
+    openssl(&["base64", "-A", "-in", &path("signature"), "-out", &path("signature.txt")]);
+    let mut body: Value = fields.iter().map(|(name, text)| (*name, *text)).collect();
+    body["SignatureVersion"] = json!("2");
+    body["Signature"] = json!(std::fs::read_to_string(path("signature.txt")).unwrap());
+    body["SigningCertURL"] = json!("https://sns.eu-west-1.amazonaws.com/x.pem");
+    body.to_string()
+}
+
+fn openssl(arguments: &[&str]) {
+    let done = std::process::Command::new("openssl").args(arguments).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn an_alarm_of_cloudwatch_comes_signed_by_sns_and_is_taken_once() {
+    let sink = HttpServer::sink();
+    let mut evaluator = Evaluator::new();
+    let path = |name: &str| evaluator.path(name).display().to_string();
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        &path("key.pem"),
+        "-out",
+        &path("sns.pem"),
+        "-days",
+        "2",
+        "-subj",
+        "/CN=sns.amazonaws.com",
+    ]);
+    let signed = "confirm_subscription: true\n  certificate_file: sns.pem";
+    let config = config(&sink).replace("confirm_subscription: true", signed);
+    evaluator.write("veilleur.yml", &config);
+    evaluator.start();
+    let topic = "arn:aws:sns:eu-west-1:123456789012:alarms";
+    let alarm = envelope(&evaluator, "1", "ALARM", topic);
+    let take = |body: &str| {
+        let (status, said) = post(&evaluator, "aws", &["content-type: text/plain"], body);
+        (status, said["data"]["firing"].as_i64(), said["data"]["replayed"].as_bool())
+    };
+    assert_eq!(take(&alarm), (200, Some(1), Some(false)));
+    wait_until("it is told", || told(&sink) == ["queue too long aws firing"]);
+    assert_eq!(sink.asked()[0].json()["alerts"][0]["labels"]["region"], "eu-west-1");
+    assert_eq!(take(&alarm), (200, Some(0), Some(true)));
+    assert_eq!(take(&alarm.replace("ALARM", "OK")).0, 401);
+    assert_eq!(take(&envelope(&evaluator, "2", "OK", "arn:aws:sns:eu-west-1:1:other")).0, 401);
+    assert_eq!(
+        take(&envelope(&evaluator, "3", "INSUFFICIENT_DATA", topic)),
+        (200, Some(0), Some(false))
+    );
+    assert_eq!(take(&envelope(&evaluator, "4", "OK", topic)), (200, Some(0), Some(false)));
+    wait_until("its end is told", || told(&sink).len() == 2);
+    // What fired before and is sent again by a stranger fires nothing.
+    assert_eq!(take(&alarm), (200, Some(0), Some(true)));
+    assert_eq!(told(&sink)[1], "queue too long aws resolved");
+}
