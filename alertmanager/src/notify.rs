@@ -13,18 +13,47 @@
 
 mod notifier;
 mod http;
+mod texts;
+mod settings;
+mod parts;
+mod cut;
+#[cfg(test)]
+mod sink;
 mod console;
 mod webhook;
-mod texts;
 mod slack;
+mod mattermost;
+mod rocketchat;
+mod discord;
+mod telegram;
+mod msteams;
+mod msteamsv2;
+mod matrix;
+mod zulip;
+mod googlechat;
+mod webex;
 mod mail;
 mod status;
 mod run;
 
 pub use console::{ConsoleConfig, ConsoleNotifier};
+pub use discord::{DiscordConfig, DiscordNotifier};
+pub use googlechat::{GoogleChatConfig, GoogleChatNotifier};
 pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
+pub use matrix::{MatrixConfig, MatrixNotifier};
+pub use mattermost::{
+    MattermostAttachment, MattermostConfig, MattermostNotifier, MattermostPriority, MattermostProps,
+};
+pub use msteams::{MsteamsConfig, MsteamsNotifier};
+pub use msteamsv2::{MsteamsV2Config, MsteamsV2Notifier};
 pub use notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
+pub use parts::FieldConfig;
+pub use rocketchat::{RocketchatAction, RocketchatConfig, RocketchatGlobals, RocketchatNotifier};
 pub use run::{LaneRunner, NotifyMetrics};
-pub use slack::{SlackConfig, SlackGlobals, SlackNotifier};
+pub use settings::SecretSetting;
+pub use slack::{SlackAction, SlackConfig, SlackConfirmation, SlackGlobals, SlackNotifier};
 pub use status::{LaneState, LaneStates};
+pub use telegram::{TelegramConfig, TelegramGlobals, TelegramNotifier};
+pub use webex::{WebexConfig, WebexNotifier};
 pub use webhook::{WebhookConfig, WebhookNotifier};
+pub use zulip::{ZulipConfig, ZulipNotifier};
