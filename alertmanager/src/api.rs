@@ -4,12 +4,12 @@
 //! something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
-mod time;
 mod query;
 mod labels;
 mod status;
 mod write;
 mod v2;
+mod explain;
 mod health;
 mod metrics;
 mod page;
@@ -39,12 +39,14 @@ use tower_service::Service;
 use crate::alerts::Alerts;
 use crate::dispatch;
 use crate::ingest::Ingest;
-use crate::mute::Mutes;
+use crate::mute::{InhibitRule, Mutes};
 use crate::notify::LaneStates;
 use crate::outbox::Outbox;
 use crate::pushed::Pushed;
 use crate::rules::Rules;
 use crate::scrape::{Outputs, Targets};
+// Times of requests are read as everywhere.
+use crate::time;
 
 pub use metrics::Gauges;
 pub use routes::{ROUTES, Route};
@@ -111,6 +113,12 @@ pub struct Routing {
     pub route: dispatch::Route,
     /// The names of the receivers.
     pub receivers: Vec<String>,
+    /// The ways to each of them.
+    pub lanes: dispatch::Lanes,
+    /// Which alerts hold others back.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// Added to every alert of ours.
+    pub external_labels: Labels,
     /// How long an alert lasts that is pushed without an end.
     pub resolve_timeout: Duration,
 }
@@ -118,8 +126,14 @@ pub struct Routing {
 impl Default for ConfigState {
     fn default() -> Self {
         let route = dispatch::Route::to("");
-        let routing =
-            Routing { route, receivers: Vec::new(), resolve_timeout: Duration::from_secs(300) };
+        let routing = Routing {
+            route,
+            receivers: Vec::new(),
+            lanes: dispatch::Lanes::new(),
+            inhibit_rules: Vec::new(),
+            external_labels: Labels::empty(),
+            resolve_timeout: Duration::from_secs(300),
+        };
         Self { fault: std::sync::Mutex::default(), routing: ArcSwap::from_pointee(routing) }
     }
 }

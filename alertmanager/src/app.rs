@@ -50,6 +50,8 @@ use judging::Judging;
 
 /// How far back a sample counts.
 const LOOKBACK: Duration = Duration::from_secs(300);
+/// From one evaluation to the next in a subquery that says nothing about it.
+const SUBQUERY_STEP: Duration = Duration::from_secs(60);
 /// How long scrapes and answers that are being made have to end.
 const GRACE: Duration = Duration::from_secs(3);
 /// How often a reload is tried while the state fails, a second apart.
@@ -89,6 +91,11 @@ struct App {
     jobs: watch::Sender<Vec<Arc<crate::scrape::Job>>>,
     judging: Judging,
     config: Arc<ConfigState>,
+}
+
+/// The time, for commands that ask about it.
+pub fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// Runs the evaluator with `config`, which was read from `origin`, until a signal ends it.
@@ -194,6 +201,8 @@ impl App {
                 external_labels: config.external_labels.clone(),
                 external_url: Arc::clone(&external_url),
                 lookback: LOOKBACK,
+                subquery_step: SUBQUERY_STEP,
+                holds_missing: true,
                 started,
                 appended: scraper.metrics.appended().clone(),
             },
@@ -301,6 +310,9 @@ impl App {
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),
+            lanes: config.lanes.clone(),
+            inhibit_rules: config.inhibit_rules.clone(),
+            external_labels: config.external_labels.clone(),
             resolve_timeout: config.resolve_timeout,
         });
         self.judging.take_over(config, blind).await?;

@@ -2,6 +2,11 @@
 //!
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
 
+mod explain;
+mod routes;
+mod server;
+mod test;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +44,13 @@ enum Command {
         #[arg(long = "web.config.file", value_name = "FILE")]
         web_file: Option<PathBuf>,
     },
+    /// Run unit tests of rules, and of the whole way to the receivers
+    Test(test::TestArgs),
+    /// Ask the running server why somebody was told of an alert, or was not
+    Explain(explain::ExplainArgs),
+    /// Ask who is told of what, by a configuration
+    #[command(subcommand)]
+    Routes(routes::RoutesCommand),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +98,9 @@ pub fn main() -> ExitCode {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
         Some(Command::Check { file, web_file }) => check(file, web_file),
+        Some(Command::Test(args)) => test::test(args),
+        Some(Command::Explain(args)) => explain::explain(args),
+        Some(Command::Routes(command)) => routes::routes(command),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("veilleur: {error:#}\n"));

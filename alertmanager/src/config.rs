@@ -29,7 +29,7 @@ use crate::discovery::{matching, relative_to};
 use crate::dispatch::{Lanes, Route, RouteConfig, World};
 use crate::mute::{self, InhibitRule, InhibitRuleConfig, TimeIntervalConfig};
 use crate::notify::EmailGlobals;
-use crate::rules::{BuiltinConfig, RuleGroup, builtin_group, read_file};
+use crate::rules::{BuiltinConfig, RuleGroup, Unknown, builtin_group, read_file};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
 use base::http::access::HttpConfig;
@@ -311,7 +311,7 @@ fn rule_groups(
 ) -> Vec<Arc<RuleGroup>> {
     let mut groups = Vec::new();
     for path in files(patterns, folder, diagnostics) {
-        match read_file(&path, interval) {
+        match read_file(&path, interval, Unknown::Refused) {
             Ok(read) => groups.extend(read.into_iter().map(Arc::new)),
             Err(faults) => diagnostics.extend(faults),
         }

@@ -19,9 +19,13 @@
 mod route;
 mod group;
 mod decide;
+mod held;
+mod walk;
 mod run;
 
 pub use decide::{Decision, Known, News, decide};
 pub use group::{Group, GroupKey};
+pub use held::HeldBy;
 pub use route::{GroupBy, Route, RouteConfig, World};
 pub use run::{Dispatcher, Lane, Lanes};
+pub use walk::{Verdict, Visit};

@@ -5,6 +5,7 @@
 //!
 //! Invariant: only `app` knows all stages.
 
+pub mod time;
 pub mod relabel;
 pub mod matchers;
 pub mod alerts;
@@ -21,6 +22,8 @@ pub mod rules;
 pub mod dispatch;
 pub mod notify;
 pub mod config;
+pub mod unit_test;
+pub mod explain;
 pub mod api;
 pub mod app;
 pub mod cli;

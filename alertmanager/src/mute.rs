@@ -73,6 +73,14 @@ impl Mutes {
         self.lock().inhibited_by(labels).cloned()
     }
 
+    /// The rule by which an alert with `labels` is held back, by its name or place, and the labels of
+    /// the one that holds it back.
+    pub fn inhibition_of(&self, labels: &Labels) -> Option<(String, Labels)> {
+        let inhibitor = self.lock();
+        let (rule, source) = inhibitor.inhibition_of(labels)?;
+        Some((rule.title.clone(), source.clone()))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inhibitor> {
         self.inhibitor.lock().unwrap_or_else(PoisonError::into_inner)
     }

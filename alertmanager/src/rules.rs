@@ -24,7 +24,7 @@ mod view;
 mod run;
 
 pub use builtin::{BuiltinConfig, builtin_group};
-pub use file::{RuleFile, read_file};
+pub use file::{RuleFile, Unknown, read_file};
 pub use group::{Evaluation, GroupState, RuleGroup, Sources};
 pub use run::{RuleMetrics, RuleRunner};
 pub use view::{AlertView, GroupView, RuleKind, RuleView, Rules};

@@ -102,6 +102,26 @@ impl State {
         Ok(state)
     }
 
+    /// A state that nothing keeps, for trying what would be told: gone when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn in_memory() -> Result<Self, StateError> {
+        sqlx::any::install_default_drivers();
+        // Each connection would have a database of its own, and it ends with its connection.
+        let pool = AnyPoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect("sqlite::memory:")
+            .await?;
+        let state = Self { pool };
+        state.migrate().await?;
+        Ok(state)
+    }
+
     async fn migrate(&self) -> Result<(), StateError> {
         let mut transaction = self.pool.begin().await?;
         transaction

@@ -11,8 +11,9 @@ use base::http::HeaderMap;
 use base::labels::Labels;
 use base::sample::Timestamp;
 
+use super::console::render;
 use crate::alerts::Alert;
-use crate::outbox::{LONGEST_WAIT, Reason};
+use crate::outbox::{Due, LONGEST_WAIT, Reason};
 
 /// A message about a group of alerts.
 #[derive(Clone, Debug)]
@@ -40,6 +41,24 @@ pub struct Notification {
 }
 
 impl Notification {
+    /// The message that `due` is, sent at `at` by whom people reach at `external_url`.
+    pub fn of(due: &Due, at: Timestamp, external_url: &str) -> Self {
+        let mut alerts = due.flush.alerts.clone();
+        alerts.sort_by_key(|alert| (!alert.is_firing(), alert.labels.clone()));
+        Self {
+            id: due.id.clone(),
+            thread: due.thread.clone(),
+            receiver: due.flush.receiver.clone(),
+            group_key: due.key.group_key.clone(),
+            group_labels: due.flush.group_labels.clone(),
+            route_labels: due.flush.route_labels.clone(),
+            reason: due.flush.reason,
+            alerts,
+            at,
+            external_url: external_url.to_owned(),
+        }
+    }
+
     /// Whether something still fires.
     pub fn is_firing(&self) -> bool {
         self.alerts.iter().any(Alert::is_firing)
@@ -72,6 +91,11 @@ impl Notification {
 pub trait Notifier: Send + Sync + std::fmt::Debug {
     /// What it is, as its configuration calls it: `email`, `slack`.
     fn integration(&self) -> &'static str;
+
+    /// What people would read of a message, without sending it; by default a plain text.
+    fn preview(&self, notification: &Notification) -> String {
+        render(notification)
+    }
 
     /// Hands over a message. The lane limits how long it may take.
     ///

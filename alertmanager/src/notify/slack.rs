@@ -249,6 +249,12 @@ impl Notifier for SlackNotifier {
         "slack"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let body = self.body(notification);
+        let said = ["pretext", "title", "text"].map(|name| body["attachments"][0][name].as_str());
+        said.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<(), DeliveryError> {
         let body = self.body(notification).to_string().into_bytes();
         let url = self.url.read().map_err(DeliveryError::transient)?;

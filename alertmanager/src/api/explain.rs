@@ -1,0 +1,115 @@
+//! `/api/v1/explain`: why somebody was told of an alert, or was not.
+//!
+//! Invariant: it changes nothing, and counts as a query: no more of them run at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use base::sample::Timestamp;
+use serde_json::json;
+
+use super::Shown;
+use super::query::Parameters;
+use super::reply::{Failure, success};
+use crate::explain::{Question, Subject, Trace, Witnesses};
+use crate::mute::Silence;
+
+/// `GET`: `alert` is a name, or labels such as `{alertname="Down"}`; `at` a moment of the past.
+pub(super) async fn explain(
+    State(shown): State<Shown>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let parameters = Parameters::read(query, &HeaderMap::new(), &Bytes::new())?;
+    let now = Timestamp::now();
+    let at = match parameters.get("at") {
+        None => None,
+        Some(_) => Some(parameters.time("at", now)?),
+    };
+    if at.is_some_and(|at| at > now) {
+        return Err(Failure::parameter("at", "nobody knows the future"));
+    }
+    let alert = parameters.get("alert").unwrap_or_default();
+    let question = Question::read(alert, at).map_err(|why| Failure::parameter("alert", why))?;
+    let silences = match at {
+        Some(at) => shown.mutes.silences.as_of(at).await,
+        None => Ok(Vec::new()),
+    };
+    let silences = silences.map_err(|error| Failure::internal(error.to_string()))?;
+    let Ok(_turn) = shown.queries.acquire().await else {
+        return Err(Failure::unavailable("Veilleur is stopping"));
+    };
+    let known = Known { shown: shown.clone(), silences, now };
+    let found = {
+        let (known, question) = (known.clone(), question.clone());
+        blocking(move || known.ask(HashMap::new(), HashMap::new(), |w| w.subjects(&question)))
+            .await?
+    };
+    let (subjects, more) = found.map_err(Failure::execution)?;
+    let traces = known.explain(subjects, at).await?;
+    let text: Vec<String> = traces.iter().map(Trace::tell).collect();
+    let traces: Vec<_> = traces.iter().map(Trace::to_json).collect();
+    Ok(success(&headers, &json!({"alerts": traces, "more": more, "text": text.join("\n")})))
+}
+
+/// What is asked at one time.
+#[derive(Clone)]
+struct Known {
+    shown: Shown,
+    silences: Vec<Arc<Silence>>,
+    now: Timestamp,
+}
+
+impl Known {
+    /// Lets the witnesses answer.
+    fn ask<T>(
+        &self,
+        attempts: HashMap<u64, Vec<crate::explain::Attempted>>,
+        due: HashMap<String, Timestamp>,
+        ask: impl FnOnce(&Witnesses<'_>) -> T,
+    ) -> T {
+        let routing = self.shown.config.routing();
+        ask(&Witnesses {
+            storage: &self.shown.storage,
+            lookback: self.shown.lookback,
+            rules: self.shown.rules.all(),
+            alerts: &self.shown.alerts,
+            pushed: &self.shown.pushed,
+            mutes: &self.shown.mutes,
+            silences: self.silences.clone(),
+            outbox: &self.shown.outbox,
+            route: &routing.route,
+            lanes: &routing.lanes,
+            inhibit_rules: &routing.inhibit_rules,
+            external_labels: &routing.external_labels,
+            attempts,
+            due,
+            now: self.now,
+        })
+    }
+
+    async fn explain(
+        self,
+        subjects: Vec<Subject>,
+        at: Option<Timestamp>,
+    ) -> Result<Vec<Trace>, Failure> {
+        let (attempts, due) = (HashMap::new(), HashMap::new());
+        blocking(move || {
+            self.ask(attempts, due, |witnesses| {
+                subjects.iter().map(|subject| witnesses.explain(subject, at)).collect()
+            })
+        })
+        .await
+    }
+}
+
+/// Off the runtime's threads: samples are read.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|panic| Failure::internal(panic.to_string()))
+}
