@@ -1,6 +1,6 @@
 //! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
 //!
-//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, and silences changes
+//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills and silences changes
 //! something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
@@ -9,6 +9,7 @@ mod labels;
 mod status;
 mod write;
 mod v2;
+mod drill;
 mod explain;
 mod health;
 mod metrics;
@@ -37,7 +38,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
 
 use crate::alerts::Alerts;
-use crate::dispatch;
+use crate::dispatch::{self, AskDispatch};
 use crate::ingest::Ingest;
 use crate::mute::{InhibitRule, Mutes};
 use crate::notify::LaneStates;
@@ -79,6 +80,8 @@ pub struct Shown {
     pub mutes: Mutes,
     /// What waits to be told.
     pub outbox: Outbox,
+    /// Who knows when groups are looked at.
+    pub questions: AskDispatch,
     /// How the ways to the receivers are doing.
     pub lanes: LaneStates,
     /// Our own metrics.
@@ -186,6 +189,8 @@ pub struct Parts {
     pub mutes: Mutes,
     /// What waits to be told.
     pub outbox: Outbox,
+    /// Who knows when groups are looked at.
+    pub questions: AskDispatch,
     /// How the ways to the receivers are doing.
     pub lanes: LaneStates,
     /// Our own metrics.
@@ -216,6 +221,7 @@ impl Shown {
             pushed: parts.pushed,
             mutes: parts.mutes,
             outbox: parts.outbox,
+            questions: parts.questions,
             lanes: parts.lanes,
             metrics: parts.metrics,
             gauges,

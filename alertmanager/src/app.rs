@@ -38,6 +38,7 @@ use tracing::{error, info, warn};
 use crate::alerts::Alerts;
 use crate::api::{ConfigState, Parts, Routing, Shown};
 use crate::config::Config;
+use crate::dispatch::AskDispatch;
 use crate::ingest::Ingest;
 use crate::mute::Mutes;
 use crate::news::News;
@@ -181,6 +182,7 @@ impl App {
             alerts,
             mutes: Mutes::new(data.silences.clone()),
             outbox: data.outbox.clone(),
+            questions: AskDispatch::default(),
             lanes: LaneStates::default(),
             metrics: metrics.clone(),
             config: Arc::default(),
@@ -208,6 +210,7 @@ impl App {
             },
             state: data.state.clone(),
             outbox: data.outbox.clone(),
+            questions: parts.questions.clone(),
             alerts: parts.alerts.clone(),
             mutes: parts.mutes.clone(),
             pushed: parts.pushed.clone(),

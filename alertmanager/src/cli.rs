@@ -2,6 +2,7 @@
 //!
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
 
+mod drill;
 mod explain;
 mod routes;
 mod server;
@@ -46,6 +47,8 @@ enum Command {
     },
     /// Run unit tests of rules, and of the whole way to the receivers
     Test(test::TestArgs),
+    /// Try whether messages arrive, with one that says what it is
+    Drill(drill::DrillArgs),
     /// Ask the running server why somebody was told of an alert, or was not
     Explain(explain::ExplainArgs),
     /// Ask who is told of what, by a configuration
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run(args),
         Some(Command::Check { file, web_file }) => check(file, web_file),
         Some(Command::Test(args)) => test::test(args),
+        Some(Command::Drill(args)) => drill::drill(args),
         Some(Command::Explain(args)) => explain::explain(args),
         Some(Command::Routes(command)) => routes::routes(command),
     };

@@ -19,13 +19,15 @@
 mod route;
 mod group;
 mod decide;
+mod ask;
 mod held;
 mod walk;
 mod run;
 
+pub use ask::{AskDispatch, GroupTimes, TimesByGroup};
 pub use decide::{Decision, Known, News, decide};
 pub use group::{Group, GroupKey};
 pub use held::HeldBy;
 pub use route::{GroupBy, Route, RouteConfig, World};
 pub use run::{Dispatcher, Lane, Lanes};
-pub use walk::{Verdict, Visit};
+pub use walk::{Nodes, Verdict, Visit};

@@ -154,7 +154,7 @@ impl Witnesses<'_> {
         // Of what nobody found it is told where it would go.
         if verdict.is_none() || matches!(subject.state, Standing::Absent) {
             let inhibitor = asked.map(|_| self.inhibitor_then(at));
-            for route in self.route.matching(labels) {
+            for route in self.route.of(labels).iter() {
                 let way = self.on_route(route, labels, at, inhibitor.as_ref()).tell();
                 match verdict {
                     None => ways.push(way),

@@ -9,6 +9,7 @@ pub mod time;
 pub mod relabel;
 pub mod matchers;
 pub mod alerts;
+pub mod drill;
 pub mod news;
 pub mod state;
 pub mod outbox;

@@ -28,6 +28,7 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 
 use crate::alerts::Alert;
+use crate::drill;
 
 /// What holds alerts back, whatever their route. Clones share it.
 #[derive(Clone, Debug)]
@@ -51,14 +52,18 @@ impl Mutes {
         alerts: impl IntoIterator<Item = &'a Alert>,
     ) {
         let mut inhibitor = Inhibitor::new(rules);
-        for alert in alerts {
+        for alert in alerts.into_iter().filter(|alert| drill::id_of(&alert.labels).is_none()) {
             inhibitor.put(alert);
         }
         *self.lock() = inhibitor;
     }
 
-    /// Takes the newest state of an alert; true where another may be held back, or let go, by it.
+    /// Takes the newest state of an alert; true where another may be held back, or let go, by it. A
+    /// drill is the cause of nothing.
     pub fn put(&self, alert: &Alert) -> bool {
+        if drill::id_of(&alert.labels).is_some() {
+            return false;
+        }
         self.lock().put(alert)
     }
 

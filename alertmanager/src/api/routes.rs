@@ -7,7 +7,7 @@ use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    Shown, explain, health, labels, metrics, page, query, ready, reload, status, v2, write,
+    Shown, drill, explain, health, labels, metrics, page, query, ready, reload, status, v2, write,
 };
 
 /// A route.
@@ -37,6 +37,8 @@ enum Page {
     Alerts,
     Targets,
     Explain,
+    Drill,
+    DrillShow,
     BuildInfo,
     V2Status,
     V2Receivers,
@@ -70,6 +72,8 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/alerts", ASK, Page::Alerts),
     Route::new("/api/v1/targets", ASK, Page::Targets),
     Route::new("/api/v1/explain", ASK, Page::Explain),
+    Route::new("/api/v1/drill", POST, Page::Drill),
+    Route::new("/api/v1/drill/{id}", ASK, Page::DrillShow),
     Route::new("/api/v1/status/buildinfo", ASK, Page::BuildInfo),
     Route::new("/api/v2/status", ASK, Page::V2Status),
     Route::new("/api/v2/receivers", ASK, Page::V2Receivers),
@@ -101,6 +105,8 @@ impl Route {
             Page::Alerts => get(status::alerts),
             Page::Targets => get(status::targets),
             Page::Explain => get(explain::explain),
+            Page::Drill => post(drill::begin),
+            Page::DrillShow => get(drill::show),
             Page::BuildInfo => get(status::build),
             Page::V2Status => get(v2::status::status),
             Page::V2Receivers => get(v2::status::receivers),

@@ -15,7 +15,7 @@ use tracing::info;
 
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, Receivers};
-use crate::dispatch::{Dispatcher, Lanes, Route};
+use crate::dispatch::{AskDispatch, Dispatcher, Lanes, Route};
 use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneRunner, LaneStates, NotifyMetrics};
@@ -42,6 +42,7 @@ pub(super) struct Judging {
     pub(super) sources: Sources,
     pub(super) state: State,
     pub(super) outbox: Outbox,
+    pub(super) questions: AskDispatch,
     pub(super) alerts: Alerts,
     pub(super) mutes: Mutes,
     pub(super) pushed: Pushed,
@@ -124,9 +125,11 @@ impl Judging {
     ) -> anyhow::Result<()> {
         let (alerts, outbox, mutes) =
             (self.alerts.clone(), self.outbox.clone(), self.mutes.clone());
+        let questions = self.questions.clone();
         let make = move |now| {
             let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
             Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
+                .answering(questions.clone())
         };
         // What is no longer to be told is withdrawn before a lane begins.
         let mut first = make(now);

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::ask::AskDispatch;
 use super::decide::{Decision, Known, News, decide, says_the_same};
 use super::group::{Group, GroupKey};
 use super::route::Route;
@@ -49,6 +50,7 @@ pub struct Dispatcher {
     groups: HashMap<String, Group>,
     /// What was told of groups that there are no more, or by lanes that no longer serve them.
     orphans: HashSet<LaneGroup>,
+    questions: AskDispatch,
 }
 
 impl Dispatcher {
@@ -71,6 +73,7 @@ impl Dispatcher {
             muted_at: Default::default(),
             groups: HashMap::new(),
             orphans: HashSet::new(),
+            questions: AskDispatch::default(),
         };
         let alerts = dispatcher.alerts.all();
         for alert in &alerts {
@@ -80,6 +83,11 @@ impl Dispatcher {
             dispatcher.take(alert, now);
         }
         dispatcher
+    }
+
+    /// Answers those who ask by `questions`.
+    pub fn answering(self, questions: AskDispatch) -> Self {
+        Self { questions, ..self }
     }
 
     /// Takes over what a run before, or another configuration, left: what it was about to tell and
@@ -120,11 +128,13 @@ impl Dispatcher {
         loop {
             let now = Timestamp::now();
             let next = self.step(now).await?;
+            self.questions.answer(|key| self.groups.get(key).map(Group::times));
             let wait = next.map_or(AT_LEAST, |next| next.since(now).min(AT_LEAST));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.alerts.changed() => {}
                 () = self.outbox.news() => {}
+                () = self.questions.asked() => {}
                 () = self.mutes.silences.changed() => {}
                 () = sleep(wait) => {}
             }
@@ -188,9 +198,8 @@ impl Dispatcher {
     /// Puts an alert into the groups that it belongs to.
     fn take(&mut self, alert: Arc<Alert>, now: Timestamp) {
         let root = Arc::clone(&self.root);
-        for route in root.matching(&alert.labels) {
-            let labels = route.group_by.group_labels(&alert.labels);
-            let key = GroupKey { route: route.key.clone(), labels };
+        for route in root.of(&alert.labels).iter() {
+            let key = GroupKey::of(route, &alert.labels);
             let id = key.to_string();
             if !self.groups.contains_key(&id) {
                 if !alert.is_firing() {

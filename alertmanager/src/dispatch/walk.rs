@@ -3,10 +3,12 @@
 //! Invariant: the nodes that take an alert are those that [`Route::matching`] gives, in the same
 //! order.
 
-use base::labels::Labels;
+use base::labels::{Labels, escape_value};
 use base::matcher::Matcher;
+use base::period::Period;
 
 use super::route::Route;
+use crate::drill::{self, DRILL_RECEIVER};
 
 /// A node, and what became of the alert there.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,26 @@ pub struct Visit<'a> {
     pub depth: usize,
     /// What became of the alert.
     pub verdict: Verdict<'a>,
+}
+
+/// The nodes that an alert goes to.
+#[derive(Clone, Debug)]
+pub enum Nodes<'a> {
+    /// Those of the tree.
+    Matching(Vec<&'a Route>),
+    /// The way of a drill to its receiver.
+    Drill(Box<Route>),
+}
+
+impl Nodes<'_> {
+    /// Each of them, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        let (matching, drill) = match self {
+            Self::Matching(routes) => (routes.as_slice(), None),
+            Self::Drill(route) => (&[][..], Some(route.as_ref())),
+        };
+        matching.iter().copied().chain(drill)
+    }
 }
 
 /// What became of an alert at a node.
@@ -62,6 +84,19 @@ impl Route {
             }
         }
         true
+    }
+
+    /// The nodes that an alert goes to: those that match, and for a drill of a receiver one that leads
+    /// there at once.
+    pub fn of(&self, labels: &Labels) -> Nodes<'_> {
+        match labels.get(DRILL_RECEIVER).filter(|_| drill::id_of(labels).is_some()) {
+            None => Nodes::Matching(self.matching(labels)),
+            Some(receiver) => {
+                let key = format!("{{{DRILL_RECEIVER}=\"{}\"}}", escape_value(receiver));
+                let wait = Period::default();
+                Nodes::Drill(Box::new(Self { key, group_wait: wait, ..Self::to(receiver) }))
+            }
+        }
     }
 
     /// Whether the next sibling is asked too.

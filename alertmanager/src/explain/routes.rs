@@ -140,8 +140,7 @@ pub fn times(route: &Route, now: Timestamp) -> Option<String> {
 
 /// The group of an alert at a route.
 pub fn group_key(route: &Route, labels: &Labels) -> String {
-    let labels = route.group_by.group_labels(labels);
-    GroupKey { route: route.key.clone(), labels }.to_string()
+    GroupKey::of(route, labels).to_string()
 }
 
 fn title(route: &Route) -> String {

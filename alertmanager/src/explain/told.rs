@@ -45,8 +45,10 @@ pub(super) struct OnLane<'a> {
 /// An attempt to deliver.
 #[derive(Clone, Debug)]
 pub struct Attempted {
-    /// When, and how long it took.
+    /// When it was handed over.
     pub at: Timestamp,
+    /// When its message was put into the outbox, where that is known.
+    pub queued_at: Option<Timestamp>,
     /// How long it took.
     pub took: Duration,
     /// The way.

@@ -105,20 +105,7 @@ impl LaneRunner {
 
     /// Hands over one message; returns how long the service asks us to be silent.
     async fn deliver(&self, due: &Due) -> anyhow::Result<Option<Duration>> {
-        let mut alerts = due.flush.alerts.clone();
-        alerts.sort_by_key(|alert| (!alert.is_firing(), alert.labels.clone()));
-        let notification = Notification {
-            id: due.id.clone(),
-            thread: due.thread.clone(),
-            receiver: due.flush.receiver.clone(),
-            group_key: due.key.group_key.clone(),
-            group_labels: due.flush.group_labels.clone(),
-            route_labels: due.flush.route_labels.clone(),
-            reason: due.flush.reason,
-            alerts,
-            at: Timestamp::now(),
-            external_url: self.external_url.to_string(),
-        };
+        let notification = Notification::of(due, Timestamp::now(), &self.external_url);
         let integration = self.notifier.integration();
         let watch = Stopwatch::start();
         let handed = match timeout(LIMIT, self.notifier.notify(&notification)).await {
@@ -132,7 +119,7 @@ impl LaneRunner {
             self.metrics.notifications.with_label_values(&labels).inc();
         };
         match handed {
-            Ok(()) => {
+            Ok(receipt) => {
                 count("delivered");
                 self.states.delivered(&self.lane, now);
                 info!(
@@ -141,7 +128,7 @@ impl LaneRunner {
                     reason = due.flush.reason.as_str(),
                     "delivered"
                 );
-                self.outbox.delivered(due, now).await?;
+                self.outbox.delivered(due, receipt.reference, now).await?;
                 Ok(None)
             }
             Err(DeliveryError::Transient { reason, retry_after }) => {

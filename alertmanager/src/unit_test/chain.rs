@@ -126,7 +126,7 @@ impl Chain {
                 while let Ok(due) = self.outbox.next(&lane, now) {
                     let message = Notification::of(&due, now, &self.external_url);
                     self.note(message, way.as_ref());
-                    self.outbox.delivered(&due, now).await.map_err(failed)?;
+                    self.outbox.delivered(&due, None, now).await.map_err(failed)?;
                     is_quiet = false;
                 }
             }

@@ -7,6 +7,7 @@ mod alertmanager;
 mod chain;
 mod crashes;
 mod documents;
+mod explaining;
 mod faults;
 mod news;
 mod pushed;
