@@ -93,8 +93,10 @@ impl Route {
             None => Nodes::Matching(self.matching(labels)),
             Some(receiver) => {
                 let key = format!("{{{DRILL_RECEIVER}=\"{}\"}}", escape_value(receiver));
-                let wait = Period::default();
-                Nodes::Drill(Box::new(Self { key, group_wait: wait, ..Self::to(receiver) }))
+                // It is to be told at once, and of its end soon after.
+                let (group_wait, group_interval) = (Period::default(), Period::from_secs(5));
+                let route = Self { key, group_wait, group_interval, ..Self::to(receiver) };
+                Nodes::Drill(Box::new(route))
             }
         }
     }

@@ -79,7 +79,7 @@ fn the_chain_of_the_document_is_as_its_test_says() {
         (
             "2026-11-20 11:50",
             "2026-11-20 09:50",
-            "  - at: 20m",
+            "    - {labels: {instance: web1}, reason: muted",
             &["expected: {instance=\"web1\"} muted", "no such alert is held back"],
         ),
         (
@@ -305,7 +305,7 @@ fn a_page_and_a_page_that_did_not_come_are_explained() {
         &["   silence    silenced by anna until 2999", "deploy of the shop"],
     );
     // As it was then, whatever has become of the silence.
-    let then = evaluator.value("time()");
+    let then = evaluator.value("vector(time())");
     let url = format!("http://127.0.0.1:{}/api/v2/silence/{id}", evaluator.port);
     assert_eq!(ask("DELETE", &url, "", "").unwrap().0, 200);
     wait_until("the series of alerts go on", || {
