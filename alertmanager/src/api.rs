@@ -8,6 +8,7 @@ mod time;
 mod query;
 mod labels;
 mod status;
+mod notifications;
 mod write;
 mod v2;
 mod health;

@@ -8,8 +8,11 @@
 //! before all of it is there.
 
 mod receivers;
+mod fallbacks;
+mod watchdog;
 
 pub use receivers::{ReceiverConfig, Receivers};
+pub use watchdog::{WATCHDOG, Watchdog};
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -28,7 +31,7 @@ use serde::de::IgnoredAny;
 use crate::discovery::{matching, relative_to};
 use crate::dispatch::{Lanes, Route, RouteConfig, World};
 use crate::mute::{self, InhibitRule, InhibitRuleConfig, TimeIntervalConfig};
-use crate::notify::EmailGlobals;
+use crate::notify::{EmailGlobals, WatchdogConfig};
 use crate::rules::{BuiltinConfig, RuleGroup, builtin_group, read_file};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
@@ -53,6 +56,7 @@ struct FileConfig {
     /// The older name of `time_intervals`.
     mute_time_intervals: Vec<Spanned<TimeIntervalConfig>>,
     web: Option<Spanned<WebConfig>>,
+    watchdog: Option<Spanned<WatchdogConfig>>,
     // What the others have and we do not have yet; told by name, so that nobody believes it works.
     alerting: Option<Spanned<IgnoredAny>>,
     remote_write: Option<Spanned<IgnoredAny>>,
@@ -108,6 +112,8 @@ pub struct Config {
     pub external_labels: Labels,
     /// Who may ask us.
     pub web: Web,
+    /// What tells somebody outside that we are well.
+    pub watchdog: Option<Watchdog>,
 }
 
 /// What may be opened to everybody: whether we live, and how we are (S1).
@@ -183,8 +189,27 @@ fn build(
         slack_api_url: global.slack_api_url.as_ref(),
         slack_api_url_file: global.slack_api_url_file.as_ref(),
     };
-    let receivers = Receivers::build(&file.receivers, &globals, &templates, &mut diagnostics);
-    let names: Vec<String> = file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
+    let mut receivers = Receivers::build(&file.receivers, &globals, &templates, &mut diagnostics);
+    let mut names: Vec<String> = file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
+    let watchdog = file.watchdog.take().map(|config| {
+        let Spanned { value: config, place } = config;
+        groups.extend(watchdog::rule_group(&config).map(Arc::new));
+        let watchdog = Watchdog::build(&config, &names, &mut diagnostics);
+        if file.route.is_none() && file.receivers.is_empty() {
+            // Whoever has configured nobody reads it on the console.
+            receivers = Receivers::console();
+            names.push("console".to_owned());
+            file.route = Some(console_route());
+        }
+        if let Some(route) = &mut file.route {
+            route.value.routes.insert(0, watchdog::route(&config));
+        }
+        if let Some(notifier) = config.build(place, &global.http_config, &mut diagnostics) {
+            receivers.add_watchdog(notifier, config.interval().duration());
+        }
+        names.push(WATCHDOG.to_owned());
+        watchdog
+    });
     let intervals: Vec<_> =
         file.time_intervals.iter().chain(&file.mute_time_intervals).cloned().collect();
     let intervals = mute::build_all(&intervals, &mut diagnostics);
@@ -218,7 +243,15 @@ fn build(
         resolve_timeout,
         external_labels,
         web,
+        watchdog,
     })
+}
+
+/// The route of whoever has configured none.
+fn console_route() -> Spanned<RouteConfig> {
+    let receiver = Spanned { value: "console".to_owned(), place: Place::default() };
+    let value = RouteConfig { receiver: Some(receiver), ..RouteConfig::default() };
+    Spanned { value, place: Place::default() }
 }
 
 impl FileConfig {
