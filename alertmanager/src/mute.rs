@@ -73,8 +73,7 @@ impl Mutes {
 
     /// Whether an alert with `labels` is held back at `now`.
     pub fn is_held(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.inhibited_by(labels).is_some()
-            || !self.silences.silenced_by(labels, now).is_empty()
+        self.inhibited_by(labels).is_some() || !self.silences.silenced_by(labels, now).is_empty()
     }
 
     /// The labels of an alert that holds back the one with `labels`.

@@ -13,7 +13,7 @@
 
 mod refusal;
 mod notifier;
-mod post;
+mod http;
 mod console;
 mod webhook;
 mod texts;
@@ -26,9 +26,9 @@ mod lane;
 mod run;
 
 pub use console::{ConsoleConfig, ConsoleNotifier};
-pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
-pub use notifier::{DeliveryError, Notification, Notifier};
 pub use lane::{DEFAULT_TIMEOUT, Gate, LaneRunner, Next, NotifyMetrics, Pace};
+pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
+pub use notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
 pub use refusal::Refusal;
 pub use slack::{SlackConfig, SlackGlobals, SlackNotifier};
 pub use status::{LaneState, LaneStates};

@@ -82,7 +82,8 @@ impl Outbox {
             };
             let queue = inner.lanes.entry(intent.lane.clone()).or_default();
             if intent.attempts > 0 {
-                let since = queue.failing_since.map_or(intent.created_at, |at| at.min(intent.created_at));
+                let since =
+                    queue.failing_since.map_or(intent.created_at, |at| at.min(intent.created_at));
                 queue.failing_since = Some(since);
             }
             let fresh_at = intent.created_at;
@@ -106,7 +107,8 @@ impl Outbox {
     pub fn intended_keys(&self) -> Vec<LaneGroup> {
         let inner = self.lock();
         let of_lane = |(lane, queue): (&String, &Queue)| {
-            let key = |group_key: &String| LaneGroup { lane: lane.clone(), group_key: group_key.clone() };
+            let key =
+                |group_key: &String| LaneGroup { lane: lane.clone(), group_key: group_key.clone() };
             queue.iter().map(|(group_key, _)| key(group_key)).collect::<Vec<_>>()
         };
         inner.lanes.iter().flat_map(of_lane).collect()
@@ -242,12 +244,15 @@ impl Outbox {
         let Inner { lanes, told, .. } = &mut *inner;
         let Entry { intent, flush, .. } = lanes.get_mut(lane).ok_or(None)?.next(now)?;
         let key = LaneGroup { lane: lane.to_owned(), group_key: intent.group_key.clone() };
-        let thread = told.get(&key).map_or(&intent.id, |told| &told.thread).clone();
+        let told = told.get(&key);
+        let thread = told.map_or(&intent.id, |told| &told.thread).clone();
+        let reference = told.and_then(|told| told.reference.clone());
         Ok(Due {
             id: intent.id.clone(),
             key,
             flush: flush.clone(),
             thread,
+            reference,
             attempts: intent.attempts,
             at: now,
             tries: Vec::new(),
@@ -259,16 +264,22 @@ impl Outbox {
         self.queued.notified()
     }
 
-    /// Notes that `due` was delivered at `now`.
+    /// Notes that `due` was delivered at `now`, and what the service calls it, where it said so.
     ///
     /// # Errors
     ///
     /// The database failed; it will be delivered again under the same id.
-    pub async fn delivered(&self, due: &Due, now: Timestamp) -> Result<(), StateError> {
+    pub async fn delivered(
+        &self,
+        due: &Due,
+        reference: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
         let told = due.flush.alerts.iter().filter(|alert| alert.is_firing());
         let firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
         let last = LastTold {
             thread: due.thread.clone(),
+            reference: reference.or_else(|| due.reference.clone()),
             at: now,
             receiver: due.flush.receiver.clone(),
             group_labels: due.flush.group_labels.clone(),
@@ -437,7 +448,8 @@ impl Inner {
         queue.failing_since.get_or_insert(due.at);
         // All that waits: the lane has failed for longer now.
         let lane = &due.key.lane;
-        let key = |group_key: &String| LaneGroup { lane: lane.clone(), group_key: group_key.clone() };
+        let key =
+            |group_key: &String| LaneGroup { lane: lane.clone(), group_key: group_key.clone() };
         news.extend(queue.iter().map(|(group_key, _)| key(group_key)));
         news.insert(due.key.clone());
         let current = queue.get(&due.key.group_key).filter(|entry| entry.intent.id == due.id)?;

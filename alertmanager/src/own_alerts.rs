@@ -15,5 +15,5 @@ mod run;
 mod storm;
 
 pub use faults::{Fault, why_not_well};
-pub use run::OwnAlerts;
+pub use run::{OwnAlerts, Told};
 pub use storm::{Seen, Storm};

@@ -6,7 +6,9 @@
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 
-use super::{Shown, health, labels, metrics, notifications, page, query, ready, reload, status, v2, write};
+use super::{
+    Shown, health, labels, metrics, notifications, page, query, ready, reload, status, v2, write,
+};
 
 /// A route.
 #[derive(Clone, Copy, Debug)]

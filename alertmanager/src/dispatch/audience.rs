@@ -150,9 +150,10 @@ impl World<'_> {
             let lanes = self.lanes_of(name);
             !lanes.is_empty() && !lanes.iter().any(|lane| self.outbox.is_failing(&lane.id))
         };
-        let best = others.iter().find(works).or_else(|| {
-            others.iter().find(|name| !self.lanes_of(name).is_empty())
-        });
+        let best = others
+            .iter()
+            .find(works)
+            .or_else(|| others.iter().find(|name| !self.lanes_of(name).is_empty()));
         (*best.unwrap_or(&receiver)).to_owned()
     }
 

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::minimal::minimal;
-use super::notifier::{DeliveryError, Notification, Notifier};
+use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use super::status::LaneStates;
 use crate::outbox::{Due, LONGEST_WAIT, Outbox};
 use crate::state::{Attempt, AttemptAlert, AttemptResult};
@@ -124,7 +124,7 @@ pub struct Pace {
     /// How many tries in a row came to nothing.
     failures: u32,
     /// What was delivered and when, where the state did not take the note.
-    unnoted: Option<(Due, Timestamp)>,
+    unnoted: Option<(Due, Receipt, Timestamp)>,
     /// Whether the gate was closed when it was last asked.
     gated: bool,
 }
@@ -133,8 +133,8 @@ impl LaneRunner {
     /// Hands over the message whose turn it is at `now`, if there is one.
     pub async fn step(&self, pace: &mut Pace, now: Timestamp) -> Next {
         // Sent already: to send it again because our disk is full would be no good.
-        if let Some((due, at)) = pace.unnoted.take() {
-            return self.note(pace, due, at).await;
+        if let Some((due, receipt, at)) = pace.unnoted.take() {
+            return self.note(pace, due, receipt, at).await;
         }
         let due = match self.outbox.next(&self.lane, now) {
             Ok(due) => due,
@@ -170,12 +170,12 @@ impl LaneRunner {
         let at = now + watch.elapsed();
         let seed = due.id.bytes().fold(7, |n: u64, b| n.wrapping_mul(31) + u64::from(b));
         let (refused, reason, retry_after) = match handed {
-            Ok(()) => {
+            Ok(receipt) => {
                 let (group, reason) = (&due.key.group_key, due.flush.reason.as_str());
                 info!(lane = self.lane, group, reason, "delivered");
                 self.states.delivered(&self.lane, at);
                 pace.failures = 0;
-                return self.note(pace, due, at).await;
+                return self.note(pace, due, receipt, at).await;
             }
             Err(DeliveryError::Transient { reason, retry_after }) => (false, reason, retry_after),
             Err(DeliveryError::Permanent { reason }) => (true, reason.to_string(), None),
@@ -187,7 +187,8 @@ impl LaneRunner {
         let tries = due.attempts.saturating_add(1);
         let (first, longest) =
             if refused { (AFTER_REFUSAL, LONGEST_WAIT) } else { (FIRST_DELAY, LONGEST_DELAY) };
-        let delay = Backoff::delay(first, longest, tries, seed).max(retry_after.unwrap_or_default());
+        let delay =
+            Backoff::delay(first, longest, tries, seed).max(retry_after.unwrap_or_default());
         let noted = if refused {
             error!(lane = self.lane, group = due.key.group_key, reason, again_in = ?delay, "refused for good");
             self.outbox.refused(&due, at + delay, &reason).await
@@ -208,19 +209,17 @@ impl LaneRunner {
         success: AttemptResult,
         due: &mut Due,
         now: Timestamp,
-    ) -> Result<(), DeliveryError> {
+    ) -> Result<Receipt, DeliveryError> {
         let integration = self.notifier.integration();
         let watch = Stopwatch::start();
         let handed = match timeout(self.timeout, self.notifier.notify(notification)).await {
             Ok(handed) => handed,
-            Err(_) => {
-                Err(DeliveryError::transient(format!("no answer within {:?}", self.timeout)))
-            }
+            Err(_) => Err(DeliveryError::transient(format!("no answer within {:?}", self.timeout))),
         };
         let took = watch.elapsed();
         self.metrics.duration.with_label_values(&[integration]).observe(took.as_secs_f64());
         let (result, answer) = match &handed {
-            Ok(()) => (success, String::new()),
+            Ok(_) => (success, String::new()),
             Err(DeliveryError::Transient { reason, .. }) => (AttemptResult::Failed, reason.clone()),
             Err(DeliveryError::Permanent { reason }) => {
                 (AttemptResult::Refused, reason.to_string())
@@ -248,14 +247,17 @@ impl LaneRunner {
 
     /// Notes that `due` was delivered; where the state does not take it, it is noted later, and
     /// nothing is sent before.
-    async fn note(&self, pace: &mut Pace, due: Due, at: Timestamp) -> Next {
-        match self.outbox.delivered(&due, at).await {
+    async fn note(&self, pace: &mut Pace, due: Due, receipt: Receipt, at: Timestamp) -> Next {
+        match self.outbox.delivered(&due, receipt.reference.clone(), at).await {
             Ok(()) => Next::AtOnce,
             Err(error) => {
                 error!(lane = self.lane, %error, "what was delivered cannot be noted");
-                pace.unnoted = Some((due, at));
+                pace.unnoted = Some((due, receipt, at));
                 Next::After(FIRST_DELAY)
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,8 @@ pub(super) fn minimal(notification: &Notification) -> Option<Notification> {
         more => format!("; {more} more alerts are not in it"),
     };
     let url = &notification.external_url;
-    let text = format!("the service refused the whole message, this is its short form{more}: {url}");
+    let text =
+        format!("the service refused the whole message, this is its short form{more}: {url}");
     if let Some(first) = short.alerts.first_mut() {
         first.annotations.insert("shortened".to_owned(), text);
     }

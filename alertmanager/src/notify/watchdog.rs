@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::access::{HttpAccess, HttpConfig, SecretSource};
+use base::http::access::{HttpConfig, SecretSource};
 use base::period::Period;
 use base::sample::Timestamp;
 use base::secret::Secret;
 use serde::Deserialize;
 
-use super::notifier::{DeliveryError, Notification, Notifier};
-use super::post::post;
-use super::webhook::check_url;
+use super::http::{Call, Service, check_url};
+use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 
 /// The annotation that says when the rule was evaluated, in seconds since 1970.
 pub const EVALUATED_AT: &str = "evaluated_at";
@@ -45,7 +44,7 @@ pub struct WatchdogConfig {
 #[derive(Clone, Debug)]
 pub struct WatchdogNotifier {
     url: SecretSource,
-    access: HttpAccess,
+    service: Service,
     interval: Duration,
 }
 
@@ -79,11 +78,12 @@ impl WatchdogConfig {
                 "write the address that is to be called while all is well",
             );
         }
-        let access = match &self.http_config {
-            Some(config) => config.value.build(config.place, diagnostics),
-            None => http.build(place, diagnostics),
-        };
-        Some(WatchdogNotifier { url: url?, access: access?, interval: self.interval().duration() })
+        let service = Service::build(self.http_config.as_ref(), http, place, diagnostics);
+        Some(WatchdogNotifier {
+            url: url?,
+            service: service?,
+            interval: self.interval().duration(),
+        })
     }
 }
 
@@ -93,7 +93,7 @@ impl Notifier for WatchdogNotifier {
         "watchdog"
     }
 
-    async fn notify(&self, notification: &Notification) -> Result<(), DeliveryError> {
+    async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let evaluated_at = evaluated_at(notification)
             .ok_or_else(|| DeliveryError::transient("nobody knows when rules were evaluated"))?;
         let age = notification.at.since(evaluated_at);
@@ -103,12 +103,9 @@ impl Notifier for WatchdogNotifier {
         }
         let url = self.url.read().map_err(DeliveryError::transient)?;
         let body = format!("veilleur is well; rules were evaluated {age:?} ago\n").into_bytes();
-        let answer = post(&self.access, &url, "text/plain; charset=utf-8", body).await?;
-        if (200..300).contains(&answer.status) {
-            return Ok(());
-        }
-        let (status, headers) = (answer.status, &answer.headers);
-        Err(DeliveryError::from_status(status, headers, &answer.body, notification.at))
+        let call = Call::post(&url, "text/plain; charset=utf-8", body);
+        self.service.send(call).await?.taken(notification.at)?;
+        Ok(Receipt::default())
     }
 }
 
@@ -160,8 +157,9 @@ mod tests {
         check("{url: 'http://127.0.0.1:1/x'}", "");
         check(
             "{interval: 0s}",
-            "f.yml:1:12: `interval` cannot be zero\nf.yml:1:1: `url` is missing\n  \
-             help: write the address that is to be called while all is well",
+            "f.yml:1:1: `url` is missing\n  \
+             help: write the address that is to be called while all is well\n\
+             f.yml:1:12: `interval` cannot be zero",
         );
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn told_to_row(key: &LaneGroup, last: &LastTold) -> Told {
     let alerts = json!({
         "receiver": last.receiver,
         "groupLabels": last.group_labels.as_encoded(),
+        "reference": last.reference,
         "firing": last.firing.iter().map(alert_to_json).collect::<Vec<_>>(),
     });
     Told {
@@ -62,6 +63,7 @@ pub(super) fn told_from_row(told: &Told) -> Option<LastTold> {
     let value: Value = serde_json::from_str(&told.alerts).ok()?;
     Some(LastTold {
         thread: told.thread.clone(),
+        reference: value["reference"].as_str().map(str::to_owned),
         at: told.told_at,
         receiver: value["receiver"].as_str()?.to_owned(),
         group_labels: Labels::from_encoded(value["groupLabels"].as_str()?)?,

@@ -73,6 +73,8 @@ pub struct LaneGroup {
 pub struct LastTold {
     /// The id of the first message since the group was last all clear.
     pub thread: String,
+    /// What the service calls a message of the thread, where it said so.
+    pub reference: Option<String>,
     /// When.
     pub at: Timestamp,
     /// The receiver's name.
@@ -94,6 +96,8 @@ pub struct Due {
     pub flush: Flush,
     /// The id of the thread that it belongs to; its own where it begins one.
     pub thread: String,
+    /// What the service calls an earlier message of the thread, where it said so.
+    pub reference: Option<String>,
     /// How often it was tried before.
     pub attempts: u32,
     /// When it was taken.

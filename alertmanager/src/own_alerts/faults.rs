@@ -77,7 +77,8 @@ pub(super) fn of_lane(
     }
     let shortened = state.shortened_at.filter(|at| now.since(*at) < SHORTENED_FOR);
     if let Some(at) = shortened {
-        let summary = format!("`{receiver}` took a message by {integration} in its short form only");
+        let summary =
+            format!("`{receiver}` took a message by {integration} in its short form only");
         let text = "the service refused the whole message; its answer stands in the history";
         let texts = [summary, text.to_owned()];
         faults.push(Fault::new("NotificationShortened", "warning", &labels, texts, at));
@@ -230,7 +231,8 @@ mod tests {
         };
         let patience = Duration::from_secs(20);
         let check = |since, group: GroupView, expected: &str| {
-            let said = why_not_well(lane(since), &[Arc::new(group)], patience, at(100)).unwrap_or_default();
+            let said = why_not_well(lane(since), &[Arc::new(group)], patience, at(100))
+                .unwrap_or_default();
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{said}");
         };
         check(None, group(Some(90), &[false]), "");

@@ -52,7 +52,7 @@ pub struct OwnAlerts {
 }
 
 /// What was pushed, by its labels: the texts, and when.
-type Told = BTreeMap<Labels, (BTreeMap<String, String>, Timestamp)>;
+pub type Told = BTreeMap<Labels, (BTreeMap<String, String>, Timestamp)>;
 
 impl OwnAlerts {
     /// Looks until `stop`.
@@ -69,13 +69,14 @@ impl OwnAlerts {
         Ok(())
     }
 
-    async fn step(&self, told: &mut Told, now: Timestamp) {
+    /// Looks at `now`, and pushes what has changed since what was `told`.
+    pub async fn step(&self, told: &mut Told, now: Timestamp) {
         let faults = self.faults(now);
         let mut pushes = Vec::new();
         for fault in &faults {
-            let known = told.get(&fault.labels).is_some_and(|(texts, at)| {
-                *texts == fault.annotations && now.since(*at) < AGAIN
-            });
+            let known = told
+                .get(&fault.labels)
+                .is_some_and(|(texts, at)| *texts == fault.annotations && now.since(*at) < AGAIN);
             if !known {
                 pushes.push(push(fault.clone(), now + LASTS));
             }
@@ -93,7 +94,8 @@ impl OwnAlerts {
         if pushes.is_empty() {
             return;
         }
-        let noted: Vec<_> = pushes.iter().map(|p| (p.labels.clone(), p.annotations.clone())).collect();
+        let noted: Vec<_> =
+            pushes.iter().map(|p| (p.labels.clone(), p.annotations.clone())).collect();
         match self.pushed.push(pushes, now, LASTS).await {
             Ok(()) => {
                 told.extend(noted.into_iter().map(|(labels, texts)| (labels, (texts, now))));

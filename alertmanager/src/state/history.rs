@@ -372,7 +372,8 @@ mod tests {
                 limit: *limit,
             };
             let found = state.attempts(&filter).await.unwrap();
-            let found: Vec<_> = found.iter().map(|a| format!("{}.{}", a.message, a.number)).collect();
+            let found: Vec<_> =
+                found.iter().map(|a| format!("{}.{}", a.message, a.number)).collect();
             assert_eq!(found.join(" "), *expected, "{filter:?}");
         }
     }
@@ -392,7 +393,8 @@ mod tests {
         first.answer = "é".repeat(250);
         assert_eq!(read, [first]);
 
-        let later: Vec<_> = (1..=5).map(|n| attempt("b2", n, 1000 + i64::from(n), &["x"])).collect();
+        let later: Vec<_> =
+            (1..=5).map(|n| attempt("b2", n, 1000 + i64::from(n), &["x"])).collect();
         state.save_attempts(&later).await.unwrap();
         let numbers = async || {
             let read = state.attempts(&all).await.unwrap();
