@@ -7,6 +7,7 @@ mod reply;
 mod query;
 mod labels;
 mod status;
+mod notifications;
 mod write;
 mod v2;
 mod drill;

@@ -4,6 +4,7 @@
 
 mod drill;
 mod explain;
+mod history;
 mod routes;
 mod server;
 mod test;
@@ -54,6 +55,8 @@ enum Command {
     /// Ask who is told of what, by a configuration
     #[command(subcommand)]
     Routes(routes::RoutesCommand),
+    /// Tell what a running evaluator has told to whom, when, and with what answer
+    History(history::HistoryArgs),
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +79,9 @@ struct RunArgs {
     /// How long samples are kept
     #[arg(long, value_name = "PERIOD", default_value = "15d")]
     retention: Period,
+    /// How long it is kept what was told to whom, and when
+    #[arg(long, value_name = "PERIOD", default_value = "90d")]
+    history_retention: Period,
     /// Where people reach this program, for the links in messages
     #[arg(long, value_name = "URL")]
     external_url: Option<String>,
@@ -105,6 +111,7 @@ pub fn main() -> ExitCode {
         Some(Command::Drill(args)) => drill::drill(args),
         Some(Command::Explain(args)) => explain::explain(args),
         Some(Command::Routes(command)) => routes::routes(command),
+        Some(Command::History(args)) => history::history(&args),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("veilleur: {error:#}\n"));
@@ -133,6 +140,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         insecure_listen: args.insecure_listen,
         data: args.data,
         retention: args.retention.duration(),
+        history_retention: args.history_retention.duration(),
         route_prefix: args.route_prefix.trim_end_matches('/').to_owned(),
         dropped,
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),

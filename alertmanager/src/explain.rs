@@ -239,16 +239,24 @@ impl Witnesses<'_> {
         };
         let group_key = routes::group_key(route, labels);
         let about = self.attempts.get(&labels.fingerprint()).map_or(&[][..], Vec::as_slice);
-        let lanes = self.lanes.get(&route.receiver).into_iter().flatten().map(|lane| {
-            let key = LaneGroup { lane: lane.id.clone(), group_key: group_key.clone() };
-            let is_of = |a: &&Attempted| a.lane == lane.id && a.group_key == group_key;
+        let is_of = |attempt: &&Attempted| attempt.group_key == group_key;
+        let own = self.lanes.get(&route.receiver).into_iter().flatten();
+        let mut names: Vec<&str> = own.map(|lane| lane.id.as_str()).collect();
+        // Others were told in the place of a receiver that could not be.
+        for attempt in about.iter().filter(is_of) {
+            if !names.contains(&attempt.lane.as_str()) {
+                names.push(&attempt.lane);
+            }
+        }
+        let lanes = names.into_iter().map(|name| {
+            let key = LaneGroup { lane: name.to_owned(), group_key: group_key.clone() };
             // What was told later says nothing of the past.
             let told = self.outbox.last_told(&key).filter(|told| then.is_none() || told.at <= at);
             OnLane {
-                lane,
+                lane: name.to_owned(),
                 told: told.filter(|told| told.firing.iter().any(|a| a.labels == *labels)),
                 waits: then.is_none() && self.outbox.intended(&key).is_some(),
-                attempts: about.iter().filter(is_of).cloned().collect(),
+                attempts: about.iter().filter(is_of).filter(|a| a.lane == name).cloned().collect(),
             }
         });
         OnRoute {
@@ -261,7 +269,7 @@ impl Witnesses<'_> {
             ),
             due: self.due.get(&group_key).copied(),
             lanes: lanes.collect(),
-            group_key,
+            group_key: group_key.clone(),
         }
     }
 

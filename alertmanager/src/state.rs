@@ -6,6 +6,8 @@
 //! outbox        lane, group           what it is to be told next: durable before it is sent
 //! pushed_alerts labels                alerts that others push, until they end
 //! silences      id, revision          what is not to be told for a while
+//! messages      id                    what was handed over to whom
+//! attempts      message, number       when it was, and what came of it
 //! facts         name                  single facts, such as when we were last alive
 //! ```
 //!
@@ -14,12 +16,14 @@
 //! Invariant: what a method returned `Ok` for is on the disk.
 
 mod codec;
+mod history;
 mod outbox;
 mod rule_alerts;
 mod silences;
 mod pushed_alerts;
 
 pub use codec::{alert_from_json, alert_to_json};
+pub use history::{Attempt, AttemptAlert, AttemptFilter, AttemptResult};
 pub use outbox::{Intent, Told};
 pub use pushed_alerts::StoredPush;
 pub use rule_alerts::{RuleAlertState, StoredAlert};
@@ -51,6 +55,15 @@ const MIGRATIONS: &[&str] = &["
         id TEXT NOT NULL, revision BIGINT NOT NULL, updated_at BIGINT NOT NULL,
         ends_at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (id, revision));
     CREATE TABLE pushed_alerts (labels TEXT PRIMARY KEY, ends_at BIGINT NOT NULL, body TEXT NOT NULL);
+", "
+    ALTER TABLE outbox ADD COLUMN refused BIGINT NOT NULL DEFAULT 0;
+    CREATE TABLE messages (
+        id TEXT PRIMARY KEY, receiver TEXT NOT NULL, lane TEXT NOT NULL, group_key TEXT NOT NULL,
+        reason TEXT NOT NULL, alerts TEXT NOT NULL, alert_count BIGINT NOT NULL);
+    CREATE TABLE attempts (
+        message TEXT NOT NULL, number BIGINT NOT NULL, at BIGINT NOT NULL, took BIGINT NOT NULL,
+        result TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (message, number));
+    CREATE INDEX attempts_at ON attempts (at);
 "];
 
 /// Why the state cannot be used.

@@ -4,11 +4,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use base::labels::Labels;
 use base::sample::Timestamp;
 use serde_json::json;
 
@@ -18,6 +20,14 @@ use super::reply::{Failure, success};
 use crate::explain::routes::group_key;
 use crate::explain::{Attempted, Question, Subject, Trace, Witnesses};
 use crate::mute::Silence;
+use crate::outbox::queued_at;
+use crate::state::{Attempt, AttemptFilter};
+
+/// The most attempts at messages about one alert that are looked at.
+const MOST_ATTEMPTS: usize = 50;
+/// Attempts that have to do with a moment of the past: so long before it, and after it.
+const BEFORE: Duration = Duration::from_secs(24 * 3600);
+const AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// `GET`: `alert` is a name, or labels such as `{alertname="Down"}`; `at` a moment of the past.
 pub(super) async fn explain(
@@ -135,11 +145,34 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|panic| Failure::internal(panic.to_string()))
 }
 
-/// The attempts at messages about an alert, oldest first; those around `at` where it is of the past.
+/// The newest attempts at messages about an alert, oldest first; those around `at` where it is of the
+/// past.
 pub(super) async fn attempts(
-    _shown: &Shown,
-    _labels: &base::labels::Labels,
-    _at: Option<Timestamp>,
+    shown: &Shown,
+    labels: &Labels,
+    at: Option<Timestamp>,
 ) -> Result<Vec<Attempted>, Failure> {
-    Ok(Vec::new())
+    let fingerprint = labels.fingerprint();
+    let filter = AttemptFilter {
+        alert: Some(format!("{fingerprint:016x}")),
+        since: at.map(|at| at - BEFORE),
+        until: at.map(|at| at + AFTER),
+        limit: MOST_ATTEMPTS,
+        ..AttemptFilter::default()
+    };
+    let found = shown.outbox.attempts(&filter).await;
+    let found = found.map_err(|error| Failure::internal(error.to_string()))?;
+    let read = |attempt: &Attempt| Attempted {
+        at: attempt.at,
+        queued_at: queued_at(&attempt.message),
+        took: attempt.took,
+        lane: attempt.lane.clone(),
+        group_key: attempt.group_key.clone(),
+        result: attempt.result.as_str().to_owned(),
+        is_delivered: attempt.result.is_delivered(),
+        reason: attempt.reason.clone(),
+        firing: attempt.alerts.iter().any(|a| a.fingerprint == fingerprint && a.firing),
+        answer: attempt.answer.clone(),
+    };
+    Ok(found.iter().rev().map(read).collect())
 }

@@ -7,7 +7,8 @@ use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    Shown, drill, explain, health, labels, metrics, page, query, ready, reload, status, v2, write,
+    Shown, drill, explain, health, labels, metrics, notifications, page, query, ready, reload,
+    status, v2, write,
 };
 
 /// A route.
@@ -39,6 +40,7 @@ enum Page {
     Explain,
     Drill,
     DrillShow,
+    Notifications,
     BuildInfo,
     V2Status,
     V2Receivers,
@@ -74,6 +76,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/explain", ASK, Page::Explain),
     Route::new("/api/v1/drill", POST, Page::Drill),
     Route::new("/api/v1/drill/{id}", ASK, Page::DrillShow),
+    Route::new("/api/v1/notifications", ASK, Page::Notifications),
     Route::new("/api/v1/status/buildinfo", ASK, Page::BuildInfo),
     Route::new("/api/v2/status", ASK, Page::V2Status),
     Route::new("/api/v2/receivers", ASK, Page::V2Receivers),
@@ -107,6 +110,7 @@ impl Route {
             Page::Explain => get(explain::explain),
             Page::Drill => post(drill::begin),
             Page::DrillShow => get(drill::show),
+            Page::Notifications => get(notifications::list),
             Page::BuildInfo => get(status::build),
             Page::V2Status => get(v2::status::status),
             Page::V2Receivers => get(v2::status::receivers),

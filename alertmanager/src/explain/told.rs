@@ -8,7 +8,7 @@ use base::period::Period;
 use base::sample::Timestamp;
 
 use super::trace::{Stage, Way};
-use crate::dispatch::{HeldBy, Lane, Route};
+use crate::dispatch::{HeldBy, Route};
 use crate::outbox::LastTold;
 use crate::time::print_time;
 
@@ -28,12 +28,13 @@ pub(super) struct OnRoute<'a> {
     pub(super) group_key: String,
     /// When its group looks at it next, where that is known.
     pub(super) due: Option<Timestamp>,
-    pub(super) lanes: Vec<OnLane<'a>>,
+    pub(super) lanes: Vec<OnLane>,
 }
 
 /// What is known of a way to a receiver.
-pub(super) struct OnLane<'a> {
-    pub(super) lane: &'a Lane,
+pub(super) struct OnLane {
+    /// Its name: `ops/email/0`.
+    pub(super) lane: String,
     /// What it was last told of the group, where this alert is in it.
     pub(super) told: Option<LastTold>,
     /// What waits.
@@ -144,7 +145,7 @@ impl OnRoute<'_> {
     fn delivery(&self) -> Delivery {
         let attempts = self.lanes.iter().flat_map(|lane| &lane.attempts);
         let about: Vec<_> = attempts.filter(|attempt| attempt.firing).collect();
-        let noted = self.lanes.iter().filter_map(|on| Some((on.told.as_ref()?.at, &on.lane.id)));
+        let noted = self.lanes.iter().filter_map(|on| Some((on.told.as_ref()?.at, &on.lane)));
         let sent = about.iter().filter(|a| a.is_delivered).map(|a| (a.at, &a.lane));
         // The first message that said so is the page; later ones repeat it.
         let told = sent.min_by_key(|(at, _)| *at).or_else(|| noted.min_by_key(|(at, _)| *at));
@@ -167,14 +168,14 @@ impl OnRoute<'_> {
         for on in &self.lanes {
             let shown = on.attempts.len().saturating_sub(MOST_ATTEMPTS);
             for attempt in &on.attempts[shown..] {
-                lines.push(format!("{}: {}", on.lane.id, attempt.line()));
+                lines.push(format!("{}: {}", on.lane, attempt.line()));
             }
             if on.waits {
-                lines.push(format!("{}: a message waits to be taken", on.lane.id));
+                lines.push(format!("{}: a message waits to be taken", on.lane));
             } else if let (Some(told), true) = (&on.told, on.attempts.is_empty()) {
-                lines.push(format!("{}: told at {}", on.lane.id, print_time(told.at)));
+                lines.push(format!("{}: told at {}", on.lane, print_time(told.at)));
             } else if on.attempts.is_empty() {
-                lines.push(format!("{}: nothing was tried", on.lane.id));
+                lines.push(format!("{}: nothing was tried", on.lane));
             }
         }
         if lines.is_empty() {

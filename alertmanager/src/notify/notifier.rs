@@ -15,6 +15,7 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 
 use super::console::render;
+use super::refusal::Refusal;
 use crate::alerts::Alert;
 use crate::drill;
 use crate::outbox::{Due, LONGEST_WAIT, Reason};
@@ -156,7 +157,7 @@ pub enum DeliveryError {
     #[error("refused for good: {reason}")]
     Permanent {
         /// What went wrong.
-        reason: String,
+        reason: Refusal,
     },
 }
 
@@ -168,7 +169,12 @@ impl DeliveryError {
 
     /// Not worth another try.
     pub fn permanent(reason: impl Into<String>) -> Self {
-        Self::Permanent { reason: reason.into() }
+        Self::Permanent { reason: Refusal::of_the_receiver(reason) }
+    }
+
+    /// Not worth another try with this message; a smaller and plainer one may be taken.
+    pub fn bad_message(reason: impl Into<String>) -> Self {
+        Self::Permanent { reason: Refusal::of_the_message(reason) }
     }
 
     /// Judges an answer by its HTTP status: 408, 425, 429 and 5xx pass with time, others do not.
@@ -189,7 +195,9 @@ impl DeliveryError {
                 let retry_after = value.and_then(|value| retry_after(value, now));
                 Self::Transient { reason, retry_after }
             }
-            _ => Self::Permanent { reason },
+            // What cannot be read, is too large, or has something in it that is not taken.
+            400 | 413 | 414 | 415 | 422 | 431 => Self::bad_message(reason),
+            _ => Self::permanent(reason),
         }
     }
 }
@@ -226,6 +234,9 @@ mod tests {
             let now = Timestamp::from_millis(784_111_777_000);
             let got = match DeliveryError::from_status(status, &headers, "no", now) {
                 DeliveryError::Transient { retry_after, .. } => format!("{retry_after:?}"),
+                DeliveryError::Permanent { reason } if reason.blames_message() => {
+                    "the message".to_owned()
+                }
                 DeliveryError::Permanent { .. } => "permanent".to_owned(),
             };
             assert_eq!(got, expected, "{status} {header}");
@@ -235,7 +246,9 @@ mod tests {
         check(429, "Sun, 06 Nov 1994 08:49:40 GMT", "Some(3s)");
         check(429, "-1", "None");
         check(500, "soon", "None");
-        check(400, "7", "permanent");
+        check(400, "7", "the message");
+        check(413, "7", "the message");
+        check(401, "7", "permanent");
         check(302, "7", "permanent");
         check(404, "7", "permanent");
     }

@@ -84,7 +84,8 @@ impl Chain {
             outbox.clone(),
             mutes.clone(),
             start,
-        );
+        )
+        .with_fallbacks(config.receivers.fallbacks().clone());
         dispatcher.adopt().await.map_err(failed)?;
         let lanes = config.receivers.notifiers();
         Ok(Self {
