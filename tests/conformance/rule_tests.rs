@@ -6,9 +6,12 @@
 use std::path::Path;
 
 use alertmanager::config;
+use alertmanager::discovery::TargetGroupConfig;
 use alertmanager::rules::{Unknown, read_file};
 use alertmanager::unit_test::{Options, run_file};
+use base::diagnostic::Diagnostics;
 use base::period::Period;
+use base::yaml;
 use regex::Regex;
 use tokio::runtime::Builder;
 
@@ -62,7 +65,11 @@ pub(crate) fn promtool(report: &mut Report) {
             _ if command.starts_with("check config") => {
                 config::read(&path, None).map(drop).map_err(|faults| faults.to_string())
             }
-            _ => Err(format!("`{command}` is not there")),
+            "file_sd" => targets(&path),
+            _ => {
+                results.push((file.to_owned(), Err(format!("`{command}` is not there"))));
+                continue;
+            }
         };
         let result = match (expected, found) {
             ("ok", found) => found,
@@ -79,12 +86,20 @@ fn rules(path: &Path, unknown: Unknown) -> Result<(), String> {
     read.map(drop).map_err(|faults| faults.to_string())
 }
 
-/// Whether what is said names what is wrong: one of the words of the reference that say something.
+fn targets(path: &Path) -> Result<(), String> {
+    let mut diagnostics = Diagnostics::new(&path.display().to_string());
+    let groups: Option<Vec<TargetGroupConfig>> = yaml::read_file(path, &mut diagnostics);
+    for group in groups.iter().flatten() {
+        group.build("", &mut diagnostics);
+    }
+    diagnostics.into_result(()).map_err(|faults| faults.to_string())
+}
+
+/// Whether what is said names what the reference names: one of its words that say something.
 fn named(said: &str, why: &str) -> Result<(), String> {
-    let known = ["unknown", "credentials", "hostname", "targats", "duplicate"];
-    let mut words = known.iter().filter(|word| why.contains(**word) || why.is_empty()).peekable();
-    let blank = words.peek().is_none() || why.is_empty();
-    if blank && !said.contains("is not there") || words.any(|word| said.contains(word)) {
+    let words = why.split_whitespace().map(|word| word.trim_matches(['"', '\'', '`', ':', ',']));
+    let mut telling = words.filter(|word| word.len() > 5);
+    if why.is_empty() || telling.any(|word| said.contains(word)) {
         Ok(())
     } else {
         Err(format!("expected: {why}; said: {said}"))

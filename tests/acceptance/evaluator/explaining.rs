@@ -13,11 +13,14 @@ use tests::{ask, wait_until};
 
 use crate::rig::Evaluator;
 
+fn document() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::read_to_string(root.join("docs/explaining.md")).unwrap()
+}
+
 /// Writes the files that the document shows into `folder`.
 fn files_of_the_document(folder: &Path) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = fs::read_to_string(root.join("docs/explaining.md")).unwrap();
-    for block in text.split("```yaml\n# ").skip(1) {
+    for block in document().split("```yaml\n# ").skip(1) {
         let (name, rest) = block.split_once('\n').unwrap();
         let path = folder.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -41,6 +44,14 @@ fn the_chain_of_the_document_is_as_its_test_says() {
     let (status, out, err) = veilleur(&["test", path]);
     assert_eq!((status, out.as_str()), (0, format!("{path}: ok: 3 tests\n").as_str()), "{err}");
     let right = fs::read_to_string(&file).unwrap();
+    // The failure that the document shows.
+    let document = document();
+    let shown = document.split("```text\nchain_test.yml:").nth(1).unwrap();
+    let shown = format!("chain_test.yml:{}", shown.split("```").next().unwrap());
+    fs::write(&file, right.replace("at: 6m30s", "at: 7m30s")).unwrap();
+    let (_, _, err) = veilleur(&["test", path]);
+    let folder = format!("{}/", file.parent().unwrap().display());
+    assert_eq!(err.replace(&folder, ""), shown);
     // What is changed in the file, and what is told then, with its place.
     let cases: &[(&str, &str, &str, &[&str])] = &[
         (
@@ -103,7 +114,7 @@ fn the_chain_of_the_document_is_as_its_test_says() {
         (
             "config: veilleur.yml",
             "rule_files: [rules.yml]",
-            "  held:",
+            "  - at: 10m",
             &["`held` without a configuration"],
         ),
         ("config: veilleur.yml", "config: none.yml", "", &["none.yml: cannot be read"]),
