@@ -108,6 +108,8 @@ fn tell(drill: &Value) -> String {
     let mut text = format!("drill {}\n", drill["id"].as_str().unwrap_or_default());
     let mut line = |indent: &str, name: &str, said: &Value| {
         if let Some(said) = said.as_str().filter(|said| !said.is_empty()) {
+            // What a service or a silence says neither moves the cursor nor makes a line of its own.
+            let said: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             text.push_str(&format!("{indent}{name:<9} {said}\n"));
         }
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::period::Period;
 use base::sample::Timestamp;
 
-use super::trace::{Stage, Way};
+use super::trace::{Stage, Way, plain};
 use crate::dispatch::{HeldBy, Route};
 use crate::outbox::LastTold;
 use crate::time::print_time;
@@ -73,7 +73,7 @@ impl Attempted {
         let what = if self.firing { "that it fires" } else { "that it is over" };
         let answer = match self.answer.trim() {
             "" => String::new(),
-            answer => format!(": {answer}"),
+            answer => format!(": {}", plain(answer)),
         };
         format!(
             "{} {} {what} ({}) after {}{answer}",
@@ -99,10 +99,12 @@ impl OnRoute<'_> {
         ] {
             match self.held.iter().find(|by| by.as_str() == kind) {
                 Some(by) if held.is_none() => {
-                    stages.push(Stage::decides(name, by.to_string()));
-                    held = Some(by.to_string());
+                    // On one line, whatever somebody wrote as a comment.
+                    let by = plain(&by.to_string());
+                    stages.push(Stage::decides(name, by.clone()));
+                    held = Some(by);
                 }
-                Some(by) => stages.push(Stage::passes(name, by.to_string())),
+                Some(by) => stages.push(Stage::passes(name, plain(&by.to_string()))),
                 None if kind == "muted" && self.route.times.is_always() => {}
                 None => stages.push(Stage::passes(name, free)),
             }

@@ -59,8 +59,9 @@ impl Stage {
 
     fn line(&self) -> String {
         let mark = if self.decides { "=>" } else { "  " };
-        let mut lines = self.text.lines();
-        let first = lines.next().unwrap_or_default();
+        let shown: Vec<String> = self.text.lines().map(plain).collect();
+        let mut lines = shown.iter();
+        let first = lines.next().map_or("", String::as_str);
         let mut text = format!("{mark} {:<10} {first}\n", self.name);
         lines.for_each(|line| text.push_str(&format!("              {line}\n")));
         text
@@ -74,11 +75,12 @@ impl Stage {
 impl Trace {
     /// A line for each stage; `=>` marks those that decide.
     pub fn tell(&self) -> String {
-        let mut text = format!("{} at {}\n", self.labels, print_time(self.at));
+        let labels = plain(&self.labels.to_string());
+        let mut text = format!("{labels} at {}\n", print_time(self.at));
         self.stages.iter().for_each(|stage| text.push_str(&stage.line()));
         for way in &self.ways {
             way.stages.iter().for_each(|stage| text.push_str(&stage.line()));
-            text.push_str(&format!("   {}\n", way.verdict));
+            text.push_str(&format!("   {}\n", plain(&way.verdict)));
         }
         if let Some(verdict) = &self.verdict {
             text.push_str(&format!("   {verdict}\n"));
@@ -106,6 +108,14 @@ impl Trace {
     }
 }
 
+/// A line for a terminal: without control characters, and without those that turn the direction of
+/// writing.
+pub(super) fn plain(text: &str) -> String {
+    let odd =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if odd(c) { ' ' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +138,8 @@ mod tests {
             "{alertname=\"Down\"} at 1970-01-01T00:00:00Z\n   sample     up 0\n              up 1\n   \
              state      fires\n=> silence    silenced by anna\n   `ops` is not told\n"
         );
+        // X13: what somebody wrote neither moves the cursor nor makes a line of its own.
+        assert_eq!(plain("a\u{1b}[2Jb\u{202e}c"), "a [2Jb c");
         let json = trace.to_json();
         assert_eq!(json["ways"][0]["stages"][0]["decides"], true);
         assert_eq!(json["stages"][1]["stage"], "state");

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use regex::Regex;
 use serde_json::Value;
 use tests::http_server::{HttpServer, Reply};
 use tests::program::{End, free_port, run};
@@ -200,6 +201,63 @@ fn the_way_of_an_alert_through_the_routes_is_shown() {
         out.contains("  {severity=\"page\"} to chat  [by alertname, instance; after 30s"),
         "{out}"
     );
+}
+
+/// The text without what differs from run to run: times, how long something took, names made up.
+fn normal(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (pattern, by) in [
+        (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME"),
+        (r"\b(\d+(ms|s|m|h))+\b", "LENGTH"),
+        (r"drill [0-9a-f]{10,}", "drill ID"),
+        (r" in /\S+/rules.yml", " in rules.yml"),
+    ] {
+        text = Regex::new(pattern).unwrap().replace_all(&text, by).into_owned();
+    }
+    text
+}
+
+#[test]
+fn a_page_one_that_did_not_come_and_a_drill_are_told_as_the_document_shows() {
+    let service = HttpServer::start(|asked| match asked.method.as_str() {
+        "GET" => Reply::text("latency_seconds 9\n"),
+        _ => Reply::text("ok"),
+    });
+    let mut evaluator = Evaluator::new();
+    let dir = evaluator.path("");
+    files_of_the_document(&dir);
+    let read = |name: &str| fs::read_to_string(dir.join("chain").join(name)).unwrap();
+    // Sooner than in the document, at any time of the day, and to a service of ours.
+    let config = read("veilleur.yml")
+        .replace("https://hooks.slack.com/services/T0/B0/XX", &service.url("/chat"))
+        .replace("times: [{start_time: '12:00', end_time: '13:00'}]", "years: ['1999']")
+        .replace("group_wait: 30s", "group_wait: 0s");
+    let scrape = format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nscrape_configs:\n\
+         - {{job_name: web, static_configs: [{{targets: ['127.0.0.1:{}'], labels: {{instance: web1}}}}]}}\n\
+         - {{job_name: app, static_configs: [{{targets: ['{}'], labels: {{instance: web1}}}}]}}\n",
+        free_port(),
+        service.address(),
+    );
+    evaluator.write("rules.yml", &read("rules.yml").replace("for: 5m", "for: 0s"));
+    evaluator.write("veilleur.yml", &format!("{config}{scrape}"));
+    evaluator.start();
+    let said = |arguments: &[&str]| normal(&of(&evaluator, arguments).1);
+    let document = document();
+    for (begins, arguments) in [
+        ("{alertname=\"Down\"", &["explain", "Down"][..]),
+        ("{alertname=\"Slow\"", &["explain", "Slow"]),
+        ("drill ", &["drill", "chat", "--by", "anna"]),
+    ] {
+        let block = document.split(&format!("```text\n{begins}")).nth(1).unwrap();
+        let shown = normal(&format!("{begins}{}", block.split("```").next().unwrap()));
+        if arguments[0] == "explain" {
+            // The decision comes a little after the start.
+            wait_until("what the document shows is told", || said(arguments) == shown);
+        } else {
+            assert_eq!(said(arguments), shown);
+        }
+    }
 }
 
 /// An evaluator with a rule that fires, one that does not, and one that is pending.
