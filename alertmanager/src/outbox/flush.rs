@@ -102,6 +102,8 @@ pub struct Due {
     pub attempts: u32,
     /// When it was taken.
     pub at: Timestamp,
+    /// Whether no answer came: the service may have taken it all the same.
+    pub may_have_arrived: bool,
     /// What came of handing it over, for the history: written with what it leads to.
     pub tries: Vec<Attempt>,
 }
