@@ -227,7 +227,19 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<(), DeliveryErr
         let retry_after = asked_wait(&answer.headers, notification.at);
         return Err(DeliveryError::Transient { reason, retry_after });
     }
-    Err(DeliveryError::permanent(reason))
+    let of_the_message = [
+        "invalid_attachments",
+        "invalid_blocks",
+        "invalid_payload",
+        "msg_blocks_too_long",
+        "msg_too_long",
+        "no_text",
+        "too_many_attachments",
+    ];
+    match of_the_message.contains(&why) {
+        true => Err(DeliveryError::bad_message(reason)),
+        false => Err(DeliveryError::permanent(reason)),
+    }
 }
 
 #[cfg(test)]
