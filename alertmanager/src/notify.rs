@@ -14,10 +14,25 @@
 mod refusal;
 mod notifier;
 mod http;
+mod texts;
+mod settings;
+mod parts;
+mod cut;
+#[cfg(test)]
+mod sink;
 mod console;
 mod webhook;
-mod texts;
 mod slack;
+mod mattermost;
+mod rocketchat;
+mod discord;
+mod telegram;
+mod msteams;
+mod msteamsv2;
+mod matrix;
+mod zulip;
+mod googlechat;
+mod webex;
 mod mail;
 mod watchdog;
 mod status;
@@ -26,11 +41,25 @@ mod lane;
 mod run;
 
 pub use console::{ConsoleConfig, ConsoleNotifier};
+pub use discord::{DiscordConfig, DiscordNotifier};
+pub use googlechat::{GoogleChatConfig, GoogleChatNotifier};
 pub use lane::{DEFAULT_TIMEOUT, Gate, LaneRunner, Next, NotifyMetrics, Pace};
 pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
+pub use matrix::{MatrixConfig, MatrixNotifier};
+pub use mattermost::{
+    MattermostAttachment, MattermostConfig, MattermostNotifier, MattermostPriority, MattermostProps,
+};
+pub use msteams::{MsteamsConfig, MsteamsNotifier};
+pub use msteamsv2::{MsteamsV2Config, MsteamsV2Notifier};
 pub use notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
+pub use parts::FieldConfig;
 pub use refusal::Refusal;
-pub use slack::{SlackConfig, SlackGlobals, SlackNotifier};
+pub use rocketchat::{RocketchatAction, RocketchatConfig, RocketchatGlobals, RocketchatNotifier};
+pub use settings::SecretSetting;
+pub use slack::{SlackAction, SlackConfig, SlackConfirmation, SlackGlobals, SlackNotifier};
 pub use status::{LaneState, LaneStates};
+pub use telegram::{TelegramConfig, TelegramGlobals, TelegramNotifier};
 pub use watchdog::{EVALUATED_AT, WatchdogConfig, WatchdogNotifier};
+pub use webex::{WebexConfig, WebexNotifier};
 pub use webhook::{WebhookConfig, WebhookNotifier};
+pub use zulip::{ZulipConfig, ZulipNotifier};

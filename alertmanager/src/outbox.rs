@@ -14,10 +14,11 @@
 mod flush;
 mod codec;
 mod queue;
+mod inner;
 
-pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Waiting};
+pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Waiting, queued_at};
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +28,11 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::alerts::Alert;
-use crate::state::{Attempt, AttemptFilter, Intent, State, StateError};
-use codec::{flush_from_json, flush_to_json, told_from_row, told_to_row};
+use crate::state::{Attempt, AttemptFilter, InFlight, Intent, State, StateError};
+use codec::{
+    alerts_from_json, alerts_to_json, flush_from_json, flush_to_json, told_from_row, told_to_row,
+};
+use inner::Inner;
 use queue::{Entry, Queue};
 
 /// The longest that an intent is ever put off: what a service may ask for at most.
@@ -43,18 +47,6 @@ pub struct Outbox {
     inner: Arc<Mutex<Inner>>,
     queued: Arc<Notify>,
     told: Arc<Notify>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    lanes: BTreeMap<String, Queue>,
-    told: HashMap<LaneGroup, LastTold>,
-    /// What has come of intents since dispatch last asked, and what was not let in; its bound is
-    /// the number of groups and lanes.
-    news: HashSet<LaneGroup>,
-    /// How often something was not let in.
-    overflows: u64,
-    sequence: u64,
 }
 
 impl Outbox {
@@ -88,6 +80,12 @@ impl Outbox {
             }
             let fresh_at = intent.created_at;
             queue.put(Entry { intent, flush, fresh_at });
+        }
+        for message in state.in_flight().await? {
+            if let Some(alerts) = alerts_from_json(&message.alerts) {
+                let key = LaneGroup { lane: message.lane, group_key: message.group_key };
+                inner.perhaps.insert(key, alerts);
+            }
         }
         let inner = Arc::new(Mutex::new(inner));
         Ok(Self { state, inner, queued: Arc::default(), told: Arc::default() })
@@ -219,14 +217,23 @@ impl Outbox {
         None
     }
 
-    /// Takes an intent out: there is nothing to tell any more.
+    /// Takes an intent out: there is nothing to tell any more. What its receiver may have been told,
+    /// since no answer came, counts as told: dispatch hears of it, so that the end is told.
     ///
     /// # Errors
     ///
     /// The database failed.
     pub async fn withdraw(&self, key: &LaneGroup) -> Result<(), StateError> {
-        self.state.withdraw(&key.lane, &key.group_key).await?;
+        let told = self.lock().counts_as_told(key);
+        let row = told.as_ref().map(|last| told_to_row(key, last));
+        self.state.withdraw(&key.lane, &key.group_key, row.as_ref()).await?;
         let mut inner = self.lock();
+        inner.perhaps.remove(key);
+        if let Some(last) = told {
+            inner.told.insert(key.clone(), last);
+            inner.news.insert(key.clone());
+            self.told.notify_one();
+        }
         if let Some(queue) = inner.lanes.get_mut(&key.lane) {
             queue.remove(&key.group_key);
             // Nothing is tried any more, so nothing fails.
@@ -235,6 +242,19 @@ impl Outbox {
             }
         }
         Ok(())
+    }
+
+    /// Notes that `due` is handed over now: should no answer come, not even to us, its receiver may
+    /// have been told.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn handing_over(&self, due: &Due) -> Result<(), StateError> {
+        let alerts = self.lock().perhaps_told(due);
+        let LaneGroup { lane, group_key } = due.key.clone();
+        let alerts = alerts_to_json(&alerts);
+        self.state.hand_over(&InFlight { lane, group_key, alerts }).await
     }
 
     /// The intent of a lane whose turn it is, of those that are due at `now`; else when the next one
@@ -255,6 +275,7 @@ impl Outbox {
             reference,
             attempts: intent.attempts,
             at: now,
+            may_have_arrived: false,
             tries: Vec::new(),
         })
     }
@@ -276,7 +297,11 @@ impl Outbox {
         now: Timestamp,
     ) -> Result<(), StateError> {
         let told = due.flush.alerts.iter().filter(|alert| alert.is_firing());
-        let firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
+        let mut firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
+        // Of what an earlier message may have told, this one says nothing.
+        let silent = |alert: &Alert| !due.flush.alerts.iter().any(|a| a.labels == alert.labels);
+        let perhaps = self.lock().perhaps.get(&due.key).cloned().unwrap_or_default();
+        firing.extend(perhaps.into_iter().filter(silent));
         let last = LastTold {
             thread: due.thread.clone(),
             reference: reference.or_else(|| due.reference.clone()),
@@ -301,6 +326,7 @@ impl Outbox {
         } else {
             inner.told.insert(due.key.clone(), last);
         }
+        inner.perhaps.remove(&due.key);
         inner.news.insert(due.key.clone());
         drop(inner);
         self.told.notify_one();
@@ -344,10 +370,14 @@ impl Outbox {
         error: &str,
         refused: bool,
     ) -> Result<(), StateError> {
-        let changed = self.lock().put_off(due, next_at, error, refused);
+        let (changed, perhaps) = {
+            let mut inner = self.lock();
+            let changed = inner.put_off(due, next_at, error, refused);
+            (changed, inner.perhaps.contains_key(&due.key))
+        };
         self.told.notify_one();
         match changed {
-            Some(intent) => self.state.postponed(&intent, &due.tries).await,
+            Some(intent) => self.state.postponed(&intent, perhaps, &due.tries).await,
             None => self.state.save_attempts(&due.tries).await,
         }
     }
@@ -431,41 +461,4 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Inner {
-    /// Puts the intent of `due` off, if no other has replaced it; returns it as it is then.
-    fn put_off(
-        &mut self,
-        due: &Due,
-        next_at: Timestamp,
-        error: &str,
-        refused: bool,
-    ) -> Option<Intent> {
-        let Self { lanes, news, .. } = self;
-        let queue = lanes.get_mut(&due.key.lane)?;
-        queue.took_turn();
-        queue.failing_since.get_or_insert(due.at);
-        // All that waits: the lane has failed for longer now.
-        let lane = &due.key.lane;
-        let key =
-            |group_key: &String| LaneGroup { lane: lane.clone(), group_key: group_key.clone() };
-        news.extend(queue.iter().map(|(group_key, _)| key(group_key)));
-        news.insert(due.key.clone());
-        let current = queue.get(&due.key.group_key).filter(|entry| entry.intent.id == due.id)?;
-        let mut entry = current.clone();
-        let tried = u32::try_from(due.tries.len()).unwrap_or(u32::MAX).max(1);
-        entry.intent.attempts = due.attempts.saturating_add(tried);
-        entry.intent.next_at = next_at;
-        error.clone_into(&mut entry.intent.last_error);
-        entry.intent.refused |= refused;
-        let intent = entry.intent.clone();
-        queue.put(entry);
-        Some(intent)
-    }
-}
-/// When the message of that id was put into the outbox: an id begins with it.
-pub fn queued_at(id: &str) -> Option<Timestamp> {
-    let millis = i64::from_str_radix(id.get(..12)?, 16).ok()?;
-    Some(Timestamp::from_millis(millis))
 }

@@ -6,6 +6,7 @@
 //! outbox        lane, group           what it is to be told next: durable before it is sent
 //! pushed_alerts labels                alerts that others push, until they end
 //! silences      id, revision          what is not to be told for a while
+//! in_flight     lane, group           what a receiver may have been told: no answer came
 //! messages      id                    what was handed over to whom
 //! attempts      message, number       when it was, and what came of it
 //! facts         name                  single facts, such as when we were last alive
@@ -13,10 +14,12 @@
 //!
 //! It is SQL in a dialect that SQLite and PostgreSQL share; the embedded SQLite file is the default.
 //!
-//! Invariant: what a method returned `Ok` for is on the disk.
+//! Invariant: what a method returned `Ok` for is on the disk; only what is in flight survives a crash
+//! of ours and perhaps not one of the machine.
 
 mod codec;
 mod history;
+mod in_flight;
 mod outbox;
 mod rule_alerts;
 mod silences;
@@ -24,6 +27,7 @@ mod pushed_alerts;
 
 pub use codec::{alert_from_json, alert_to_json};
 pub use history::{Attempt, AttemptAlert, AttemptFilter, AttemptResult};
+pub use in_flight::InFlight;
 pub use outbox::{Intent, Told};
 pub use pushed_alerts::StoredPush;
 pub use rule_alerts::{RuleAlertState, StoredAlert};
@@ -64,6 +68,9 @@ const MIGRATIONS: &[&str] = &["
         message TEXT NOT NULL, number BIGINT NOT NULL, at BIGINT NOT NULL, took BIGINT NOT NULL,
         result TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (message, number));
     CREATE INDEX attempts_at ON attempts (at);
+    CREATE TABLE in_flight (
+        lane TEXT NOT NULL, group_key TEXT NOT NULL, alerts TEXT NOT NULL,
+        PRIMARY KEY (lane, group_key));
 "];
 
 /// Why the state cannot be used.
@@ -89,6 +96,8 @@ pub enum StateError {
 #[derive(Clone, Debug)]
 pub struct State {
     pool: AnyPool,
+    /// Does not wait for the disk.
+    quick: AnyPool,
 }
 
 impl State {
@@ -110,7 +119,13 @@ impl State {
             .after_connect(|connection, _| Box::pin(prepare(connection)))
             .connect(&address)
             .await?;
-        let state = Self { pool };
+        let quick = AnyPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(30))
+            .after_connect(|connection, _| Box::pin(prepare_quick(connection)))
+            .connect(&address)
+            .await?;
+        let state = Self { pool, quick };
         state.migrate().await?;
         Ok(state)
     }
@@ -198,6 +213,7 @@ impl State {
 
     /// Waits until everything is written and lets go of the file.
     pub async fn close(&self) {
+        self.quick.close().await;
         self.pool.close().await;
     }
 }
@@ -212,6 +228,13 @@ async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     ] {
         sqlx::raw_sql(pragma).execute(&mut *connection).await?;
     }
+    Ok(())
+}
+
+/// As [`prepare`], but a commit is only in the system's memory when it returns.
+async fn prepare_quick(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    prepare(connection).await?;
+    sqlx::raw_sql("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
     Ok(())
 }
 

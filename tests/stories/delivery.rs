@@ -105,7 +105,7 @@ async fn a_crash_while_the_fallback_is_told_loses_nothing_f01() {
 #[tokio::test]
 async fn that_a_way_fails_is_never_told_by_that_way_f60() {
     // By the first route, whatever the route of the alert says.
-    let route = TO_OPS_BELOW.replace("g=~\\\".+\\\"", "alertname=~\".+\"");
+    let route = TO_OPS_BELOW.replace("g=~\".+\"", "alertname=~\".+\"");
     let cases = [
         // The receiver of the first route hears, where there is no fallback.
         (route.as_str(), "ops root", "ops/0", &["root/0"][..]),

@@ -16,8 +16,9 @@ use super::global::GlobalConfig;
 use super::watchdog::WATCHDOG;
 use crate::dispatch::{Fallbacks, Lane, Lanes};
 use crate::notify::{
-    ConsoleConfig, ConsoleNotifier, DEFAULT_TIMEOUT, EmailConfig, Notifier, Shared, SlackConfig,
-    WatchdogNotifier, WebhookConfig,
+    ConsoleConfig, ConsoleNotifier, DEFAULT_TIMEOUT, DiscordConfig, EmailConfig, GoogleChatConfig,
+    MatrixConfig, MattermostConfig, MsteamsConfig, MsteamsV2Config, Notifier, RocketchatConfig,
+    Shared, SlackConfig, TelegramConfig, WatchdogNotifier, WebexConfig, WebhookConfig, ZulipConfig,
 };
 use crate::template::Templates;
 
@@ -42,6 +43,26 @@ pub struct ReceiverConfig {
     slack_configs: Vec<Spanned<SlackConfig>>,
     #[serde(default)]
     webhook_configs: Vec<Spanned<WebhookConfig>>,
+    #[serde(default)]
+    mattermost_configs: Vec<Spanned<MattermostConfig>>,
+    #[serde(default)]
+    rocketchat_configs: Vec<Spanned<RocketchatConfig>>,
+    #[serde(default)]
+    discord_configs: Vec<Spanned<DiscordConfig>>,
+    #[serde(default)]
+    telegram_configs: Vec<Spanned<TelegramConfig>>,
+    #[serde(default)]
+    msteams_configs: Vec<Spanned<MsteamsConfig>>,
+    #[serde(default)]
+    msteamsv2_configs: Vec<Spanned<MsteamsV2Config>>,
+    #[serde(default)]
+    matrix_configs: Vec<Spanned<MatrixConfig>>,
+    #[serde(default)]
+    zulip_configs: Vec<Spanned<ZulipConfig>>,
+    #[serde(default)]
+    googlechat_configs: Vec<Spanned<GoogleChatConfig>>,
+    #[serde(default)]
+    webex_configs: Vec<Spanned<WebexConfig>>,
     #[serde(default)]
     console_configs: Vec<Spanned<ConsoleConfig>>,
 }
@@ -104,6 +125,40 @@ impl Receivers {
             });
             ways.add(&config.webhook_configs, |webhook, place| {
                 (webhook.send_resolved.as_ref(), webhook.build(place, shared.http, diagnostics))
+            });
+            ways.add(&config.mattermost_configs, |mattermost, place| {
+                let built = mattermost.build(place, global.mattermost(), shared, diagnostics);
+                (mattermost.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.rocketchat_configs, |rocketchat, place| {
+                let built = rocketchat.build(place, global.rocketchat(), shared, diagnostics);
+                (rocketchat.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.discord_configs, |discord, place| {
+                (discord.send_resolved.as_ref(), discord.build(place, shared, diagnostics))
+            });
+            ways.add(&config.telegram_configs, |telegram, place| {
+                let built = telegram.build(place, global.telegram(), shared, diagnostics);
+                (telegram.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.msteams_configs, |teams, place| {
+                (teams.send_resolved.as_ref(), teams.build(place, shared, diagnostics))
+            });
+            ways.add(&config.msteamsv2_configs, |teams, place| {
+                (teams.send_resolved.as_ref(), teams.build(place, shared, diagnostics))
+            });
+            ways.add(&config.matrix_configs, |matrix, place| {
+                (matrix.send_resolved.as_ref(), matrix.build(place, shared, diagnostics))
+            });
+            ways.add(&config.zulip_configs, |zulip, place| {
+                (zulip.send_resolved.as_ref(), zulip.build(place, shared, diagnostics))
+            });
+            ways.add(&config.googlechat_configs, |chat, place| {
+                (chat.send_resolved.as_ref(), chat.build(place, shared, diagnostics))
+            });
+            ways.add(&config.webex_configs, |webex, place| {
+                let api_url = global.webex_api_url.as_ref();
+                (webex.send_resolved.as_ref(), webex.build(place, api_url, shared, diagnostics))
             });
             ways.add(&config.console_configs, |console, _| {
                 (console.send_resolved.as_ref(), Some(ConsoleNotifier))

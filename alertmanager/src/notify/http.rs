@@ -16,7 +16,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::notifier::DeliveryError;
+use super::notifier::{DeliveryError, excerpt};
 
 /// What is read of an answer, and in which time: what is longer is no answer of a service.
 const MAX_ANSWER: usize = 64 << 10;
@@ -81,6 +81,13 @@ impl Answer {
     /// The body as JSON; `Null` where it is none.
     pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// What it is where it is nothing that the service says: a page that some proxy puts in between,
+    /// a text that broke off (F14).
+    pub(super) fn strange(&self) -> DeliveryError {
+        let said = excerpt(self.body.trim());
+        DeliveryError::transient(format!("the answer is not that of the service: `{said}`"))
     }
 }
 

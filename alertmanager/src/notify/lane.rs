@@ -152,6 +152,10 @@ impl LaneRunner {
     }
 
     async fn deliver(&self, mut due: Due, pace: &mut Pace, now: Timestamp) -> Next {
+        // Lost where the machine fails, too: then an end may go untold; the message is not delayed.
+        if let Err(error) = self.outbox.handing_over(&due).await {
+            warn!(lane = self.lane, %error, "that a message is handed over cannot be noted");
+        }
         let watch = Stopwatch::start();
         let whole = Notification::of(&due, now, &self.external_url);
         let mut handed = self.hand_over(&whole, AttemptResult::Delivered, &mut due, now).await;

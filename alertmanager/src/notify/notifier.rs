@@ -191,15 +191,31 @@ impl DeliveryError {
         };
         match status {
             408 | 425 | 429 | 500.. => {
-                let value = headers.get("retry-after").and_then(|value| value.to_str().ok());
-                let retry_after = value.and_then(|value| retry_after(value, now));
-                Self::Transient { reason, retry_after }
+                Self::Transient { reason, retry_after: asked_wait(headers, now) }
             }
             // What cannot be read, is too large, or has something in it that is not taken.
             400 | 413 | 414 | 415 | 422 | 431 => Self::bad_message(reason),
             _ => Self::permanent(reason),
         }
     }
+
+    /// The same, where it is worth another try no sooner than after so many seconds, which a service
+    /// may name in a way of its own.
+    pub(super) fn after(self, seconds: Option<f64>) -> Self {
+        let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        match (self, wait) {
+            (Self::Transient { reason, .. }, Some(wait)) => {
+                Self::Transient { reason, retry_after: Some(wait.min(LONGEST_WAIT)) }
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+/// How long the service asks to wait by the header `Retry-After`.
+pub(super) fn asked_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get("retry-after")?.to_str().ok()?;
+    retry_after(value, now)
 }
 
 /// What a service said, short enough for a log.

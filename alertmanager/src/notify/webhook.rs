@@ -150,6 +150,7 @@ fn time(at: Option<Timestamp>) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::sink::{Judges, SECRET, misbehave, written};
     use super::*;
     use crate::alerts::Ending;
     use crate::outbox::Reason;
@@ -208,6 +209,18 @@ mod tests {
             (cut["truncatedAlerts"].clone(), cut["alerts"].as_array().unwrap().len()),
             (json!(1), 1)
         );
+    }
+
+    #[tokio::test]
+    async fn survives_every_bad_answer() {
+        // Whatever program is behind it says something else: the status is all that counts.
+        misbehave(Judges::Status, &[], |url| {
+            let (config, mut diagnostics) =
+                written::<WebhookConfig>(&format!("{{url: '{url}/{SECRET}'}}"));
+            let http = HttpConfig::default();
+            config.value.build(config.place, &http, &mut diagnostics).unwrap()
+        })
+        .await;
     }
 
     #[test]

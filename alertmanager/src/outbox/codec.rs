@@ -39,6 +39,16 @@ pub(super) fn flush_from_json(text: &str) -> Option<Flush> {
     })
 }
 
+/// A list of alerts.
+pub(super) fn alerts_to_json(alerts: &[Alert]) -> String {
+    Value::from(alerts.iter().map(alert_to_json).collect::<Vec<_>>()).to_string()
+}
+
+/// What [`alerts_to_json`] wrote.
+pub(super) fn alerts_from_json(text: &str) -> Option<Vec<Alert>> {
+    alerts(&serde_json::from_str(text).ok()?)
+}
+
 fn alerts(value: &Value) -> Option<Vec<Alert>> {
     value.as_array()?.iter().map(alert_from_json).collect()
 }

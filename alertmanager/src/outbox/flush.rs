@@ -42,6 +42,12 @@ impl Reason {
     }
 }
 
+/// When the message of that id was put into the outbox: an id begins with it.
+pub fn queued_at(id: &str) -> Option<Timestamp> {
+    let millis = i64::from_str_radix(id.get(..12)?, 16).ok()?;
+    Some(Timestamp::from_millis(millis))
+}
+
 /// What is to be told of a group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flush {
@@ -102,6 +108,8 @@ pub struct Due {
     pub attempts: u32,
     /// When it was taken.
     pub at: Timestamp,
+    /// Whether no answer came: the service may have taken it all the same.
+    pub may_have_arrived: bool,
     /// What came of handing it over, for the history: written with what it leads to.
     pub tries: Vec<Attempt>,
 }

@@ -11,6 +11,7 @@ use base::sample::Timestamp;
 use sqlx::{Any, Row, Transaction};
 
 use super::history::{Attempt, write_attempts};
+use super::in_flight::landed;
 use super::{State, StateError};
 
 /// Something that a receiver is to be told of a group.
@@ -143,14 +144,24 @@ impl State {
         Ok(())
     }
 
-    /// Takes an intent out unsent: there is nothing to tell any more.
+    /// Takes an intent out unsent: there is nothing to tell any more. `told` is what its receiver
+    /// counts as told from now on, where it may have been told and no answer came.
     ///
     /// # Errors
     ///
     /// The database failed.
-    pub async fn withdraw(&self, lane: &str, group_key: &str) -> Result<(), StateError> {
+    pub async fn withdraw(
+        &self,
+        lane: &str,
+        group_key: &str,
+        told: Option<&Told>,
+    ) -> Result<(), StateError> {
         let mut transaction = self.pool.begin().await?;
         remove_intent(&mut transaction, lane, group_key).await?;
+        landed(&mut transaction, lane, group_key).await?;
+        if let Some(told) = told {
+            write_told(&mut transaction, told).await?;
+        }
         Ok(transaction.commit().await?)
     }
 
@@ -178,6 +189,7 @@ impl State {
         } else {
             write_told(&mut transaction, told).await?;
         }
+        landed(&mut transaction, &told.lane, &told.group_key).await?;
         write_attempts(&mut transaction, attempts).await?;
         Ok(transaction.commit().await?)
     }
@@ -193,12 +205,18 @@ impl State {
         Ok(transaction.commit().await?)
     }
 
-    /// Notes that an intent could not be delivered, in `attempts`, and when it is due again.
+    /// Notes that an intent could not be delivered, in `attempts`, and when it is due again; unless it
+    /// `may_have_arrived`.
     ///
     /// # Errors
     ///
     /// The database failed.
-    pub async fn postponed(&self, intent: &Intent, attempts: &[Attempt]) -> Result<(), StateError> {
+    pub async fn postponed(
+        &self,
+        intent: &Intent,
+        may_have_arrived: bool,
+        attempts: &[Attempt],
+    ) -> Result<(), StateError> {
         let mut transaction = self.pool.begin().await?;
         sqlx::query(
             "UPDATE outbox SET attempts = $1, next_at = $2, last_error = $3, refused = $4 \
@@ -211,6 +229,9 @@ impl State {
         .bind(intent.id.clone())
         .execute(&mut *transaction)
         .await?;
+        if !may_have_arrived {
+            landed(&mut transaction, &intent.lane, &intent.group_key).await?;
+        }
         write_attempts(&mut transaction, attempts).await?;
         Ok(transaction.commit().await?)
     }
@@ -309,7 +330,7 @@ mod tests {
         // As after a crash.
         let state = State::open(&file).await.unwrap();
         assert_eq!(state.outbox().await.unwrap(), [intent("2", "resolved")]);
-        state.withdraw("ops/mail/0", "{}:{}").await.unwrap();
+        state.withdraw("ops/mail/0", "{}:{}", None).await.unwrap();
         assert!(state.outbox().await.unwrap().is_empty());
     }
 
@@ -329,7 +350,7 @@ mod tests {
         assert_eq!(state.outbox().await.unwrap(), [intent("3", "z")]);
         let last_error = "no".to_owned();
         let later = Intent { attempts: 2, last_error, refused: true, ..intent("3", "z") };
-        state.postponed(&later, &[]).await.unwrap();
+        state.postponed(&later, false, &[]).await.unwrap();
         assert_eq!(state.outbox().await.unwrap(), [later]);
         state.forget_told("ops/mail/0", "{}:{}").await.unwrap();
         assert!(state.told().await.unwrap().is_empty());

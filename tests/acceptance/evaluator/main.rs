@@ -5,10 +5,15 @@
 mod rig;
 mod alertmanager;
 mod chain;
+mod chat;
 mod crashes;
+mod delivery;
 mod documents;
 mod explaining;
 mod faults;
+mod kills;
+mod mail_faults;
 mod news;
+mod outside;
 mod pushed;
 mod web;
