@@ -176,7 +176,7 @@ impl Keeper {
             alerts.iter().any(|alert| alert.is_firing() && notice::state_of(alert) == state)
         };
         match outbox.intended(key) {
-            Some(flush) => says(&flush.alerts),
+            Some(intended) => says(&intended.flush.alerts),
             None => outbox.last_told(key).is_some_and(|told| says(&told.firing)),
         }
     }
@@ -200,7 +200,7 @@ impl Keeper {
             return Ok(None);
         }
         let is_end = |flush: &Flush| flush.alerts.iter().all(|alert| !alert.is_firing());
-        if outbox.intended(key).is_some_and(|flush| is_end(&flush)) {
+        if outbox.intended(key).is_some_and(|intended| is_end(&intended.flush)) {
             return Ok(None);
         }
         let mutes = &self.parts.mutes;

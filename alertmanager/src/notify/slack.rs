@@ -65,6 +65,13 @@ impl Notifier for SlackNotifier {
         "slack"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let message = Value::Object(self.message(notification));
+        let attachment = &message["attachments"][0];
+        let said = ["pretext", "title", "text"].map(|name| attachment[name].as_str());
+        said.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         match tokio::time::timeout(self.timeout, self.deliver(notification)).await {
             Ok(handed) => handed,
@@ -227,7 +234,19 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<(), DeliveryErr
         let retry_after = asked_wait(&answer.headers, notification.at);
         return Err(DeliveryError::Transient { reason, retry_after });
     }
-    Err(DeliveryError::permanent(reason))
+    let of_the_message = [
+        "invalid_attachments",
+        "invalid_blocks",
+        "invalid_payload",
+        "msg_blocks_too_long",
+        "msg_too_long",
+        "no_text",
+        "too_many_attachments",
+    ];
+    match of_the_message.contains(&why) {
+        true => Err(DeliveryError::bad_message(reason)),
+        false => Err(DeliveryError::permanent(reason)),
+    }
 }
 
 #[cfg(test)]
