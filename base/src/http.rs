@@ -12,7 +12,7 @@ pub mod access;
 pub mod web;
 mod framing;
 mod io;
-mod crowd;
+pub mod crowd;
 pub mod server;
 
 use std::io::Write;

@@ -2,11 +2,13 @@
 """What the harness does not measure of an agent. Uses the harness, whose folder MEASURE_DIR names.
 
     agent.py checks ARGUMENTS OF m3_checks.py   as m3_checks.py, and of every program its own CPU, without that of what it starts
+    agent.py floor --subject FILE               scripts as many as go, also from a large agent, beside a bare loop of posix_spawn; and half as many
     agent.py idle --subject FILE ...            memory and CPU of an agent that has 50 checks a minute and is asked nothing
     agent.py nrpe --subject FILE                round trips of check_nrpe to NRPE's daemon and to us
 """
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,11 @@ m3_checks_main, m3_checks_one, Window = m3_checks.main, m3_checks.one, lib.Windo
 
 
 def own_cpu(pids):
-    """CPU seconds of each process itself, all its threads, without those of children that it has waited for."""
+    """CPU seconds of each process itself, all its threads, without those of children that it has waited for.
+
+    What it takes to start a program is the starter's own as far as the kernel works for the starter: a copy of the page tables by `fork`, a
+    wait for `posix_spawn`. From there to its `exec` the child pays, whoever has started it: for page faults and closed descriptors after
+    `fork`, for a session and signals after `posix_spawn`. Of the programs that are measured here this favours those that fork."""
     fields = {pid: lib.stat_fields(pid) for pid in pids}
     return {pid: (int(f[11]) + int(f[12])) / lib.TICK for pid, f in fields.items() if f}
 
@@ -57,6 +63,36 @@ def one(*arguments):
 def checks():
     lib.Window, m3_checks.one = OwnWindow, one
     m3_checks_main()
+
+
+# How much a large agent holds, in MiB, and in how many copies, one a check.
+BALLAST, FLOOD = 200, 4000
+
+
+def floor_once(subject, load, a):
+    a.checks = a.half if load == "half" else FLOOD // 2
+    mib = BALLAST if load == "large" else 0
+    subject.var["ballast"] = [{"text": "x" * ((mib << 20) // FLOOD)}] if mib else []
+    row = one(subject, "saturate" if load == "half" else "flood", a)
+    if row["rss_now_mib"] < mib:
+        sys.exit("agent.py: an agent that is to hold %d MiB has %.0f" % (mib, row["rss_now_mib"]))
+    return dict(row, load=load)
+
+
+def floor():
+    lib.Window = OwnWindow
+    a = lib.parser(__doc__, runs=1, seconds=30, settle=15).parse_args()
+    program, bare = [lib.TARGET + "/count_check", lib.WORK + "/bare.rec", "1"], []
+    open(program[1], "w").close()
+    loops = {"flood": ["--capture"], "large": ["--capture", "--ballast-mb", str(BALLAST)]}
+    for _ in range(a.runs):
+        for load, how in loops.items():
+            bare.append(dict(lib.controlled(m3_checks.spawns, "count_check", 2, how, program), load=load))
+    a.half = int(statistics.median(row["per_s"] for row in bare if row["load"] == "flood") / 2)
+    for subject in lib.subjects("floor", a.subject):
+        rows = [lib.controlled(floor_once, subject, load, a) for _ in range(a.runs) for load in ("flood", "large", "half")]
+        lib.save("floor", subject.name, rows)
+    lib.save("floor", "bare", bare)
 
 
 def idle_once(subject, a):
@@ -151,5 +187,5 @@ def nrpe():
     lib.save("nrpe", "nrpe", rows["theirs"])
 
 
-WHAT = {"checks": checks, "idle": idle, "nrpe": nrpe}
+WHAT = {"checks": checks, "floor": floor, "idle": idle, "nrpe": nrpe}
 start(WHAT[sys.argv.pop(1)])

@@ -10,6 +10,7 @@
 //! does less than it says.
 
 mod auth;
+mod proxy;
 mod http;
 mod tcp;
 mod dns;
@@ -287,9 +288,8 @@ mod tests {
         );
         check("timeout: 5s", "blackbox.yml:3:5: `prober` is missing");
         check(
-            "{prober: http, http: {proxy_url: 'http://p:1', oauth2: {client_id: x}}}",
-            "blackbox.yml:3:38: `proxy_url` is not supported: the proxy would dial where we cannot look\n\
-             blackbox.yml:3:60: `oauth2` is not supported",
+            "{prober: http, http: {proxy_url: 'https://u:secret@p:1', no_proxy: 'a b', oauth2: {client_id: x, token_url: y}}}",
+            "X",
         );
         check(
             "{prober: http, http: {methd: POST}}",

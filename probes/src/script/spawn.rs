@@ -14,18 +14,19 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::SigSet;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
     waitid,
 };
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
+use super::cgroup::Cgroup;
 use super::confine::Identity;
 use super::processes;
 
@@ -89,9 +90,11 @@ impl fmt::Debug for Command {
 pub(super) struct Started {
     pub(super) leader: Leader,
     /// Readable when the leader has ended.
-    pub(super) end: OwnedFd,
+    pub(super) end: AsyncFd<OwnedFd>,
     /// Whether it is known to have ended.
     pub(super) has_ended: bool,
+    /// The control group that it was put into, with all that it starts.
+    pub(super) cgroup: Option<Cgroup>,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
 }
@@ -110,7 +113,8 @@ pub(super) enum Exit {
     Signal(i32),
 }
 
-/// Starts `path`, as `user` where there is one. Blocks until the program is loaded, which a file system that hangs can make long.
+/// Starts `path`, as `user` where there is one, within a runtime, which tells of its end. Blocks until
+/// the program is loaded, which a file system that hangs can make long.
 pub(super) fn start(
     path: &Path,
     command: &Command,
@@ -149,26 +153,28 @@ pub(super) fn start(
         Some(user) => user.lend(spawn),
     }?;
     let pid = Pid::from_raw(pid.as_raw()).ok_or(Errno::ESRCH)?;
-    let end = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+    let end = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(watched);
+    let end = match end {
         Ok(end) => end,
         Err(error) => {
             // Nobody will be told of its end, so it must come now.
             let _ = kill_process_group(pid, Signal::KILL);
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
-            return Err(error.into());
+            return Err(error);
         }
     };
     let leader = Leader { pid, waited_for: false };
-    Ok(Started { leader, end, has_ended: false, stdout, stderr })
+    Ok(Started { leader, end, has_ended: false, cgroup: None, stdout, stderr })
 }
 
-impl Started {
-    /// Blocks until the leader has ended, for `time` at most, and notes whether it has.
-    pub(super) fn wait_briefly(&mut self, time: Duration) {
-        let time = Timespec::try_from(time).ok();
-        let ready = poll(&mut [PollFd::new(&self.end, PollFlags::IN)], time.as_ref());
-        self.has_ended = ready == Ok(1);
-    }
+/// Registers the descriptor that is readable when the leader has ended.
+#[expect(
+    deprecated,
+    reason = "its replacement is unsafe because a descriptor could be swapped \
+    below it; an owned one never is"
+)]
+fn watched(end: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(end, Interest::READABLE)
 }
 
 impl Leader {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::SecretSource;
 use base::http::client::Origin;
+use base::http::HeaderMap;
 use base::http::header::HeaderValue;
 use base::http::tls::TlsConfig;
 use base::secret::Secret;
@@ -51,7 +52,7 @@ pub(super) struct ProxyConfig {
 /// Client credentials of OAuth 2, as written; the names are Prometheus's.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OAuth2Config {
+pub(crate) struct OAuth2Config {
     /// Our name.
     client_id: String,
     /// Our secret.
@@ -73,7 +74,7 @@ pub(super) struct OAuth2Config {
     #[serde(default)]
     credentials_in: Option<Spanned<String>>,
     /// Whom to trust there, and who we are; as with the pages where nothing is said.
-    #[serde(default)]
+    #[serde(default, alias = "tls_config")]
     tls: Option<Spanned<TlsConfig>>,
 }
 
@@ -139,7 +140,7 @@ impl ProxyConfig {
             Some(auth) => Some(auth.value.build(auth, diagnostics)?),
             None => None,
         };
-        Some(Proxy { origin, authorization, except })
+        Some(Proxy { origin, authorization, except, headers: HeaderMap::new() })
     }
 }
 
@@ -185,7 +186,8 @@ impl HttpConfig {
 }
 
 impl OAuth2Config {
-    fn build(
+    /// Who gives tokens, reached by `route` as the pages are.
+    pub(crate) fn build(
         &self,
         place: Place,
         route: Option<&Route>,
