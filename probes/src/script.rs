@@ -18,6 +18,7 @@
 //! Invariant: after a run nothing that the script has started is left.
 
 mod program;
+mod launch;
 mod limits;
 mod cgroup;
 mod confine;

@@ -6,8 +6,7 @@
 //! that the thread has not: so the thread has none, or, for us as root, only those that a start needs,
 //! and these are out of its bounding set, so that no program gets them either. (An empty bounding set
 //! would do it too, but then programs with file capabilities, such as ping, could not be started at
-//! all.) That costs a few system calls for each thread and none for each start, where doing it in the
-//! child would cost us `posix_spawn`.
+//! all.) That costs a few system calls for each thread and none for each start.
 //!
 //! Invariant: a program is not started where something could not be taken away; a thread that took
 //! another user's identity for a start has its own again when that is over.

@@ -88,9 +88,11 @@ impl Start {
             outcome.details = fault.help.unwrap_or_default();
             outcome
         })?;
-        let mut started = spawn::start(&program.path, &self.command, self.user.as_ref(), run)
+        let limits = self.limits.all(processes::tasks_lately());
+        let user = self.user.as_ref();
+        let started = spawn::start(&program.path, &self.command, user, &limits, run);
+        let mut started = started
             .map_err(|error| Outcome::unknown(self.reason_of(&error), self.message_of(&error)))?;
-        self.limits.put_on(started.leader.pid, processes::tasks());
         started.cgroup = cgroup::enter(run, started.leader.pid, &self.limits);
         runs::started(run, started.leader.pid);
         Ok(started)

@@ -14,14 +14,12 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 
 use super::super::http::{Expect, HeaderRule, HttpModule};
-use super::auth::{AuthorizationConfig, Credentials, read};
+use super::auth::{AuthorizationConfig, Credentials, TokenConfig, read};
 use super::proxy::ProxySettings;
 use super::{client, way};
-use crate::chain::Trust;
-use crate::http::config::{BasicAuthConfig, OAuth2Config, add_header, header_name, method};
+use crate::http::config::{BasicAuthConfig, add_header, header_name, method};
 use crate::http::fetch::Plan;
 use crate::http::oauth2::OAuth2;
-use crate::http::route::Route;
 use crate::network::regex;
 use crate::script::ByteSize;
 
@@ -67,7 +65,7 @@ pub(super) struct HttpModuleConfig {
     proxy_from_environment: Option<Spanned<bool>>,
     proxy_connect_header: BTreeMap<String, Vec<Spanned<Secret>>>,
     no_proxy: Option<Spanned<String>>,
-    oauth2: Option<Spanned<OAuth2Config>>,
+    oauth2: Option<Spanned<TokenConfig>>,
     fail_if_body_json_matches_cel: Option<Spanned<IgnoredAny>>,
     fail_if_body_json_not_matches_cel: Option<Spanned<IgnoredAny>>,
 }
@@ -114,7 +112,7 @@ impl HttpModuleConfig {
         };
         let proxies = proxies.build(diagnostics);
         let oauth2 = match &self.oauth2 {
-            Some(oauth2) => Some(Box::new(self.oauth2(oauth2, place, diagnostics)?)),
+            Some(oauth2) => Some(Box::new(self.oauth2(oauth2, diagnostics)?)),
             None => None,
         };
         let expect = self.expect(diagnostics);
@@ -126,12 +124,10 @@ impl HttpModuleConfig {
         Some(HttpModule { plan, client, way, proxies, oauth2, unpacks, verifies, expect })
     }
 
-    /// Who gives tokens. It is reached without the module's proxies, as with blackbox_exporter, and
-    /// wherever it is: the configuration names it.
+    /// Who gives tokens, where nothing else says who we are.
     fn oauth2(
         &self,
-        oauth2: &Spanned<OAuth2Config>,
-        place: Place,
+        oauth2: &Spanned<TokenConfig>,
         diagnostics: &mut Diagnostics,
     ) -> Option<OAuth2> {
         let others = [
@@ -145,9 +141,7 @@ impl HttpModuleConfig {
                            can be given";
             diagnostics.report(oauth2, message);
         }
-        let tls = Spanned { value: TlsConfig::default(), place };
-        let route = Route::direct(Trust::build(&tls, &[b"http/1.1"], diagnostics)?);
-        oauth2.value.build(oauth2.place, Some(&route), diagnostics)
+        oauth2.value.build(oauth2.place, diagnostics)
     }
 
     /// What others can do.

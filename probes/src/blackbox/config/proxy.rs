@@ -229,14 +229,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_without_a_password() {
         let only = "only a proxy at `http://...` is spoken to";
-        check(Some("https://u:s3cret@p:1"), None, &[], &format!("-, - b.yml: {only}"));
+        check(Some("https://u:s3cret@p:1"), None, &[], &format!("-, - b.yml:0:0: {only}"));
         check(Some("http://u:s3cret@:1"), None, &[],
-            "-, - b.yml: the proxy is no URL such as `http://proxy.example:3128`");
-        check(None, Some("a"), &[], "-, - b.yml: `no_proxy` means nothing without `proxy_url`");
+            "-, - b.yml:0:0: the proxy is no URL such as `http://proxy.example:3128`");
+        check(None, Some("a"), &[], "-, - b.yml:0:0: `no_proxy` means nothing without `proxy_url`");
         check(Some("http://p:1"), None, &[("HTTP_PROXY", "q:1")],
-            "q:1, - b.yml: `proxy_from_environment` says it all; take `proxy_url` and `no_proxy` away");
+            "q:1, - b.yml:0:0: `proxy_from_environment` says it all; take `proxy_url` and `no_proxy` away");
         check(Some("http://p:1"), Some("a b"), &[],
-            "p:1, p:1 b.yml: `a b` of what goes without the proxy is no name and no network\n  \
+            "p:1, p:1 b.yml:0:0: `a b` of what goes without the proxy is no name and no network\n  \
              help: write it like `shop.example`, `10.0.0.1`, `10.0.0.0/8` or `*`");
     }
 }

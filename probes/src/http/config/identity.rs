@@ -54,28 +54,28 @@ pub(super) struct ProxyConfig {
 #[serde(deny_unknown_fields)]
 pub(crate) struct OAuth2Config {
     /// Our name.
-    client_id: String,
+    pub(crate) client_id: String,
     /// Our secret.
     #[serde(default)]
-    client_secret: Option<Secret>,
+    pub(crate) client_secret: Option<Secret>,
     /// The file with the secret; read when it is used.
     #[serde(default)]
-    client_secret_file: Option<PathBuf>,
+    pub(crate) client_secret_file: Option<PathBuf>,
     /// Who gives tokens.
-    token_url: Spanned<String>,
+    pub(crate) token_url: Spanned<String>,
     /// What the token is to be good for.
     #[serde(default)]
-    scopes: Vec<String>,
+    pub(crate) scopes: Vec<String>,
     /// Further fields of the request.
     #[serde(default)]
-    endpoint_params: BTreeMap<String, Secret>,
+    pub(crate) endpoint_params: BTreeMap<String, Secret>,
     /// Where the credentials are put: into the `header`, which is what happens where nothing is said,
     /// or the `body` of the request.
     #[serde(default)]
-    credentials_in: Option<Spanned<String>>,
+    pub(crate) credentials_in: Option<Spanned<String>>,
     /// Whom to trust there, and who we are; as with the pages where nothing is said.
-    #[serde(default, alias = "tls_config")]
-    tls: Option<Spanned<TlsConfig>>,
+    #[serde(default)]
+    pub(crate) tls: Option<Spanned<TlsConfig>>,
 }
 
 impl BasicAuthConfig {
