@@ -12,19 +12,72 @@
 //! Invariant: success is the positive final answer of the service, nothing less (F14).
 
 mod notifier;
-mod post;
+mod http;
+mod texts;
+mod settings;
+mod parts;
+mod cut;
+#[cfg(test)]
+mod sink;
+mod paging;
+mod payload;
 mod console;
 mod webhook;
-mod texts;
 mod slack;
+mod mattermost;
+mod rocketchat;
+mod discord;
+mod telegram;
+mod msteams;
+mod msteamsv2;
+mod matrix;
+mod zulip;
+mod googlechat;
+mod webex;
 mod mail;
+mod pagerduty;
+mod opsgenie;
+mod victorops;
+mod pushover;
+mod sns;
+mod wechat;
+mod jira;
+mod servicenow;
+mod incidentio;
+#[cfg(test)]
+mod exchanges;
 mod status;
 mod run;
 
+pub use paging::ServiceGlobals;
+pub use payload::PayloadConfig;
+pub use pagerduty::{PagerdutyConfig, PagerdutyImage, PagerdutyLink, PagerdutyNotifier};
+pub use opsgenie::{OpsgenieConfig, OpsgenieNotifier, ResponderConfig};
+pub use victorops::{VictoropsConfig, VictoropsNotifier};
+pub use pushover::{PushoverConfig, PushoverNotifier};
+pub use sns::{Sigv4Config, SnsConfig, SnsNotifier};
+pub use wechat::{WechatConfig, WechatNotifier};
+pub use jira::{JiraConfig, JiraField, JiraNotifier};
+pub use servicenow::{ServicenowConfig, ServicenowNotifier};
+pub use incidentio::{IncidentioConfig, IncidentioNotifier};
 pub use console::{ConsoleConfig, ConsoleNotifier};
+pub use discord::{DiscordConfig, DiscordNotifier};
+pub use googlechat::{GoogleChatConfig, GoogleChatNotifier};
 pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
-pub use notifier::{DeliveryError, Notification, Notifier};
+pub use matrix::{MatrixConfig, MatrixNotifier};
+pub use mattermost::{
+    MattermostAttachment, MattermostConfig, MattermostNotifier, MattermostPriority, MattermostProps,
+};
+pub use msteams::{MsteamsConfig, MsteamsNotifier};
+pub use msteamsv2::{MsteamsV2Config, MsteamsV2Notifier};
+pub use notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
+pub use parts::FieldConfig;
+pub use rocketchat::{RocketchatAction, RocketchatConfig, RocketchatGlobals, RocketchatNotifier};
 pub use run::{LaneRunner, NotifyMetrics};
-pub use slack::{SlackConfig, SlackGlobals, SlackNotifier};
+pub use settings::SecretSetting;
+pub use slack::{SlackAction, SlackConfig, SlackConfirmation, SlackGlobals, SlackNotifier};
 pub use status::{LaneState, LaneStates};
+pub use telegram::{TelegramConfig, TelegramGlobals, TelegramNotifier};
+pub use webex::{WebexConfig, WebexNotifier};
 pub use webhook::{WebhookConfig, WebhookNotifier};
+pub use zulip::{ZulipConfig, ZulipNotifier};

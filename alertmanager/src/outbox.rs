@@ -91,6 +91,8 @@ pub struct LaneGroup {
 pub struct LastTold {
     /// The id of the first message since the group was last all clear.
     pub thread: String,
+    /// What the service calls a message of the thread, where it said so.
+    pub reference: Option<String>,
     /// When.
     pub at: Timestamp,
     /// The receiver's name.
@@ -112,6 +114,8 @@ pub struct Due {
     pub flush: Flush,
     /// The id of the thread that it belongs to; its own where it begins one.
     pub thread: String,
+    /// What the service calls an earlier message of the thread, where it said so.
+    pub reference: Option<String>,
     /// How often it was tried before.
     pub attempts: u32,
 }
@@ -262,12 +266,15 @@ impl Outbox {
             }
         }
         let (key, intent, flush) = oldest.ok_or(next_at)?;
-        let thread = inner.told.get(key).map_or(&intent.id, |told| &told.thread).clone();
+        let told = inner.told.get(key);
+        let thread = told.map_or(&intent.id, |told| &told.thread).clone();
+        let reference = told.and_then(|told| told.reference.clone());
         Ok(Due {
             id: intent.id.clone(),
             key: key.clone(),
             flush: flush.clone(),
             thread,
+            reference,
             attempts: intent.attempts,
         })
     }
@@ -277,16 +284,22 @@ impl Outbox {
         self.queued.notified()
     }
 
-    /// Notes that `due` was delivered at `now`.
+    /// Notes that `due` was delivered at `now`, and what the service calls it, where it said so.
     ///
     /// # Errors
     ///
     /// The database failed; it will be delivered again under the same id.
-    pub async fn delivered(&self, due: &Due, now: Timestamp) -> Result<(), StateError> {
+    pub async fn delivered(
+        &self,
+        due: &Due,
+        reference: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
         let told = due.flush.alerts.iter().filter(|alert| alert.is_firing());
         let firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
         let last = LastTold {
             thread: due.thread.clone(),
+            reference: reference.or_else(|| due.reference.clone()),
             at: now,
             receiver: due.flush.receiver.clone(),
             group_labels: due.flush.group_labels.clone(),
@@ -458,6 +471,7 @@ fn told_to_row(key: &LaneGroup, last: &LastTold) -> Told {
     let alerts = json!({
         "receiver": last.receiver,
         "groupLabels": last.group_labels.as_encoded(),
+        "reference": last.reference,
         "firing": last.firing.iter().map(alert_to_json).collect::<Vec<_>>(),
     });
     Told {
@@ -473,6 +487,7 @@ fn told_from_row(told: &Told) -> Option<LastTold> {
     let value: Value = serde_json::from_str(&told.alerts).ok()?;
     Some(LastTold {
         thread: told.thread.clone(),
+        reference: value["reference"].as_str().map(str::to_owned),
         at: told.told_at,
         receiver: value["receiver"].as_str()?.to_owned(),
         group_labels: Labels::from_encoded(value["groupLabels"].as_str()?)?,

@@ -79,9 +79,7 @@ def main():
         with open(path) as file:
             result = json.load(file)
         machine = "%s, %s" % (result["date"], result["machine"])
-        # What the harness has measured without any program.
-        if result["subject"] == "floor":
-            continue
+        # A loop without any scheduler.
         if result["subject"] == "bare":
             for row in result["rows"]:
                 bare.setdefault(row["load"], []).append(row)

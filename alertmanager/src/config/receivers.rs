@@ -3,20 +3,23 @@
 //! Invariant: a lane's name depends on the receiver's name and the place among its kind only, so
 //! that what it was told is found again after a restart.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::secret::Secret;
 use serde::Deserialize;
 
+use super::global::GlobalConfig;
 use crate::dispatch::{Lane, Lanes};
 use crate::notify::{
-    ConsoleConfig, ConsoleNotifier, EmailConfig, EmailGlobals, Notifier, SlackConfig, SlackGlobals,
-    WebhookConfig,
+    ConsoleConfig, ConsoleNotifier, DiscordConfig, EmailConfig, GoogleChatConfig, MatrixConfig,
+    MattermostConfig, MsteamsConfig, MsteamsV2Config, Notifier, RocketchatConfig, Shared,
+    SlackConfig, TelegramConfig, WebexConfig, WebhookConfig, ZulipConfig,
+};
+use crate::notify::{
+    IncidentioConfig, JiraConfig, OpsgenieConfig, PagerdutyConfig, PushoverConfig,
+    ServicenowConfig, SnsConfig, VictoropsConfig, WechatConfig,
 };
 use crate::template::Templates;
-use base::http::access::HttpConfig;
 
 /// A receiver, as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,15 +34,44 @@ pub struct ReceiverConfig {
     #[serde(default)]
     webhook_configs: Vec<Spanned<WebhookConfig>>,
     #[serde(default)]
+    pagerduty_configs: Vec<Spanned<PagerdutyConfig>>,
+    #[serde(default)]
+    opsgenie_configs: Vec<Spanned<OpsgenieConfig>>,
+    #[serde(default)]
+    victorops_configs: Vec<Spanned<VictoropsConfig>>,
+    #[serde(default)]
+    pushover_configs: Vec<Spanned<PushoverConfig>>,
+    #[serde(default)]
+    sns_configs: Vec<Spanned<SnsConfig>>,
+    #[serde(default)]
+    wechat_configs: Vec<Spanned<WechatConfig>>,
+    #[serde(default)]
+    jira_configs: Vec<Spanned<JiraConfig>>,
+    #[serde(default)]
+    servicenow_configs: Vec<Spanned<ServicenowConfig>>,
+    #[serde(default)]
+    incidentio_configs: Vec<Spanned<IncidentioConfig>>,
+    mattermost_configs: Vec<Spanned<MattermostConfig>>,
+    #[serde(default)]
+    rocketchat_configs: Vec<Spanned<RocketchatConfig>>,
+    #[serde(default)]
+    discord_configs: Vec<Spanned<DiscordConfig>>,
+    #[serde(default)]
+    telegram_configs: Vec<Spanned<TelegramConfig>>,
+    #[serde(default)]
+    msteams_configs: Vec<Spanned<MsteamsConfig>>,
+    #[serde(default)]
+    msteamsv2_configs: Vec<Spanned<MsteamsV2Config>>,
+    #[serde(default)]
+    matrix_configs: Vec<Spanned<MatrixConfig>>,
+    #[serde(default)]
+    zulip_configs: Vec<Spanned<ZulipConfig>>,
+    #[serde(default)]
+    googlechat_configs: Vec<Spanned<GoogleChatConfig>>,
+    #[serde(default)]
+    webex_configs: Vec<Spanned<WebexConfig>>,
+    #[serde(default)]
     console_configs: Vec<Spanned<ConsoleConfig>>,
-}
-
-/// What holds for every receiver.
-pub(super) struct Globals<'a> {
-    pub(super) http: &'a HttpConfig,
-    pub(super) email: EmailGlobals,
-    pub(super) slack_api_url: Option<&'a Spanned<Secret>>,
-    pub(super) slack_api_url_file: Option<&'a PathBuf>,
 }
 
 /// All ways to all receivers.
@@ -68,11 +100,12 @@ impl Receivers {
 
     pub(super) fn build(
         configs: &[Spanned<ReceiverConfig>],
-        globals: &Globals<'_>,
+        global: &GlobalConfig,
         templates: &Arc<Templates>,
         diagnostics: &mut Diagnostics,
     ) -> Self {
         let mut receivers = Self::default();
+        let shared = Shared { http: &global.http_config, templates };
         for config in configs {
             let config = &config.value;
             let name = &config.name;
@@ -82,27 +115,88 @@ impl Receivers {
                 diagnostics.report(name, format!("there are two receivers `{}`", name.value));
             }
             receivers.names.push(name.value.clone());
-            for (n, email) in config.email_configs.iter().enumerate() {
-                let built = email.value.build(email.place, &globals.email, templates, diagnostics);
-                receivers.add(&name.value, n, email.value.send_resolved.as_ref(), built);
-            }
-            let slack_globals = SlackGlobals {
-                api_url: globals.slack_api_url,
-                api_url_file: globals.slack_api_url_file,
-                http: globals.http,
-            };
-            for (n, slack) in config.slack_configs.iter().enumerate() {
-                let built = slack.value.build(slack.place, slack_globals, templates, diagnostics);
-                receivers.add(&name.value, n, slack.value.send_resolved.as_ref(), built);
-            }
-            for (n, webhook) in config.webhook_configs.iter().enumerate() {
-                let built = webhook.value.build(webhook.place, globals.http, diagnostics);
-                receivers.add(&name.value, n, webhook.value.send_resolved.as_ref(), built);
-            }
-            for (n, console) in config.console_configs.iter().enumerate() {
-                let send_resolved = console.value.send_resolved.as_ref();
-                receivers.add(&name.value, n, send_resolved, Some(ConsoleNotifier));
-            }
+            let mut ways = Entries { receivers: &mut receivers, receiver: &name.value };
+            ways.add(&config.email_configs, |email, place| {
+                let built = email.build(place, &global.email(), templates, diagnostics);
+                (email.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.slack_configs, |slack, place| {
+                let built = slack.build(place, global.slack(), shared, diagnostics);
+                (slack.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.webhook_configs, |webhook, place| {
+                (webhook.send_resolved.as_ref(), webhook.build(place, shared, diagnostics))
+            });
+            ways.add(&config.pagerduty_configs, |pager, place| {
+                let built = pager.build(place, global.pagerduty(), shared, diagnostics);
+                (pager.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.opsgenie_configs, |pager, place| {
+                let built = pager.build(place, global.opsgenie(), shared, diagnostics);
+                (pager.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.victorops_configs, |pager, place| {
+                let built = pager.build(place, global.victorops(), shared, diagnostics);
+                (pager.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.pushover_configs, |push, place| {
+                (push.send_resolved.as_ref(), push.build(place, shared, diagnostics))
+            });
+            ways.add(&config.sns_configs, |sns, place| {
+                (sns.send_resolved.as_ref(), sns.build(place, shared, diagnostics))
+            });
+            ways.add(&config.wechat_configs, |chat, place| {
+                let (service, corp_id) = global.wechat();
+                let built = chat.build(place, service, corp_id, shared, diagnostics);
+                (chat.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.jira_configs, |tickets, place| {
+                let built = tickets.build(place, global.jira(), shared, diagnostics);
+                (tickets.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.servicenow_configs, |tickets, place| {
+                (tickets.send_resolved.as_ref(), tickets.build(place, shared, diagnostics))
+            });
+            ways.add(&config.incidentio_configs, |incidents, place| {
+                (incidents.send_resolved.as_ref(), incidents.build(place, shared, diagnostics))
+            });
+            ways.add(&config.mattermost_configs, |mattermost, place| {
+                let built = mattermost.build(place, global.mattermost(), shared, diagnostics);
+                (mattermost.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.rocketchat_configs, |rocketchat, place| {
+                let built = rocketchat.build(place, global.rocketchat(), shared, diagnostics);
+                (rocketchat.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.discord_configs, |discord, place| {
+                (discord.send_resolved.as_ref(), discord.build(place, shared, diagnostics))
+            });
+            ways.add(&config.telegram_configs, |telegram, place| {
+                let built = telegram.build(place, global.telegram(), shared, diagnostics);
+                (telegram.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.msteams_configs, |teams, place| {
+                (teams.send_resolved.as_ref(), teams.build(place, shared, diagnostics))
+            });
+            ways.add(&config.msteamsv2_configs, |teams, place| {
+                (teams.send_resolved.as_ref(), teams.build(place, shared, diagnostics))
+            });
+            ways.add(&config.matrix_configs, |matrix, place| {
+                (matrix.send_resolved.as_ref(), matrix.build(place, shared, diagnostics))
+            });
+            ways.add(&config.zulip_configs, |zulip, place| {
+                (zulip.send_resolved.as_ref(), zulip.build(place, shared, diagnostics))
+            });
+            ways.add(&config.googlechat_configs, |chat, place| {
+                (chat.send_resolved.as_ref(), chat.build(place, shared, diagnostics))
+            });
+            ways.add(&config.webex_configs, |webex, place| {
+                let api_url = global.webex_api_url.as_ref();
+                (webex.send_resolved.as_ref(), webex.build(place, api_url, shared, diagnostics))
+            });
+            ways.add(&config.console_configs, |console, _| {
+                (console.send_resolved.as_ref(), Some(ConsoleNotifier))
+            });
         }
         receivers
     }
@@ -148,6 +242,26 @@ impl Receivers {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+}
+
+/// The entries of one receiver.
+struct Entries<'a> {
+    receivers: &'a mut Receivers,
+    receiver: &'a str,
+}
+
+impl Entries<'_> {
+    /// Adds all of one kind; `build` says whether endings are told, and makes the notifier.
+    fn add<C, N: Notifier + 'static>(
+        &mut self,
+        entries: &[Spanned<C>],
+        mut build: impl FnMut(&C, Place) -> (Option<&Spanned<bool>>, Option<N>),
+    ) {
+        for (n, entry) in entries.iter().enumerate() {
+            let (send_resolved, notifier) = build(&entry.value, entry.place);
+            self.receivers.add(self.receiver, n, send_resolved, notifier);
+        }
     }
 }
 

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use tests::program::{End, run};
 
-/// Those in which somebody looks for what to write.
-const DOCUMENTS: [&str; 5] = [
+/// Those in which somebody looks for what to write, beside those of the receivers.
+const DOCUMENTS: [&str; 6] = [
     "README.md",
     "docs/evaluator.md",
     "docs/agent.md",
     "docs/probes.md",
+    "docs/receivers.md",
     "probes/scripts/README.md",
 ];
 
@@ -21,8 +22,12 @@ fn the_configurations_in_the_documents_are_right() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let secrets = regex::Regex::new(r"\$\{env:[A-Z_]+\}").unwrap();
     let mut checked = Vec::new();
-    for document in DOCUMENTS {
-        let text = fs::read_to_string(root.join(document)).unwrap();
+    let receivers = fs::read_dir(root.join("docs/receivers")).unwrap();
+    let receivers = receivers
+        .map(|entry| format!("docs/receivers/{}", entry.unwrap().file_name().to_string_lossy()));
+    for document in DOCUMENTS.map(str::to_owned).into_iter().chain(receivers) {
+        let text = fs::read_to_string(root.join(&document)).unwrap();
+        let before = checked.len();
         for block in text.split("```yaml\n").skip(1) {
             let block = block.split("```").next().unwrap();
             let name = block.lines().next().unwrap().trim_start_matches("# ");
@@ -43,6 +48,8 @@ fn the_configurations_in_the_documents_are_right() {
             assert_eq!(end, End::Exit(0), "{document}:\n{said}\n{block}");
             checked.push(name.to_owned());
         }
+        let shows = !document.starts_with("docs/receivers/") || checked.len() > before;
+        assert!(shows, "{document} shows no example that is tried");
     }
     assert!(checked.len() >= 3, "{checked:?}");
 }

@@ -5,6 +5,7 @@
 mod rig;
 mod alertmanager;
 mod chain;
+mod chat;
 mod crashes;
 mod documents;
 mod faults;

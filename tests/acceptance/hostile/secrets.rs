@@ -217,6 +217,31 @@ fn no_secret_of_the_evaluator_is_shown_x43() {
     )
     .unwrap();
     let target = server.address();
+    let url = server.url("");
+    let chat = format!(
+        "  telegram_configs: [{{api_url: '{url}', bot_token: {}, chat_id: 1}}]\n  \
+         discord_configs: [{{webhook_url: '{url}/discord/{}'}}]\n  \
+         mattermost_configs: [{{webhook_url: '{url}/mattermost/{}'}}]\n  \
+         msteams_configs: [{{webhook_url: '{url}/teams/{}'}}]\n  \
+         msteamsv2_configs: [{{webhook_url: '{url}/flow?sig={}'}}]\n  \
+         googlechat_configs: [{{webhook_url: '{url}/google?token={}'}}]\n  \
+         rocketchat_configs: [{{api_url: '{url}', token_id: {}, token: {}}}]\n  \
+         matrix_configs: [{{homeserver_url: '{url}', access_token: {}, room_id: '!a:b'}}]\n  \
+         zulip_configs: [{{api_url: '{url}/zulip', bot_email: a, api_key: {}, channel: a}}]\n  \
+         webex_configs: [{{api_url: '{url}/webex', room_id: a, \
+           http_config: {{authorization: {{credentials: {}}}}}}}]\n",
+        c(50),
+        c(51),
+        c(52),
+        c(53),
+        c(54),
+        c(55),
+        c(56),
+        c(57),
+        c(58),
+        c(59),
+        c(60),
+    );
     let config = format!(
         "global:\n  scrape_interval: 500ms\n  evaluation_interval: 500ms\n  slack_api_url: {}\n  \
          smtp_smarthost: {target}\n  smtp_from: a@veilleur.test\n  smtp_auth_username: u\n  \
@@ -228,8 +253,8 @@ fn no_secret_of_the_evaluator_is_shown_x43() {
          - job_name: token\n  authorization: {{credentials: {}}}\n  \
          static_configs: [{{targets: ['{target}', '127.0.0.1:1']}}]\n\
          rule_files: ['{}']\nroute: {{receiver: all, group_wait: 0s}}\nreceivers:\n- name: all\n  \
-         slack_configs: [{{channel: '#a'}}]\n  email_configs: [{{to: b@veilleur.test}}]\n  \
-         webhook_configs:\n  - {{url: '{}'}}\n  \
+         slack_configs: [{{channel: '#a'}}]\n  email_configs: [{{to: b@veilleur.test}}]\n\
+         {chat}  webhook_configs:\n  - {{url: '{}'}}\n  \
          - {{url: '{}', http_config: {{authorization: {{credentials: {}}}}}}}\n  \
          - {{url: '{}', http_config: {{basic_auth: {{username: u, password: {}}}}}}}\n\
          web:\n  basic_auth_users: {{anne: $2b$05$abcdefghijklmnopqrstuupWDwJQeCHYIBQy8WvkVB6ImhZ476YYy}}\n  \
@@ -258,7 +283,10 @@ fn no_secret_of_the_evaluator_is_shown_x43() {
     wait_until("all were asked", || {
         let asked = server.asked();
         let of = |start: &str| asked.iter().any(|asked| asked.path.starts_with(start));
-        of("/slack/") && of("/hook/") && asked.iter().filter(|a| a.path == "/hook").count() >= 2
+        let chats = ["/bot", "/discord", "/mattermost", "/teams", "/flow", "/google", "/zulip"];
+        chats.into_iter().chain(["/api/v1/chat.", "/_matrix", "/webex", "/slack/"]).all(of)
+            && of("/hook/")
+            && asked.iter().filter(|a| a.path == "/hook").count() >= 2
     });
     wait_until("that they failed is told", || ask("/health").contains("receiver:all/webhook/0"));
     look(&running, &ask, &["data"]);
