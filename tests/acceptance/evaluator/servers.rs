@@ -131,7 +131,7 @@ fn prosody(folder: &Path, certificate: &str, key: &str, ports: (u16, u16)) -> (P
     let shown = folder.display();
     let (starttls, direct) = ports;
     let text = format!(
-        "run_as_root = true\ndaemonize = false\npidfile = '{shown}/pid'\n\
+        "run_as_root = true\npidfile = '{shown}/pid'\n\
          data_path = '{shown}/data'\nadmin_socket = '{shown}/admin'\n\
          interfaces = {{ '127.0.0.1' }}\nc2s_ports = {{ {starttls} }}\n\
          c2s_direct_tls_ports = {{ {direct} }}\n\
@@ -146,7 +146,7 @@ fn prosody(folder: &Path, certificate: &str, key: &str, ports: (u16, u16)) -> (P
     );
     fs::write(&config, text).unwrap();
     let config = config.display().to_string();
-    let prosody = Program::start("/usr/bin/prosody", ["--config", &config]);
+    let prosody = Program::start("/usr/bin/prosody", ["-F", "--config", &config]);
     listens(starttls);
     listens(direct);
     for user in ["veilleur", "ops"] {

@@ -384,8 +384,8 @@ mod tests {
             ),
             "f.yml:1:1: the user `u` has no password\n\
              f.yml:1:118: `Bcc` cannot be set\n\
-             f.yml:1:126: `bcc` cannot be set\n\
              f.yml:1:126: the header `bcc` is there twice\n\
+             f.yml:1:126: `bcc` cannot be set\n\
              f.yml:1:141: template: html:1: missing value for if",
         );
         check(
