@@ -20,6 +20,10 @@ use crate::notify::{
     MatrixConfig, MattermostConfig, MsteamsConfig, MsteamsV2Config, Notifier, RocketchatConfig,
     Shared, SlackConfig, TelegramConfig, WatchdogNotifier, WebexConfig, WebhookConfig, ZulipConfig,
 };
+use crate::notify::{
+    IncidentioConfig, JiraConfig, OpsgenieConfig, PagerdutyConfig, PushoverConfig,
+    ServicenowConfig, SnsConfig, VictoropsConfig, WechatConfig,
+};
 use crate::template::Templates;
 
 /// A receiver, as written.
@@ -44,6 +48,23 @@ pub struct ReceiverConfig {
     #[serde(default)]
     webhook_configs: Vec<Spanned<WebhookConfig>>,
     #[serde(default)]
+    pagerduty_configs: Vec<Spanned<PagerdutyConfig>>,
+    #[serde(default)]
+    opsgenie_configs: Vec<Spanned<OpsgenieConfig>>,
+    #[serde(default)]
+    victorops_configs: Vec<Spanned<VictoropsConfig>>,
+    #[serde(default)]
+    pushover_configs: Vec<Spanned<PushoverConfig>>,
+    #[serde(default)]
+    sns_configs: Vec<Spanned<SnsConfig>>,
+    #[serde(default)]
+    wechat_configs: Vec<Spanned<WechatConfig>>,
+    #[serde(default)]
+    jira_configs: Vec<Spanned<JiraConfig>>,
+    #[serde(default)]
+    servicenow_configs: Vec<Spanned<ServicenowConfig>>,
+    #[serde(default)]
+    incidentio_configs: Vec<Spanned<IncidentioConfig>>,
     mattermost_configs: Vec<Spanned<MattermostConfig>>,
     #[serde(default)]
     rocketchat_configs: Vec<Spanned<RocketchatConfig>>,
@@ -124,7 +145,40 @@ impl Receivers {
                 (slack.send_resolved.as_ref(), built)
             });
             ways.add(&config.webhook_configs, |webhook, place| {
-                (webhook.send_resolved.as_ref(), webhook.build(place, shared.http, diagnostics))
+                (webhook.send_resolved.as_ref(), webhook.build(place, shared, diagnostics))
+            });
+            ways.add(&config.pagerduty_configs, |pager, place| {
+                let built = pager.build(place, global.pagerduty(), shared, diagnostics);
+                (pager.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.opsgenie_configs, |pager, place| {
+                let built = pager.build(place, global.opsgenie(), shared, diagnostics);
+                (pager.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.victorops_configs, |pager, place| {
+                let built = pager.build(place, global.victorops(), shared, diagnostics);
+                (pager.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.pushover_configs, |push, place| {
+                (push.send_resolved.as_ref(), push.build(place, shared, diagnostics))
+            });
+            ways.add(&config.sns_configs, |sns, place| {
+                (sns.send_resolved.as_ref(), sns.build(place, shared, diagnostics))
+            });
+            ways.add(&config.wechat_configs, |chat, place| {
+                let (service, corp_id) = global.wechat();
+                let built = chat.build(place, service, corp_id, shared, diagnostics);
+                (chat.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.jira_configs, |tickets, place| {
+                let built = tickets.build(place, global.jira(), shared, diagnostics);
+                (tickets.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.servicenow_configs, |tickets, place| {
+                (tickets.send_resolved.as_ref(), tickets.build(place, shared, diagnostics))
+            });
+            ways.add(&config.incidentio_configs, |incidents, place| {
+                (incidents.send_resolved.as_ref(), incidents.build(place, shared, diagnostics))
             });
             ways.add(&config.mattermost_configs, |mattermost, place| {
                 let built = mattermost.build(place, global.mattermost(), shared, diagnostics);
