@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::ask::AskDispatch;
 use super::audience::{Fallbacks, Listener, World, about};
 use super::decide::{Decision, Known, News, decide, says_the_same};
 use super::group::{Group, GroupKey};
@@ -55,6 +56,7 @@ pub struct Dispatcher {
     groups: HashMap<String, Group>,
     /// What was told of groups that there are no more, or by lanes that no longer serve them.
     orphans: HashSet<LaneGroup>,
+    questions: AskDispatch,
     made_at: Timestamp,
 }
 
@@ -79,6 +81,7 @@ impl Dispatcher {
             muted_at: Default::default(),
             groups: HashMap::new(),
             orphans: HashSet::new(),
+            questions: AskDispatch::default(),
             made_at: now,
         };
         let alerts = dispatcher.alerts.all();
@@ -89,6 +92,11 @@ impl Dispatcher {
             dispatcher.take(alert, now);
         }
         dispatcher
+    }
+
+    /// Answers those who ask by `questions`.
+    pub fn answering(self, questions: AskDispatch) -> Self {
+        Self { questions, ..self }
     }
 
     /// The same, where receivers that cannot be told have others in their place.
@@ -106,8 +114,10 @@ impl Dispatcher {
     /// The state failed.
     pub async fn adopt(&mut self) -> Result<(), StateError> {
         let now = self.made_at;
-        let told: Vec<_> = self.outbox.told_keys();
-        for key in self.outbox.intended_keys() {
+        // What is told of silences and windows is no group of alerts.
+        let groups = |keys: Vec<LaneGroup>| keys.into_iter().filter(|key| !key.is_notice());
+        let told: Vec<_> = groups(self.outbox.told_keys()).collect();
+        for key in groups(self.outbox.intended_keys()) {
             let configured = self.lanes.values().flatten().any(|lane| lane.id == key.lane);
             if !configured || !self.is_served(&key, now) && !told.contains(&key) {
                 info!(lane = key.lane, "a message is withdrawn: it is no longer to be told");
@@ -146,11 +156,13 @@ impl Dispatcher {
         loop {
             let now = Timestamp::now();
             let next = self.step(now).await?;
+            self.questions.answer(|key| self.groups.get(key).map(Group::times));
             let wait = next.map_or(AT_LEAST, |next| next.since(now).min(AT_LEAST));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.alerts.changed() => {}
                 () = self.outbox.news() => {}
+                () = self.questions.asked() => {}
                 () = self.mutes.silences.changed() => {}
                 () = sleep(wait) => {}
             }
@@ -176,7 +188,7 @@ impl Dispatcher {
                 self.divert(&news.group_key, now).await?;
             }
             // It was over, withdrawn and let go while it was on its way, and it arrived.
-            if !self.is_served(&news, now) {
+            if !news.is_notice() && !self.is_served(&news, now) {
                 self.orphans.insert(news);
             }
         }
@@ -193,21 +205,23 @@ impl Dispatcher {
         self.reconcile(now).await?;
         self.alerts.forget_ended(now);
         let due = self.groups.values().filter_map(Group::due).min();
-        Ok(due.into_iter().chain(self.mutes.silences.next_edge(now)).min())
+        Ok(due.into_iter().chain(self.mutes.next_edge(now)).min())
     }
 
     /// Finds the groups of which something else is held back now: where `changed` by an alert, and
     /// where a silence or a minute has begun or ended.
     fn compare_held(&mut self, changed: bool, now: Timestamp) {
-        let (version, edge) = self.mutes.silences.epoch(now);
+        let (version, edge) = self.mutes.epoch(now);
         let muted_at = (version, edge, now.millis().div_euclid(60_000));
         let all = changed || (self.muted_at.0, self.muted_at.1) != (version, edge);
         let minute = self.muted_at.2 != muted_at.2;
+        // What has settled already need not wait a second time.
+        let since = if self.muted_at.1 == edge { now } else { self.mutes.let_go_since(edge, now) };
         self.muted_at = muted_at;
         for group in self.groups.values_mut() {
             if all || minute && !group.route().times.is_always() {
                 let held = held(group, &self.mutes, now);
-                group.hold(held, now);
+                group.hold(held, since);
             }
         }
     }
@@ -215,9 +229,8 @@ impl Dispatcher {
     /// Puts an alert into the groups that it belongs to.
     fn take(&mut self, alert: Arc<Alert>, now: Timestamp) {
         let root = Arc::clone(&self.root);
-        for route in root.matching(&alert.labels) {
-            let labels = route.group_by.group_labels(&alert.labels);
-            let key = GroupKey { route: route.key.clone(), labels };
+        for route in root.of(&alert.labels).iter() {
+            let key = GroupKey::of(route, &alert.labels);
             let id = key.to_string();
             if !self.groups.contains_key(&id) {
                 if !alert.is_firing() {

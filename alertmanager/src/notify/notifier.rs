@@ -14,8 +14,10 @@ use base::http::access::HttpConfig;
 use base::labels::Labels;
 use base::sample::Timestamp;
 
+use super::console::render;
 use super::refusal::Refusal;
 use crate::alerts::Alert;
+use crate::drill;
 use crate::outbox::{Due, LONGEST_WAIT, Reason};
 use crate::template::Templates;
 
@@ -48,9 +50,10 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// The message that `due` is, sent at `at` by whom people reach at `external_url`.
+    /// The message that `due` is, sent at `at` by whom people reach at `external_url`. One about a
+    /// drill says so.
     pub fn of(due: &Due, at: Timestamp, external_url: &str) -> Self {
-        let mut alerts = due.flush.alerts.clone();
+        let mut alerts: Vec<_> = due.flush.alerts.iter().cloned().map(drill::marked).collect();
         alerts.sort_by_key(|alert| (!alert.is_firing(), alert.labels.clone()));
         Self {
             id: due.id.clone(),
@@ -58,7 +61,7 @@ impl Notification {
             reference: due.reference.clone(),
             receiver: due.flush.receiver.clone(),
             group_key: due.key.group_key.clone(),
-            group_labels: due.flush.group_labels.clone(),
+            group_labels: drill::marked_labels(due.flush.group_labels.clone()),
             route_labels: due.flush.route_labels.clone(),
             reason: due.flush.reason,
             alerts,
@@ -108,6 +111,11 @@ pub struct Shared<'a> {
 pub trait Notifier: Send + Sync + std::fmt::Debug {
     /// What it is, as its configuration calls it: `email`, `slack`.
     fn integration(&self) -> &'static str;
+
+    /// What people would read of a message, without sending it; by default a plain text.
+    fn preview(&self, notification: &Notification) -> String {
+        render(notification)
+    }
 
     /// Hands over a message. The lane limits how long it may take.
     ///

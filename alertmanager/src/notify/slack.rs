@@ -65,6 +65,13 @@ impl Notifier for SlackNotifier {
         "slack"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let message = Value::Object(self.message(notification));
+        let attachment = &message["attachments"][0];
+        let said = ["pretext", "title", "text"].map(|name| attachment[name].as_str());
+        said.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         match tokio::time::timeout(self.timeout, self.deliver(notification)).await {
             Ok(handed) => handed,

@@ -174,11 +174,6 @@ impl HttpConfig {
     }
 }
 
-/// The header's text by which somebody says who he is: of `user:password`.
-pub fn basic(pair: &str) -> String {
-    format!("Basic {}", STANDARD.encode(pair))
-}
-
 impl HttpConfig {
     fn proxy(&self, diagnostics: &mut Diagnostics) -> Option<Proxy> {
         let except = self.no_proxy.as_ref().map_or("", |except| except.value.as_str());
@@ -200,6 +195,11 @@ impl HttpConfig {
             }
         }
     }
+}
+
+/// The header's text by which somebody says who he is: of `user:password`.
+pub fn basic(pair: &str) -> String {
+    format!("Basic {}", STANDARD.encode(pair))
 }
 
 impl HttpAccess {
