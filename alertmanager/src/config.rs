@@ -164,7 +164,7 @@ fn build(
     groups.extend(builtin_group(&file.builtin_rules, evaluation, &mut diagnostics).map(Arc::new));
     groups.extend(rule_groups(&file.rule_files, evaluation, folder, &mut diagnostics));
     let templates = templates(&file.templates, folder, &mut diagnostics);
-    global.check_chat(&mut diagnostics);
+    global.check(&mut diagnostics);
     let receivers = Receivers::build(&file.receivers, global, &templates, &mut diagnostics);
     let names: Vec<String> = file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
     let intervals: Vec<_> =

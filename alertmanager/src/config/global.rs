@@ -14,7 +14,7 @@ use base::secret::Secret;
 use serde::Deserialize;
 
 use crate::notify::{
-    EmailGlobals, RocketchatGlobals, SecretSetting, SlackGlobals, TelegramGlobals,
+    EmailGlobals, RocketchatGlobals, SecretSetting, ServiceGlobals, SlackGlobals, TelegramGlobals,
 };
 
 /// Where Slack takes messages with the token of an app.
@@ -38,10 +38,26 @@ pub(super) struct GlobalConfig {
     pub(super) smtp_auth_username: Option<String>,
     pub(super) smtp_auth_password: Option<Secret>,
     pub(super) smtp_auth_password_file: Option<PathBuf>,
+    pub(super) smtp_auth_secret: Option<Secret>,
+    pub(super) smtp_auth_secret_file: Option<PathBuf>,
+    pub(super) smtp_auth_identity: Option<String>,
     pub(super) smtp_require_tls: Option<bool>,
+    pub(super) smtp_force_implicit_tls: Option<bool>,
     pub(super) smtp_tls_config: Option<Spanned<TlsConfig>>,
     pub(super) slack_api_url: Option<Spanned<Secret>>,
     pub(super) slack_api_url_file: Option<PathBuf>,
+    pub(super) pagerduty_url: Option<Spanned<Secret>>,
+    pub(super) opsgenie_api_url: Option<Spanned<Secret>>,
+    pub(super) opsgenie_api_key: Option<Spanned<Secret>>,
+    pub(super) opsgenie_api_key_file: Option<PathBuf>,
+    pub(super) victorops_api_url: Option<Spanned<Secret>>,
+    pub(super) victorops_api_key: Option<Spanned<Secret>>,
+    pub(super) victorops_api_key_file: Option<PathBuf>,
+    pub(super) wechat_api_url: Option<Spanned<Secret>>,
+    pub(super) wechat_api_secret: Option<Spanned<Secret>>,
+    pub(super) wechat_api_secret_file: Option<PathBuf>,
+    pub(super) wechat_api_corp_id: Option<Spanned<String>>,
+    pub(super) jira_api_url: Option<Spanned<Secret>>,
     pub(super) slack_app_token: Option<Spanned<Secret>>,
     pub(super) slack_app_token_file: Option<PathBuf>,
     pub(super) slack_app_url: Option<Spanned<Secret>>,
@@ -68,7 +84,11 @@ impl GlobalConfig {
             auth_username: self.smtp_auth_username.clone(),
             auth_password: self.smtp_auth_password.clone(),
             auth_password_file: self.smtp_auth_password_file.clone(),
+            auth_secret: self.smtp_auth_secret.clone(),
+            auth_secret_file: self.smtp_auth_secret_file.clone(),
+            auth_identity: self.smtp_auth_identity.clone(),
             require_tls: self.smtp_require_tls,
+            force_implicit_tls: self.smtp_force_implicit_tls,
             tls_config: self.smtp_tls_config.clone(),
         }
     }
@@ -105,7 +125,7 @@ impl GlobalConfig {
     }
 
     /// Reports secrets that are given twice, whether or not a receiver uses them.
-    pub(super) fn check_chat(&self, diagnostics: &mut Diagnostics) {
+    pub(super) fn check(&self, diagnostics: &mut Diagnostics) {
         let (slack, rocketchat) = (self.slack(), self.rocketchat());
         for (name, setting) in [
             ("slack_api_url", slack.api_url),
@@ -114,6 +134,9 @@ impl GlobalConfig {
             ("rocketchat_token_id", rocketchat.token_id),
             ("rocketchat_token", rocketchat.token),
             ("telegram_bot_token", self.telegram().bot_token),
+            ("opsgenie_api_key", self.opsgenie().key),
+            ("victorops_api_key", self.victorops().key),
+            ("wechat_api_secret", self.wechat().0.key),
         ] {
             if let SecretSetting { value: Some(value), file: Some(_) } = setting {
                 let message = format!("only one of `{name}` and `{name}_file` can be given");
@@ -131,6 +154,41 @@ impl GlobalConfig {
                  `slack_app_token_file` can be given",
             );
         }
+    }
+
+    /// What PagerDuty is told by.
+    pub(super) fn pagerduty(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals { url: self.pagerduty_url.as_ref(), ..ServiceGlobals::default() }
+    }
+
+    /// What Opsgenie is told by.
+    pub(super) fn opsgenie(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals {
+            url: self.opsgenie_api_url.as_ref(),
+            key: secret(&self.opsgenie_api_key, &self.opsgenie_api_key_file),
+        }
+    }
+
+    /// What VictorOps is told by.
+    pub(super) fn victorops(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals {
+            url: self.victorops_api_url.as_ref(),
+            key: secret(&self.victorops_api_key, &self.victorops_api_key_file),
+        }
+    }
+
+    /// What WeCom is told by, and the company.
+    pub(super) fn wechat(&self) -> (ServiceGlobals<'_>, Option<&Spanned<String>>) {
+        let service = ServiceGlobals {
+            url: self.wechat_api_url.as_ref(),
+            key: secret(&self.wechat_api_secret, &self.wechat_api_secret_file),
+        };
+        (service, self.wechat_api_corp_id.as_ref())
+    }
+
+    /// Where Jira is.
+    pub(super) fn jira(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals { url: self.jira_api_url.as_ref(), ..ServiceGlobals::default() }
     }
 }
 

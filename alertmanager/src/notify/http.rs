@@ -3,6 +3,8 @@
 //! Invariant: no redirect is followed, no cookie is kept, at most [`MAX_ANSWER`] of the answer is
 //! read, and the address, which may hold a secret, is never part of an error (X19).
 
+use std::time::Duration;
+
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::{HttpAccess, HttpConfig};
 use base::http::client::{ClientError, Failure, Origin, Phases};
@@ -99,6 +101,22 @@ impl Service {
             None => global.build(place, diagnostics),
         };
         Some(Self { access: access? })
+    }
+
+    /// As [`Self::send`], within `limit` where there is one.
+    ///
+    /// # Errors
+    ///
+    /// There was no answer in time.
+    pub(super) async fn send_within(
+        &self,
+        call: Call<'_>,
+        limit: Option<Duration>,
+    ) -> Result<Answer, DeliveryError> {
+        let sent = self.send(call);
+        let Some(limit) = limit else { return sent.await };
+        let late = |_| DeliveryError::transient(format!("no answer within {limit:?}"));
+        tokio::time::timeout(limit, sent).await.map_err(late)?
     }
 
     /// Sends a request.

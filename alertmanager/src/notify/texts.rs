@@ -15,6 +15,9 @@ use crate::template::{
     AlertData, Dialect, Escape, NotificationData, Options, Template, Templates, Value,
 };
 
+/// The largest structure that is made of a group, in bytes.
+const LARGE: usize = 1 << 20;
+
 /// A setting that is a template, parsed when the configuration is read.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
@@ -58,7 +61,33 @@ impl<'a> Renderer<'a> {
         notification: &'a Notification,
         escape: Escape,
     ) -> Self {
-        let data = data(notification).into_value();
+        Self::of(templates, notification, escape, data(notification))
+    }
+
+    /// For texts that tell how many alerts of the group are not in `notification`.
+    pub(super) fn with_left_out(
+        templates: &'a Arc<Templates>,
+        notification: &'a Notification,
+        left_out: usize,
+    ) -> Self {
+        let truncated_alerts = u64::try_from(left_out).unwrap_or(u64::MAX);
+        let data = NotificationData { truncated_alerts, ..data(notification) };
+        Self::of(templates, notification, Escape::Text, data)
+    }
+
+    /// With room for structures that hold every alert of a large group.
+    pub(super) fn with_room(mut self) -> Self {
+        self.options.limits.output = LARGE;
+        self
+    }
+
+    fn of(
+        templates: &'a Arc<Templates>,
+        notification: &'a Notification,
+        escape: Escape,
+        data: NotificationData,
+    ) -> Self {
+        let data = data.into_value();
         let options = Options {
             escape,
             external_url: &notification.external_url,
@@ -282,13 +311,13 @@ pub(super) mod tests {
     fn texts_are_cut_between_characters() {
         assert_eq!(shortened("äöü", 3), "äöü");
         assert_eq!(shortened("äöüß", 3), "äö…");
+        assert_eq!(shortened_bytes("äöü", 6), "äöü");
+        assert_eq!(shortened_bytes("äöüß", 7), "äö…");
         assert_eq!(one_line("a\r\nBcc: x", 100), "a  Bcc: x");
         assert_eq!(shortened("a&amp;b", 4), "a…");
         assert_eq!(shortened("a&amp;b", 7), "a&amp;b");
         assert_eq!(shortened(r"a\\\*b", 5), r"a\\…");
         assert_eq!(shortened(r"a\\\*b", 4), r"a\\…");
-        assert_eq!(shortened_bytes("äöü", 6), "äöü");
-        assert_eq!(shortened_bytes("äöüß", 7), "äö…");
         assert_eq!(printable("a\r\n\tb\u{202e}c\u{7}"), "a\n\tbc");
     }
 }

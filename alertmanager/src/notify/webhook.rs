@@ -1,13 +1,15 @@
-//! Posts JSON in the form of Alertmanager's webhooks, version 4.
+//! Posts JSON in the form of Alertmanager's webhooks, version 4, or in one that is configured.
 //!
 //! Source: the webhook section of Alertmanager's configuration reference.
 //!
 //! Invariant: the fields and their names are those of version 4; what we add has other names.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::Method;
 use base::labels::Labels;
 use base::period::Period;
 use base::sample::Timestamp;
@@ -16,8 +18,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::http::{Call, Service, check_url};
-use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
+use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
+use super::payload::{Payload, PayloadConfig};
+use super::texts::Renderer;
 use crate::alerts::Alert;
+use crate::template::Templates;
 use base::http::access::{HttpConfig, SecretSource};
 
 /// An entry of `webhook_configs`, as written.
@@ -36,6 +41,8 @@ pub struct WebhookConfig {
     pub max_alerts: usize,
     /// The longest that it may take; 0 is the lane's limit.
     pub timeout: Option<Period>,
+    /// What is posted in place of version 4: a structure of templates.
+    pub payload: Option<Spanned<PayloadConfig>>,
 }
 
 /// Posts to one address.
@@ -45,14 +52,15 @@ pub struct WebhookNotifier {
     service: Service,
     max_alerts: usize,
     timeout: Option<Duration>,
+    payload: Option<(Payload, Arc<Templates>)>,
 }
 
 impl WebhookConfig {
-    /// The notifier; `http` is the global configuration of HTTP.
+    /// The notifier.
     pub fn build(
         &self,
         place: Place,
-        http: &HttpConfig,
+        shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<WebhookNotifier> {
         if let Some(url) = &self.url {
@@ -65,12 +73,20 @@ impl WebhookConfig {
         if both == (false, false) {
             diagnostics.report(place, "`url` is missing");
         }
-        let service = Service::build(self.http_config.as_ref(), http, place, diagnostics);
+        let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
+        let payload = match &self.payload {
+            Some(written) => {
+                let payload = written.value.build("payload", written.place, diagnostics)?;
+                Some((payload, Arc::clone(shared.templates)))
+            }
+            None => None,
+        };
         Some(WebhookNotifier {
             url: url?,
             service: service?,
             max_alerts: self.max_alerts,
             timeout: self.timeout.filter(|t| !t.is_zero()).map(Period::duration),
+            payload,
         })
     }
 }
@@ -82,37 +98,50 @@ impl Notifier for WebhookNotifier {
     }
 
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
-        let body = body(notification, self.max_alerts).to_string().into_bytes();
         let url = self.url.read().map_err(DeliveryError::transient)?;
-        let sent = self.service.send(Call::post(&url, "application/json", body));
-        let answer = match self.timeout {
-            Some(limit) => tokio::time::timeout(limit, sent)
-                .await
-                .map_err(|_| DeliveryError::transient(format!("no answer within {limit:?}")))?,
-            None => sent.await,
-        }?;
+        let call = Call::json(Method::POST, &url, &self.body(notification));
+        let answer = self.service.send_within(call, self.timeout).await?;
         answer.taken(notification.at)?;
         Ok(Receipt::default())
     }
 }
 
+impl WebhookNotifier {
+    /// The message as it is configured, else in version 4.
+    fn body(&self, notification: &Notification) -> Value {
+        match &self.payload {
+            None => body(notification, self.max_alerts),
+            Some((payload, templates)) => {
+                let (kept, left_out) = within(notification, self.max_alerts);
+                let kept = Notification { alerts: kept.to_vec(), ..notification.clone() };
+                let renderer = Renderer::with_left_out(templates, &kept, left_out).with_room();
+                payload.render(&renderer)
+            }
+        }
+    }
+}
+
+/// The first alerts, and how many are left out; 0 is any number.
+fn within(notification: &Notification, max_alerts: usize) -> (&[Alert], usize) {
+    let all = notification.alerts.len();
+    let kept = if max_alerts == 0 { all } else { all.min(max_alerts) };
+    (notification.alerts.get(..kept).unwrap_or_default(), all - kept)
+}
+
 /// The message in version 4.
-fn body(notification: &Notification, max_alerts: usize) -> Value {
-    let kept = match max_alerts {
-        0 => notification.alerts.len(),
-        most => notification.alerts.len().min(most),
-    };
+pub(super) fn body(notification: &Notification, max_alerts: usize) -> Value {
+    let (kept, left_out) = within(notification, max_alerts);
     json!({
         "version": "4",
         "groupKey": notification.group_key,
-        "truncatedAlerts": notification.alerts.len() - kept,
+        "truncatedAlerts": left_out,
         "status": notification.status(),
         "receiver": notification.receiver,
         "groupLabels": object(&notification.group_labels),
         "commonLabels": object(&notification.common_labels()),
         "commonAnnotations": notification.common_annotations(),
         "externalURL": notification.external_url,
-        "alerts": notification.alerts[..kept].iter().map(alert).collect::<Vec<_>>(),
+        "alerts": kept.iter().map(alert).collect::<Vec<_>>(),
         "notificationId": notification.id,
     })
 }
@@ -179,6 +208,29 @@ mod tests {
         }
     }
 
+    fn build(
+        config: Spanned<WebhookConfig>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<WebhookNotifier> {
+        let (http, templates) = (HttpConfig::default(), Arc::new(Templates::defaults()));
+        let shared = Shared { http: &http, templates: &templates };
+        config.value.build(config.place, shared, diagnostics)
+    }
+
+    #[test]
+    fn writes_what_is_configured() {
+        let mut diagnostics = Diagnostics::new("f.yml");
+        let yaml = "{url: 'http://127.0.0.1:1/x', max_alerts: 1, payload: {text: '{{ .Status }}: {{ .CommonAnnotations.summary }}',\n\
+                    alerts: '{{ range .Alerts }}{{ .Labels.instance }}{{ end }}', more: '{{ .TruncatedAlerts }}', by: {name: veilleur}}}";
+        let config = base::yaml::read(yaml, &mut diagnostics).unwrap();
+        let notifier = build(config, &mut diagnostics);
+        assert_eq!(diagnostics.to_string(), "");
+        let expected = json!({
+            "text": "firing: it is down", "alerts": "a", "more": 1, "by": {"name": "veilleur"},
+        });
+        assert_eq!(notifier.unwrap().body(&notification()), expected);
+    }
+
     #[test]
     fn writes_version_4() {
         let expected = json!({
@@ -217,8 +269,7 @@ mod tests {
         misbehave(Judges::Status, &[], |url| {
             let (config, mut diagnostics) =
                 written::<WebhookConfig>(&format!("{{url: '{url}/{SECRET}'}}"));
-            let http = HttpConfig::default();
-            config.value.build(config.place, &http, &mut diagnostics).unwrap()
+            build(config, &mut diagnostics).unwrap()
         })
         .await;
     }
@@ -228,7 +279,7 @@ mod tests {
         let check = |yaml: &str, expected: &str| {
             let mut diagnostics = Diagnostics::new("f.yml");
             let config: Spanned<WebhookConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-            config.value.build(config.place, &HttpConfig::default(), &mut diagnostics);
+            build(config, &mut diagnostics);
             assert_eq!(diagnostics.to_string(), expected, "{yaml}");
         };
         check("{url: 'http://127.0.0.1:1/x'}", "");
@@ -241,6 +292,10 @@ mod tests {
         check(
             "{url: 'http://h/', url_file: /x}",
             "f.yml:1:1: only one of `url` and `url_file` can be given",
+        );
+        check(
+            "{url: 'http://h/', payload: {a: '{{ nope }}'}}",
+            "f.yml:1:33: template: payload:1: function \"nope\" not defined",
         );
     }
 }

@@ -21,11 +21,13 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, CertificateError};
 
-pub use super::connection::{Connection, HTTP2_OR_1, Origin, Phases, Socket, TlsSession, is_http2};
+pub use super::connection::{Connection, HTTP2_OR_1, Phases, Socket, TlsSession, is_http2};
 use super::failure::rustls_error;
 pub use super::failure::{ClientError, Failure};
 use super::lookup;
 use super::names::Names;
+pub use super::origin::Origin;
+pub use super::proxy::Proxy;
 use super::tls::{TlsConfig, TlsError, Trust};
 use crate::clock::Stopwatch;
 
@@ -36,6 +38,8 @@ pub struct Client {
     server_name: Option<String>,
     /// Names that were resolved before; none where each look must be a fresh one.
     names: Option<Names>,
+    /// Who passes requests on.
+    proxy: Option<Arc<Proxy>>,
 }
 
 impl fmt::Debug for Client {
@@ -56,7 +60,7 @@ impl Client {
             trust.get()?;
         }
         let server_name = tls.server_name.clone();
-        Ok(Self { trust: Arc::new(trust), server_name, names: None })
+        Ok(Self { trust: Arc::new(trust), server_name, names: None, proxy: None })
     }
 
     /// The same client, which goes on for some minutes with what names were resolved to before while
@@ -66,7 +70,14 @@ impl Client {
         Self { names: Some(Names::default()), ..self }
     }
 
-    /// Opens a connection to `origin`, noting how long the phases took.
+    /// The same client, which reaches others through `proxy`.
+    #[must_use]
+    pub fn through(self, proxy: Proxy) -> Self {
+        Self { proxy: Some(Arc::new(proxy)), ..self }
+    }
+
+    /// Opens a connection to `origin`, noting how long the phases took. Through a proxy these are
+    /// the times that it takes to reach the proxy.
     ///
     /// # Errors
     ///
@@ -76,16 +87,26 @@ impl Client {
         origin: &Origin,
         phases: &mut Phases,
     ) -> Result<Connection, ClientError> {
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.serves(origin));
+        let next = proxy.map_or(origin, |proxy| proxy.origin());
         let watch = Stopwatch::start();
         let addresses = match &self.names {
-            Some(names) => names.resolve(&origin.host, origin.port).await?,
-            None => resolve(&origin.host, origin.port).await?,
+            Some(names) => names.resolve(&next.host, next.port).await?,
+            None => resolve(&next.host, next.port).await?,
         };
         phases.resolve = Some(watch.elapsed());
 
         let watch = Stopwatch::start();
-        let socket = dial(&addresses).await?;
+        let mut socket = dial(&addresses).await?;
         phases.connect = Some(watch.elapsed());
+        match proxy {
+            Some(proxy) if origin.tls => proxy.tunnel(&mut socket, origin).await?,
+            Some(proxy) => {
+                let connection = self.speak(socket, origin, phases).await?;
+                return Ok(connection.to_proxy().knowing_us(proxy.authorization().cloned()));
+            }
+            None => {}
+        }
         self.speak(socket, origin, phases).await
     }
 

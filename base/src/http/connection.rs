@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use hyper::header::HeaderValue;
 use hyper::rt::Executor;
 use hyper::{Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
@@ -22,6 +23,7 @@ use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::failure::{ClientError, Failure};
+use super::origin::Origin;
 use crate::clock::Stopwatch;
 
 /// How long each phase took; those that were not reached are empty.
@@ -49,44 +51,6 @@ impl Phases {
             Self { first_byte: None, .. } => "waiting for the answer to begin",
             _ => "reading the answer",
         }
-    }
-}
-
-/// Where a URL leads: scheme, host and port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// Whether it is `https`.
-    pub tls: bool,
-    /// The name or address, an IPv6 address without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-impl Origin {
-    /// The origin of an absolute `http` or `https` URL without a user name in it.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the URL.
-    pub fn of(url: &Uri) -> Result<Self, ClientError> {
-        let wrong = |what: &str| ClientError::new(Failure::Address, format!("`{url}` {what}"));
-        let tls = match url.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(wrong("is not an http or https URL")),
-        };
-        let authority = url.authority().ok_or_else(|| wrong("has no host"))?;
-        if authority.as_str().contains('@') {
-            let message = "a URL cannot hold a user name; use basic_auth";
-            return Err(ClientError::new(Failure::Address, message));
-        }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || authority.as_str().ends_with(':') || authority.port_u16() == Some(0) {
-            return Err(wrong("has no host or no port"));
-        }
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Self { tls, host: host.to_owned(), port })
     }
 }
 
@@ -144,6 +108,8 @@ pub struct Connection {
     authority: String,
     /// Whether a proxy reads the requests, which wants to be told the whole URL.
     to_proxy: bool,
+    /// Who we are to it.
+    proxy_authorization: Option<HeaderValue>,
     /// The address that was really dialled.
     pub peer: Option<SocketAddr>,
     /// What was agreed on, where it is encrypted.
@@ -214,13 +180,27 @@ impl Connection {
             (_, port) => format!("{host}:{port}"),
         };
         let (driver, is_tls) = (Some(driver), origin.tls);
-        Self { sender, driver, is_tls, authority, to_proxy: false, peer, tls }
+        Self {
+            sender,
+            driver,
+            is_tls,
+            authority,
+            to_proxy: false,
+            proxy_authorization: None,
+            peer,
+            tls,
+        }
     }
 
     /// The same connection, on which a proxy passes the requests on.
     #[must_use]
     pub fn to_proxy(self) -> Self {
         Self { to_proxy: true, ..self }
+    }
+
+    /// The same connection, on which the proxy is told who we are.
+    pub(super) fn knowing_us(self, proxy_authorization: Option<HeaderValue>) -> Self {
+        Self { proxy_authorization, ..self }
     }
 
     /// Sends `request` and waits for the head of the answer. The URL may be absolute; what is sent
@@ -256,6 +236,9 @@ impl Connection {
             let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
             let path = path.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
             *request.uri_mut() = path;
+        }
+        if let Some(value) = &self.proxy_authorization {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, value.clone());
         }
         if !request.headers().contains_key(header::HOST) {
             let host = self.authority.parse().map_err(|e| ClientError::new(Failure::Address, e))?;

@@ -12,5 +12,6 @@ mod faults;
 mod hygiene;
 mod news;
 mod pushed;
+mod servers;
 mod sources;
 mod web;
