@@ -58,7 +58,9 @@ pub(super) fn recipient(
     written: Option<&Spanned<String>>,
     diagnostics: &mut Diagnostics,
 ) -> String {
-    settings::fixed(&format!("`{name}`"), written, diagnostics).unwrap_or_default()
+    // What is wrong with it is told once: it is not missing.
+    let _ = settings::fixed(&format!("`{name}`"), written, diagnostics);
+    written.map(|written| written.value.clone()).unwrap_or_default()
 }
 
 /// The group's key as a hash in hexadecimal digits: what pagers and tickets know the group by. It is
@@ -75,7 +77,10 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// Pairs as the body of a form, or the query of a URL.
 pub(super) fn form<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let pairs = pairs.into_iter();
-    pairs.map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value))).collect::<Vec<_>>().join("&")
+    pairs
+        .map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value)))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 /// The message with every text of its alerts and labels as `escape` makes it, for services whose

@@ -2,7 +2,8 @@
 //! a webhook, the fields of a ticket.
 //!
 //! A text that renders to JSON becomes that JSON, so that `'{{ .Alerts | toJson }}'` is a list and
-//! `'{{ len .Alerts }}'` a number. Any other text stays a text, also where it could be read as YAML.
+//! `'{{ len .Alerts }}'` a number; one that renders to nothing is `null`. Any other text stays a text,
+//! also where it could be read as YAML.
 //!
 //! Invariant: what a template gave is data; it is never taken as a template again.
 
@@ -53,7 +54,8 @@ impl PayloadConfig {
             Self::Text(value) => Payload::Text(text(value, place)?),
             Self::Plain(value) => Payload::Plain(value.clone()),
             Self::List(items) => {
-                let items = items.iter().map(|item| item.value.build(name, item.place, diagnostics));
+                let items =
+                    items.iter().map(|item| item.value.build(name, item.place, diagnostics));
                 Payload::List(items.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?)
             }
             Self::Map(entries) => {
@@ -75,13 +77,17 @@ impl Payload {
         match self {
             Self::Text(text) => {
                 let text = renderer.render(text);
+                if text.is_empty() {
+                    return Value::Null;
+                }
                 serde_json::from_str(&text).unwrap_or(Value::String(text))
             }
             Self::Plain(value) => value.clone(),
             Self::List(items) => items.iter().map(|item| item.render(renderer)).collect(),
             Self::Map(entries) => {
                 let entries = entries.iter();
-                let entries = entries.map(|(name, value)| (renderer.render(name), value.render(renderer)));
+                let entries =
+                    entries.map(|(name, value)| (renderer.render(name), value.render(renderer)));
                 Value::Object(entries.collect::<Map<_, _>>())
             }
         }
@@ -179,16 +185,17 @@ mod tests {
             json!({"a": "firing", "b": [1, 2.5, true, null], "ops": {"c": "x"}}),
         );
         check("'{{ .Alerts.Firing | len }}'", json!(1));
+        check("['', '{{ .CommonLabels.none }}', ' ']", json!([null, null, " "]));
         check("'{{ .GroupLabels | toJson }}'", json!({"alertname": "CheckFailed"}));
-        check("|\n  {\"n\": {{ len .Alerts }}, \"s\": {{ .Status | toJson }}}\n", json!({"n": 2, "s": "firing"}));
+        check(
+            "|\n  {\"n\": {{ len .Alerts }}, \"s\": {{ .Status | toJson }}}\n",
+            json!({"n": 2, "s": "firing"}),
+        );
     }
 
     #[test]
     fn what_an_alert_brings_is_no_template_and_no_yaml() {
-        check(
-            "'{{ (index .Alerts 0).Annotations.hostile }}'",
-            json!(r#"{{ .ExternalURL }}: "x""#),
-        );
+        check("'{{ (index .Alerts 0).Annotations.hostile }}'", json!(r#"{{ .ExternalURL }}: "x""#));
         check("'{{ .Status }}: disk full'", json!("firing: disk full"));
     }
 

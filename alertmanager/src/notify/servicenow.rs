@@ -22,8 +22,8 @@ use serde_json::{Map, Value, json};
 
 use super::http::{Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
-use super::payload::Payload;
 use super::paging::{confirmed, escaped, form, group_id};
+use super::payload::Payload;
 use super::settings::percent_encoded;
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
@@ -104,7 +104,7 @@ impl ServicenowNotifier {
         let found = value["result"].as_array().and_then(|found| found.first());
         Ok(found.and_then(|incident| {
             let sys_id = incident["sys_id"].as_str().filter(|id| is_sys_id(id))?.to_owned();
-            Some(Incident { sys_id, resolved: incident["state"] == RESOLVED })
+            Some(Incident { sys_id, resolved: incident["state"] == *self.resolved_state })
         }))
     }
 

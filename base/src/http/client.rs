@@ -21,8 +21,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response, header};
 use hyper::header::HeaderValue;
+use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
@@ -33,10 +33,10 @@ use tokio_rustls::rustls::{self, CertificateError};
 
 use super::failure::rustls_error;
 pub use super::failure::{ClientError, Failure};
-pub use super::origin::Origin;
-pub use super::proxy::Proxy;
 use super::lookup;
 use super::names::Names;
+pub use super::origin::Origin;
+pub use super::proxy::Proxy;
 use super::tls::{TlsConfig, TlsError, Trust};
 use crate::clock::Stopwatch;
 

@@ -10,5 +10,6 @@ mod crashes;
 mod documents;
 mod faults;
 mod news;
+mod pagers;
 mod pushed;
 mod web;
