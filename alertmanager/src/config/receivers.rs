@@ -51,6 +51,7 @@ pub struct ReceiverConfig {
     servicenow_configs: Vec<Spanned<ServicenowConfig>>,
     #[serde(default)]
     incidentio_configs: Vec<Spanned<IncidentioConfig>>,
+    #[serde(default)]
     mattermost_configs: Vec<Spanned<MattermostConfig>>,
     #[serde(default)]
     rocketchat_configs: Vec<Spanned<RocketchatConfig>>,
