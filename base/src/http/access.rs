@@ -186,7 +186,11 @@ impl HttpConfig {
         match Proxy::new(url.value.expose(), except) {
             Ok(proxy) => Some(proxy),
             Err(fault) => {
-                diagnostics.report_with_help(url, fault, "write it like `http://proxy.example:3128`");
+                diagnostics.report_with_help(
+                    url,
+                    fault,
+                    "write it like `http://proxy.example:3128`",
+                );
                 None
             }
         }

@@ -24,10 +24,10 @@ use tokio_rustls::rustls::{self, CertificateError};
 pub use super::connection::{Connection, HTTP2_OR_1, Phases, Socket, TlsSession, is_http2};
 use super::failure::rustls_error;
 pub use super::failure::{ClientError, Failure};
-pub use super::origin::Origin;
-pub use super::proxy::Proxy;
 use super::lookup;
 use super::names::Names;
+pub use super::origin::Origin;
+pub use super::proxy::Proxy;
 use super::tls::{TlsConfig, TlsError, Trust};
 use crate::clock::Stopwatch;
 
