@@ -11,12 +11,17 @@
 //!
 //! Invariant: success is the positive final answer of the service, nothing less (F14).
 
+mod refusal;
 mod notifier;
 mod http;
 mod texts;
 mod settings;
+mod required;
+mod stream;
+mod links;
 mod parts;
 mod cut;
+mod document;
 #[cfg(test)]
 mod sink;
 mod paging;
@@ -35,6 +40,7 @@ mod zulip;
 mod googlechat;
 mod webex;
 mod mail;
+mod watchdog;
 mod pagerduty;
 mod opsgenie;
 mod victorops;
@@ -46,24 +52,31 @@ mod servicenow;
 mod incidentio;
 #[cfg(test)]
 mod exchanges;
+mod elasticsearch;
+mod exec;
+mod gotify;
+mod irc;
+mod ntfy;
+mod splunk;
+mod syslog;
+mod twilio;
+mod xmpp;
 mod status;
+mod minimal;
+mod lane;
 mod run;
 
-pub use paging::ServiceGlobals;
-pub use payload::PayloadConfig;
-pub use pagerduty::{PagerdutyConfig, PagerdutyImage, PagerdutyLink, PagerdutyNotifier};
-pub use opsgenie::{OpsgenieConfig, OpsgenieNotifier, ResponderConfig};
-pub use victorops::{VictoropsConfig, VictoropsNotifier};
-pub use pushover::{PushoverConfig, PushoverNotifier};
-pub use sns::{Sigv4Config, SnsConfig, SnsNotifier};
-pub use wechat::{WechatConfig, WechatNotifier};
-pub use jira::{JiraConfig, JiraField, JiraNotifier};
-pub use servicenow::{ServicenowConfig, ServicenowNotifier};
-pub use incidentio::{IncidentioConfig, IncidentioNotifier};
 pub use console::{ConsoleConfig, ConsoleNotifier};
 pub use discord::{DiscordConfig, DiscordNotifier};
+pub use elasticsearch::{ElasticsearchConfig, ElasticsearchNotifier};
+pub use exec::{ExecConfig, ExecNotifier};
 pub use googlechat::{GoogleChatConfig, GoogleChatNotifier};
-pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
+pub use gotify::{GotifyConfig, GotifyNotifier};
+pub use incidentio::{IncidentioConfig, IncidentioNotifier};
+pub use irc::{IrcConfig, IrcNotifier};
+pub use jira::{JiraConfig, JiraField, JiraNotifier};
+pub use lane::{DEFAULT_TIMEOUT, Gate, LaneRunner, Next, NotifyMetrics, Pace};
+pub use mail::{EmailConfig, EmailGlobals, EmailNotifier, ThreadingConfig};
 pub use matrix::{MatrixConfig, MatrixNotifier};
 pub use mattermost::{
     MattermostAttachment, MattermostConfig, MattermostNotifier, MattermostPriority, MattermostProps,
@@ -71,13 +84,28 @@ pub use mattermost::{
 pub use msteams::{MsteamsConfig, MsteamsNotifier};
 pub use msteamsv2::{MsteamsV2Config, MsteamsV2Notifier};
 pub use notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
+pub use ntfy::{NtfyConfig, NtfyNotifier};
+pub use opsgenie::{OpsgenieConfig, OpsgenieNotifier, ResponderConfig};
+pub use pagerduty::{PagerdutyConfig, PagerdutyImage, PagerdutyLink, PagerdutyNotifier};
+pub use paging::ServiceGlobals;
 pub use parts::FieldConfig;
+pub use payload::PayloadConfig;
+pub use pushover::{PushoverConfig, PushoverNotifier};
+pub use refusal::Refusal;
 pub use rocketchat::{RocketchatAction, RocketchatConfig, RocketchatGlobals, RocketchatNotifier};
-pub use run::{LaneRunner, NotifyMetrics};
+pub use servicenow::{ServicenowConfig, ServicenowNotifier};
 pub use settings::SecretSetting;
 pub use slack::{SlackAction, SlackConfig, SlackConfirmation, SlackGlobals, SlackNotifier};
+pub use sns::{Sigv4Config, SnsConfig, SnsNotifier};
+pub use splunk::{SplunkConfig, SplunkNotifier};
 pub use status::{LaneState, LaneStates};
+pub use syslog::{SyslogConfig, SyslogNotifier};
 pub use telegram::{TelegramConfig, TelegramGlobals, TelegramNotifier};
+pub use twilio::{TwilioConfig, TwilioNotifier};
+pub use victorops::{VictoropsConfig, VictoropsNotifier};
+pub use watchdog::{EVALUATED_AT, WatchdogConfig, WatchdogNotifier};
 pub use webex::{WebexConfig, WebexNotifier};
 pub use webhook::{WebhookConfig, WebhookNotifier};
+pub use wechat::{WechatConfig, WechatNotifier};
+pub use xmpp::{XmppConfig, XmppNotifier};
 pub use zulip::{ZulipConfig, ZulipNotifier};

@@ -3,21 +3,26 @@
 //! Invariant: a lane's name depends on the receiver's name and the place among its kind only, so
 //! that what it was told is found again after a restart.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::period::Period;
 use serde::Deserialize;
 
+use super::fallbacks;
 use super::global::GlobalConfig;
-use crate::dispatch::{Lane, Lanes};
+use super::watchdog::WATCHDOG;
+use crate::dispatch::{Fallbacks, Lane, Lanes};
 use crate::notify::{
-    ConsoleConfig, ConsoleNotifier, DiscordConfig, EmailConfig, GoogleChatConfig, MatrixConfig,
-    MattermostConfig, MsteamsConfig, MsteamsV2Config, Notifier, RocketchatConfig, Shared,
-    SlackConfig, TelegramConfig, WebexConfig, WebhookConfig, ZulipConfig,
-};
-use crate::notify::{
-    IncidentioConfig, JiraConfig, OpsgenieConfig, PagerdutyConfig, PushoverConfig,
-    ServicenowConfig, SnsConfig, VictoropsConfig, WechatConfig,
+    ConsoleConfig, ConsoleNotifier, DEFAULT_TIMEOUT, DiscordConfig, ElasticsearchConfig,
+    EmailConfig, ExecConfig, GoogleChatConfig, GotifyConfig, IncidentioConfig, IrcConfig,
+    JiraConfig, MatrixConfig, MattermostConfig, MsteamsConfig, MsteamsV2Config, Notifier,
+    NtfyConfig, OpsgenieConfig, PagerdutyConfig, PushoverConfig, RocketchatConfig,
+    ServicenowConfig, Shared, SlackConfig, SnsConfig, SplunkConfig, SyslogConfig, TelegramConfig,
+    TwilioConfig, VictoropsConfig, WatchdogNotifier, WebexConfig, WebhookConfig, WechatConfig,
+    XmppConfig, ZulipConfig,
 };
 use crate::template::Templates;
 
@@ -27,6 +32,15 @@ use crate::template::Templates;
 pub struct ReceiverConfig {
     /// The name by which routes call it.
     pub name: Spanned<String>,
+    /// Who hears of it where this one cannot be told.
+    #[serde(default)]
+    pub(super) fallback: Option<Spanned<String>>,
+    /// How long it may fail before the fallback hears; 5m by default.
+    #[serde(default)]
+    pub(super) fallback_after: Option<Spanned<Period>>,
+    /// The longest that handing over one message may take; 20s by default.
+    #[serde(default)]
+    pub(super) timeout: Option<Spanned<Period>>,
     #[serde(default)]
     email_configs: Vec<Spanned<EmailConfig>>,
     #[serde(default)]
@@ -51,6 +65,25 @@ pub struct ReceiverConfig {
     servicenow_configs: Vec<Spanned<ServicenowConfig>>,
     #[serde(default)]
     incidentio_configs: Vec<Spanned<IncidentioConfig>>,
+    #[serde(default)]
+    elasticsearch_configs: Vec<Spanned<ElasticsearchConfig>>,
+    #[serde(default)]
+    exec_configs: Vec<Spanned<ExecConfig>>,
+    #[serde(default)]
+    gotify_configs: Vec<Spanned<GotifyConfig>>,
+    #[serde(default)]
+    irc_configs: Vec<Spanned<IrcConfig>>,
+    #[serde(default)]
+    ntfy_configs: Vec<Spanned<NtfyConfig>>,
+    #[serde(default)]
+    splunk_configs: Vec<Spanned<SplunkConfig>>,
+    #[serde(default)]
+    syslog_configs: Vec<Spanned<SyslogConfig>>,
+    #[serde(default)]
+    twilio_configs: Vec<Spanned<TwilioConfig>>,
+    #[serde(default)]
+    xmpp_configs: Vec<Spanned<XmppConfig>>,
+    #[serde(default)]
     mattermost_configs: Vec<Spanned<MattermostConfig>>,
     #[serde(default)]
     rocketchat_configs: Vec<Spanned<RocketchatConfig>>,
@@ -80,6 +113,9 @@ pub struct Receivers {
     /// Receivers by name, also those that nobody is told by.
     names: Vec<String>,
     ways: Vec<Way>,
+    fallbacks: Fallbacks,
+    /// By the receiver's name.
+    timeouts: BTreeMap<String, Duration>,
 }
 
 /// One way to one receiver.
@@ -93,7 +129,7 @@ struct Way {
 impl Receivers {
     /// The receiver that prints.
     pub(super) fn console() -> Self {
-        let mut receivers = Self { names: vec!["console".to_owned()], ways: Vec::new() };
+        let mut receivers = Self { names: vec!["console".to_owned()], ..Self::default() };
         receivers.add("console", 0, None, Some(ConsoleNotifier));
         receivers
     }
@@ -104,11 +140,14 @@ impl Receivers {
         templates: &Arc<Templates>,
         diagnostics: &mut Diagnostics,
     ) -> Self {
-        let mut receivers = Self::default();
+        let fallbacks = fallbacks::build(configs, diagnostics);
+        let mut receivers = Self { fallbacks, ..Self::default() };
         let shared = Shared { http: &global.http_config, templates };
         for config in configs {
             let config = &config.value;
             let name = &config.name;
+            let timeout = fallbacks::timeout(config.timeout.as_ref(), DEFAULT_TIMEOUT, diagnostics);
+            receivers.timeouts.insert(name.value.clone(), timeout);
             if name.value.is_empty() || name.value.contains('/') {
                 diagnostics.report(name, format!("`{}` cannot name a receiver", name.value));
             } else if receivers.names.contains(&name.value) {
@@ -159,6 +198,36 @@ impl Receivers {
             });
             ways.add(&config.incidentio_configs, |incidents, place| {
                 (incidents.send_resolved.as_ref(), incidents.build(place, shared, diagnostics))
+            });
+            ways.add(&config.elasticsearch_configs, |elasticsearch, place| {
+                (
+                    elasticsearch.send_resolved.as_ref(),
+                    elasticsearch.build(place, shared, diagnostics),
+                )
+            });
+            ways.add(&config.gotify_configs, |gotify, place| {
+                (gotify.send_resolved.as_ref(), gotify.build(place, shared, diagnostics))
+            });
+            ways.add(&config.irc_configs, |irc, place| {
+                (irc.send_resolved.as_ref(), irc.build(place, shared, diagnostics))
+            });
+            ways.add(&config.ntfy_configs, |ntfy, place| {
+                (ntfy.send_resolved.as_ref(), ntfy.build(place, shared, diagnostics))
+            });
+            ways.add(&config.splunk_configs, |splunk, place| {
+                (splunk.send_resolved.as_ref(), splunk.build(place, shared, diagnostics))
+            });
+            ways.add(&config.syslog_configs, |syslog, place| {
+                (syslog.send_resolved.as_ref(), syslog.build(place, shared, diagnostics))
+            });
+            ways.add(&config.twilio_configs, |twilio, place| {
+                (twilio.send_resolved.as_ref(), twilio.build(place, shared, diagnostics))
+            });
+            ways.add(&config.xmpp_configs, |xmpp, place| {
+                (xmpp.send_resolved.as_ref(), xmpp.build(place, shared, diagnostics))
+            });
+            ways.add(&config.exec_configs, |exec, place| {
+                (exec.send_resolved.as_ref(), exec.build(place, diagnostics))
             });
             ways.add(&config.mattermost_configs, |mattermost, place| {
                 let built = mattermost.build(place, global.mattermost(), shared, diagnostics);
@@ -234,6 +303,25 @@ impl Receivers {
         self.ways.iter().map(|way| (way.lane.id.as_str(), &way.notifier))
     }
 
+    /// Who hears of a receiver's alerts where that one cannot be told.
+    pub fn fallbacks(&self) -> &Fallbacks {
+        &self.fallbacks
+    }
+
+    /// The longest that handing over a message by a lane may take.
+    pub fn timeout(&self, lane: &str) -> Duration {
+        let way = self.ways.iter().find(|way| way.lane.id == lane);
+        way.and_then(|way| self.timeouts.get(&way.receiver)).copied().unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// Adds the receiver of the watchdog.
+    pub(super) fn add_watchdog(&mut self, notifier: WatchdogNotifier, timeout: Duration) {
+        self.names.push(WATCHDOG.to_owned());
+        self.timeouts.insert(WATCHDOG.to_owned(), timeout);
+        let quiet = Spanned { value: false, place: Place::default() };
+        self.add(WATCHDOG, 0, Some(&quiet), Some(notifier));
+    }
+
     /// How many receivers there are.
     pub fn len(&self) -> usize {
         self.names.len()
@@ -268,5 +356,40 @@ impl Entries<'_> {
 impl From<&ReceiverConfig> for Place {
     fn from(config: &ReceiverConfig) -> Self {
         config.name.place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config;
+
+    #[test]
+    fn a_receiver_may_hold_several_kinds_and_several_of_a_kind() {
+        let text = "global: {smtp_from: v@x.org, smtp_smarthost: 'mail:25'}\n\
+            route: {receiver: ops}\nreceivers:\n- name: ops\n  \
+            email_configs: [{to: a@x.org}, {to: b@x.org}]\n  \
+            ntfy_configs: [{topic: a}, {topic: b}]\n  \
+            irc_configs: [{server: h, channel: '#a'}]\n  \
+            syslog_configs: [{address: h}]\n  \
+            exec_configs: [{command: [/bin/true]}]\n  \
+            console_configs: [{send_resolved: false}]\n\
+            - name: nobody\n";
+        let config = config::parse("f.yml", text, Path::new("."), None).unwrap();
+        let mut lanes: Vec<_> = config.receivers.notifiers().map(|(lane, _)| lane).collect();
+        lanes.sort_unstable();
+        let expected = [
+            "ops/console/0",
+            "ops/email/0",
+            "ops/email/1",
+            "ops/exec/0",
+            "ops/irc/0",
+            "ops/ntfy/0",
+            "ops/ntfy/1",
+            "ops/syslog/0",
+        ];
+        assert_eq!(lanes, expected);
+        assert_eq!(config.receivers.len(), 2);
     }
 }

@@ -103,7 +103,6 @@ fn over(reference: Option<&str>) -> Notification {
 }
 
 /// Hands over a message, expects it to be taken, and returns what was asked and the reference.
-#[track_caller]
 async fn taken(
     notifier: &dyn Notifier,
     sink: &Sink,
@@ -143,7 +142,8 @@ async fn pagers_tell_their_secret_in_the_place_for_it() {
     let (asked, _) = taken(&incidentio(&sink.url()), &sink, &notification(), &[reply]).await;
     assert_eq!(asked[0].headers["authorization"], format!("Bearer {SECRET}"));
 
-    let reply = || Reply::json(202, json!({"result": "Request will be processed", "requestId": "r"}));
+    let reply =
+        || Reply::json(202, json!({"result": "Request will be processed", "requestId": "r"}));
     let pager = opsgenie(&sink.url(), ", update_alerts: true");
     let replies = [reply(), reply(), reply()];
     let (asked, _) = taken(&pager, &sink, &notification(), &replies).await;
@@ -185,16 +185,18 @@ async fn the_end_stops_an_emergency_first() {
 async fn an_issue_is_created_updated_resolved_and_reopened() {
     let sink = Sink::start().await;
     let tickets = jira(&sink.url());
-    let issue = |key: &str| {
-        json!({"key": "OPS-7", "fields": {"status": {"statusCategory": {"key": key}}}})
-    };
+    let issue =
+        |key: &str| json!({"key": "OPS-7", "fields": {"status": {"statusCategory": {"key": key}}}});
     let found = |issues: Value| Reply::json(200, json!({"issues": issues}));
     let none = || Reply::Answer(204, Vec::new(), Vec::new());
     let commented = || Reply::json(201, json!({"id": "1"}));
     let ways = || {
-        Reply::json(200, json!({"transitions": [
-            {"id": "11", "name": "Reopen"}, {"id": "31", "name": "Done"},
-        ]}))
+        Reply::json(
+            200,
+            json!({"transitions": [
+                {"id": "11", "name": "Reopen"}, {"id": "31", "name": "Done"},
+            ]}),
+        )
     };
 
     let created = Reply::json(201, json!({"id": "1", "key": "OPS-7"}));
@@ -218,13 +220,22 @@ async fn an_issue_is_created_updated_resolved_and_reopened() {
     let replies = [Reply::json(200, issue("new")), none(), commented(), ways(), none()];
     let (asked, _) = taken(&tickets, &sink, &over(Some("OPS-7")), &replies).await;
     let (look, go) = (format!("GET {base}/transitions"), format!("POST {base}/transitions"));
-    assert_eq!(lines(&asked), [known.clone(), put.clone(), comment.clone(), look.clone(), go.clone()]);
+    assert_eq!(
+        lines(&asked),
+        [known.clone(), put.clone(), comment.clone(), look.clone(), go.clone()]
+    );
     assert_eq!(asked[4].json(), json!({"transition": {"id": "31"}}));
 
     // Done by somebody, or by us, not long ago.
     let search = "POST /rest/api/2/search".to_owned();
-    let replies =
-        [Reply::json(200, issue("done")), found(json!([issue("done")])), ways(), none(), none(), commented()];
+    let replies = [
+        Reply::json(200, issue("done")),
+        found(json!([issue("done")])),
+        ways(),
+        none(),
+        none(),
+        commented(),
+    ];
     let (asked, _) = taken(&tickets, &sink, &update, &replies).await;
     assert_eq!(lines(&asked), [known, search, look, go, put, comment]);
     assert_eq!(asked[3].json(), json!({"transition": {"id": "11"}}));
@@ -235,7 +246,10 @@ async fn an_issue_is_created_updated_resolved_and_reopened() {
     let replies = [found(json!([issue("new")])), none(), commented(), missing];
     let (_, result) = sink.hand_over(&tickets, &over(None), &replies).await;
     let told = result.unwrap_err().to_string();
-    assert!(told.contains("no transition `Done` from where OPS-7 stands; there are: Start"), "{told}");
+    assert!(
+        told.contains("no transition `Done` from where OPS-7 stands; there are: Start"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -273,7 +287,9 @@ async fn a_token_and_a_role_are_fetched_for_each_message() {
 
     let (asked, _) = taken(&sns(&sink.url(), ""), &sink, &notification(), &[sns_took()]).await;
     assert_eq!(asked[0].line(), "POST /");
-    assert!(asked[0].body.starts_with("Action=Publish&Version=2010-03-31&TopicArn=arn%3Aaws%3Asns"));
+    assert!(
+        asked[0].body.starts_with("Action=Publish&Version=2010-03-31&TopicArn=arn%3Aaws%3Asns")
+    );
     let authorization = &asked[0].headers["authorization"];
     assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AK/20231114/eu-west-1/sns/"));
     assert_eq!(asked[0].headers["x-amz-date"], "20231114T221500Z");
@@ -316,7 +332,8 @@ async fn hostile_and_huge_messages_are_sent_like_any_other() {
     // X16, F16: nothing panics, and nothing is over what services take of a request.
     let sink = Sink::start().await;
     let url = sink.url();
-    let success = Reply::json(202, json!({"status": "success", "result": "success", "requestId": "r"}));
+    let success =
+        Reply::json(202, json!({"status": "success", "result": "success", "requestId": "r"}));
     let pagers: [Box<dyn Notifier>; 4] = [
         Box::new(pagerduty(&url, "routing_key")),
         Box::new(opsgenie(&url, "")),
@@ -339,9 +356,11 @@ async fn hostile_and_huge_messages_are_sent_like_any_other() {
         ];
         let (asked, _) = taken(&wechat(&url), &sink, &message, &replies).await;
         assert!(asked[1].body.len() < 8 << 10, "{}", asked[1].body.len());
-        let replies = [Reply::json(200, json!({"issues": []})), Reply::json(201, json!({"key": "O-1"}))];
+        let replies =
+            [Reply::json(200, json!({"issues": []})), Reply::json(201, json!({"key": "O-1"}))];
         taken(&jira(&url), &sink, &message, &replies).await;
-        let replies = [Reply::json(200, json!({"result": []})), Reply::json(201, json!({"result": {}}))];
+        let replies =
+            [Reply::json(200, json!({"result": []})), Reply::json(201, json!({"result": {}}))];
         taken(&servicenow(&url), &sink, &message, &replies).await;
     }
 }

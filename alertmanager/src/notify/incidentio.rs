@@ -202,7 +202,10 @@ mod tests {
             alert.annotations.insert("summary".into(), long.clone());
         }
         let first = body(&flood, 0);
-        assert_eq!((first["alerts"].as_array().unwrap().len(), &first["truncatedAlerts"]), (1, &json!(1)));
+        assert_eq!(
+            (first["alerts"].as_array().unwrap().len(), &first["truncatedAlerts"]),
+            (1, &json!(1))
+        );
         assert!(first.to_string().len() <= MAX_BODY && first.to_string().len() > 150_000);
         flood.alerts[0].annotations.insert("more".into(), long.repeat(2));
         let short = body(&flood, 0).to_string();
@@ -245,7 +248,9 @@ mod tests {
             "f.yml:1:1: only one of `alert_source_token` and `alert_source_token_file` can be given",
         );
         check(
-            &format!("{{{ok}, alert_source_token: t, http_config: {{authorization: {{credentials: t}}}}}}"),
+            &format!(
+                "{{{ok}, alert_source_token: t, http_config: {{authorization: {{credentials: t}}}}}}"
+            ),
             "f.yml:1:1: only one of `alert_source_token` and `http_config.authorization` can be given",
         );
     }

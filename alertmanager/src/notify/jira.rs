@@ -19,7 +19,7 @@ mod config;
 mod issue;
 mod request;
 
-pub use config::{JiraField, JiraConfig};
+pub use config::{JiraConfig, JiraField};
 
 use std::sync::Arc;
 
@@ -32,8 +32,8 @@ use serde_json::{Value, json};
 
 use super::http::{Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, excerpt};
-use super::payload::Payload;
 use super::paging::{confirmed, escaped, group_id};
+use super::payload::Payload;
 use super::settings::percent_encoded;
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};

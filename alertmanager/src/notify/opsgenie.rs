@@ -152,7 +152,8 @@ impl OpsgenieNotifier {
     fn details(&self, notification: &Notification, renderer: &Renderer<'_>) -> Value {
         let common = notification.common_labels();
         // What is configured has the first claim to the room that there is.
-        let configured = self.details.iter().map(|(name, text)| (name.clone(), renderer.render(text)));
+        let configured =
+            self.details.iter().map(|(name, text)| (name.clone(), renderer.render(text)));
         let labels = common.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let (mut details, mut room) = (Map::new(), MAX_DETAILS);
         for (name, value) in configured.chain(labels) {

@@ -24,9 +24,9 @@ use serde_json::{Map, Value, json};
 
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, excerpt};
-use super::payload::Payload;
 use super::paging::group_id;
 use super::parts::web_address;
+use super::payload::Payload;
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
 
@@ -96,7 +96,10 @@ impl PagerdutyNotifier {
             return event;
         }
         let counts = Map::from_iter([
-            ("num_firing".to_owned(), json!(notification.alerts.iter().filter(|a| a.is_firing()).count())),
+            (
+                "num_firing".to_owned(),
+                json!(notification.alerts.iter().filter(|a| a.is_firing()).count()),
+            ),
             ("num_alerts".to_owned(), json!(notification.alerts.len())),
             ("left_out".to_owned(), json!("the details were longer than PagerDuty takes")),
         ]);
@@ -204,9 +207,10 @@ fn judge(answer: &Answer, version_1: bool, now: Timestamp) -> Result<(), Deliver
     answer.taken(now)?;
     match answer.json()["status"].as_str() {
         Some("success") => Ok(()),
-        Some(status) if status.contains("invalid") => {
-            Err(DeliveryError::permanent(format!("the answer was: {}", excerpt(answer.body.trim()))))
-        }
+        Some(status) if status.contains("invalid") => Err(DeliveryError::permanent(format!(
+            "the answer was: {}",
+            excerpt(answer.body.trim())
+        ))),
         _ => {
             let reason = format!("the answer is not PagerDuty's: {}", excerpt(answer.body.trim()));
             Err(DeliveryError::transient(reason))

@@ -75,7 +75,10 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// Pairs as the body of a form, or the query of a URL.
 pub(super) fn form<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let pairs = pairs.into_iter();
-    pairs.map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value))).collect::<Vec<_>>().join("&")
+    pairs
+        .map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value)))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 /// The message with every text of its alerts and labels as `escape` makes it, for services whose

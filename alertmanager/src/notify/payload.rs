@@ -53,7 +53,8 @@ impl PayloadConfig {
             Self::Text(value) => Payload::Text(text(value, place)?),
             Self::Plain(value) => Payload::Plain(value.clone()),
             Self::List(items) => {
-                let items = items.iter().map(|item| item.value.build(name, item.place, diagnostics));
+                let items =
+                    items.iter().map(|item| item.value.build(name, item.place, diagnostics));
                 Payload::List(items.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?)
             }
             Self::Map(entries) => {
@@ -81,7 +82,8 @@ impl Payload {
             Self::List(items) => items.iter().map(|item| item.render(renderer)).collect(),
             Self::Map(entries) => {
                 let entries = entries.iter();
-                let entries = entries.map(|(name, value)| (renderer.render(name), value.render(renderer)));
+                let entries =
+                    entries.map(|(name, value)| (renderer.render(name), value.render(renderer)));
                 Value::Object(entries.collect::<Map<_, _>>())
             }
         }
@@ -180,15 +182,15 @@ mod tests {
         );
         check("'{{ .Alerts.Firing | len }}'", json!(1));
         check("'{{ .GroupLabels | toJson }}'", json!({"alertname": "CheckFailed"}));
-        check("|\n  {\"n\": {{ len .Alerts }}, \"s\": {{ .Status | toJson }}}\n", json!({"n": 2, "s": "firing"}));
+        check(
+            "|\n  {\"n\": {{ len .Alerts }}, \"s\": {{ .Status | toJson }}}\n",
+            json!({"n": 2, "s": "firing"}),
+        );
     }
 
     #[test]
     fn what_an_alert_brings_is_no_template_and_no_yaml() {
-        check(
-            "'{{ (index .Alerts 0).Annotations.hostile }}'",
-            json!(r#"{{ .ExternalURL }}: "x""#),
-        );
+        check("'{{ (index .Alerts 0).Annotations.hostile }}'", json!(r#"{{ .ExternalURL }}: "x""#));
         check("'{{ .Status }}: disk full'", json!("firing: disk full"));
     }
 

@@ -22,8 +22,8 @@ use serde_json::{Map, Value, json};
 
 use super::http::{Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
-use super::payload::Payload;
 use super::paging::{confirmed, escaped, form, group_id};
+use super::payload::Payload;
 use super::settings::percent_encoded;
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};

@@ -120,8 +120,10 @@ impl SnsNotifier {
     /// The parameters of `Publish`.
     fn fields(&self, notification: &Notification) -> Vec<(String, String)> {
         let renderer = Renderer::new(&self.templates, notification, Escape::Text);
-        let mut fields =
-            vec![("Action".to_owned(), "Publish".to_owned()), ("Version".to_owned(), VERSION.to_owned())];
+        let mut fields = vec![
+            ("Action".to_owned(), "Publish".to_owned()),
+            ("Version".to_owned(), VERSION.to_owned()),
+        ];
         let mut put = |name: &str, text: String| fields.push((name.to_owned(), text));
         match &self.to {
             Destination::Topic(arn) => {
@@ -156,7 +158,9 @@ impl SnsNotifier {
         let given = attributes.chain(truncated).filter(|(n, v)| !n.is_empty() && !v.is_empty());
         let mut number = 0;
         for (name, value) in given {
-            let Some(left) = room.checked_sub(name.len()).filter(|left| *left > 0) else { continue };
+            let Some(left) = room.checked_sub(name.len()).filter(|left| *left > 0) else {
+                continue;
+            };
             let value = shortened_bytes(&value, left.min(MAX_ATTRIBUTES / 4));
             room = left - value.len();
             number += 1;

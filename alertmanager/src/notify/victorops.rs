@@ -110,7 +110,11 @@ impl VictoropsConfig {
         }
         for name in self.custom_fields.keys().filter(|name| RESERVED.contains(&&*name.value)) {
             let message = format!("`{}` is a field of ours", name.value);
-            diagnostics.report_with_help(name, message, "use the setting of that name, or another name");
+            diagnostics.report_with_help(
+                name,
+                message,
+                "use the setting of that name, or another name",
+            );
         }
         let mut text = |name, written: Option<&Spanned<String>>, default: &str| {
             Text::build(name, written, default, diagnostics)
@@ -156,7 +160,8 @@ impl Notifier for VictoropsNotifier {
 
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let key = self.key.read().map_err(DeliveryError::transient)?;
-        let (key, routing_key) = (percent_encoded(key.expose()), percent_encoded(&self.routing_key));
+        let (key, routing_key) =
+            (percent_encoded(key.expose()), percent_encoded(&self.routing_key));
         let url = Secret::new(format!("{}{key}/{routing_key}", self.api.expose()));
         let body = self.body(notification);
         let answer = self.service.send(Call::json(Method::POST, &url, &body)).await?;

@@ -251,7 +251,8 @@ mod tests {
                 "msgtype": "text", "text": {"content": "firing"}, "safe": "0",
             })
         );
-        let yaml = "{api_secret: s, corp_id: c, message_type: markdown, message: '**{{ .Status }}**'}";
+        let yaml =
+            "{api_secret: s, corp_id: c, message_type: markdown, message: '**{{ .Status }}**'}";
         assert_eq!(body(yaml, &notification())["markdown"], json!({"content": "**firing**"}));
     }
 

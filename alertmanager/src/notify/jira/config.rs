@@ -17,8 +17,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::super::http::Service;
 use super::super::notifier::Shared;
-use super::super::payload::PayloadConfig;
 use super::super::paging::{ServiceGlobals, base_address};
+use super::super::payload::PayloadConfig;
 use super::super::texts::Text;
 use super::{Field, JiraNotifier};
 
@@ -155,7 +155,9 @@ impl JiraConfig {
             }
         };
         Secret::new(match cloud {
-            true => format!("{}search/jql", api.expose().replacen("/rest/api/2/", "/rest/api/3/", 1)),
+            true => {
+                format!("{}search/jql", api.expose().replacen("/rest/api/2/", "/rest/api/3/", 1))
+            }
             false => format!("{}search", api.expose()),
         })
     }

@@ -51,12 +51,16 @@ fn creates_an_issue() {
 #[test]
 fn an_update_leaves_what_people_decide() {
     let label = format!("ALERT{{{}}}", group_id(&notification()));
-    let yaml = format!("{V2}, summary: {{enable_update: false}}, description: {{template: '{{{{ .Status }}}}'}}");
+    let yaml = format!(
+        "{V2}, summary: {{enable_update: false}}, description: {{template: '{{{{ .Status }}}}'}}"
+    );
     assert_eq!(
         built(&yaml).changed(&notification()),
         json!({"fields": {"description": "firing"}, "update": {"labels": [{"add": label}]}})
     );
-    let yaml = format!("{V2}, description: {{template: x, enable_update: false}}, comment: '{{{{ .Status }}}}!'");
+    let yaml = format!(
+        "{V2}, description: {{template: x, enable_update: false}}, comment: '{{{{ .Status }}}}!'"
+    );
     let notifier = built(&yaml);
     assert_eq!(
         notifier.changed(&notification())["fields"],
@@ -68,7 +72,8 @@ fn an_update_leaves_what_people_decide() {
 
 #[test]
 fn version_3_has_documents() {
-    let paragraph = |text: &str| json!({"type": "paragraph", "content": [{"type": "text", "text": text}]});
+    let paragraph =
+        |text: &str| json!({"type": "paragraph", "content": [{"type": "text", "text": text}]});
     let description = |template: &str| {
         let yaml = format!("{V3}, description: {template}");
         built(&yaml).created(&notification())["fields"]["description"].clone()
@@ -94,7 +99,8 @@ fn labels_neither_call_people_nor_flood() {
     let description = created["fields"]["description"].as_str().unwrap();
     assert!(description.contains(r"\[~admin] \{html}x\{html} \!http"), "{description}");
     let each = "'{{ range .Alerts }}{{ .Annotations.summary }}{{ end }}'";
-    let created = built(&format!("{V2}, summary: {each}, description: {each}")).created(&flood(100));
+    let created =
+        built(&format!("{V2}, summary: {each}, description: {each}")).created(&flood(100));
     let length = |name: &str| created["fields"][name].as_str().unwrap().chars().count();
     assert_eq!((length("summary"), length("description")), (MAX_SUMMARY, MAX_DESCRIPTION));
 }
@@ -102,7 +108,8 @@ fn labels_neither_call_people_nor_flood() {
 #[test]
 fn searches_what_can_go_on() {
     let label = format!("ALERT{{{}}}", group_id(&notification()));
-    let end = format!("project=\"OPS\" and labels=\"{label}\" order by status ASC,resolutiondate DESC");
+    let end =
+        format!("project=\"OPS\" and labels=\"{label}\" order by status ASC,resolutiondate DESC");
     let mut ended = notification();
     ended.alerts.remove(0);
     let check = |yaml: &str, notification: &Notification, expected: &str| {
@@ -126,7 +133,8 @@ fn searches_what_can_go_on() {
 fn a_label_cannot_end_a_search() {
     let mut hostile = notification();
     hostile.group_labels = hostile.group_labels.with("team", "X\" or key=\"OPS-1");
-    let yaml = "api_url: 'https://h/rest/api/2/', project: '{{ .GroupLabels.team }}', issue_type: Bug";
+    let yaml =
+        "api_url: 'https://h/rest/api/2/', project: '{{ .GroupLabels.team }}', issue_type: Bug";
     let query = built(yaml).query(&hostile);
     assert!(query.contains(r#"project="X\" or key=\"OPS-1" and"#), "{query}");
 }
@@ -137,8 +145,14 @@ fn the_search_is_where_the_product_has_it() {
         let notifier = built(&format!("{yaml}, project: OPS, issue_type: Bug"));
         assert_eq!(notifier.search.expose(), expected, "{yaml}");
     };
-    check("api_url: 'https://x.atlassian.net/rest/api/2'", "https://x.atlassian.net/rest/api/3/search/jql");
-    check("api_url: 'https://x.atlassian.net/rest/api/3/'", "https://x.atlassian.net/rest/api/3/search/jql");
+    check(
+        "api_url: 'https://x.atlassian.net/rest/api/2'",
+        "https://x.atlassian.net/rest/api/3/search/jql",
+    );
+    check(
+        "api_url: 'https://x.atlassian.net/rest/api/3/'",
+        "https://x.atlassian.net/rest/api/3/search/jql",
+    );
     check("api_url: 'https://h/jira/rest/api/2/'", "https://h/jira/rest/api/2/search");
     check("api_url: 'https://h/rest/api/2/', api_type: cloud", "https://h/rest/api/3/search/jql");
     check(

@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use super::super::http::Service;
 use super::super::notifier::Shared;
-use super::super::payload::PayloadConfig;
 use super::super::paging::{ServiceGlobals, address};
+use super::super::payload::PayloadConfig;
 use super::super::texts::Text;
 use super::{Key, PagerdutyNotifier};
 
@@ -149,8 +149,11 @@ impl PagerdutyConfig {
             .collect();
         let client_default = "{{ template \"pagerduty.default.client\" . }}";
         let client = text("client", &self.client, client_default);
-        let client_url =
-            text("client_url", &self.client_url, "{{ template \"pagerduty.default.clientURL\" . }}");
+        let client_url = text(
+            "client_url",
+            &self.client_url,
+            "{{ template \"pagerduty.default.clientURL\" . }}",
+        );
         let description = text(
             "description",
             &self.description,

@@ -64,7 +64,10 @@ fn writes_an_event_of_version_2() {
 fn an_update_and_the_end_concern_the_same_incident() {
     let first = event("{routing_key: k}", &notification());
     let end = event("{routing_key: k}", &ended());
-    assert_eq!((&first["event_action"], &end["event_action"]), (&json!("trigger"), &json!("resolve")));
+    assert_eq!(
+        (&first["event_action"], &end["event_action"]),
+        (&json!("trigger"), &json!("resolve"))
+    );
     assert_eq!(first["dedup_key"], end["dedup_key"]);
     assert_eq!(end["payload"]["timestamp"], Value::Null);
     let details = &first["payload"]["custom_details"];

@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use super::super::http::Service;
 use super::super::notifier::Shared;
-use super::super::payload::PayloadConfig;
 use super::super::paging::base_address;
+use super::super::payload::PayloadConfig;
 use super::super::settings::percent_encoded;
 use super::super::texts::Text;
 use super::{RESOLVED, ServicenowNotifier};

@@ -30,7 +30,9 @@ const TEXTS: &str = "description: '{{ .Status }}', work_notes: '{{ .Status }}!',
 
 #[test]
 fn creates_an_incident() {
-    let yaml = format!("{TEXTS}, urgency: '1', fields: {{assignment_group: Ops, u_count: '{{{{ len .Alerts }}}}'}}");
+    let yaml = format!(
+        "{TEXTS}, urgency: '1', fields: {{assignment_group: Ops, u_count: '{{{{ len .Alerts }}}}'}}"
+    );
     let notifier = built(&yaml);
     assert_eq!(notifier.table, "https://x.service-now.com/api/now/table/incident");
     assert_eq!(
@@ -79,7 +81,10 @@ fn alerts_bring_no_html_and_no_flood() {
     hostile.alerts[0].annotations.insert("summary".into(), text.into());
     let changed = built("table: 'incident/../x'").changed(&hostile, false);
     let notes = changed["work_notes"].as_str().unwrap();
-    assert!(notes.contains("[ code ]<img") && !notes.to_lowercase().contains("[code]"), "{notes:.300}");
+    assert!(
+        notes.contains("[ code ]<img") && !notes.to_lowercase().contains("[code]"),
+        "{notes:.300}"
+    );
     let changed = built("").changed(&flood(100), false);
     assert_eq!(changed["work_notes"].as_str().unwrap().chars().count(), MAX_TEXT);
     assert!(built("table: 'incident/../x'").table.ends_with("/incident%2F..%2Fx"));

@@ -94,7 +94,9 @@ impl Keys {
                         secret_key: Secret::new(secret_key),
                         session_token: variable("AWS_SESSION_TOKEN").map(Secret::new),
                     }),
-                    _ => of_profile(&variable("AWS_PROFILE").unwrap_or_else(|| "default".to_owned())),
+                    _ => {
+                        of_profile(&variable("AWS_PROFILE").unwrap_or_else(|| "default".to_owned()))
+                    }
                 }
             }
         }

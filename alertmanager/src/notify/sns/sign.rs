@@ -142,7 +142,8 @@ mod tests {
         let begin = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/sns/aws4_request, \
                      SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, Signature=";
         assert!(authorization.starts_with(begin), "{authorization}");
-        let other = |url: &str, token, body: &str| header(&signed(url, token, body), "authorization");
+        let other =
+            |url: &str, token, body: &str| header(&signed(url, token, body), "authorization");
         let url = "https://sns.us-east-1.amazonaws.com/";
         assert_eq!(other(url, Some("t0ken"), "a=b"), authorization);
         assert_ne!(other(url, Some("t0ken"), "a=c"), authorization);

@@ -41,7 +41,9 @@ const KEYS: &str = "sigv4: {access_key: a, secret_key: s}";
 fn publishes_to_each_kind_of_destination() {
     let subject = ("Subject", "[FIRING:1] CheckFailed");
     check(
-        &format!("{{{KEYS}, topic_arn: 'arn:aws:sns:eu-west-1:1:t', message: '{{{{ .Status }}}}', attributes: {{severity: Sev2, none: ''}}}}"),
+        &format!(
+            "{{{KEYS}, topic_arn: 'arn:aws:sns:eu-west-1:1:t', message: '{{{{ .Status }}}}', attributes: {{severity: Sev2, none: ''}}}}"
+        ),
         &notification(),
         &[
             ("TopicArn", "arn:aws:sns:eu-west-1:1:t"),
@@ -94,7 +96,9 @@ fn a_flood_is_cut_to_what_is_taken() {
     assert!(text(&whole, "Message").len() > 50_000);
     assert_eq!(text(&whole, "Subject").len(), MAX_SUBJECT);
     assert!(text(&whole, "Subject").starts_with("?xxx"));
-    assert!(text(&whole, "MessageAttributes.entry.1.Value.StringValue").len() <= MAX_ATTRIBUTES / 4);
+    assert!(
+        text(&whole, "MessageAttributes.entry.1.Value.StringValue").len() <= MAX_ATTRIBUTES / 4
+    );
     let cut = fields(&yaml("phone_number: '1'"), &flood(100));
     assert!(text(&cut, "Message").len() <= MAX_SMS && text(&cut, "Message").len() > MAX_SMS - 10);
     assert_eq!(text(&cut, "MessageAttributes.entry.2.Name"), "truncated");
@@ -105,7 +109,10 @@ fn the_region_is_that_of_the_topic_unless_it_is_given() {
     let check = |yaml: &str, expected: &str| {
         assert_eq!(build(yaml).0.unwrap().region().as_deref(), Some(expected), "{yaml}");
     };
-    check("{topic_arn: 'arn:aws:sns:eu-west-1:1:t', sigv4: {access_key: a, secret_key: s}}", "eu-west-1");
+    check(
+        "{topic_arn: 'arn:aws:sns:eu-west-1:1:t', sigv4: {access_key: a, secret_key: s}}",
+        "eu-west-1",
+    );
     check("{topic_arn: 'arn:aws:sns:eu-west-1:1:t', sigv4: {region: us-east-2}}", "us-east-2");
 }
 
@@ -122,9 +129,15 @@ fn counts_as_taken_only_what_sns_says_it_took() {
         assert_eq!(got, expected, "{status} {body}");
     };
     let error = |code: &str| {
-        format!("<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>")
+        format!(
+            "<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>"
+        )
     };
-    check(200, "<PublishResponse><PublishResult><MessageId>m-1</MessageId></PublishResult></PublishResponse>", "taken");
+    check(
+        200,
+        "<PublishResponse><PublishResult><MessageId>m-1</MessageId></PublishResult></PublishResponse>",
+        "taken",
+    );
     check(200, "<html>log in</html>", "again");
     check(200, "<MessageId></MessageId>", "again");
     check(400, &error("Throttling"), "again");
