@@ -145,7 +145,7 @@ impl State {
             .max_lifetime(None)
             .connect("sqlite::memory:")
             .await?;
-        let state = Self { pool };
+        let state = Self { quick: pool.clone(), pool };
         state.migrate().await?;
         Ok(state)
     }

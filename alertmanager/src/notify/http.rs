@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use std::time::Duration;
-
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::{HttpAccess, HttpConfig};
 use base::http::client::{ClientError, Failure, Origin, Phases};

@@ -66,7 +66,7 @@ impl Notifier for SlackNotifier {
     }
 
     fn preview(&self, notification: &Notification) -> String {
-        let body = self.body(notification);
+        let body = Value::Object(self.message(notification));
         let said = ["pretext", "title", "text"].map(|name| body["attachments"][0][name].as_str());
         said.into_iter().flatten().collect::<Vec<_>>().join("\n")
     }
