@@ -9,9 +9,9 @@
 
 use std::fs;
 
-/// The largest piece of memory that comes out of the heap. A larger one is the kernel's again as soon as it
-/// is free, where the heap would keep it below whatever came after it.
-const LARGEST_IN_HEAP: i32 = 256 << 10;
+/// The largest piece of memory that comes out of the heap. A larger one, such as a page of metrics, is the
+/// kernel's again as soon as it is free, where the heap would keep it below whatever came after it.
+const LARGEST_IN_HEAP: i32 = 32 << 10;
 
 /// So much at the end of the heap may be free before it is given back.
 const FREE_AT_END: i32 = 512 << 10;

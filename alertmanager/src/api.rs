@@ -1,7 +1,7 @@
 //! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
 //!
-//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills and silences changes
-//! something, and a page of another site cannot make a browser ask for it (X30).
+//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills, silences and windows of
+//! maintenance changes something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
 mod query;
@@ -10,6 +10,9 @@ mod status;
 mod notifications;
 mod write;
 mod v2;
+mod silences;
+mod maintenance;
+mod intake;
 mod drill;
 mod explain;
 mod health;
@@ -40,7 +43,9 @@ use tower_service::Service;
 
 use crate::alerts::Alerts;
 use crate::dispatch::{self, AskDispatch};
+use crate::hygiene::Hygiene;
 use crate::ingest::Ingest;
+use crate::intake::Intake;
 use crate::mute::{InhibitRule, Mutes};
 use crate::notify::LaneStates;
 use crate::outbox::Outbox;
@@ -77,6 +82,8 @@ pub struct Shown {
     pub alerts: Alerts,
     /// Alerts that others push.
     pub pushed: Pushed,
+    /// Takes messages of sources.
+    pub intake: Intake,
     /// What holds alerts back.
     pub mutes: Mutes,
     /// What waits to be told.
@@ -125,6 +132,8 @@ pub struct Routing {
     pub external_labels: Labels,
     /// How long an alert lasts that is pushed without an end.
     pub resolve_timeout: Duration,
+    /// How silences are kept in order.
+    pub hygiene: Hygiene,
 }
 
 impl Default for ConfigState {
@@ -137,6 +146,7 @@ impl Default for ConfigState {
             inhibit_rules: Vec::new(),
             external_labels: Labels::empty(),
             resolve_timeout: Duration::from_secs(300),
+            hygiene: Hygiene::default(),
         };
         Self { fault: std::sync::Mutex::default(), routing: ArcSwap::from_pointee(routing) }
     }
@@ -186,6 +196,8 @@ pub struct Parts {
     pub alerts: Alerts,
     /// Alerts that others push.
     pub pushed: Pushed,
+    /// Takes messages of sources.
+    pub intake: Intake,
     /// What holds alerts back.
     pub mutes: Mutes,
     /// What waits to be told.
@@ -220,6 +232,7 @@ impl Shown {
             rules: parts.rules,
             alerts: parts.alerts,
             pushed: parts.pushed,
+            intake: parts.intake,
             mutes: parts.mutes,
             outbox: parts.outbox,
             questions: parts.questions,

@@ -40,6 +40,7 @@ use crate::api::{ConfigState, Parts, Routing, Shown};
 use crate::config::Config;
 use crate::dispatch::AskDispatch;
 use crate::ingest::Ingest;
+use crate::intake::Intake;
 use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
@@ -95,6 +96,7 @@ struct App {
     jobs: watch::Sender<Vec<Arc<crate::scrape::Job>>>,
     judging: Judging,
     config: Arc<ConfigState>,
+    intake: Intake,
 }
 
 /// The time, for commands that ask about it.
@@ -170,6 +172,9 @@ impl App {
             metrics: ScrapeMetrics::new(&metrics),
         };
         let alerts = Alerts::default();
+        let pushed = Pushed::open(data.state.clone(), alerts.clone(), blind).await?;
+        let intake =
+            Intake::open(data.state.clone(), alerts.clone(), pushed.clone(), &metrics).await?;
         let parts = Parts {
             storage: Arc::clone(&data.storage),
             ingest: Ingest::new(
@@ -181,9 +186,10 @@ impl App {
             targets: scraper.targets.clone(),
             outputs: scraper.outputs.clone(),
             rules: Rules::default(),
-            pushed: Pushed::open(data.state.clone(), alerts.clone(), blind).await?,
+            pushed,
+            intake: intake.clone(),
             alerts,
-            mutes: Mutes::new(data.silences.clone()),
+            mutes: Mutes::new(data.silences.clone(), data.maintenance.clone()),
             outbox: data.outbox.clone(),
             questions: AskDispatch::default(),
             lanes: LaneStates::default(),
@@ -238,6 +244,7 @@ impl App {
             jobs,
             judging,
             config: config_state,
+            intake,
         };
         app.take_over(&config, blind).await?;
         upkeep::start(&everything, data, settings.history_retention);
@@ -314,6 +321,7 @@ impl App {
     /// Puts `config` in the place of the one before; nobody evaluated for `blind`.
     async fn take_over(&mut self, config: &Config, blind: Duration) -> anyhow::Result<()> {
         self.guard.replace(config.web.clone());
+        self.intake.set_sources(config.sources.clone());
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),
@@ -321,6 +329,7 @@ impl App {
             inhibit_rules: config.inhibit_rules.clone(),
             external_labels: config.external_labels.clone(),
             resolve_timeout: config.resolve_timeout,
+            hygiene: config.hygiene.clone(),
         });
         self.judging.take_over(config, blind).await?;
         self.jobs.send_replace(config.jobs.clone());

@@ -2,6 +2,8 @@
 //!
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
 
+mod ask;
+mod silence;
 mod drill;
 mod explain;
 mod history;
@@ -46,6 +48,12 @@ enum Command {
         #[arg(long = "web.config.file", value_name = "FILE")]
         web_file: Option<PathBuf>,
     },
+    /// Look what a silence would hold; make, list and end silences
+    #[command(subcommand)]
+    Silence(silence::SilenceCommand),
+    /// Ask for, list and end windows of maintenance
+    #[command(subcommand)]
+    Maintenance(silence::MaintenanceCommand),
     /// Run unit tests of rules, and of the whole way to the receivers
     Test(test::TestArgs),
     /// Try whether messages arrive, with one that says what it is
@@ -107,6 +115,8 @@ pub fn main() -> ExitCode {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
         Some(Command::Check { file, web_file }) => check(file, web_file),
+        Some(Command::Silence(command)) => command.run(),
+        Some(Command::Maintenance(command)) => command.run(),
         Some(Command::Test(args)) => test::test(args),
         Some(Command::Drill(args)) => drill::drill(args),
         Some(Command::Explain(args)) => explain::explain(args),

@@ -15,8 +15,10 @@ mod flush;
 mod codec;
 mod queue;
 mod inner;
+mod notice;
 
 pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Waiting, queued_at};
+pub use notice::NOTICE;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

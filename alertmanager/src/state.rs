@@ -6,6 +6,7 @@
 //! outbox        lane, group           what it is to be told next: durable before it is sent
 //! pushed_alerts labels                alerts that others push, until they end
 //! silences      id, revision          what is not to be told for a while
+//! notes         kind, name            small records of several kinds
 //! in_flight     lane, group           what a receiver may have been told: no answer came
 //! messages      id                    what was handed over to whom
 //! attempts      message, number       when it was, and what came of it
@@ -24,10 +25,12 @@ mod outbox;
 mod rule_alerts;
 mod silences;
 mod pushed_alerts;
+mod notes;
 
 pub use codec::{alert_from_json, alert_to_json};
 pub use history::{Attempt, AttemptAlert, AttemptFilter, AttemptResult};
 pub use in_flight::InFlight;
+pub use notes::{Note, NoteKind};
 pub use outbox::{Intent, Told};
 pub use pushed_alerts::StoredPush;
 pub use rule_alerts::{RuleAlertState, StoredAlert};
@@ -59,6 +62,10 @@ const MIGRATIONS: &[&str] = &["
         id TEXT NOT NULL, revision BIGINT NOT NULL, updated_at BIGINT NOT NULL,
         ends_at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (id, revision));
     CREATE TABLE pushed_alerts (labels TEXT PRIMARY KEY, ends_at BIGINT NOT NULL, body TEXT NOT NULL);
+", "
+    CREATE TABLE notes (
+        kind TEXT NOT NULL, name TEXT NOT NULL, noted_at BIGINT NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (kind, name));
 ", "
     ALTER TABLE outbox ADD COLUMN refused BIGINT NOT NULL DEFAULT 0;
     CREATE TABLE messages (

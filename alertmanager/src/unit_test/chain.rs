@@ -9,7 +9,7 @@ use base::sample::Timestamp;
 use crate::alerts::{Alert, Alerts};
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, HeldBy, Route};
-use crate::mute::{Mutes, Silence, Silences};
+use crate::mute::{Maintenance, Mutes, Silence, Silences};
 use crate::notify::{Notification, Notifier};
 use crate::outbox::Outbox;
 use crate::state::State;
@@ -71,11 +71,14 @@ impl Chain {
         let failed = |error: crate::state::StateError| error.to_string();
         let state = State::in_memory().await.map_err(failed)?;
         let outbox = Outbox::open(state.clone()).await.map_err(failed)?;
-        let mutes = Mutes::new(Silences::open(state).await.map_err(failed)?);
+        let silences_kept = Silences::open(state.clone()).await.map_err(failed)?;
+        let maintenance = Maintenance::open(state).await.map_err(failed)?;
+        let mutes = Mutes::new(silences_kept, maintenance);
         for silence in silences {
             let made = mutes.silences.set(silence.clone(), start).await;
             made.map_err(|error| format!("a silence is refused: {error}"))?;
         }
+        mutes.maintenance.set_windows(config.windows.clone());
         mutes.set_rules(config.inhibit_rules.clone(), []);
         let mut dispatcher = Dispatcher::new(
             config.route.clone(),
