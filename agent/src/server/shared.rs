@@ -32,7 +32,11 @@ struct Made<K, P> {
 
 impl<K, P> Default for Shared<K, P> {
     fn default() -> Self {
-        Self { asked: AtomicU64::default(), present: AtomicUsize::default(), made: Mutex::default() }
+        Self {
+            asked: AtomicU64::default(),
+            present: AtomicUsize::default(),
+            made: Mutex::default(),
+        }
     }
 }
 

@@ -55,12 +55,7 @@ impl Crowd {
 
     /// A seat for a connection from `address`, that knows by `phase` whether it is being answered and
     /// leaves when `leave` is cancelled; none where nobody can give way.
-    pub fn enter(
-        &self,
-        address: IpAddr,
-        phase: Phase,
-        leave: CancellationToken,
-    ) -> Option<Seat> {
+    pub fn enter(&self, address: IpAddr, phase: Phase, leave: CancellationToken) -> Option<Seat> {
         let address = network_of(address);
         let mut there = self.lock();
         let There { came, present } = &mut *there;
