@@ -102,7 +102,6 @@ impl HttpModuleConfig {
         let built = client(self.tls_config.as_ref(), place, diagnostics);
         let limit = self.body_size_limit.as_ref().map(|limit| limit.value.0);
         let redirects = self.follow_redirects.unwrap_or(true).then_some(MAX_REDIRECTS);
-<<<<<<< HEAD
         let proxies = ProxySettings {
             url: self.proxy_url.as_ref(),
             except: self.no_proxy.as_ref(),
@@ -115,9 +114,7 @@ impl HttpModuleConfig {
             Some(oauth2) => Some(Box::new(self.oauth2(oauth2, diagnostics)?)),
             None => None,
         };
-=======
         let offered = if self.enable_http2.unwrap_or(true) { HTTP2_OR_1 } else { &HTTP2_OR_1[1..] };
->>>>>>> main
         let expect = self.expect(diagnostics);
         let keeps_body = unpacks || !expect.body.is_empty();
         let body_limit = limit.filter(|limit| *limit > 0);
