@@ -164,7 +164,7 @@ fn windows_of_maintenance_and_a_watchdog_are_taken_along() {
         "builtin_rules: {enabled: false}\nrule_files: [rules.yml]\nroute: {receiver: hook, group_wait: 0s}\n\
          watchdog: {url: 'http://127.0.0.1:9/x', interval: 1m}\n\
          maintenance:\n- name: disks\n  matchers: [host=db1]\n  settle: 0s\n  \
-         times: [{times: [{start_time: '02:00', end_time: '03:00'}], location: Europe/Paris}]\n\
+         zone: Europe/Paris\n  time_intervals: [{times: [{start_time: '02:00', end_time: '03:00'}]}]\n\
          receivers: [{name: hook, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}]\n",
     );
     write("rules.yml", "groups: [{name: g, rules: [{alert: Full, expr: free < 1}]}]\n");
