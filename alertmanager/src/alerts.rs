@@ -17,6 +17,9 @@ use tokio::sync::Notify;
 /// How long an alert that has ended is still shown.
 const KEEP_ENDED: Duration = Duration::from_secs(15 * 60);
 
+/// The alert that always fires, so that somebody outside knows that we are well.
+pub const WATCHDOG_ALERT: &str = "VeilleurWatchdog";
+
 /// Why an alert ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -123,6 +126,11 @@ impl Alerts {
     /// The alert with these labels.
     pub fn get(&self, labels: &Labels) -> Option<Arc<Alert>> {
         self.lock().by_labels.get(labels).cloned()
+    }
+
+    /// Those that `keep` says, in no order.
+    pub fn filter(&self, keep: impl Fn(&Alert) -> bool) -> Vec<Arc<Alert>> {
+        self.lock().by_labels.values().filter(|alert| keep(alert)).cloned().collect()
     }
 
     /// All of them, sorted by labels.

@@ -103,7 +103,6 @@ fn over(reference: Option<&str>) -> Notification {
 }
 
 /// Hands over a message, expects it to be taken, and returns what was asked and the reference.
-#[track_caller]
 async fn taken(
     notifier: &dyn Notifier,
     sink: &Sink,

@@ -91,6 +91,12 @@ impl Notifier for EmailNotifier {
         "email"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let plain = Renderer::new(&self.templates, notification, Escape::Text);
+        let subject = one_line(&plain.render(&self.subject), MAX_SUBJECT);
+        format!("{subject}\n\n{}", plain.render(&self.text))
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let message = self.message(notification).map_err(DeliveryError::permanent)?;
         // The last answer, after the mail itself, was positive (F14).

@@ -104,7 +104,7 @@ impl ServicenowNotifier {
         let found = value["result"].as_array().and_then(|found| found.first());
         Ok(found.and_then(|incident| {
             let sys_id = incident["sys_id"].as_str().filter(|id| is_sys_id(id))?.to_owned();
-            Some(Incident { sys_id, resolved: incident["state"] == RESOLVED })
+            Some(Incident { sys_id, resolved: incident["state"] == *self.resolved_state })
         }))
     }
 

@@ -186,11 +186,20 @@ impl HttpConfig {
         match Proxy::new(url.value.expose(), except) {
             Ok(proxy) => Some(proxy),
             Err(fault) => {
-                diagnostics.report_with_help(url, fault, "write it like `http://proxy.example:3128`");
+                diagnostics.report_with_help(
+                    url,
+                    fault,
+                    "write it like `http://proxy.example:3128`",
+                );
                 None
             }
         }
     }
+}
+
+/// The header's text by which somebody says who he is: of `user:password`.
+pub fn basic(pair: &str) -> String {
+    format!("Basic {}", STANDARD.encode(pair))
 }
 
 impl HttpAccess {
@@ -203,8 +212,7 @@ impl HttpAccess {
         let value = match &self.identity {
             None => return Ok(()),
             Some(Identity::Basic { username, password }) => {
-                let pair = format!("{username}:{}", password.read()?.expose());
-                format!("Basic {}", STANDARD.encode(pair))
+                basic(&format!("{username}:{}", password.read()?.expose()))
             }
             Some(Identity::Token { scheme, token }) => {
                 format!("{scheme} {}", token.read()?.expose())

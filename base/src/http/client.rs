@@ -24,10 +24,10 @@ use tokio_rustls::rustls::{self, CertificateError};
 pub use super::connection::{Connection, HTTP2_OR_1, Phases, Socket, TlsSession, is_http2};
 use super::failure::rustls_error;
 pub use super::failure::{ClientError, Failure};
-pub use super::origin::Origin;
-pub use super::proxy::Proxy;
 use super::lookup;
 use super::names::Names;
+pub use super::origin::Origin;
+pub use super::proxy::Proxy;
 use super::tls::{TlsConfig, TlsError, Trust};
 use crate::clock::Stopwatch;
 
@@ -125,6 +125,21 @@ impl Client {
         let peer = socket.peer_addr().ok();
         // Small requests go out at once.
         let _ = socket.set_nodelay(true);
+        self.speak_over(socket, peer, origin, phases).await
+    }
+
+    /// As [`Client::speak`], over whatever leads to `origin`, which was dialled at `peer`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] of the TLS handshake.
+    pub async fn speak_over(
+        &self,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+        peer: Option<SocketAddr>,
+        origin: &Origin,
+        phases: &mut Phases,
+    ) -> Result<Connection, ClientError> {
         if !origin.tls {
             return Connection::open(socket, origin, peer, None).await;
         }

@@ -180,7 +180,16 @@ impl Connection {
             (_, port) => format!("{host}:{port}"),
         };
         let (driver, is_tls) = (Some(driver), origin.tls);
-        Self { sender, driver, is_tls, authority, to_proxy: false, proxy_authorization: None, peer, tls }
+        Self {
+            sender,
+            driver,
+            is_tls,
+            authority,
+            to_proxy: false,
+            proxy_authorization: None,
+            peer,
+            tls,
+        }
     }
 
     /// The same connection, on which a proxy passes the requests on.

@@ -65,8 +65,9 @@ impl Proxy {
         let uri: Uri = format!("http://{place}").parse().map_err(|_| wrong())?;
         let origin = Origin::of(&uri).map_err(|_| wrong())?;
         let authorization = identity.map(|identity| {
-            let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(decoded(identity))))
-                .map_err(|_| wrong())?;
+            let mut value =
+                HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(decoded(identity))))
+                    .map_err(|_| wrong())?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
@@ -177,7 +178,11 @@ impl Except {
         };
         let name = name.trim_start_matches('*').trim_start_matches('.').to_ascii_lowercase();
         let odd = |c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c);
-        if name.is_empty() || name.contains(odd) { Err(wrong()) } else { Ok(Self::Name(name, port)) }
+        if name.is_empty() || name.contains(odd) {
+            Err(wrong())
+        } else {
+            Ok(Self::Name(name, port))
+        }
     }
 
     fn has(&self, origin: &Origin) -> bool {

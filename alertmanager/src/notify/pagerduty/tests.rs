@@ -53,7 +53,7 @@ fn writes_an_event_of_version_2() {
                 "summary": "[FIRING:1] CheckFailed", "source": "Veilleur", "severity": "error",
                 "class": "disk", "group": "CheckFailed", "timestamp": "2023-11-14T22:13:20Z",
                 "custom_details": {
-                    "firing": "", "resolved": "", "num_firing": 1, "num_resolved": "1 of them",
+                    "firing": null, "resolved": null, "num_firing": 1, "num_resolved": "1 of them",
                 },
             },
         })
@@ -79,7 +79,7 @@ fn an_update_and_the_end_concern_the_same_incident() {
 fn writes_an_event_of_version_1() {
     let yaml = "{service_key: k, routing_key: r, details: {firing: '', resolved: ''}}";
     let id = group_id(&notification());
-    let details = json!({"firing": "", "resolved": "", "num_firing": 1, "num_resolved": 1});
+    let details = json!({"firing": null, "resolved": null, "num_firing": 1, "num_resolved": 1});
     assert_eq!(
         event(yaml, &notification()),
         json!({
