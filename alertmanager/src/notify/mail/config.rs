@@ -390,8 +390,8 @@ mod tests {
         );
         check(
             &format!("{GOOD}, threading: {{enabled: true}}, headers: {{References: x}}}}"),
-            "f.yml:1:104: `thread_by_date` is `none` or `daily`\n\
-             f.yml:1:131: `References` is set by `threading`",
+            "f.yml:1:101: `thread_by_date` is `none` or `daily`\n\
+             f.yml:1:128: `References` is set by `threading`",
         );
         check(
             &format!("{GOOD}, auth_username: u, auth_secret: x, auth_secret_file: y}}"),
