@@ -43,7 +43,9 @@ async fn a_module_asks_through_its_proxy() {
     assert!(asked.starts_with("GET http://shop.invalid/a?b HTTP/1.1\r\n"), "{asked}");
     assert!(asked.contains("\r\nproxy-authorization: Basic dTpwOnE=\r\n"), "{asked}");
 
-    let headers = format!("{{{by}, skip_resolve_phase_with_proxy: true, proxy_connect_header: {{X-Team: [a, b]}}}}");
+    let headers = format!(
+        "{{{by}, skip_resolve_phase_with_proxy: true, proxy_connect_header: {{X-Team: [a, b]}}}}"
+    );
     let outcome = look(&headers, "https://shop.invalid/", "shop.invalid").await;
     check(&outcome, Reason::ProxyFailed, "does not connect to `shop.invalid:443`");
     let asked = proxy.asked().pop().unwrap();
@@ -68,8 +70,10 @@ async fn behind_a_proxy_nothing_leads_to_what_is_not_allowed_x03() {
             format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
         })
         .await;
-        let http =
-            format!("{{proxy_url: 'http://{}', skip_resolve_phase_with_proxy: true}}", proxy.address);
+        let http = format!(
+            "{{proxy_url: 'http://{}', skip_resolve_phase_with_proxy: true}}",
+            proxy.address
+        );
         let outcome = look(&http, "http://shop.invalid/", "shop.invalid").await;
         check(&outcome, Reason::BadRedirect, "a redirect");
         assert_eq!(proxy.asked().len(), 1, "{to}");
@@ -79,7 +83,8 @@ async fn behind_a_proxy_nothing_leads_to_what_is_not_allowed_x03() {
 #[tokio::test]
 async fn a_module_shows_a_token_that_it_was_given() {
     let issuer =
-        Server::saying("HTTP/1.1 200 OK\r\n\r\n{\"access_token\": \"t0k\", \"expires_in\": 60}").await;
+        Server::saying("HTTP/1.1 200 OK\r\n\r\n{\"access_token\": \"t0k\", \"expires_in\": 60}")
+            .await;
     let page = Server::start(|asked| match asked.contains("authorization: Bearer t0k\r\n") {
         true => ok("in"),
         false => "HTTP/1.1 401 No\r\n\r\n".to_owned(),
@@ -94,7 +99,12 @@ async fn a_module_shows_a_token_that_it_was_given() {
     check(&look(&http, &target, "127.0.0.0/8").await, Reason::None, "HTTP status 200");
     let asked = issuer.asked().pop().unwrap();
     assert_eq!(asked.matches("grant_type=client_credentials").count(), 1, "{asked}");
-    let outcome = look(&http.replace("/t'", "'").replace(&issuer.address.to_string(), "127.0.0.1:1"), &target, "127.0.0.0/8").await;
+    let outcome = look(
+        &http.replace("/t'", "'").replace(&issuer.address.to_string(), "127.0.0.1:1"),
+        &target,
+        "127.0.0.0/8",
+    )
+    .await;
     check(&outcome, Reason::TokenFailed, "no token from `127.0.0.1:1`");
     has(&outcome, "probe_success 0");
     assert!(!format!("{outcome:?}").contains("s3cret"));
