@@ -125,6 +125,11 @@ impl Alerts {
         self.lock().by_labels.get(labels).cloned()
     }
 
+    /// Those that `keep` says, in no order.
+    pub fn filter(&self, keep: impl Fn(&Alert) -> bool) -> Vec<Arc<Alert>> {
+        self.lock().by_labels.values().filter(|alert| keep(alert)).cloned().collect()
+    }
+
     /// All of them, sorted by labels.
     pub fn all(&self) -> Vec<Arc<Alert>> {
         let mut all: Vec<_> = self.lock().by_labels.values().cloned().collect();

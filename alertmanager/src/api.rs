@@ -1,7 +1,7 @@
 //! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
 //!
-//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, and silences changes
-//! something, and a page of another site cannot make a browser ask for it (X30).
+//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, silences and windows of
+//! maintenance changes something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
 mod time;
@@ -10,6 +10,9 @@ mod labels;
 mod status;
 mod write;
 mod v2;
+mod silences;
+mod maintenance;
+mod intake;
 mod health;
 mod metrics;
 mod page;
@@ -38,7 +41,9 @@ use tower_service::Service;
 
 use crate::alerts::Alerts;
 use crate::dispatch;
+use crate::hygiene::Hygiene;
 use crate::ingest::Ingest;
+use crate::intake::Intake;
 use crate::mute::Mutes;
 use crate::notify::LaneStates;
 use crate::outbox::Outbox;
@@ -73,6 +78,8 @@ pub struct Shown {
     pub alerts: Alerts,
     /// Alerts that others push.
     pub pushed: Pushed,
+    /// Takes messages of sources.
+    pub intake: Intake,
     /// What holds alerts back.
     pub mutes: Mutes,
     /// What waits to be told.
@@ -113,13 +120,22 @@ pub struct Routing {
     pub receivers: Vec<String>,
     /// How long an alert lasts that is pushed without an end.
     pub resolve_timeout: Duration,
+    /// Added to every alert of our rules.
+    pub external_labels: Labels,
+    /// How silences are kept in order.
+    pub hygiene: Hygiene,
 }
 
 impl Default for ConfigState {
     fn default() -> Self {
         let route = dispatch::Route::to("");
-        let routing =
-            Routing { route, receivers: Vec::new(), resolve_timeout: Duration::from_secs(300) };
+        let routing = Routing {
+            route,
+            receivers: Vec::new(),
+            resolve_timeout: Duration::from_secs(300),
+            external_labels: Labels::empty(),
+            hygiene: Hygiene::default(),
+        };
         Self { fault: std::sync::Mutex::default(), routing: ArcSwap::from_pointee(routing) }
     }
 }
@@ -168,6 +184,8 @@ pub struct Parts {
     pub alerts: Alerts,
     /// Alerts that others push.
     pub pushed: Pushed,
+    /// Takes messages of sources.
+    pub intake: Intake,
     /// What holds alerts back.
     pub mutes: Mutes,
     /// What waits to be told.
@@ -200,6 +218,7 @@ impl Shown {
             rules: parts.rules,
             alerts: parts.alerts,
             pushed: parts.pushed,
+            intake: parts.intake,
             mutes: parts.mutes,
             outbox: parts.outbox,
             lanes: parts.lanes,

@@ -39,6 +39,7 @@ use crate::alerts::Alerts;
 use crate::api::{ConfigState, Parts, Routing, Shown};
 use crate::config::Config;
 use crate::ingest::Ingest;
+use crate::intake::Intake;
 use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
@@ -89,6 +90,7 @@ struct App {
     jobs: watch::Sender<Vec<Arc<crate::scrape::Job>>>,
     judging: Judging,
     config: Arc<ConfigState>,
+    intake: Intake,
 }
 
 /// Runs the evaluator with `config`, which was read from `origin`, until a signal ends it.
@@ -159,6 +161,9 @@ impl App {
             metrics: ScrapeMetrics::new(&metrics),
         };
         let alerts = Alerts::default();
+        let pushed = Pushed::open(data.state.clone(), alerts.clone(), blind).await?;
+        let intake =
+            Intake::open(data.state.clone(), alerts.clone(), pushed.clone(), &metrics).await?;
         let parts = Parts {
             storage: Arc::clone(&data.storage),
             ingest: Ingest::new(
@@ -170,9 +175,10 @@ impl App {
             targets: scraper.targets.clone(),
             outputs: scraper.outputs.clone(),
             rules: Rules::default(),
-            pushed: Pushed::open(data.state.clone(), alerts.clone(), blind).await?,
+            pushed,
+            intake: intake.clone(),
             alerts,
-            mutes: Mutes::new(data.silences.clone()),
+            mutes: Mutes::new(data.silences.clone(), data.maintenance.clone()),
             outbox: data.outbox.clone(),
             lanes: LaneStates::default(),
             metrics: metrics.clone(),
@@ -222,6 +228,7 @@ impl App {
             jobs,
             judging,
             config: config_state,
+            intake,
         };
         app.take_over(&config, blind).await?;
         upkeep::start(&everything, data);
@@ -298,10 +305,13 @@ impl App {
     /// Puts `config` in the place of the one before; nobody evaluated for `blind`.
     async fn take_over(&mut self, config: &Config, blind: Duration) -> anyhow::Result<()> {
         self.guard.replace(config.web.clone());
+        self.intake.set_sources(config.sources.clone());
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),
             resolve_timeout: config.resolve_timeout,
+            external_labels: config.external_labels.clone(),
+            hygiene: config.hygiene.clone(),
         });
         self.judging.take_over(config, blind).await?;
         self.jobs.send_replace(config.jobs.clone());

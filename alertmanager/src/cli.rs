@@ -2,6 +2,9 @@
 //!
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
 
+mod ask;
+mod silence;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +42,12 @@ enum Command {
         #[arg(long = "web.config.file", value_name = "FILE")]
         web_file: Option<PathBuf>,
     },
+    /// Look what a silence would hold; make, list and end silences
+    #[command(subcommand)]
+    Silence(silence::SilenceCommand),
+    /// Ask for, list and end windows of maintenance
+    #[command(subcommand)]
+    Maintenance(silence::MaintenanceCommand),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +95,8 @@ pub fn main() -> ExitCode {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
         Some(Command::Check { file, web_file }) => check(file, web_file),
+        Some(Command::Silence(command)) => command.run(),
+        Some(Command::Maintenance(command)) => command.run(),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("veilleur: {error:#}\n"));

@@ -27,7 +27,11 @@ use serde::de::IgnoredAny;
 
 use crate::discovery::{matching, relative_to};
 use crate::dispatch::{Lanes, Route, RouteConfig, World};
-use crate::mute::{self, InhibitRule, InhibitRuleConfig, TimeIntervalConfig};
+use crate::hygiene::{Hygiene, SilencesConfig};
+use crate::intake::{self, Source, SourceConfig};
+use crate::mute::{
+    self, InhibitRule, InhibitRuleConfig, MaintenanceConfig, TimeIntervalConfig, Window,
+};
 use crate::rules::{BuiltinConfig, RuleGroup, builtin_group, read_file};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
@@ -51,6 +55,9 @@ struct FileConfig {
     /// The older name of `time_intervals`.
     mute_time_intervals: Vec<Spanned<TimeIntervalConfig>>,
     web: Option<Spanned<WebConfig>>,
+    silences: SilencesConfig,
+    maintenance: Vec<Spanned<MaintenanceConfig>>,
+    sources: Vec<Spanned<SourceConfig>>,
     // What the others have and we do not have yet; told by name, so that nobody believes it works.
     alerting: Option<Spanned<IgnoredAny>>,
     remote_write: Option<Spanned<IgnoredAny>>,
@@ -82,6 +89,12 @@ pub struct Config {
     pub external_labels: Labels,
     /// Who may ask us.
     pub web: Web,
+    /// How silences are kept in order.
+    pub hygiene: Hygiene,
+    /// Windows of maintenance.
+    pub windows: Vec<Arc<Window>>,
+    /// Who may tell us something in their own words.
+    pub sources: Vec<Arc<Source>>,
 }
 
 /// What may be opened to everybody: whether we live, and how we are (S1).
@@ -175,8 +188,13 @@ fn build(
         }
     };
     let lanes = receivers.lanes();
+    let hygiene = file.silences.build(&mut diagnostics);
+    let windows = mute::build_windows(&file.maintenance, folder, &names, &mut diagnostics);
+    let sources = intake::build_sources(&file.sources, folder, &mut diagnostics);
     let resolve_timeout = global.resolve_timeout.map_or(Duration::from_secs(300), Period::duration);
-    let Some(web) = web else { return Err(diagnostics) };
+    let Some(mut web) = web else { return Err(diagnostics) };
+    // They show who they are by themselves.
+    web.open_too(sources.iter().map(|source| format!("/api/v1/in/{}", source.name)).collect());
     diagnostics.into_result(Config {
         jobs,
         groups,
@@ -187,6 +205,9 @@ fn build(
         resolve_timeout,
         external_labels,
         web,
+        hygiene,
+        windows,
+        sources,
     })
 }
 

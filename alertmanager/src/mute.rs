@@ -1,7 +1,9 @@
-//! What holds messages back: silences, inhibition, and times at which routes are mute.
+//! What holds messages back: silences, windows of maintenance, inhibition, and times at which routes
+//! are mute.
 //!
 //! ```text
 //! silences (durable, by the API) ──┐
+//! maintenance, planned or asked for┤
 //! inhibit_rules, what fires now ───┼─▶ held back? ──▶ dispatch leaves it out, and compares again
 //! time intervals of the route ─────┘                  when that changes
 //! ```
@@ -15,9 +17,14 @@ mod times;
 mod index;
 mod inhibit;
 mod silence;
+mod maintenance;
 
 pub use inhibit::{InhibitRule, InhibitRuleConfig, Inhibitor};
-pub use silence::{Silence, SilenceError, SilenceState, Silences};
+pub use maintenance::{
+    Asked, Maintenance, MaintenanceConfig, MaintenanceError, Occurrence, Phase, Span, Window,
+    build_windows, read_time,
+};
+pub use silence::{ENDED_BECAUSE, Silence, SilenceError, SilenceState, Silences};
 pub use times::{
     RouteTimes, TimeInterval, TimeIntervalConfig, TimeIntervals, TimesConfig, build_all, find_all,
 };
@@ -34,13 +41,15 @@ use crate::alerts::Alert;
 pub struct Mutes {
     /// The silences.
     pub silences: Silences,
+    /// The windows of maintenance.
+    pub maintenance: Maintenance,
     inhibitor: Arc<Mutex<Inhibitor>>,
 }
 
 impl Mutes {
-    /// Those silences, and no rules of inhibition.
-    pub fn new(silences: Silences) -> Self {
-        Self { silences, inhibitor: Arc::default() }
+    /// Those silences and windows, and no rules of inhibition.
+    pub fn new(silences: Silences, maintenance: Maintenance) -> Self {
+        Self { silences, maintenance, inhibitor: Arc::default() }
     }
 
     /// Puts other rules of inhibition in the place of those before; `alerts` are all that there
@@ -66,6 +75,25 @@ impl Mutes {
     pub fn is_held(&self, labels: &Labels, now: Timestamp) -> bool {
         self.lock().inhibited_by(labels).is_some()
             || !self.silences.silenced_by(labels, now).is_empty()
+            || !self.maintenance.held_by(labels, now).is_empty()
+    }
+
+    /// What changes whenever silences or windows hold back something else: their changes counted,
+    /// and the last time before `now` at which one began or ended.
+    pub fn epoch(&self, now: Timestamp) -> (u64, Option<Timestamp>) {
+        let (silences, windows) = (self.silences.epoch(now), self.maintenance.epoch(now));
+        (silences.0.wrapping_add(windows.0), silences.1.max(windows.1))
+    }
+
+    /// When the next silence or window begins or ends.
+    pub fn next_edge(&self, now: Timestamp) -> Option<Timestamp> {
+        let edges = [self.silences.next_edge(now), self.maintenance.next_edge(now)];
+        edges.into_iter().flatten().min()
+    }
+
+    /// Since when what was let go at `edge` could have been told, but for the time to settle.
+    pub fn let_go_since(&self, edge: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        edge.and_then(|edge| self.maintenance.settled_since(edge, now)).unwrap_or(now)
     }
 
     /// The labels of an alert that holds back the one with `labels`.

@@ -10,6 +10,10 @@
 //!
 //! Invariant: the database is written first; what is in memory is what a restart would find.
 
+mod notice;
+
+pub use notice::NOTICE;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

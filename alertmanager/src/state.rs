@@ -6,6 +6,7 @@
 //! outbox        lane, group           what it is to be told next: durable before it is sent
 //! pushed_alerts labels                alerts that others push, until they end
 //! silences      id, revision          what is not to be told for a while
+//! notes         kind, name            small records of several kinds
 //! facts         name                  single facts, such as when we were last alive
 //! ```
 //!
@@ -18,8 +19,10 @@ mod outbox;
 mod rule_alerts;
 mod silences;
 mod pushed_alerts;
+mod notes;
 
 pub use codec::{alert_from_json, alert_to_json};
+pub use notes::{Note, NoteKind};
 pub use outbox::{Intent, Told};
 pub use pushed_alerts::StoredPush;
 pub use rule_alerts::{RuleAlertState, StoredAlert};
@@ -51,6 +54,10 @@ const MIGRATIONS: &[&str] = &["
         id TEXT NOT NULL, revision BIGINT NOT NULL, updated_at BIGINT NOT NULL,
         ends_at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (id, revision));
     CREATE TABLE pushed_alerts (labels TEXT PRIMARY KEY, ends_at BIGINT NOT NULL, body TEXT NOT NULL);
+", "
+    CREATE TABLE notes (
+        kind TEXT NOT NULL, name TEXT NOT NULL, noted_at BIGINT NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (kind, name));
 "];
 
 /// Why the state cannot be used.

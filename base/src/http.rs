@@ -1,4 +1,4 @@
-//! HTTP/1.1 as both programs serve and speak it, with a limit on everything.
+//! HTTP as both programs serve and speak it, 1.1 and as a client 2, with a limit on everything.
 //!
 //! Invariant: no peer, however slow, large or hostile, holds a connection longer or takes more
 //! memory than the limits say.
@@ -8,6 +8,7 @@ mod failure;
 mod lookup;
 mod names;
 mod origin;
+mod connection;
 mod proxy;
 pub mod client;
 pub mod access;

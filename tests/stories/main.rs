@@ -6,3 +6,4 @@
 mod simulation;
 mod dispatch;
 mod mutes;
+mod hygiene;

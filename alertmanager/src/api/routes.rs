@@ -4,9 +4,12 @@
 //! (X28).
 
 use axum::Router;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 
-use super::{Shown, health, labels, metrics, page, query, ready, reload, status, v2, write};
+use super::{
+    Shown, health, intake, labels, maintenance, metrics, page, query, ready, reload, silences,
+    status, v2, write,
+};
 
 /// A route.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +44,18 @@ enum Page {
     V2Silence,
     V2Alerts,
     V2Groups,
+    SilencePreview,
+    Silences,
+    Windows,
+    Window,
+    Intake,
 }
 
 const ASK: &[&str] = &["GET", "HEAD"];
 /// What is asked can be too long for a URL.
 const ASK_OR_POST: &[&str] = &["GET", "HEAD", "POST"];
 const POST: &[&str] = &["POST"];
+const DELETE: &[&str] = &["DELETE"];
 const ASK_OR_DELETE: &[&str] = &["GET", "HEAD", "DELETE"];
 
 /// All of them.
@@ -73,6 +82,11 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v2/silence/{id}", ASK_OR_DELETE, Page::V2Silence),
     Route::new("/api/v2/alerts", ASK_OR_POST, Page::V2Alerts),
     Route::new("/api/v2/alerts/groups", ASK, Page::V2Groups),
+    Route::new("/api/v1/silences/preview", POST, Page::SilencePreview),
+    Route::new("/api/v1/silences", ASK_OR_POST, Page::Silences),
+    Route::new("/api/v1/maintenance", ASK_OR_POST, Page::Windows),
+    Route::new("/api/v1/maintenance/{id}", DELETE, Page::Window),
+    Route::new("/api/v1/in/{name}", POST, Page::Intake),
 ];
 
 impl Route {
@@ -103,6 +117,11 @@ impl Route {
             Page::V2Silence => get(v2::silences::one).delete(v2::silences::expire),
             Page::V2Alerts => get(v2::alerts::list).post(v2::alerts::push),
             Page::V2Groups => get(v2::groups::list),
+            Page::SilencePreview => post(silences::preview),
+            Page::Silences => get(silences::list).post(silences::set),
+            Page::Windows => get(maintenance::list).post(maintenance::ask),
+            Page::Window => delete(maintenance::end),
+            Page::Intake => post(intake::take),
         }
     }
 }

@@ -16,6 +16,7 @@ use tracing::info;
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, Receivers};
 use crate::dispatch::{Dispatcher, Lanes, Route};
+use crate::hygiene::KeeperParts;
 use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneRunner, LaneStates, NotifyMetrics};
@@ -72,7 +73,9 @@ impl Judging {
         self.rules.clear();
         let alerts = self.alerts.all();
         self.mutes.set_rules(config.inhibit_rules.clone(), alerts.iter().map(AsRef::as_ref));
+        self.mutes.maintenance.set_windows(config.windows.clone());
         self.start_dispatch(config.route.clone(), config.lanes.clone(), now).await?;
+        self.start_keeping(config, blind);
         self.start_lanes(&config.receivers);
         for group in &config.groups {
             self.start_group(Arc::clone(group), blind);
@@ -148,6 +151,23 @@ impl Judging {
             }
         });
         Ok(())
+    }
+
+    /// Looks after silences and windows of maintenance.
+    fn start_keeping(&self, config: &Config, blind: Duration) {
+        let parts = KeeperParts {
+            settings: config.hygiene.clone(),
+            route: Arc::new(config.route.clone()),
+            lanes: config.lanes.clone(),
+            alerts: self.alerts.clone(),
+            pushed: self.pushed.clone(),
+            mutes: self.mutes.clone(),
+            outbox: self.outbox.clone(),
+            storage: Arc::clone(&self.sources.storage),
+            state: self.state.clone(),
+            external_url: Arc::clone(&self.sources.external_url),
+        };
+        self.scope.supervise("keeper", move |stop| parts.clone().run(blind, stop));
     }
 
     fn start_lanes(&mut self, receivers: &Receivers) {

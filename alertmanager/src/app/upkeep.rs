@@ -37,6 +37,8 @@ pub(super) fn start(supervisor: &Supervisor, data: &DataFolder) {
     });
     let silences = data.silences.clone();
     supervisor.supervise("silences", move |stop| forget_silences(silences.clone(), stop));
+    let maintenance = data.maintenance.clone();
+    supervisor.supervise("maintenance", move |stop| maintenance.clone().run(stop));
     let state = data.state.clone();
     supervisor.supervise("alive", move |stop| stay_alive(state.clone(), stop));
 }

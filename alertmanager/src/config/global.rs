@@ -38,7 +38,11 @@ pub(super) struct GlobalConfig {
     pub(super) smtp_auth_username: Option<String>,
     pub(super) smtp_auth_password: Option<Secret>,
     pub(super) smtp_auth_password_file: Option<PathBuf>,
+    pub(super) smtp_auth_secret: Option<Secret>,
+    pub(super) smtp_auth_secret_file: Option<PathBuf>,
+    pub(super) smtp_auth_identity: Option<String>,
     pub(super) smtp_require_tls: Option<bool>,
+    pub(super) smtp_force_implicit_tls: Option<bool>,
     pub(super) smtp_tls_config: Option<Spanned<TlsConfig>>,
     pub(super) slack_api_url: Option<Spanned<Secret>>,
     pub(super) slack_api_url_file: Option<PathBuf>,
@@ -80,7 +84,11 @@ impl GlobalConfig {
             auth_username: self.smtp_auth_username.clone(),
             auth_password: self.smtp_auth_password.clone(),
             auth_password_file: self.smtp_auth_password_file.clone(),
+            auth_secret: self.smtp_auth_secret.clone(),
+            auth_secret_file: self.smtp_auth_secret_file.clone(),
+            auth_identity: self.smtp_auth_identity.clone(),
             require_tls: self.smtp_require_tls,
+            force_implicit_tls: self.smtp_force_implicit_tls,
             tls_config: self.smtp_tls_config.clone(),
         }
     }

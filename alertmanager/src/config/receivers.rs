@@ -11,13 +11,12 @@ use serde::Deserialize;
 use super::global::GlobalConfig;
 use crate::dispatch::{Lane, Lanes};
 use crate::notify::{
-    ConsoleConfig, ConsoleNotifier, DiscordConfig, EmailConfig, GoogleChatConfig, MatrixConfig,
-    MattermostConfig, MsteamsConfig, MsteamsV2Config, Notifier, RocketchatConfig, Shared,
-    SlackConfig, TelegramConfig, WebexConfig, WebhookConfig, ZulipConfig,
-};
-use crate::notify::{
-    IncidentioConfig, JiraConfig, OpsgenieConfig, PagerdutyConfig, PushoverConfig,
-    ServicenowConfig, SnsConfig, VictoropsConfig, WechatConfig,
+    ConsoleConfig, ConsoleNotifier, DiscordConfig, ElasticsearchConfig, EmailConfig, ExecConfig,
+    GoogleChatConfig, GotifyConfig, IncidentioConfig, IrcConfig, JiraConfig, MatrixConfig,
+    MattermostConfig, MsteamsConfig, MsteamsV2Config, Notifier, NtfyConfig, OpsgenieConfig,
+    PagerdutyConfig, PushoverConfig, RocketchatConfig, ServicenowConfig, Shared, SlackConfig,
+    SnsConfig, SplunkConfig, SyslogConfig, TelegramConfig, TwilioConfig, VictoropsConfig,
+    WebexConfig, WebhookConfig, WechatConfig, XmppConfig, ZulipConfig,
 };
 use crate::template::Templates;
 
@@ -51,6 +50,24 @@ pub struct ReceiverConfig {
     servicenow_configs: Vec<Spanned<ServicenowConfig>>,
     #[serde(default)]
     incidentio_configs: Vec<Spanned<IncidentioConfig>>,
+    #[serde(default)]
+    elasticsearch_configs: Vec<Spanned<ElasticsearchConfig>>,
+    #[serde(default)]
+    exec_configs: Vec<Spanned<ExecConfig>>,
+    #[serde(default)]
+    gotify_configs: Vec<Spanned<GotifyConfig>>,
+    #[serde(default)]
+    irc_configs: Vec<Spanned<IrcConfig>>,
+    #[serde(default)]
+    ntfy_configs: Vec<Spanned<NtfyConfig>>,
+    #[serde(default)]
+    splunk_configs: Vec<Spanned<SplunkConfig>>,
+    #[serde(default)]
+    syslog_configs: Vec<Spanned<SyslogConfig>>,
+    #[serde(default)]
+    twilio_configs: Vec<Spanned<TwilioConfig>>,
+    #[serde(default)]
+    xmpp_configs: Vec<Spanned<XmppConfig>>,
     #[serde(default)]
     mattermost_configs: Vec<Spanned<MattermostConfig>>,
     #[serde(default)]
@@ -161,6 +178,36 @@ impl Receivers {
             ways.add(&config.incidentio_configs, |incidents, place| {
                 (incidents.send_resolved.as_ref(), incidents.build(place, shared, diagnostics))
             });
+            ways.add(&config.elasticsearch_configs, |elasticsearch, place| {
+                (
+                    elasticsearch.send_resolved.as_ref(),
+                    elasticsearch.build(place, shared, diagnostics),
+                )
+            });
+            ways.add(&config.gotify_configs, |gotify, place| {
+                (gotify.send_resolved.as_ref(), gotify.build(place, shared, diagnostics))
+            });
+            ways.add(&config.irc_configs, |irc, place| {
+                (irc.send_resolved.as_ref(), irc.build(place, shared, diagnostics))
+            });
+            ways.add(&config.ntfy_configs, |ntfy, place| {
+                (ntfy.send_resolved.as_ref(), ntfy.build(place, shared, diagnostics))
+            });
+            ways.add(&config.splunk_configs, |splunk, place| {
+                (splunk.send_resolved.as_ref(), splunk.build(place, shared, diagnostics))
+            });
+            ways.add(&config.syslog_configs, |syslog, place| {
+                (syslog.send_resolved.as_ref(), syslog.build(place, shared, diagnostics))
+            });
+            ways.add(&config.twilio_configs, |twilio, place| {
+                (twilio.send_resolved.as_ref(), twilio.build(place, shared, diagnostics))
+            });
+            ways.add(&config.xmpp_configs, |xmpp, place| {
+                (xmpp.send_resolved.as_ref(), xmpp.build(place, shared, diagnostics))
+            });
+            ways.add(&config.exec_configs, |exec, place| {
+                (exec.send_resolved.as_ref(), exec.build(place, diagnostics))
+            });
             ways.add(&config.mattermost_configs, |mattermost, place| {
                 let built = mattermost.build(place, global.mattermost(), shared, diagnostics);
                 (mattermost.send_resolved.as_ref(), built)
@@ -269,5 +316,40 @@ impl Entries<'_> {
 impl From<&ReceiverConfig> for Place {
     fn from(config: &ReceiverConfig) -> Self {
         config.name.place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config;
+
+    #[test]
+    fn a_receiver_may_hold_several_kinds_and_several_of_a_kind() {
+        let text = "global: {smtp_from: v@x.org, smtp_smarthost: 'mail:25'}\n\
+            route: {receiver: ops}\nreceivers:\n- name: ops\n  \
+            email_configs: [{to: a@x.org}, {to: b@x.org}]\n  \
+            ntfy_configs: [{topic: a}, {topic: b}]\n  \
+            irc_configs: [{server: h, channel: '#a'}]\n  \
+            syslog_configs: [{address: h}]\n  \
+            exec_configs: [{command: [/bin/true]}]\n  \
+            console_configs: [{send_resolved: false}]\n\
+            - name: nobody\n";
+        let config = config::parse("f.yml", text, Path::new("."), None).unwrap();
+        let mut lanes: Vec<_> = config.receivers.notifiers().map(|(lane, _)| lane).collect();
+        lanes.sort_unstable();
+        let expected = [
+            "ops/console/0",
+            "ops/email/0",
+            "ops/email/1",
+            "ops/exec/0",
+            "ops/irc/0",
+            "ops/ntfy/0",
+            "ops/ntfy/1",
+            "ops/syslog/0",
+        ];
+        assert_eq!(lanes, expected);
+        assert_eq!(config.receivers.len(), 2);
     }
 }

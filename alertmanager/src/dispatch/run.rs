@@ -90,8 +90,10 @@ impl Dispatcher {
     ///
     /// The state failed.
     pub async fn adopt(&mut self) -> Result<(), StateError> {
-        let told: Vec<_> = self.outbox.told_keys();
-        for key in self.outbox.intended_keys() {
+        // What is told of silences and windows is no group of alerts.
+        let groups = |keys: Vec<LaneGroup>| keys.into_iter().filter(|key| !key.is_notice());
+        let told: Vec<_> = groups(self.outbox.told_keys()).collect();
+        for key in groups(self.outbox.intended_keys()) {
             let configured = self.lanes.values().flatten().any(|lane| lane.id == key.lane);
             if !configured || !self.is_served(&key) && !told.contains(&key) {
                 info!(lane = key.lane, "a message is withdrawn: it is no longer to be told");
@@ -149,7 +151,7 @@ impl Dispatcher {
                 self.let_go(&news.group_key);
             }
             // It was over, withdrawn and let go while it was on its way, and it arrived.
-            if !self.is_served(&news) {
+            if !news.is_notice() && !self.is_served(&news) {
                 self.orphans.insert(news);
             }
         }
@@ -166,21 +168,23 @@ impl Dispatcher {
         self.reconcile(now).await?;
         self.alerts.forget_ended(now);
         let due = self.groups.values().filter_map(Group::due).min();
-        Ok(due.into_iter().chain(self.mutes.silences.next_edge(now)).min())
+        Ok(due.into_iter().chain(self.mutes.next_edge(now)).min())
     }
 
     /// Finds the groups of which something else is held back now: where `changed` by an alert, and
     /// where a silence or a minute has begun or ended.
     fn compare_held(&mut self, changed: bool, now: Timestamp) {
-        let (version, edge) = self.mutes.silences.epoch(now);
+        let (version, edge) = self.mutes.epoch(now);
         let muted_at = (version, edge, now.millis().div_euclid(60_000));
         let all = changed || (self.muted_at.0, self.muted_at.1) != (version, edge);
         let minute = self.muted_at.2 != muted_at.2;
+        // What has settled already need not wait a second time.
+        let since = if self.muted_at.1 == edge { now } else { self.mutes.let_go_since(edge, now) };
         self.muted_at = muted_at;
         for group in self.groups.values_mut() {
             if all || minute && !group.route().times.is_always() {
                 let held = held(group, &self.mutes, now);
-                group.hold(held, now);
+                group.hold(held, since);
             }
         }
     }

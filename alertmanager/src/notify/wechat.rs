@@ -221,16 +221,14 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<Value, DeliveryError> {
 mod tests {
     use base::http::HeaderMap;
 
+    use super::super::sink::{shared, written};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<WechatNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<WechatConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let http = HttpConfig::default();
-        let shared = Shared { http: &http, templates: &Arc::new(Templates::defaults()) };
+        let (config, mut diagnostics) = written::<WechatConfig>(yaml);
         let globals = ServiceGlobals::default();
-        let built = config.value.build(config.place, globals, None, shared, &mut diagnostics);
+        let built = shared(|shared| config.value.build(config.place, globals, None, shared, &mut diagnostics));
         (built, diagnostics.to_string())
     }
 

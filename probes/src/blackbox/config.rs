@@ -304,8 +304,8 @@ mod tests {
             "blackbox.yml:3:5: only one of `basic_auth`, `authorization` and `bearer_token` can be given",
         );
         check(
-            "{prober: http, http: {valid_http_versions: [HTTP/2.0]}}",
-            "blackbox.yml:3:49: HTTP/1.1 and HTTP/1.0 are spoken here, and none is among those wanted",
+            "{prober: http, http: {valid_http_versions: [HTTP/3.0]}}",
+            "blackbox.yml:3:49: HTTP/2.0, HTTP/1.1 and HTTP/1.0 are spoken here, and none is wanted",
         );
         check(
             "{prober: http, http: {compression: gzip, headers: {Accept-Encoding: deflate}}}",

@@ -283,6 +283,7 @@ impl<'p> Fetch<'p> {
     fn answered<B>(&mut self, answer: &Response<B>) -> Result<Option<Uri>, Failed> {
         let version = match answer.version() {
             Version::HTTP_10 => 1.0,
+            Version::HTTP_2 => 2.0,
             _ => 1.1,
         };
         let (status, headers) = (answer.status(), answer.headers().clone());

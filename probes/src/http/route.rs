@@ -154,7 +154,11 @@ impl Route {
         let watch = Stopwatch::start();
         let stream = self.trust.handshake(stream, &origin.host, seen).await?.into_stream()?;
         phases.tls = Some(watch.elapsed());
-        Connection::open(stream, origin, peer, None).await.map_err(failed)
+        let opened = match seen.is_http2 {
+            true => Connection::open_http2(stream, origin, peer, None).await,
+            false => Connection::open(stream, origin, peer, None).await,
+        };
+        opened.map_err(failed)
     }
 }
 

@@ -59,7 +59,7 @@ impl Sent {
 }
 
 /// A time; Go's zero time is none.
-pub(super) fn time(text: Option<String>) -> Result<Option<Timestamp>, String> {
+pub(in super::super) fn time(text: Option<String>) -> Result<Option<Timestamp>, String> {
     let Some(text) = text.filter(|text| !text.is_empty() && !text.starts_with("0001-01-01T"))
     else {
         return Ok(None);

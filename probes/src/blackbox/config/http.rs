@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::HeaderMap;
+use base::http::client::HTTP2_OR_1;
 use base::http::header::{self, HeaderValue};
 use base::http::tls::TlsConfig;
 use base::secret::Secret;
@@ -53,9 +54,7 @@ pub(super) struct HttpModuleConfig {
     bearer_token: Option<Spanned<Secret>>,
     bearer_token_file: Option<Spanned<PathBuf>>,
     tls_config: Option<Spanned<TlsConfig>>,
-    /// HTTP/2 is not spoken; it changes nothing but what `probe_http_version` says.
-    #[serde(rename = "enable_http2")]
-    _enable_http2: Option<bool>,
+    enable_http2: Option<bool>,
     enable_http3: Option<Spanned<bool>>,
     /// Without a proxy it means nothing.
     #[serde(rename = "skip_resolve_phase_with_proxy")]
@@ -102,11 +101,13 @@ impl HttpModuleConfig {
         let built = client(self.tls_config.as_ref(), place, diagnostics);
         let limit = self.body_size_limit.as_ref().map(|limit| limit.value.0);
         let redirects = self.follow_redirects.unwrap_or(true).then_some(MAX_REDIRECTS);
+        let offered = if self.enable_http2.unwrap_or(true) { HTTP2_OR_1 } else { &HTTP2_OR_1[1..] };
         let expect = self.expect(diagnostics);
         let keeps_body = unpacks || !expect.body.is_empty();
         let body_limit = limit.filter(|limit| *limit > 0);
         let body_limit = body_limit.unwrap_or(if keeps_body { KEPT } else { u64::MAX });
         let (client, verifies) = built?;
+        let client = client.with_protocols(offered);
         let plan = Plan { method: method?, headers, body, redirects, body_limit, keeps_body };
         Some(HttpModule { plan, client, way, unpacks, verifies, expect })
     }
@@ -207,11 +208,12 @@ impl HttpModuleConfig {
             match version.value.as_str() {
                 "HTTP/1.0" => versions.push(1.0),
                 "HTTP/1.1" => versions.push(1.1),
+                "HTTP/2.0" => versions.push(2.0),
                 _ => {}
             }
         }
         if let (Some(first), true) = (self.valid_http_versions.first(), versions.is_empty()) {
-            let message = "HTTP/1.1 and HTTP/1.0 are spoken here, and none is among those wanted";
+            let message = "HTTP/2.0, HTTP/1.1 and HTTP/1.0 are spoken here, and none is wanted";
             diagnostics.report(first, message);
         }
         let mut body = Vec::new();
