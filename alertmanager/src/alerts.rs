@@ -17,6 +17,9 @@ use tokio::sync::Notify;
 /// How long an alert that has ended is still shown.
 const KEEP_ENDED: Duration = Duration::from_secs(15 * 60);
 
+/// The alert that always fires, so that somebody outside knows that we are well.
+pub const WATCHDOG_ALERT: &str = "VeilleurWatchdog";
+
 /// Why an alert ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

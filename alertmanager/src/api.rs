@@ -1,18 +1,20 @@
 //! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
 //!
-//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, silences and windows of
+//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills, silences and windows of
 //! maintenance changes something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
-mod time;
 mod query;
 mod labels;
 mod status;
+mod notifications;
 mod write;
 mod v2;
 mod silences;
 mod maintenance;
 mod intake;
+mod drill;
+mod explain;
 mod health;
 mod metrics;
 mod page;
@@ -40,16 +42,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
 
 use crate::alerts::Alerts;
-use crate::dispatch;
+use crate::dispatch::{self, AskDispatch};
 use crate::hygiene::Hygiene;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
-use crate::mute::Mutes;
+use crate::mute::{InhibitRule, Mutes};
 use crate::notify::LaneStates;
 use crate::outbox::Outbox;
 use crate::pushed::Pushed;
 use crate::rules::Rules;
 use crate::scrape::{Outputs, Targets};
+// Times of requests are read as everywhere.
+use crate::time;
 
 pub use metrics::Gauges;
 pub use routes::{ROUTES, Route};
@@ -84,6 +88,8 @@ pub struct Shown {
     pub mutes: Mutes,
     /// What waits to be told.
     pub outbox: Outbox,
+    /// Who knows when groups are looked at.
+    pub questions: AskDispatch,
     /// How the ways to the receivers are doing.
     pub lanes: LaneStates,
     /// Our own metrics.
@@ -118,10 +124,14 @@ pub struct Routing {
     pub route: dispatch::Route,
     /// The names of the receivers.
     pub receivers: Vec<String>,
+    /// The ways to each of them.
+    pub lanes: dispatch::Lanes,
+    /// Which alerts hold others back.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// Added to every alert of ours.
+    pub external_labels: Labels,
     /// How long an alert lasts that is pushed without an end.
     pub resolve_timeout: Duration,
-    /// Added to every alert of our rules.
-    pub external_labels: Labels,
     /// How silences are kept in order.
     pub hygiene: Hygiene,
 }
@@ -132,8 +142,10 @@ impl Default for ConfigState {
         let routing = Routing {
             route,
             receivers: Vec::new(),
-            resolve_timeout: Duration::from_secs(300),
+            lanes: dispatch::Lanes::new(),
+            inhibit_rules: Vec::new(),
             external_labels: Labels::empty(),
+            resolve_timeout: Duration::from_secs(300),
             hygiene: Hygiene::default(),
         };
         Self { fault: std::sync::Mutex::default(), routing: ArcSwap::from_pointee(routing) }
@@ -190,6 +202,8 @@ pub struct Parts {
     pub mutes: Mutes,
     /// What waits to be told.
     pub outbox: Outbox,
+    /// Who knows when groups are looked at.
+    pub questions: AskDispatch,
     /// How the ways to the receivers are doing.
     pub lanes: LaneStates,
     /// Our own metrics.
@@ -221,6 +235,7 @@ impl Shown {
             intake: parts.intake,
             mutes: parts.mutes,
             outbox: parts.outbox,
+            questions: parts.questions,
             lanes: parts.lanes,
             metrics: parts.metrics,
             gauges,

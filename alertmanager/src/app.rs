@@ -38,6 +38,7 @@ use tracing::{error, info, warn};
 use crate::alerts::Alerts;
 use crate::api::{ConfigState, Parts, Routing, Shown};
 use crate::config::Config;
+use crate::dispatch::AskDispatch;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::mute::Mutes;
@@ -51,8 +52,11 @@ use judging::Judging;
 
 /// How far back a sample counts.
 const LOOKBACK: Duration = Duration::from_secs(300);
-/// How long scrapes and answers that are being made have to end.
-const GRACE: Duration = Duration::from_secs(3);
+/// From one evaluation to the next in a subquery that says nothing about it.
+const SUBQUERY_STEP: Duration = Duration::from_secs(60);
+/// How long scrapes, and answers that are being made, have to end: with what `judging` takes for its
+/// stages less than ten seconds (F51).
+const GRACE: Duration = Duration::from_millis(1500);
 /// How often a reload is tried while the state fails, a second apart.
 const ATTEMPTS: u32 = 30;
 
@@ -67,6 +71,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// How long samples are kept.
     pub retention: Duration,
+    /// How long attempts to deliver something are kept.
+    pub history_retention: Duration,
     /// The path under which everything is served, without a slash at its end.
     pub route_prefix: String,
     /// Where people reach us, if not at the address that we serve on.
@@ -91,6 +97,11 @@ struct App {
     judging: Judging,
     config: Arc<ConfigState>,
     intake: Intake,
+}
+
+/// The time, for commands that ask about it.
+pub fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// Runs the evaluator with `config`, which was read from `origin`, until a signal ends it.
@@ -180,6 +191,7 @@ impl App {
             alerts,
             mutes: Mutes::new(data.silences.clone(), data.maintenance.clone()),
             outbox: data.outbox.clone(),
+            questions: AskDispatch::default(),
             lanes: LaneStates::default(),
             metrics: metrics.clone(),
             config: Arc::default(),
@@ -200,11 +212,14 @@ impl App {
                 external_labels: config.external_labels.clone(),
                 external_url: Arc::clone(&external_url),
                 lookback: LOOKBACK,
+                subquery_step: SUBQUERY_STEP,
+                holds_missing: true,
                 started,
                 appended: scraper.metrics.appended().clone(),
             },
             state: data.state.clone(),
             outbox: data.outbox.clone(),
+            questions: parts.questions.clone(),
             alerts: parts.alerts.clone(),
             mutes: parts.mutes.clone(),
             pushed: parts.pushed.clone(),
@@ -213,6 +228,7 @@ impl App {
             lane_states: parts.lanes.clone(),
             rule_metrics: RuleMetrics::new(&metrics),
             notify_metrics: NotifyMetrics::new(&metrics),
+            storm: Arc::default(),
         };
         let (jobs, wanted) = watch::channel(Vec::new());
         let config_state = Arc::clone(&parts.config);
@@ -231,7 +247,7 @@ impl App {
             intake,
         };
         app.take_over(&config, blind).await?;
-        upkeep::start(&everything, data);
+        upkeep::start(&everything, data, settings.history_retention);
         everything.supervise("pushed alerts", move |stop| pushed.clone().run(stop));
         let scope = app.collecting.clone();
         app.collecting.spawn("targets", scraper.run(wanted, scope));
@@ -309,8 +325,10 @@ impl App {
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),
-            resolve_timeout: config.resolve_timeout,
+            lanes: config.lanes.clone(),
+            inhibit_rules: config.inhibit_rules.clone(),
             external_labels: config.external_labels.clone(),
+            resolve_timeout: config.resolve_timeout,
             hygiene: config.hygiene.clone(),
         });
         self.judging.take_over(config, blind).await?;

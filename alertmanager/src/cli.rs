@@ -4,6 +4,12 @@
 
 mod ask;
 mod silence;
+mod drill;
+mod explain;
+mod history;
+mod routes;
+mod server;
+mod test;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -48,6 +54,17 @@ enum Command {
     /// Ask for, list and end windows of maintenance
     #[command(subcommand)]
     Maintenance(silence::MaintenanceCommand),
+    /// Run unit tests of rules, and of the whole way to the receivers
+    Test(test::TestArgs),
+    /// Try whether messages arrive, with one that says what it is
+    Drill(drill::DrillArgs),
+    /// Ask the running server why somebody was told of an alert, or was not
+    Explain(explain::ExplainArgs),
+    /// Ask who is told of what, by a configuration
+    #[command(subcommand)]
+    Routes(routes::RoutesCommand),
+    /// Tell what a running evaluator has told to whom, when, and with what answer
+    History(history::HistoryArgs),
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +87,9 @@ struct RunArgs {
     /// How long samples are kept
     #[arg(long, value_name = "PERIOD", default_value = "15d")]
     retention: Period,
+    /// How long it is kept what was told to whom, and when
+    #[arg(long, value_name = "PERIOD", default_value = "90d")]
+    history_retention: Period,
     /// Where people reach this program, for the links in messages
     #[arg(long, value_name = "URL")]
     external_url: Option<String>,
@@ -97,6 +117,11 @@ pub fn main() -> ExitCode {
         Some(Command::Check { file, web_file }) => check(file, web_file),
         Some(Command::Silence(command)) => command.run(),
         Some(Command::Maintenance(command)) => command.run(),
+        Some(Command::Test(args)) => test::test(args),
+        Some(Command::Drill(args)) => drill::drill(args),
+        Some(Command::Explain(args)) => explain::explain(args),
+        Some(Command::Routes(command)) => routes::routes(command),
+        Some(Command::History(args)) => history::history(&args),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("veilleur: {error:#}\n"));
@@ -125,6 +150,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         insecure_listen: args.insecure_listen,
         data: args.data,
         retention: args.retention.duration(),
+        history_retention: args.history_retention.duration(),
         route_prefix: args.route_prefix.trim_end_matches('/').to_owned(),
         dropped,
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),

@@ -9,8 +9,11 @@
 
 mod global;
 mod receivers;
+mod fallbacks;
+mod watchdog;
 
 pub use receivers::{ReceiverConfig, Receivers};
+pub use watchdog::{WATCHDOG, Watchdog};
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -32,7 +35,8 @@ use crate::intake::{self, Source, SourceConfig};
 use crate::mute::{
     self, InhibitRule, InhibitRuleConfig, MaintenanceConfig, TimeIntervalConfig, Window,
 };
-use crate::rules::{BuiltinConfig, RuleGroup, builtin_group, read_file};
+use crate::notify::WatchdogConfig;
+use crate::rules::{BuiltinConfig, RuleGroup, Unknown, builtin_group, read_file};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
 
@@ -58,6 +62,7 @@ struct FileConfig {
     silences: SilencesConfig,
     maintenance: Vec<Spanned<MaintenanceConfig>>,
     sources: Vec<Spanned<SourceConfig>>,
+    watchdog: Option<Spanned<WatchdogConfig>>,
     // What the others have and we do not have yet; told by name, so that nobody believes it works.
     alerting: Option<Spanned<IgnoredAny>>,
     remote_write: Option<Spanned<IgnoredAny>>,
@@ -95,6 +100,8 @@ pub struct Config {
     pub windows: Vec<Arc<Window>>,
     /// Who may tell us something in their own words.
     pub sources: Vec<Arc<Source>>,
+    /// What tells somebody outside that we are well.
+    pub watchdog: Option<Watchdog>,
 }
 
 /// What may be opened to everybody: whether we live, and how we are (S1).
@@ -165,8 +172,28 @@ fn build(
     groups.extend(rule_groups(&file.rule_files, evaluation, folder, &mut diagnostics));
     let templates = templates(&file.templates, folder, &mut diagnostics);
     global.check(&mut diagnostics);
-    let receivers = Receivers::build(&file.receivers, global, &templates, &mut diagnostics);
-    let names: Vec<String> = file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
+    let mut receivers = Receivers::build(&file.receivers, global, &templates, &mut diagnostics);
+    let mut names: Vec<String> =
+        file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
+    let watchdog = file.watchdog.take().map(|config| {
+        let Spanned { value: config, place } = config;
+        groups.extend(watchdog::rule_group(&config).map(Arc::new));
+        let watchdog = Watchdog::build(&config, &names, &mut diagnostics);
+        if file.route.is_none() && file.receivers.is_empty() {
+            // Whoever has configured nobody reads it on the console.
+            receivers = Receivers::console();
+            names.push("console".to_owned());
+            file.route = Some(console_route());
+        }
+        if let Some(route) = &mut file.route {
+            route.value.routes.insert(0, watchdog::route(&config));
+        }
+        if let Some(notifier) = config.build(place, &global.http_config, &mut diagnostics) {
+            receivers.add_watchdog(notifier, config.interval().duration());
+        }
+        names.push(WATCHDOG.to_owned());
+        watchdog
+    });
     let intervals: Vec<_> =
         file.time_intervals.iter().chain(&file.mute_time_intervals).cloned().collect();
     let intervals = mute::build_all(&intervals, &mut diagnostics);
@@ -208,7 +235,15 @@ fn build(
         hygiene,
         windows,
         sources,
+        watchdog,
     })
+}
+
+/// The route of whoever has configured none.
+fn console_route() -> Spanned<RouteConfig> {
+    let receiver = Spanned { value: "console".to_owned(), place: Place::default() };
+    let value = RouteConfig { receiver: Some(receiver), ..RouteConfig::default() };
+    Spanned { value, place: Place::default() }
 }
 
 impl FileConfig {
@@ -286,7 +321,7 @@ fn rule_groups(
 ) -> Vec<Arc<RuleGroup>> {
     let mut groups = Vec::new();
     for path in files(patterns, folder, diagnostics) {
-        match read_file(&path, interval) {
+        match read_file(&path, interval, Unknown::Refused) {
             Ok(read) => groups.extend(read.into_iter().map(Arc::new)),
             Err(faults) => diagnostics.extend(faults),
         }

@@ -5,9 +5,11 @@
 //!
 //! Invariant: only `app` knows all stages.
 
+pub mod time;
 pub mod relabel;
 pub mod matchers;
 pub mod alerts;
+pub mod drill;
 pub mod news;
 pub mod state;
 pub mod outbox;
@@ -22,7 +24,10 @@ pub mod rules;
 pub mod dispatch;
 pub mod hygiene;
 pub mod notify;
+pub mod own_alerts;
 pub mod config;
+pub mod unit_test;
+pub mod explain;
 pub mod api;
 pub mod app;
 pub mod cli;

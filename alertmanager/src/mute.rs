@@ -16,9 +16,11 @@
 mod times;
 mod index;
 mod inhibit;
+mod blind;
 mod silence;
 mod maintenance;
 
+pub use blind::{Blind, MONITORING_BLIND};
 pub use inhibit::{InhibitRule, InhibitRuleConfig, Inhibitor};
 pub use maintenance::{
     Asked, Maintenance, MaintenanceConfig, MaintenanceError, Occurrence, Phase, Span, Window,
@@ -35,6 +37,7 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 
 use crate::alerts::Alert;
+use crate::drill;
 
 /// What holds alerts back, whatever their route. Clones share it.
 #[derive(Clone, Debug)]
@@ -44,12 +47,13 @@ pub struct Mutes {
     /// The windows of maintenance.
     pub maintenance: Maintenance,
     inhibitor: Arc<Mutex<Inhibitor>>,
+    blind: Arc<Mutex<Option<Blind>>>,
 }
 
 impl Mutes {
     /// Those silences and windows, and no rules of inhibition.
     pub fn new(silences: Silences, maintenance: Maintenance) -> Self {
-        Self { silences, maintenance, inhibitor: Arc::default() }
+        Self { silences, maintenance, inhibitor: Arc::default(), blind: Arc::default() }
     }
 
     /// Puts other rules of inhibition in the place of those before; `alerts` are all that there
@@ -60,20 +64,30 @@ impl Mutes {
         alerts: impl IntoIterator<Item = &'a Alert>,
     ) {
         let mut inhibitor = Inhibitor::new(rules);
-        for alert in alerts {
+        for alert in alerts.into_iter().filter(|alert| drill::id_of(&alert.labels).is_none()) {
             inhibitor.put(alert);
         }
         *self.lock() = inhibitor;
     }
 
-    /// Takes the newest state of an alert; true where another may be held back, or let go, by it.
+    /// Takes the newest state of an alert; true where another may be held back, or let go, by it. A
+    /// drill is the cause of nothing.
     pub fn put(&self, alert: &Alert) -> bool {
-        self.lock().put(alert)
+        if drill::id_of(&alert.labels).is_some() {
+            return false;
+        }
+        self.lock().put(alert) || alert.name() == MONITORING_BLIND
+    }
+
+    /// Notes whether most targets do not answer. Who calls it puts the alert that says so after it,
+    /// so that what is held back now is looked at.
+    pub fn set_blind(&self, blind: Option<Blind>) {
+        *self.blind.lock().unwrap_or_else(PoisonError::into_inner) = blind;
     }
 
     /// Whether an alert with `labels` is held back at `now`.
     pub fn is_held(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.lock().inhibited_by(labels).is_some()
+        self.inhibited_by(labels).is_some()
             || !self.silences.silenced_by(labels, now).is_empty()
             || !self.maintenance.held_by(labels, now).is_empty()
     }
@@ -98,7 +112,25 @@ impl Mutes {
 
     /// The labels of an alert that holds back the one with `labels`.
     pub fn inhibited_by(&self, labels: &Labels) -> Option<Labels> {
-        self.lock().inhibited_by(labels).cloned()
+        let inhibited_by = self.lock().inhibited_by(labels).cloned();
+        inhibited_by.or_else(|| {
+            let blind = self.blind.lock().unwrap_or_else(PoisonError::into_inner);
+            blind.as_ref().filter(|blind| blind.holds(labels)).map(|blind| blind.alert.clone())
+        })
+    }
+
+    /// The rule by which an alert with `labels` is held back, by its name or place, and the labels of
+    /// the one that holds it back.
+    pub fn inhibition_of(&self, labels: &Labels) -> Option<(String, Labels)> {
+        let by_rule = |inhibitor: &Inhibitor| {
+            let (rule, source) = inhibitor.inhibition_of(labels)?;
+            Some((rule.title.clone(), source.clone()))
+        };
+        let found = by_rule(&self.lock());
+        found.or_else(|| {
+            let source = self.inhibited_by(labels)?;
+            Some(("most targets do not answer".to_owned(), source))
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inhibitor> {

@@ -11,6 +11,7 @@
 //!
 //! Invariant: success is the positive final answer of the service, nothing less (F14).
 
+mod refusal;
 mod notifier;
 mod http;
 mod texts;
@@ -39,6 +40,7 @@ mod zulip;
 mod googlechat;
 mod webex;
 mod mail;
+mod watchdog;
 mod pagerduty;
 mod opsgenie;
 mod victorops;
@@ -60,6 +62,8 @@ mod syslog;
 mod twilio;
 mod xmpp;
 mod status;
+mod minimal;
+mod lane;
 mod run;
 
 pub use console::{ConsoleConfig, ConsoleNotifier};
@@ -71,6 +75,7 @@ pub use gotify::{GotifyConfig, GotifyNotifier};
 pub use incidentio::{IncidentioConfig, IncidentioNotifier};
 pub use irc::{IrcConfig, IrcNotifier};
 pub use jira::{JiraConfig, JiraField, JiraNotifier};
+pub use lane::{DEFAULT_TIMEOUT, Gate, LaneRunner, Next, NotifyMetrics, Pace};
 pub use mail::{EmailConfig, EmailGlobals, EmailNotifier, ThreadingConfig};
 pub use matrix::{MatrixConfig, MatrixNotifier};
 pub use mattermost::{
@@ -86,8 +91,8 @@ pub use paging::ServiceGlobals;
 pub use parts::FieldConfig;
 pub use payload::PayloadConfig;
 pub use pushover::{PushoverConfig, PushoverNotifier};
+pub use refusal::Refusal;
 pub use rocketchat::{RocketchatAction, RocketchatConfig, RocketchatGlobals, RocketchatNotifier};
-pub use run::{LaneRunner, NotifyMetrics};
 pub use servicenow::{ServicenowConfig, ServicenowNotifier};
 pub use settings::SecretSetting;
 pub use slack::{SlackAction, SlackConfig, SlackConfirmation, SlackGlobals, SlackNotifier};
@@ -98,6 +103,7 @@ pub use syslog::{SyslogConfig, SyslogNotifier};
 pub use telegram::{TelegramConfig, TelegramGlobals, TelegramNotifier};
 pub use twilio::{TwilioConfig, TwilioNotifier};
 pub use victorops::{VictoropsConfig, VictoropsNotifier};
+pub use watchdog::{EVALUATED_AT, WatchdogConfig, WatchdogNotifier};
 pub use webex::{WebexConfig, WebexNotifier};
 pub use webhook::{WebhookConfig, WebhookNotifier};
 pub use wechat::{WechatConfig, WechatNotifier};

@@ -6,132 +6,41 @@
 //!
 //! A lane is one way to one receiver: `ops/email/0`. For each group of alerts it has at most one
 //! intent, the newest; so its bound is the number of groups, and a receiver that was away is told
-//! the present, not the past.
+//! the present, not the past. Beyond [`MOST_WAITING`] of a lane nothing is lost either: dispatch
+//! goes on comparing what is not in yet with what was told (F11).
 //!
 //! Invariant: the database is written first; what is in memory is what a restart would find.
 
+mod flush;
+mod codec;
+mod queue;
+mod inner;
 mod notice;
 
+pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Waiting, queued_at};
 pub use notice::NOTICE;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::labels::Labels;
 use base::sample::Timestamp;
-use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::alerts::Alert;
-use crate::state::{Intent, State, StateError, Told, alert_from_json, alert_to_json};
+use crate::state::{Attempt, AttemptFilter, InFlight, Intent, State, StateError};
+use codec::{
+    alerts_from_json, alerts_to_json, flush_from_json, flush_to_json, told_from_row, told_to_row,
+};
+use inner::Inner;
+use queue::{Entry, Queue};
 
 /// The longest that an intent is ever put off: what a service may ask for at most.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
-
-/// Why somebody is told something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The first message of a group.
-    First,
-    /// Alerts have joined the group.
-    NewAlerts,
-    /// Alerts have ended.
-    Resolved,
-    /// Nothing has changed for the repeat interval.
-    Repeat,
-}
-
-impl Reason {
-    /// The reason as a word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::First => "first",
-            Self::NewAlerts => "new alerts",
-            Self::Resolved => "resolved",
-            Self::Repeat => "repeat",
-        }
-    }
-
-    fn named(name: &str) -> Self {
-        match name {
-            "new alerts" => Self::NewAlerts,
-            "resolved" => Self::Resolved,
-            "repeat" => Self::Repeat,
-            _ => Self::First,
-        }
-    }
-}
-
-/// What is to be told of a group.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Flush {
-    /// The receiver's name.
-    pub receiver: String,
-    /// The labels that the group's alerts agree on.
-    pub group_labels: Labels,
-    /// What the route says of itself.
-    pub route_labels: Labels,
-    /// Why.
-    pub reason: Reason,
-    /// The alerts that fire, and those that the receiver was told of and that have ended.
-    pub alerts: Vec<Alert>,
-    /// Alerts that are held back and not told of, of which it goes on to know that they fire.
-    pub kept: Vec<Alert>,
-}
-
-/// By what an intent and what was told are known.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneGroup {
-    /// The lane.
-    pub lane: String,
-    /// The group's key.
-    pub group_key: String,
-}
-
-/// What a lane was last told of a group.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LastTold {
-    /// The id of the first message since the group was last all clear.
-    pub thread: String,
-    /// What the service calls a message of the thread, where it said so.
-    pub reference: Option<String>,
-    /// When.
-    pub at: Timestamp,
-    /// The receiver's name.
-    pub receiver: String,
-    /// The labels of the group.
-    pub group_labels: Labels,
-    /// The alerts that it was told are firing.
-    pub firing: Vec<Alert>,
-}
-
-/// An intent that is due.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Due {
-    /// Names it on the wire.
-    pub id: String,
-    /// The lane and the group.
-    pub key: LaneGroup,
-    /// What is to be told.
-    pub flush: Flush,
-    /// The id of the thread that it belongs to; its own where it begins one.
-    pub thread: String,
-    /// What the service calls an earlier message of the thread, where it said so.
-    pub reference: Option<String>,
-    /// How often it was tried before.
-    pub attempts: u32,
-}
-
-/// How much is waiting for a lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// Intents.
-    pub intents: usize,
-    /// When the oldest was decided.
-    pub oldest: Option<Timestamp>,
-}
+/// The most intents that wait for one lane.
+pub const MOST_WAITING: usize = 100_000;
 
 /// The outbox. Clones share it.
 #[derive(Clone, Debug)]
@@ -140,15 +49,6 @@ pub struct Outbox {
     inner: Arc<Mutex<Inner>>,
     queued: Arc<Notify>,
     told: Arc<Notify>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    intents: BTreeMap<LaneGroup, (Intent, Flush)>,
-    told: HashMap<LaneGroup, LastTold>,
-    /// What has come of intents since dispatch last asked.
-    news: Vec<LaneGroup>,
-    sequence: u64,
 }
 
 impl Outbox {
@@ -168,13 +68,25 @@ impl Outbox {
                 None => tracing::warn!(lane = told.lane, "what was told cannot be read"),
             }
         }
-        for intent in state.outbox().await? {
-            let key = LaneGroup { lane: intent.lane.clone(), group_key: intent.group_key.clone() };
-            match flush_from_json(&intent.flush) {
-                Some(flush) => {
-                    inner.intents.insert(key, (intent, flush));
-                }
-                None => tracing::warn!(lane = intent.lane, "an intent cannot be read"),
+        for mut intent in state.outbox().await? {
+            let text = std::mem::take(&mut intent.flush);
+            let Some(flush) = flush_from_json(&text) else {
+                tracing::warn!(lane = intent.lane, "an intent cannot be read");
+                continue;
+            };
+            let queue = inner.lanes.entry(intent.lane.clone()).or_default();
+            if intent.attempts > 0 {
+                let since =
+                    queue.failing_since.map_or(intent.created_at, |at| at.min(intent.created_at));
+                queue.failing_since = Some(since);
+            }
+            let fresh_at = intent.created_at;
+            queue.put(Entry { intent, flush, fresh_at });
+        }
+        for message in state.in_flight().await? {
+            if let Some(alerts) = alerts_from_json(&message.alerts) {
+                let key = LaneGroup { lane: message.lane, group_key: message.group_key };
+                inner.perhaps.insert(key, alerts);
             }
         }
         let inner = Arc::new(Mutex::new(inner));
@@ -193,15 +105,64 @@ impl Outbox {
 
     /// What is waiting, by lane and group.
     pub fn intended_keys(&self) -> Vec<LaneGroup> {
-        self.lock().intents.keys().cloned().collect()
+        let inner = self.lock();
+        let of_lane = |(lane, queue): (&String, &Queue)| {
+            let key =
+                |group_key: &String| LaneGroup { lane: lane.clone(), group_key: group_key.clone() };
+            queue.iter().map(|(group_key, _)| key(group_key)).collect::<Vec<_>>()
+        };
+        inner.lanes.iter().flat_map(of_lane).collect()
     }
 
     /// What is waiting for a lane of a group.
-    pub fn intended(&self, key: &LaneGroup) -> Option<Flush> {
-        self.lock().intents.get(key).map(|(_, flush)| flush.clone())
+    pub fn intended(&self, key: &LaneGroup) -> Option<Intended> {
+        let inner = self.lock();
+        let Entry { flush, fresh_at, .. } = inner.lanes.get(&key.lane)?.get(&key.group_key)?;
+        Some(Intended { flush: flush.clone(), fresh_at: *fresh_at })
     }
 
-    /// Puts intents in, each in place of an older one of its lane and group.
+    /// Whether what waits for a lane of a group has to take another way: it was refused for good, or
+    /// nothing was delivered to that lane for as long as `patience`, although it was tried.
+    pub fn is_stuck(&self, key: &LaneGroup, patience: Duration, now: Timestamp) -> bool {
+        let inner = self.lock();
+        let Some(queue) = inner.lanes.get(&key.lane) else { return false };
+        let is_late = queue.failing_since.is_some_and(|since| now.since(since) >= patience);
+        queue.get(&key.group_key).is_some_and(|entry| entry.intent.refused || is_late)
+    }
+
+    /// Whether what was last handed over to a lane was not delivered.
+    pub fn is_failing(&self, lane: &str) -> bool {
+        self.lock().lanes.get(lane).is_some_and(|queue| queue.failing_since.is_some())
+    }
+
+    /// Puts newer texts into what waits for a lane of a group. It says the same as before, so it
+    /// keeps its id: a service that has it already can tell.
+    ///
+    /// # Errors
+    ///
+    /// The database failed; the texts are as before.
+    pub async fn refresh(
+        &self,
+        key: &LaneGroup,
+        flush: Flush,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
+        let id = {
+            let inner = self.lock();
+            let queue = inner.lanes.get(&key.lane);
+            queue.and_then(|queue| queue.get(&key.group_key)).map(|entry| entry.intent.id.clone())
+        };
+        let Some(id) = id else { return Ok(()) };
+        self.state.refresh_intent(&id, &flush_to_json(&flush)).await?;
+        let mut inner = self.lock();
+        if let Some(queue) = inner.lanes.get_mut(&key.lane) {
+            queue.refresh(&key.group_key, &id, flush, now);
+        }
+        Ok(())
+    }
+
+    /// Puts intents in, each in place of an older one of its lane and group. What a lane has no more
+    /// room for stays with dispatch, which looks at it again.
     ///
     /// # Errors
     ///
@@ -214,72 +175,110 @@ impl Outbox {
         if flushes.is_empty() {
             return Ok(());
         }
-        let intents: Vec<_> = flushes
-            .into_iter()
-            .map(|(key, flush)| {
-                let intent = Intent {
-                    id: self.new_id(&key, now),
-                    lane: key.lane.clone(),
-                    group_key: key.group_key.clone(),
-                    created_at: now,
-                    attempts: 0,
-                    next_at: now,
-                    last_error: String::new(),
-                    flush: flush_to_json(&flush),
-                };
-                (key, intent, flush)
-            })
-            .collect();
-        let rows: Vec<_> = intents.iter().map(|(_, intent, _)| intent.clone()).collect();
+        let mut entries = Vec::with_capacity(flushes.len());
+        let mut rows = Vec::with_capacity(flushes.len());
+        for (key, flush) in flushes {
+            let Some(refused) = self.make_room(&key) else { continue };
+            let intent = Intent {
+                id: self.new_id(&key, now),
+                lane: key.lane,
+                group_key: key.group_key,
+                created_at: now,
+                attempts: 0,
+                next_at: now,
+                last_error: String::new(),
+                refused,
+                flush: String::new(),
+            };
+            rows.push(Intent { flush: flush_to_json(&flush), ..intent.clone() });
+            entries.push(Entry { intent, flush, fresh_at: now });
+        }
         self.state.enqueue(&rows).await?;
         let mut inner = self.lock();
-        for (key, intent, flush) in intents {
-            inner.intents.insert(key, (intent, flush));
+        for entry in entries {
+            inner.lanes.entry(entry.intent.lane.clone()).or_default().put(entry);
         }
         drop(inner);
         self.queued.notify_waiters();
         Ok(())
     }
 
-    /// Takes an intent out: there is nothing to tell any more.
+    /// Whether the intent that another will replace was refused; nothing where there is no room for
+    /// another.
+    fn make_room(&self, key: &LaneGroup) -> Option<bool> {
+        let mut inner = self.lock();
+        let queue = inner.lanes.entry(key.lane.clone()).or_default();
+        if let Some(entry) = queue.get(&key.group_key) {
+            return Some(entry.intent.refused);
+        }
+        if queue.len() < MOST_WAITING {
+            return Some(false);
+        }
+        inner.overflows += 1;
+        inner.news.insert(key.clone());
+        None
+    }
+
+    /// Takes an intent out: there is nothing to tell any more. What its receiver may have been told,
+    /// since no answer came, counts as told: dispatch hears of it, so that the end is told.
     ///
     /// # Errors
     ///
     /// The database failed.
     pub async fn withdraw(&self, key: &LaneGroup) -> Result<(), StateError> {
-        self.state.withdraw(&key.lane, &key.group_key).await?;
-        self.lock().intents.remove(key);
+        let told = self.lock().counts_as_told(key);
+        let row = told.as_ref().map(|last| told_to_row(key, last));
+        self.state.withdraw(&key.lane, &key.group_key, row.as_ref()).await?;
+        let mut inner = self.lock();
+        inner.perhaps.remove(key);
+        if let Some(last) = told {
+            inner.told.insert(key.clone(), last);
+            inner.news.insert(key.clone());
+            self.told.notify_one();
+        }
+        if let Some(queue) = inner.lanes.get_mut(&key.lane) {
+            queue.remove(&key.group_key);
+            // Nothing is tried any more, so nothing fails.
+            if queue.len() == 0 {
+                queue.failing_since = None;
+            }
+        }
         Ok(())
     }
 
-    /// The intent of a lane that has waited longest, of those that are due at `now`; else when the
-    /// next one is.
+    /// Notes that `due` is handed over now: should no answer come, not even to us, its receiver may
+    /// have been told.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn handing_over(&self, due: &Due) -> Result<(), StateError> {
+        let alerts = self.lock().perhaps_told(due);
+        let LaneGroup { lane, group_key } = due.key.clone();
+        let alerts = alerts_to_json(&alerts);
+        self.state.hand_over(&InFlight { lane, group_key, alerts }).await
+    }
+
+    /// The intent of a lane whose turn it is, of those that are due at `now`; else when the next one
+    /// is.
     pub fn next(&self, lane: &str, now: Timestamp) -> Result<Due, Option<Timestamp>> {
-        let inner = self.lock();
-        let from = LaneGroup { lane: lane.to_owned(), group_key: String::new() };
-        let of_lane = inner.intents.range(from..).take_while(|(key, _)| key.lane == lane);
-        let mut next_at: Option<Timestamp> = None;
-        let mut oldest: Option<(&LaneGroup, &Intent, &Flush)> = None;
-        for (key, (intent, flush)) in of_lane {
-            // Postponed for longer than anything ever is: the clock was set back since.
-            let set_back = intent.next_at > now + LONGEST_WAIT;
-            if intent.next_at > now && !set_back {
-                next_at = Some(next_at.map_or(intent.next_at, |at| at.min(intent.next_at)));
-            } else if oldest.is_none_or(|(_, other, _)| intent.created_at < other.created_at) {
-                oldest = Some((key, intent, flush));
-            }
-        }
-        let (key, intent, flush) = oldest.ok_or(next_at)?;
-        let told = inner.told.get(key);
+        let mut inner = self.lock();
+        let Inner { lanes, told, .. } = &mut *inner;
+        let Entry { intent, flush, .. } = lanes.get_mut(lane).ok_or(None)?.next(now)?;
+        let key = LaneGroup { lane: lane.to_owned(), group_key: intent.group_key.clone() };
+        let told = told.get(&key);
         let thread = told.map_or(&intent.id, |told| &told.thread).clone();
         let reference = told.and_then(|told| told.reference.clone());
         Ok(Due {
             id: intent.id.clone(),
-            key: key.clone(),
+            key,
             flush: flush.clone(),
             thread,
             reference,
             attempts: intent.attempts,
+            at: now,
+            may_have_arrived: false,
+            tries: Vec::new(),
         })
     }
 
@@ -300,7 +299,11 @@ impl Outbox {
         now: Timestamp,
     ) -> Result<(), StateError> {
         let told = due.flush.alerts.iter().filter(|alert| alert.is_firing());
-        let firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
+        let mut firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
+        // Of what an earlier message may have told, this one says nothing.
+        let silent = |alert: &Alert| !due.flush.alerts.iter().any(|a| a.labels == alert.labels);
+        let perhaps = self.lock().perhaps.get(&due.key).cloned().unwrap_or_default();
+        firing.extend(perhaps.into_iter().filter(silent));
         let last = LastTold {
             thread: due.thread.clone(),
             reference: reference.or_else(|| due.reference.clone()),
@@ -309,28 +312,31 @@ impl Outbox {
             group_labels: due.flush.group_labels.clone(),
             firing,
         };
-        self.state.delivered(&due.id, &told_to_row(&due.key, &last)).await?;
         // All clear: the next message of this group begins a new thread.
         let clear = last.firing.is_empty();
-        if clear {
-            self.state.forget_told(&due.key.lane, &due.key.group_key).await?;
-        }
+        self.state.delivered(&due.id, &told_to_row(&due.key, &last), clear, &due.tries).await?;
         let mut inner = self.lock();
-        if inner.intents.get(&due.key).is_some_and(|(intent, _)| intent.id == due.id) {
-            inner.intents.remove(&due.key);
+        if let Some(queue) = inner.lanes.get_mut(&due.key.lane) {
+            if queue.get(&due.key.group_key).is_some_and(|entry| entry.intent.id == due.id) {
+                queue.remove(&due.key.group_key);
+            }
+            queue.failing_since = None;
+            queue.took_turn();
         }
         if clear {
             inner.told.remove(&due.key);
         } else {
             inner.told.insert(due.key.clone(), last);
         }
-        inner.news.push(due.key.clone());
+        inner.perhaps.remove(&due.key);
+        inner.news.insert(due.key.clone());
         drop(inner);
         self.told.notify_one();
         Ok(())
     }
 
-    /// Notes that `due` could not be delivered and is to be tried again at `next_at`.
+    /// Notes that `due` could not be delivered and is to be tried again at `next_at`; dispatch hears
+    /// of it, because what waits for that lane may have to take another way.
     ///
     /// # Errors
     ///
@@ -341,38 +347,41 @@ impl Outbox {
         next_at: Timestamp,
         error: &str,
     ) -> Result<(), StateError> {
-        let changed = {
-            let mut inner = self.lock();
-            match inner.intents.get_mut(&due.key) {
-                Some((intent, _)) if intent.id == due.id => {
-                    intent.attempts = due.attempts.saturating_add(1);
-                    intent.next_at = next_at;
-                    error.clone_into(&mut intent.last_error);
-                    Some(intent.clone())
-                }
-                _ => None,
-            }
-        };
-        match changed {
-            Some(intent) => self.state.postponed(&intent).await,
-            None => Ok(()),
-        }
+        self.put_off(due, next_at, error, false).await
     }
 
-    /// Takes `due` out because it can never be delivered; dispatch hears of it.
+    /// Notes that `due` was refused for good. It is tried again at `next_at` all the same, since what
+    /// is at fault may be mended by then; dispatch hears of it.
     ///
     /// # Errors
     ///
-    /// The database failed.
-    pub async fn refused(&self, due: &Due) -> Result<(), StateError> {
-        let current =
-            self.lock().intents.get(&due.key).is_some_and(|(intent, _)| intent.id == due.id);
-        if current {
-            self.withdraw(&due.key).await?;
-        }
-        self.lock().news.push(due.key.clone());
+    /// The database failed; it is tried again all the same.
+    pub async fn refused(
+        &self,
+        due: &Due,
+        next_at: Timestamp,
+        error: &str,
+    ) -> Result<(), StateError> {
+        self.put_off(due, next_at, error, true).await
+    }
+
+    async fn put_off(
+        &self,
+        due: &Due,
+        next_at: Timestamp,
+        error: &str,
+        refused: bool,
+    ) -> Result<(), StateError> {
+        let (changed, perhaps) = {
+            let mut inner = self.lock();
+            let changed = inner.put_off(due, next_at, error, refused);
+            (changed, inner.perhaps.contains_key(&due.key))
+        };
         self.told.notify_one();
-        Ok(())
+        match changed {
+            Some(intent) => self.state.postponed(&intent, perhaps, &due.tries).await,
+            None => self.state.save_attempts(&due.tries).await,
+        }
     }
 
     /// Changes what a lane counts as told without telling it: an ending that it does not want to
@@ -393,15 +402,15 @@ impl Outbox {
             return Ok(());
         }
         last.firing = firing;
-        // No intent has this id, so only the note is written.
-        self.state.delivered("", &told_to_row(key, &last)).await?;
+        self.state.count_as_told(&told_to_row(key, &last)).await?;
         self.lock().told.insert(key.clone(), last);
         Ok(())
     }
 
-    /// The groups of which something was delivered or refused since the last call.
+    /// The groups of which something was delivered, failed, was refused or found no room since the
+    /// last call.
     pub fn take_news(&self) -> Vec<LaneGroup> {
-        std::mem::take(&mut self.lock().news)
+        std::mem::take(&mut self.lock().news).into_iter().collect()
     }
 
     /// Waits until there may be news.
@@ -411,14 +420,32 @@ impl Outbox {
 
     /// How much is waiting, by lane.
     pub fn waiting(&self) -> BTreeMap<String, Waiting> {
-        let mut waiting: BTreeMap<String, Waiting> = BTreeMap::new();
-        for (key, (intent, _)) in &self.lock().intents {
-            let of_lane = waiting.entry(key.lane.clone()).or_default();
-            of_lane.intents += 1;
-            let oldest = of_lane.oldest.map_or(intent.created_at, |at| at.min(intent.created_at));
-            of_lane.oldest = Some(oldest);
-        }
-        waiting
+        let inner = self.lock();
+        let busy = inner.lanes.iter().filter(|(_, queue)| queue.len() > 0);
+        busy.map(|(lane, queue)| {
+            let entries = || queue.iter().map(|(_, entry)| &entry.intent);
+            let waiting = Waiting {
+                intents: queue.len(),
+                oldest: entries().map(|intent| intent.created_at).min(),
+                refused: entries().filter(|intent| intent.refused).count(),
+            };
+            (lane.clone(), waiting)
+        })
+        .collect()
+    }
+
+    /// How often an intent found no room in its lane and had to wait outside.
+    pub fn overflows(&self) -> u64 {
+        self.lock().overflows
+    }
+
+    /// The newest attempts to deliver something that `filter` wants, newest first.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<Attempt>, StateError> {
+        self.state.attempts(filter).await
     }
 
     fn new_id(&self, key: &LaneGroup, now: Timestamp) -> String {
@@ -436,65 +463,4 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn flush_to_json(flush: &Flush) -> String {
-    json!({
-        "receiver": flush.receiver,
-        "groupLabels": flush.group_labels.as_encoded(),
-        "routeLabels": flush.route_labels.as_encoded(),
-        "reason": flush.reason.as_str(),
-        "alerts": flush.alerts.iter().map(alert_to_json).collect::<Vec<_>>(),
-        "kept": flush.kept.iter().map(alert_to_json).collect::<Vec<_>>(),
-    })
-    .to_string()
-}
-
-fn flush_from_json(text: &str) -> Option<Flush> {
-    let value: Value = serde_json::from_str(text).ok()?;
-    Some(Flush {
-        receiver: value["receiver"].as_str()?.to_owned(),
-        group_labels: Labels::from_encoded(value["groupLabels"].as_str()?)?,
-        // An earlier version had none.
-        route_labels: value["routeLabels"]
-            .as_str()
-            .and_then(Labels::from_encoded)
-            .unwrap_or_else(Labels::empty),
-        reason: Reason::named(value["reason"].as_str()?),
-        alerts: alerts(&value["alerts"])?,
-        // An earlier version held nothing back.
-        kept: alerts(&value["kept"]).unwrap_or_default(),
-    })
-}
-
-fn alerts(value: &Value) -> Option<Vec<Alert>> {
-    value.as_array()?.iter().map(alert_from_json).collect()
-}
-
-fn told_to_row(key: &LaneGroup, last: &LastTold) -> Told {
-    let alerts = json!({
-        "receiver": last.receiver,
-        "groupLabels": last.group_labels.as_encoded(),
-        "reference": last.reference,
-        "firing": last.firing.iter().map(alert_to_json).collect::<Vec<_>>(),
-    });
-    Told {
-        lane: key.lane.clone(),
-        group_key: key.group_key.clone(),
-        thread: last.thread.clone(),
-        told_at: last.at,
-        alerts: alerts.to_string(),
-    }
-}
-
-fn told_from_row(told: &Told) -> Option<LastTold> {
-    let value: Value = serde_json::from_str(&told.alerts).ok()?;
-    Some(LastTold {
-        thread: told.thread.clone(),
-        reference: value["reference"].as_str().map(str::to_owned),
-        at: told.told_at,
-        receiver: value["receiver"].as_str()?.to_owned(),
-        group_labels: Labels::from_encoded(value["groupLabels"].as_str()?)?,
-        firing: alerts(&value["firing"])?,
-    })
 }

@@ -7,14 +7,20 @@
 //! pushed_alerts labels                alerts that others push, until they end
 //! silences      id, revision          what is not to be told for a while
 //! notes         kind, name            small records of several kinds
+//! in_flight     lane, group           what a receiver may have been told: no answer came
+//! messages      id                    what was handed over to whom
+//! attempts      message, number       when it was, and what came of it
 //! facts         name                  single facts, such as when we were last alive
 //! ```
 //!
 //! It is SQL in a dialect that SQLite and PostgreSQL share; the embedded SQLite file is the default.
 //!
-//! Invariant: what a method returned `Ok` for is on the disk.
+//! Invariant: what a method returned `Ok` for is on the disk; only what is in flight survives a crash
+//! of ours and perhaps not one of the machine.
 
 mod codec;
+mod history;
+mod in_flight;
 mod outbox;
 mod rule_alerts;
 mod silences;
@@ -22,6 +28,8 @@ mod pushed_alerts;
 mod notes;
 
 pub use codec::{alert_from_json, alert_to_json};
+pub use history::{Attempt, AttemptAlert, AttemptFilter, AttemptResult};
+pub use in_flight::InFlight;
 pub use notes::{Note, NoteKind};
 pub use outbox::{Intent, Told};
 pub use pushed_alerts::StoredPush;
@@ -58,6 +66,18 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE notes (
         kind TEXT NOT NULL, name TEXT NOT NULL, noted_at BIGINT NOT NULL, body TEXT NOT NULL,
         PRIMARY KEY (kind, name));
+", "
+    ALTER TABLE outbox ADD COLUMN refused BIGINT NOT NULL DEFAULT 0;
+    CREATE TABLE messages (
+        id TEXT PRIMARY KEY, receiver TEXT NOT NULL, lane TEXT NOT NULL, group_key TEXT NOT NULL,
+        reason TEXT NOT NULL, alerts TEXT NOT NULL, alert_count BIGINT NOT NULL);
+    CREATE TABLE attempts (
+        message TEXT NOT NULL, number BIGINT NOT NULL, at BIGINT NOT NULL, took BIGINT NOT NULL,
+        result TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (message, number));
+    CREATE INDEX attempts_at ON attempts (at);
+    CREATE TABLE in_flight (
+        lane TEXT NOT NULL, group_key TEXT NOT NULL, alerts TEXT NOT NULL,
+        PRIMARY KEY (lane, group_key));
 "];
 
 /// Why the state cannot be used.
@@ -83,6 +103,8 @@ pub enum StateError {
 #[derive(Clone, Debug)]
 pub struct State {
     pool: AnyPool,
+    /// Does not wait for the disk.
+    quick: AnyPool,
 }
 
 impl State {
@@ -104,7 +126,33 @@ impl State {
             .after_connect(|connection, _| Box::pin(prepare(connection)))
             .connect(&address)
             .await?;
-        let state = Self { pool };
+        let quick = AnyPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(30))
+            .after_connect(|connection, _| Box::pin(prepare_quick(connection)))
+            .connect(&address)
+            .await?;
+        let state = Self { pool, quick };
+        state.migrate().await?;
+        Ok(state)
+    }
+
+    /// A state that nothing keeps, for trying what would be told: gone when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn in_memory() -> Result<Self, StateError> {
+        sqlx::any::install_default_drivers();
+        // Each connection would have a database of its own, and it ends with its connection.
+        let pool = AnyPoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect("sqlite::memory:")
+            .await?;
+        let state = Self { quick: pool.clone(), pool };
         state.migrate().await?;
         Ok(state)
     }
@@ -172,6 +220,7 @@ impl State {
 
     /// Waits until everything is written and lets go of the file.
     pub async fn close(&self) {
+        self.quick.close().await;
         self.pool.close().await;
     }
 }
@@ -186,6 +235,13 @@ async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     ] {
         sqlx::raw_sql(pragma).execute(&mut *connection).await?;
     }
+    Ok(())
+}
+
+/// As [`prepare`], but a commit is only in the system's memory when it returns.
+async fn prepare_quick(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    prepare(connection).await?;
+    sqlx::raw_sql("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::{
-    Shown, health, intake, labels, maintenance, metrics, page, query, ready, reload, silences,
-    status, v2, write,
+    Shown, drill, explain, health, intake, labels, maintenance, metrics, notifications, page,
+    query, ready, reload, silences, status, v2, write,
 };
 
 /// A route.
@@ -37,6 +37,10 @@ enum Page {
     Rules,
     Alerts,
     Targets,
+    Explain,
+    Drill,
+    DrillShow,
+    Notifications,
     BuildInfo,
     V2Status,
     V2Receivers,
@@ -75,6 +79,10 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/rules", ASK, Page::Rules),
     Route::new("/api/v1/alerts", ASK, Page::Alerts),
     Route::new("/api/v1/targets", ASK, Page::Targets),
+    Route::new("/api/v1/explain", ASK, Page::Explain),
+    Route::new("/api/v1/drill", POST, Page::Drill),
+    Route::new("/api/v1/drill/{id}", ASK, Page::DrillShow),
+    Route::new("/api/v1/notifications", ASK, Page::Notifications),
     Route::new("/api/v1/status/buildinfo", ASK, Page::BuildInfo),
     Route::new("/api/v2/status", ASK, Page::V2Status),
     Route::new("/api/v2/receivers", ASK, Page::V2Receivers),
@@ -110,6 +118,10 @@ impl Route {
             Page::Rules => get(status::rules),
             Page::Alerts => get(status::alerts),
             Page::Targets => get(status::targets),
+            Page::Explain => get(explain::explain),
+            Page::Drill => post(drill::begin),
+            Page::DrillShow => get(drill::show),
+            Page::Notifications => get(notifications::list),
             Page::BuildInfo => get(status::build),
             Page::V2Status => get(v2::status::status),
             Page::V2Receivers => get(v2::status::receivers),

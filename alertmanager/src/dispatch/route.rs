@@ -88,9 +88,9 @@ pub struct Route {
     pub times: RouteTimes,
     /// The way to the node, by its matchers and those of its parents: `{}/{team="db"}`.
     pub key: String,
-    matchers: Vec<Matcher>,
-    goes_on: bool,
-    routes: Vec<Self>,
+    pub(super) matchers: Vec<Matcher>,
+    pub(super) goes_on: bool,
+    pub(super) routes: Vec<Self>,
 }
 
 /// What the nodes of a tree refer to.

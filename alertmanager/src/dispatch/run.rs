@@ -13,6 +13,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::ask::AskDispatch;
+use super::audience::{Fallbacks, Listener, World, about};
 use super::decide::{Decision, Known, News, decide, says_the_same};
 use super::group::{Group, GroupKey};
 use super::route::Route;
@@ -36,11 +38,16 @@ pub type Lanes = BTreeMap<String, Vec<Lane>>;
 /// How often it looks although nothing woke it: a lost wake-up costs no more.
 const AT_LEAST: Duration = Duration::from_secs(5);
 
+/// Texts that have waited for longer are replaced by what is true now, if not by their meaning then
+/// by their words.
+const STALE_TEXTS: Duration = Duration::from_secs(15 * 60);
+
 /// The groups, and what decides about them.
 #[derive(Debug)]
 pub struct Dispatcher {
     root: Arc<Route>,
     lanes: Lanes,
+    fallbacks: Fallbacks,
     alerts: Alerts,
     outbox: Outbox,
     mutes: Mutes,
@@ -49,6 +56,8 @@ pub struct Dispatcher {
     groups: HashMap<String, Group>,
     /// What was told of groups that there are no more, or by lanes that no longer serve them.
     orphans: HashSet<LaneGroup>,
+    questions: AskDispatch,
+    made_at: Timestamp,
 }
 
 impl Dispatcher {
@@ -65,12 +74,15 @@ impl Dispatcher {
         let mut dispatcher = Self {
             root: Arc::new(root),
             lanes,
+            fallbacks: Fallbacks::new(),
             alerts,
             outbox,
             mutes,
             muted_at: Default::default(),
             groups: HashMap::new(),
             orphans: HashSet::new(),
+            questions: AskDispatch::default(),
+            made_at: now,
         };
         let alerts = dispatcher.alerts.all();
         for alert in &alerts {
@@ -82,6 +94,17 @@ impl Dispatcher {
         dispatcher
     }
 
+    /// Answers those who ask by `questions`.
+    pub fn answering(self, questions: AskDispatch) -> Self {
+        Self { questions, ..self }
+    }
+
+    /// The same, where receivers that cannot be told have others in their place.
+    #[must_use]
+    pub fn with_fallbacks(self, fallbacks: Fallbacks) -> Self {
+        Self { fallbacks, ..self }
+    }
+
     /// Takes over what a run before, or another configuration, left: what it was about to tell and
     /// is no longer so is withdrawn, and who was told and has lost its route is remembered. To be
     /// called before anything is delivered.
@@ -90,27 +113,38 @@ impl Dispatcher {
     ///
     /// The state failed.
     pub async fn adopt(&mut self) -> Result<(), StateError> {
+        let now = self.made_at;
         // What is told of silences and windows is no group of alerts.
         let groups = |keys: Vec<LaneGroup>| keys.into_iter().filter(|key| !key.is_notice());
         let told: Vec<_> = groups(self.outbox.told_keys()).collect();
         for key in groups(self.outbox.intended_keys()) {
             let configured = self.lanes.values().flatten().any(|lane| lane.id == key.lane);
-            if !configured || !self.is_served(&key) && !told.contains(&key) {
+            if !configured || !self.is_served(&key, now) && !told.contains(&key) {
                 info!(lane = key.lane, "a message is withdrawn: it is no longer to be told");
                 self.outbox.withdraw(&key).await?;
             }
         }
-        self.orphans = told.into_iter().filter(|key| !self.is_served(key)).collect();
+        self.orphans = told.into_iter().filter(|key| !self.is_served(key, now)).collect();
         Ok(())
     }
 
-    /// Whether there is a group of that key whose receiver has that lane.
-    fn is_served(&self, key: &LaneGroup) -> bool {
-        let lanes = self
-            .groups
-            .get(&key.group_key)
-            .and_then(|group| self.lanes.get(&group.route().receiver));
-        lanes.is_some_and(|lanes| lanes.iter().any(|lane| lane.id == key.lane))
+    /// Whether there is a group of that key of which that lane hears.
+    fn is_served(&self, key: &LaneGroup, now: Timestamp) -> bool {
+        let Some(group) = self.groups.get(&key.group_key) else { return false };
+        let own = self.lanes.get(&group.route().receiver);
+        own.is_some_and(|lanes| lanes.iter().any(|lane| lane.id == key.lane))
+            || self.audience(group, now).iter().any(|listener| listener.lane.id == key.lane)
+    }
+
+    fn world(&self) -> World<'_> {
+        let (lanes, fallbacks, outbox) = (&self.lanes, &self.fallbacks, &self.outbox);
+        World { lanes, fallbacks, root: &self.root.receiver, outbox }
+    }
+
+    /// Who hears of a group.
+    fn audience(&self, group: &Group, now: Timestamp) -> Vec<Listener> {
+        let receiver = &group.route().receiver;
+        self.world().audience(receiver, &group.key().to_string(), has_reports(group), now)
     }
 
     /// Dispatches until `stop`.
@@ -122,11 +156,13 @@ impl Dispatcher {
         loop {
             let now = Timestamp::now();
             let next = self.step(now).await?;
+            self.questions.answer(|key| self.groups.get(key).map(Group::times));
             let wait = next.map_or(AT_LEAST, |next| next.since(now).min(AT_LEAST));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.alerts.changed() => {}
                 () = self.outbox.news() => {}
+                () = self.questions.asked() => {}
                 () = self.mutes.silences.changed() => {}
                 () = sleep(wait) => {}
             }
@@ -149,9 +185,10 @@ impl Dispatcher {
             if let Some(group) = self.groups.get_mut(&news.group_key) {
                 group.touch(now);
                 self.let_go(&news.group_key);
+                self.divert(&news.group_key, now).await?;
             }
             // It was over, withdrawn and let go while it was on its way, and it arrived.
-            if !news.is_notice() && !self.is_served(&news) {
+            if !news.is_notice() && !self.is_served(&news, now) {
                 self.orphans.insert(news);
             }
         }
@@ -192,9 +229,8 @@ impl Dispatcher {
     /// Puts an alert into the groups that it belongs to.
     fn take(&mut self, alert: Arc<Alert>, now: Timestamp) {
         let root = Arc::clone(&self.root);
-        for route in root.matching(&alert.labels) {
-            let labels = route.group_by.group_labels(&alert.labels);
-            let key = GroupKey { route: route.key.clone(), labels };
+        for route in root.of(&alert.labels).iter() {
+            let key = GroupKey::of(route, &alert.labels);
             let id = key.to_string();
             if !self.groups.contains_key(&id) {
                 if !alert.is_firing() {
@@ -227,32 +263,64 @@ impl Dispatcher {
         lanes.into_iter().flatten().filter_map(told).collect()
     }
 
-    /// Compares what the receiver of a group knows with what is true, and queues the difference.
+    /// Compares what those who hear of a group know with what is true, and queues the difference.
     async fn flush(&mut self, id: &str, now: Timestamp) -> Result<(), StateError> {
         let Some(group) = self.groups.get_mut(id) else { return Ok(()) };
         let held = held(group, &self.mutes, now);
-        group.hold(held.clone(), now);
-        let is_held = |labels: &Labels| held.contains(labels);
+        group.hold(held, now);
+        let Some(group) = self.groups.get(id) else { return Ok(()) };
+        let audience = self.audience(group, now);
+        let repeat_at = self.tell(group, &audience, now).await?;
+        self.leave_out(id, &audience).await?;
+        if let Some(group) = self.groups.get_mut(id) {
+            group.flushed(now, repeat_at);
+        }
+        self.let_go(id);
+        Ok(())
+    }
+
+    /// Queues a group for those who hear of it in the place of others: at once, they waited already.
+    async fn divert(&mut self, id: &str, now: Timestamp) -> Result<(), StateError> {
+        let Some(group) = self.groups.get(id) else { return Ok(()) };
+        let receiver = &group.route().receiver;
+        if !self.fallbacks.contains_key(receiver) {
+            return Ok(());
+        }
+        let mut audience = self.audience(group, now);
+        audience.retain(|listener| listener.receiver != *receiver);
+        self.tell(group, &audience, now).await?;
+        Ok(())
+    }
+
+    /// Queues for each of `audience` what is news to it of a group; returns when the first of them is
+    /// to be told again although nothing changed.
+    async fn tell(
+        &self,
+        group: &Group,
+        audience: &[Listener],
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StateError> {
+        let held = held(group, &self.mutes, now);
         let route = Arc::clone(group.route());
         // With their newest texts, which alone are no reason to tell anybody anything.
         let newest = |alert: &Arc<Alert>| {
             self.alerts.get(&alert.labels).unwrap_or_else(|| Arc::clone(alert))
         };
         let alerts: Vec<_> = group.alerts().map(newest).collect();
-        let labels = group.key().labels.clone();
-        let lanes = self.lanes.get(&route.receiver).cloned().unwrap_or_default();
+        let group_key = group.key().to_string();
         let mut flushes = Vec::new();
         let mut repeat_at: Option<Timestamp> = None;
-        for lane in lanes {
-            let key = LaneGroup { lane: lane.id, group_key: id.to_owned() };
+        for listener in audience {
+            let key = LaneGroup { lane: listener.lane.id.clone(), group_key: group_key.clone() };
             let told = self.outbox.last_told(&key);
             let known = Known {
                 told: told.as_ref().map_or(&[], |told| told.firing.as_slice()),
                 told_at: told.as_ref().map(|told| told.at),
             };
+            let is_held = |labels: &Labels| held.contains(labels) || !listener.hears(labels);
             let intended = self.outbox.intended(&key);
             let repeat = route.repeat_interval;
-            match decide(known, &alerts, now, repeat, lane.send_resolved, &is_held) {
+            match decide(known, &alerts, now, repeat, listener.lane.send_resolved, &is_held) {
                 Decision::Nothing => {
                     if intended.is_some() {
                         // It was over before anybody was told.
@@ -269,41 +337,65 @@ impl Dispatcher {
                     }
                     self.outbox.count_as_told(&key, firing).await?;
                 }
-                Decision::Tell(News { reason, alerts, kept }) => {
-                    let same = intended.is_some_and(|i| {
-                        says_the_same(&i.alerts, &alerts) && says_the_same(&i.kept, &kept)
-                    });
-                    if !same {
-                        let receiver = route.receiver.clone();
-                        let group_labels = labels.clone();
-                        let route_labels = route.labels.clone();
-                        let flush =
-                            Flush { receiver, group_labels, route_labels, reason, alerts, kept };
-                        flushes.push((key, flush));
+                Decision::Tell(News { reason, mut alerts, kept }) => {
+                    if listener.receiver != route.receiver {
+                        alerts.iter_mut().for_each(|alert| in_place_of(alert, &route.receiver));
+                    }
+                    let flush = Flush {
+                        receiver: listener.receiver.clone(),
+                        group_labels: group.key().labels.clone(),
+                        route_labels: route.labels.clone(),
+                        reason,
+                        alerts,
+                        kept,
+                    };
+                    match intended {
+                        Some(before) if is_same(&before.flush, &flush) => {
+                            let stale = STALE_TEXTS.min(route.repeat_interval.duration());
+                            if now.since(before.fresh_at) >= stale {
+                                self.outbox.refresh(&key, flush, now).await?;
+                            }
+                        }
+                        _ => flushes.push((key, flush)),
                     }
                 }
             }
         }
         self.outbox.enqueue(flushes, now).await?;
-        if let Some(group) = self.groups.get_mut(id) {
-            group.flushed(now, repeat_at);
+        Ok(repeat_at)
+    }
+
+    /// Those who heard of a group in the place of others, and do no longer: what they were not told
+    /// yet they need not hear, and of the end of what they were told they do.
+    async fn leave_out(&mut self, id: &str, audience: &[Listener]) -> Result<(), StateError> {
+        let Some(group) = self.groups.get(id) else { return Ok(()) };
+        let reachable = self.world().reachable(&group.route().receiver, has_reports(group));
+        let left_out = reachable
+            .into_iter()
+            .filter(|lane| !audience.iter().any(|listener| listener.lane.id == *lane))
+            .map(|lane| LaneGroup { lane, group_key: id.to_owned() });
+        for key in left_out {
+            if self.outbox.last_told(&key).is_some() {
+                self.orphans.insert(key);
+            } else if self.outbox.intended(&key).is_some() {
+                self.outbox.withdraw(&key).await?;
+            }
         }
-        self.let_go(id);
         Ok(())
     }
 
     /// Drops the alerts of a group that have ended and that nobody needs to be told of any more,
     /// and the group when none is left.
     fn let_go(&mut self, id: &str) {
-        let Some(group) = self.groups.get_mut(id) else { return };
-        let lanes = self.lanes.get(&group.route().receiver).map_or(&[][..], Vec::as_slice);
+        let Some(group) = self.groups.get(id) else { return };
         let mut needed: HashSet<Labels> = HashSet::new();
-        for lane in lanes {
-            let key = LaneGroup { lane: lane.id.clone(), group_key: id.to_owned() };
+        for lane in self.world().reachable(&group.route().receiver, has_reports(group)) {
+            let key = LaneGroup { lane, group_key: id.to_owned() };
             let told = self.outbox.last_told(&key).map_or_else(Vec::new, |told| told.firing);
-            let intended = self.outbox.intended(&key).map_or_else(Vec::new, |flush| flush.alerts);
+            let intended = self.outbox.intended(&key).map_or_else(Vec::new, |i| i.flush.alerts);
             needed.extend(told.into_iter().chain(intended).map(|alert| alert.labels));
         }
+        let Some(group) = self.groups.get_mut(id) else { return };
         if group.drop_ended(|alert| needed.contains(&alert.labels)) {
             self.groups.remove(id);
         }
@@ -319,7 +411,7 @@ impl Dispatcher {
                 self.orphans.remove(&key);
                 continue;
             };
-            if self.is_served(&key) {
+            if self.is_served(&key, now) {
                 self.orphans.remove(&key);
                 continue;
             }
@@ -372,4 +464,21 @@ fn held(group: &Group, mutes: &Mutes, now: Timestamp) -> BTreeSet<Labels> {
     let mute = !group.route().times.muted_by(now).is_empty();
     let alerts = group.alerts().filter(|alert| mute || mutes.is_held(&alert.labels, now));
     alerts.map(|alert| alert.labels.clone()).collect()
+}
+
+/// Whether two messages say the same, if in other words.
+fn is_same(a: &Flush, b: &Flush) -> bool {
+    says_the_same(&a.alerts, &b.alerts) && says_the_same(&a.kept, &b.kept)
+}
+
+/// Whether there is an alert about the delivery to the group's own receiver among its alerts.
+fn has_reports(group: &Group) -> bool {
+    let receiver = group.route().receiver.as_str();
+    group.alerts().any(|alert| about(&alert.labels).is_some_and(|(of, _)| of == receiver))
+}
+
+/// Says in the texts of an alert in whose place somebody hears of it.
+fn in_place_of(alert: &mut Alert, receiver: &str) {
+    let text = format!("told in the place of `{receiver}`, which cannot be reached");
+    alert.annotations.insert("in_place_of".to_owned(), text);
 }

@@ -127,6 +127,11 @@ impl Silence {
         self.matchers.iter().all(|matcher| matcher.matches_labels(labels))
     }
 
+    /// Whether it holds at `now` for an alert with `labels`.
+    pub fn holds(&self, labels: &Labels, now: Timestamp) -> bool {
+        self.state(now) == SilenceState::Active && self.matches(labels)
+    }
+
     /// Whether somebody who asks for silences with these matchers is shown it: it has each of them,
     /// as it is written.
     pub fn is_shown_by(&self, filter: &[Matcher]) -> bool {
@@ -325,6 +330,16 @@ impl Silences {
     /// All of them, also those that have ended.
     pub fn all(&self) -> Vec<Arc<Silence>> {
         self.lock().by_id.values().cloned().collect()
+    }
+
+    /// All of them as they were at `at`: each in the revision that was the last then.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn as_of(&self, at: Timestamp) -> Result<Vec<Arc<Silence>>, StateError> {
+        let rows = self.state.silences_as_of(at).await?;
+        Ok(rows.iter().filter_map(from_row).map(Arc::new).collect())
     }
 
     /// The ids of those that hold at `now` for an alert with `labels`, sorted.

@@ -42,7 +42,7 @@ impl Notifier for ConsoleNotifier {
 }
 
 /// A line for each alert, with its texts below.
-fn render(notification: &Notification) -> String {
+pub(super) fn render(notification: &Notification) -> String {
     let mut text = String::new();
     for alert in &notification.alerts {
         let state = match (alert.ended, alert.stale_since) {

@@ -1,7 +1,8 @@
 //! Speaking to a service over HTTP.
 //!
 //! Invariant: no redirect is followed, no cookie is kept, at most [`MAX_ANSWER`] of the answer is
-//! read, and the address, which may hold a secret, is never part of an error (X19).
+//! read and within [`PATIENCE`], and the address, which may hold a secret, is never part of an error
+//! (X19, X48).
 
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use base::sample::Timestamp;
 use base::secret::Secret;
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::notifier::{DeliveryError, excerpt};
 
-/// What is read of an answer.
+/// What is read of an answer, and in which time: what is longer is no answer of a service.
 const MAX_ANSWER: usize = 64 << 10;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a service is spoken to.
 #[derive(Clone, Debug)]
@@ -154,16 +157,27 @@ impl Service {
         let answer = connection.send(request, &mut phases).await.map_err(failed)?;
         let (head, mut incoming) = answer.into_parts();
         let mut bytes = Vec::new();
-        while bytes.len() < MAX_ANSWER {
-            match connection.next(&mut incoming).await {
-                Ok(Some(piece)) => bytes.extend_from_slice(&piece),
-                // The status is known; that the rest of the text broke off changes nothing.
-                Ok(None) | Err(_) => break,
+        let reading = async {
+            while bytes.len() <= MAX_ANSWER {
+                match connection.next(&mut incoming).await {
+                    Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+                    // The status is known; that the rest of the text broke off changes nothing.
+                    Ok(None) | Err(_) => break,
+                }
             }
+        };
+        let status = head.status.as_u16();
+        let endless = |what: String| {
+            DeliveryError::transient(format!("the answer was HTTP status {status}, but {what}"))
+        };
+        if timeout(PATIENCE, reading).await.is_err() {
+            return Err(endless(format!("its text did not end within {PATIENCE:?}")));
         }
-        bytes.truncate(MAX_ANSWER);
+        if bytes.len() > MAX_ANSWER {
+            return Err(endless(format!("its text is longer than {MAX_ANSWER} bytes")));
+        }
         let body = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        Ok(Answer { status, headers: head.headers, body })
     }
 }
 

@@ -91,6 +91,12 @@ impl Notifier for EmailNotifier {
         "email"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let plain = Renderer::new(&self.templates, notification, Escape::Text);
+        let subject = one_line(&plain.render(&self.subject), MAX_SUBJECT);
+        format!("{subject}\n\n{}", plain.render(&self.text))
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let message = self.message(notification).map_err(DeliveryError::permanent)?;
         // The last answer, after the mail itself, was positive (F14).
@@ -228,7 +234,8 @@ mod tests {
         assert_eq!(recipients, ["ops@example.org", "b@example.org"]);
         let text = String::from_utf8(mail.formatted()).unwrap();
         assert_eq!(text.matches("\r\nTo: ").count() + usize::from(text.starts_with("To: ")), 1);
-        assert!(!text.contains("\r\nBcc:"), "{text}");
+        let (head, _) = text.split_once("\r\n\r\n").unwrap();
+        assert!(!head.contains("\r\nBcc:"), "{head}");
     }
 
     #[test]

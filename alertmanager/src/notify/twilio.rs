@@ -188,7 +188,9 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<Receipt, Delive
             Some(14107 | 20429 | 20500 | 20503 | 30001 | 30022 | 63018)
         );
         return Err(match error {
-            DeliveryError::Permanent { reason } if passes => DeliveryError::transient(reason),
+            DeliveryError::Permanent { reason } if passes => {
+                DeliveryError::transient(reason.to_string())
+            }
             error => error,
         });
     }

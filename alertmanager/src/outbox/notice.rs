@@ -20,8 +20,7 @@ impl LaneGroup {
 impl Outbox {
     /// The notices that were told, and those that wait to be.
     pub fn notice_keys(&self) -> BTreeSet<LaneGroup> {
-        let inner = self.lock();
-        let keys = inner.told.keys().chain(inner.intents.keys());
-        keys.filter(|key| key.is_notice()).cloned().collect()
+        let keys = self.told_keys().into_iter().chain(self.intended_keys());
+        keys.filter(LaneGroup::is_notice).collect()
     }
 }

@@ -8,8 +8,10 @@
 //! transaction.
 
 use base::sample::Timestamp;
-use sqlx::{Any, AnyPool, Row, Transaction};
+use sqlx::{Any, Row, Transaction};
 
+use super::history::{Attempt, write_attempts};
+use super::in_flight::landed;
 use super::{State, StateError};
 
 /// Something that a receiver is to be told of a group.
@@ -29,6 +31,8 @@ pub struct Intent {
     pub next_at: Timestamp,
     /// Why the last try failed.
     pub last_error: String,
+    /// Whether the service has refused it for good, and what replaced it since.
+    pub refused: bool,
     /// What is to be told, as JSON.
     pub flush: String,
 }
@@ -77,8 +81,8 @@ impl State {
     /// The database failed.
     pub async fn outbox(&self) -> Result<Vec<Intent>, StateError> {
         let rows = sqlx::query(
-            "SELECT id, lane, group_key, created_at, attempts, next_at, last_error, flush \
-             FROM outbox ORDER BY created_at, id",
+            "SELECT id, lane, group_key, created_at, attempts, next_at, last_error, refused, \
+             flush FROM outbox ORDER BY created_at, id",
         )
         .fetch_all(&self.pool)
         .await?;
@@ -91,6 +95,7 @@ impl State {
                 attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
                 next_at: Timestamp::from_millis(row.try_get("next_at")?),
                 last_error: row.try_get("last_error")?,
+                refused: row.try_get::<i64, _>("refused")? != 0,
                 flush: row.try_get("flush")?,
             })
         };
@@ -108,7 +113,7 @@ impl State {
             remove_intent(&mut transaction, &intent.lane, &intent.group_key).await?;
             sqlx::query(
                 "INSERT INTO outbox (id, lane, group_key, created_at, attempts, next_at, \
-                 last_error, flush) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                 last_error, refused, flush) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             )
             .bind(intent.id.clone())
             .bind(intent.lane.clone())
@@ -117,6 +122,7 @@ impl State {
             .bind(i64::from(intent.attempts))
             .bind(intent.next_at.millis())
             .bind(intent.last_error.clone())
+            .bind(i64::from(intent.refused))
             .bind(intent.flush.clone())
             .execute(&mut *transaction)
             .await?;
@@ -124,47 +130,110 @@ impl State {
         Ok(transaction.commit().await?)
     }
 
-    /// Takes an intent out unsent: there is nothing to tell any more.
+    /// Puts newer texts into the intent `id`, if it is still there.
     ///
     /// # Errors
     ///
     /// The database failed.
-    pub async fn withdraw(&self, lane: &str, group_key: &str) -> Result<(), StateError> {
+    pub async fn refresh_intent(&self, id: &str, flush: &str) -> Result<(), StateError> {
+        sqlx::query("UPDATE outbox SET flush = $1 WHERE id = $2")
+            .bind(flush.to_owned())
+            .bind(id.to_owned())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes an intent out unsent: there is nothing to tell any more. `told` is what its receiver
+    /// counts as told from now on, where it may have been told and no answer came.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn withdraw(
+        &self,
+        lane: &str,
+        group_key: &str,
+        told: Option<&Told>,
+    ) -> Result<(), StateError> {
         let mut transaction = self.pool.begin().await?;
         remove_intent(&mut transaction, lane, group_key).await?;
+        landed(&mut transaction, lane, group_key).await?;
+        if let Some(told) = told {
+            write_told(&mut transaction, told).await?;
+        }
         Ok(transaction.commit().await?)
     }
 
-    /// Notes that the intent `id` was delivered: it leaves the outbox, and `told` is what its
-    /// receiver knows now. An intent that has replaced it meanwhile stays.
+    /// Notes that the intent `id` was delivered, in the last of `attempts`: it leaves the outbox, and
+    /// `told` is what its receiver knows now; nothing, where it is `clear`. An intent that has
+    /// replaced it meanwhile stays.
     ///
     /// # Errors
     ///
     /// The database failed; the intent will be delivered again, under the same id.
-    pub async fn delivered(&self, id: &str, told: &Told) -> Result<(), StateError> {
+    pub async fn delivered(
+        &self,
+        id: &str,
+        told: &Told,
+        clear: bool,
+        attempts: &[Attempt],
+    ) -> Result<(), StateError> {
         let mut transaction = self.pool.begin().await?;
         sqlx::query("DELETE FROM outbox WHERE id = $1")
             .bind(id.to_owned())
             .execute(&mut *transaction)
             .await?;
-        write_told(&mut transaction, told).await?;
+        if clear {
+            forget_told(&mut transaction, &told.lane, &told.group_key).await?;
+        } else {
+            write_told(&mut transaction, told).await?;
+        }
+        landed(&mut transaction, &told.lane, &told.group_key).await?;
+        write_attempts(&mut transaction, attempts).await?;
         Ok(transaction.commit().await?)
     }
 
-    /// Notes that an intent could not be delivered and when it is due again.
+    /// Writes what a lane counts as told without a message.
     ///
     /// # Errors
     ///
     /// The database failed.
-    pub async fn postponed(&self, intent: &Intent) -> Result<(), StateError> {
-        sqlx::query("UPDATE outbox SET attempts = $1, next_at = $2, last_error = $3 WHERE id = $4")
-            .bind(i64::from(intent.attempts))
-            .bind(intent.next_at.millis())
-            .bind(intent.last_error.clone())
-            .bind(intent.id.clone())
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+    pub async fn count_as_told(&self, told: &Told) -> Result<(), StateError> {
+        let mut transaction = self.pool.begin().await?;
+        write_told(&mut transaction, told).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Notes that an intent could not be delivered, in `attempts`, and when it is due again; unless it
+    /// `may_have_arrived`.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn postponed(
+        &self,
+        intent: &Intent,
+        may_have_arrived: bool,
+        attempts: &[Attempt],
+    ) -> Result<(), StateError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query(
+            "UPDATE outbox SET attempts = $1, next_at = $2, last_error = $3, refused = $4 \
+             WHERE id = $5",
+        )
+        .bind(i64::from(intent.attempts))
+        .bind(intent.next_at.millis())
+        .bind(intent.last_error.clone())
+        .bind(i64::from(intent.refused))
+        .bind(intent.id.clone())
+        .execute(&mut *transaction)
+        .await?;
+        if !may_have_arrived {
+            landed(&mut transaction, &intent.lane, &intent.group_key).await?;
+        }
+        write_attempts(&mut transaction, attempts).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Forgets what a lane was told of a group: all clear, or the lane is gone.
@@ -173,15 +242,21 @@ impl State {
     ///
     /// The database failed.
     pub async fn forget_told(&self, lane: &str, group_key: &str) -> Result<(), StateError> {
-        delete(&self.pool, lane, group_key).await
+        let mut transaction = self.pool.begin().await?;
+        forget_told(&mut transaction, lane, group_key).await?;
+        Ok(transaction.commit().await?)
     }
 }
 
-async fn delete(pool: &AnyPool, lane: &str, group_key: &str) -> Result<(), StateError> {
+async fn forget_told(
+    transaction: &mut Transaction<'_, Any>,
+    lane: &str,
+    group_key: &str,
+) -> Result<(), StateError> {
     sqlx::query("DELETE FROM told WHERE lane = $1 AND group_key = $2")
         .bind(lane.to_owned())
         .bind(group_key.to_owned())
-        .execute(pool)
+        .execute(&mut **transaction)
         .await?;
     Ok(())
 }
@@ -228,6 +303,7 @@ mod tests {
             attempts: 0,
             next_at: Timestamp::from_millis(10),
             last_error: String::new(),
+            refused: false,
             flush: flush.to_owned(),
         }
     }
@@ -254,7 +330,7 @@ mod tests {
         // As after a crash.
         let state = State::open(&file).await.unwrap();
         assert_eq!(state.outbox().await.unwrap(), [intent("2", "resolved")]);
-        state.withdraw("ops/mail/0", "{}:{}").await.unwrap();
+        state.withdraw("ops/mail/0", "{}:{}", None).await.unwrap();
         assert!(state.outbox().await.unwrap().is_empty());
     }
 
@@ -263,17 +339,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(&dir.path().join("state.db")).await.unwrap();
         state.enqueue(&[intent("1", "x")]).await.unwrap();
-        state.delivered("1", &told("1")).await.unwrap();
+        state.delivered("1", &told("1"), false, &[]).await.unwrap();
         assert!(state.outbox().await.unwrap().is_empty());
         assert_eq!(state.told().await.unwrap(), [told("1")]);
 
         // A newer intent that came while the old one was on its way stays.
         state.enqueue(&[intent("2", "y")]).await.unwrap();
         state.enqueue(&[intent("3", "z")]).await.unwrap();
-        state.delivered("2", &told("1")).await.unwrap();
+        state.delivered("2", &told("1"), false, &[]).await.unwrap();
         assert_eq!(state.outbox().await.unwrap(), [intent("3", "z")]);
-        let later = Intent { attempts: 2, last_error: "no".to_owned(), ..intent("3", "z") };
-        state.postponed(&later).await.unwrap();
+        let last_error = "no".to_owned();
+        let later = Intent { attempts: 2, last_error, refused: true, ..intent("3", "z") };
+        state.postponed(&later, false, &[]).await.unwrap();
         assert_eq!(state.outbox().await.unwrap(), [later]);
         state.forget_told("ops/mail/0", "{}:{}").await.unwrap();
         assert!(state.told().await.unwrap().is_empty());

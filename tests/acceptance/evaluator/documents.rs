@@ -8,9 +8,10 @@ use std::path::Path;
 use tests::program::{End, run};
 
 /// Those in which somebody looks for what to write, beside those of the receivers.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "docs/evaluator.md",
+    "docs/delivery.md",
     "docs/silences.md",
     "docs/maintenance.md",
     "docs/sources.md",

@@ -83,7 +83,7 @@ async fn converse(
         }
     }
     let sent = connection.send(message.envelope(), &message.formatted()).await;
-    sent.map(drop).map_err(|error| failed(&error))
+    sent.map(drop).map_err(|error| not_taken(&error))
 }
 
 /// The ways to log in that the greeting names.
@@ -156,6 +156,15 @@ fn keyed_md5(key: &[u8], text: &[u8]) -> String {
     let inner = Md5::new().chain_update(padded(0x36)).chain_update(text).finalize();
     let outer = Md5::new().chain_update(padded(0x5c)).chain_update(inner).finalize();
     outer.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Of the answers that are for good, servers say by some that a mail is too large, or looks bad.
+fn not_taken(error: &Error) -> DeliveryError {
+    let code = error.status().map(|code| code.to_string()).unwrap_or_default();
+    match code.as_str() {
+        "550" | "552" | "554" => DeliveryError::bad_message(reason(error)),
+        _ => failed(error),
+    }
 }
 
 fn failed(error: &Error) -> DeliveryError {
