@@ -198,7 +198,7 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<(), DeliveryError> {
     answer.taken(now)?;
     if answer.json()["result"] == "failure" {
         let reason = format!("the answer was: {}", excerpt(answer.body.trim()));
-        return Err(DeliveryError::permanent(reason));
+        return Err(DeliveryError::bad_message(reason));
     }
     confirmed(answer, now, "VictorOps", |value| value["result"] == "success").map(drop)
 }

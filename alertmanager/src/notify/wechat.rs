@@ -1,8 +1,8 @@
 //! Writes to people, departments and tags in WeCom, the WeChat for companies.
 //!
-//! A message needs an access token, which is fetched anew for each: a notifier keeps nothing between
-//! two messages, WeCom gives the same token again while it is valid, and one that was taken back is
-//! never used.
+//! A message needs an access token, which is fetched anew for each: a notifier keeps nothing
+//! between two messages, WeCom gives the same token again while it is valid, and one that was taken
+//! back is never used.
 //!
 //! Source: WeCom's documentation of `gettoken` and of application messages.
 //!
