@@ -162,7 +162,7 @@ async fn a_notice_that_is_refused_for_good_is_not_thrown_at_the_receiver_again_a
     kept.story.silence("a", 0, 100_000).await;
     kept.keeper.step(at(0)).await.unwrap();
     let due = kept.story.outbox.next("ops/sink/0", at(0)).unwrap();
-    kept.story.outbox.refused(&due).await.unwrap();
+    kept.story.outbox.refused(&due, at(900), "no").await.unwrap();
     kept.pass(890).await;
     kept.story.expect("");
     kept.pass(30).await;

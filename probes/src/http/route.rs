@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use base::clock::Stopwatch;
-use base::http::client::{Connection, Origin, Phases, dial, resolve};
 use base::http::HeaderMap;
+use base::http::client::{Connection, Origin, Phases, dial, resolve};
 use base::http::header::HeaderValue;
 use tokio::net::TcpStream;
 

@@ -91,7 +91,8 @@ pub(super) fn launch(launch: &Launch<'_>) -> io::Result<Pid> {
     // its elements are.
     let (pid, error) = unsafe {
         let top = stack.as_mut_ptr_range().end.cast::<c_void>();
-        let pid = libc::clone(begin, top, flags, ptr::from_ref(&orders).cast_mut().cast::<c_void>());
+        let pid =
+            libc::clone(begin, top, flags, ptr::from_ref(&orders).cast_mut().cast::<c_void>());
         let error = io::Error::last_os_error();
         libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut());
         (pid, error)
@@ -149,11 +150,7 @@ unsafe fn become_program(orders: &Orders<'_>) -> c_int {
             let _ = setrlimit(*resource, both);
         }
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const orders.no_signals, ptr::null_mut());
-        libc::execve(
-            launch.path.as_ptr(),
-            orders.arguments.as_ptr(),
-            orders.environment.as_ptr(),
-        );
+        libc::execve(launch.path.as_ptr(), orders.arguments.as_ptr(), orders.environment.as_ptr());
         error()
     }
 }

@@ -115,7 +115,8 @@ impl Pool {
         let hanging = before - state.busy.len();
         state.hanging += hanging;
         state.starters -= hanging;
-        while state.starters < state.queue.len() && self.grow(&mut state).is_ok_and(|grown| grown) {}
+        while state.starters < state.queue.len() && self.grow(&mut state).is_ok_and(|grown| grown) {
+        }
     }
 
     /// One starter more, where there may be one. Returns whether there is.

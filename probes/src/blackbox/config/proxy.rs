@@ -52,7 +52,8 @@ impl ProxySettings<'_> {
         let url = self.url.filter(|url| !url.value.expose().is_empty());
         let except = self.except.filter(|except| !except.value.is_empty());
         if let (Some(at), true) = (from_environment, url.is_some() || except.is_some()) {
-            let message = "`proxy_from_environment` says it all; take `proxy_url` and `no_proxy` away";
+            let message =
+                "`proxy_from_environment` says it all; take `proxy_url` and `no_proxy` away";
             diagnostics.report(at, message);
         }
         if let (Some(at), None, None) = (except, url, from_environment) {
@@ -143,7 +144,8 @@ fn proxy(text: &str) -> Result<Proxy, &'static str> {
 fn unescaped(text: &str) -> Vec<u8> {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, after @ ..] = rest {
-        let digits = after.get(..2).filter(|_| *first == b'%').and_then(|two| str::from_utf8(two).ok());
+        let digits =
+            after.get(..2).filter(|_| *first == b'%').and_then(|two| str::from_utf8(two).ok());
         match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
@@ -185,7 +187,8 @@ mod tests {
         fn spanned<T>(value: T) -> Spanned<T> {
             Spanned { value, place: Place::default() }
         }
-        let (url, except) = (url.map(Secret::new).map(spanned), except.map(str::to_owned).map(spanned));
+        let (url, except) =
+            (url.map(Secret::new).map(spanned), except.map(str::to_owned).map(spanned));
         let from_environment = spanned(!variables.is_empty());
         let settings = ProxySettings {
             url: url.as_ref(),
@@ -219,10 +222,18 @@ mod tests {
     fn proxies_are_named_in_the_file_or_by_the_environment() {
         check(None, None, &[], "-, -");
         check(Some("http://p:3128"), None, &[], "p:3128, p:3128");
-        check(Some("http://u:s3cret@p:1/"), Some("a.example, 10.0.0.0/8"), &[],
-            "p:1 as somebody with exceptions, p:1 as somebody with exceptions");
-        check(None, None, &[("HTTP_PROXY", "p:1"), ("https_proxy", "http://q:2"), ("NO_PROXY", "*")],
-            "p:1 with exceptions, q:2 with exceptions");
+        check(
+            Some("http://u:s3cret@p:1/"),
+            Some("a.example, 10.0.0.0/8"),
+            &[],
+            "p:1 as somebody with exceptions, p:1 as somebody with exceptions",
+        );
+        check(
+            None,
+            None,
+            &[("HTTP_PROXY", "p:1"), ("https_proxy", "http://q:2"), ("NO_PROXY", "*")],
+            "p:1 with exceptions, q:2 with exceptions",
+        );
         check(None, None, &[("HOME", "/")], "-, -");
     }
 
@@ -230,13 +241,25 @@ mod tests {
     fn what_is_wrong_is_told_without_a_password() {
         let only = "only a proxy at `http://...` is spoken to";
         check(Some("https://u:s3cret@p:1"), None, &[], &format!("-, - b.yml:0:0: {only}"));
-        check(Some("http://u:s3cret@:1"), None, &[],
-            "-, - b.yml:0:0: the proxy is no URL such as `http://proxy.example:3128`");
+        check(
+            Some("http://u:s3cret@:1"),
+            None,
+            &[],
+            "-, - b.yml:0:0: the proxy is no URL such as `http://proxy.example:3128`",
+        );
         check(None, Some("a"), &[], "-, - b.yml:0:0: `no_proxy` means nothing without `proxy_url`");
-        check(Some("http://p:1"), None, &[("HTTP_PROXY", "q:1")],
-            "q:1, - b.yml:0:0: `proxy_from_environment` says it all; take `proxy_url` and `no_proxy` away");
-        check(Some("http://p:1"), Some("a b"), &[],
+        check(
+            Some("http://p:1"),
+            None,
+            &[("HTTP_PROXY", "q:1")],
+            "q:1, - b.yml:0:0: `proxy_from_environment` says it all; take `proxy_url` and `no_proxy` away",
+        );
+        check(
+            Some("http://p:1"),
+            Some("a b"),
+            &[],
             "p:1, p:1 b.yml:0:0: `a b` of what goes without the proxy is no name and no network\n  \
-             help: write it like `shop.example`, `10.0.0.1`, `10.0.0.0/8` or `*`");
+             help: write it like `shop.example`, `10.0.0.1`, `10.0.0.0/8` or `*`",
+        );
     }
 }

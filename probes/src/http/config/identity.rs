@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::HeaderMap;
 use base::http::access::SecretSource;
 use base::http::client::Origin;
-use base::http::HeaderMap;
 use base::http::header::HeaderValue;
 use base::http::tls::TlsConfig;
 use base::secret::Secret;
