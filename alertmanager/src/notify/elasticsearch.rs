@@ -184,9 +184,10 @@ fn judge(answer: &Answer, sent: usize, notification: &Notification) -> Result<()
         let status = item["index"]["status"].as_u64().unwrap_or(0);
         (!(200..300).contains(&status)).then_some((status, &item["index"]["error"]))
     });
-    let (mut passes, mut first) = (false, None);
+    let (mut passes, mut malformed, mut first) = (false, false, None);
     for (status, error) in refused {
         passes |= matches!(status, 0 | 408 | 429 | 500..);
+        malformed |= matches!(status, 400 | 413);
         first.get_or_insert_with(|| {
             let kind = error["type"].as_str().unwrap_or("error");
             let why = error["reason"].as_str().unwrap_or_default();
@@ -195,6 +196,7 @@ fn judge(answer: &Answer, sent: usize, notification: &Notification) -> Result<()
     }
     match first {
         Some(reason) if passes => Err(DeliveryError::transient(reason)),
+        Some(reason) if malformed => Err(DeliveryError::bad_message(reason)),
         Some(reason) => Err(DeliveryError::permanent(reason)),
         None if items.len() < sent || said["errors"] == true => {
             let reason = format!("{} of {sent} documents were answered", items.len());
