@@ -285,6 +285,7 @@ impl Witnesses<'_> {
         if let Some((rule, source)) = inhibitor.inhibition_of(labels) {
             held.push(HeldBy::Cause { rule: rule.title.clone(), source: source.clone() });
         }
+        held.extend(HeldBy::of_windows(labels, self.mutes, at));
         held.extend(HeldBy::of_times(route, at));
         held
     }

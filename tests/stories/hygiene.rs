@@ -57,9 +57,13 @@ async fn keeper(
 
 impl Kept {
     async fn begin(settings: Hygiene, windows: &'static str) -> Self {
+        Self::with(ROUTE, settings, windows).await
+    }
+
+    async fn with(route: &str, settings: Hygiene, windows: &'static str) -> Self {
         // The receivers of stories are no service that is known.
         let settings = Hygiene { notices: Notices::All, ..settings };
-        let story = Simulation::begin().await;
+        let story = Simulation::with(route, true).await;
         let storage = Arc::new(Storage::in_memory(Options::default()));
         let keeper = keeper(&story, &storage, &settings, windows).await;
         Self { story, keeper, storage, settings, windows }
@@ -149,6 +153,50 @@ async fn a_begin_that_nobody_heard_has_no_end() {
     kept.story.up = true;
     kept.pass(100).await;
     kept.story.expect("");
+}
+
+#[tokio::test]
+async fn a_notice_that_is_refused_for_good_is_not_thrown_at_the_receiver_again_and_again() {
+    let mut kept = Kept::begin(Hygiene::default(), "[]").await;
+    kept.story.fire("a");
+    kept.story.silence("a", 0, 100_000).await;
+    kept.keeper.step(at(0)).await.unwrap();
+    let due = kept.story.outbox.next("ops/sink/0", at(0)).unwrap();
+    kept.story.outbox.refused(&due, at(900), "no").await.unwrap();
+    kept.pass(890).await;
+    kept.story.expect("");
+    kept.pass(30).await;
+    kept.story.expect("900 ops Silence");
+}
+
+#[tokio::test]
+async fn each_receiver_hears_of_its_own_alerts_only() {
+    let route =
+        "{receiver: dev, group_by: [g], routes: [{receiver: ops, matchers: [alertname=a]}]}";
+    let mut kept = Kept::with(route, Hygiene::default(), "[]").await;
+    kept.story.fire("a b c");
+    let silence = alertmanager::mute::Silence {
+        id: String::new(),
+        matchers: vec![Matcher::equal("g", "1")],
+        starts_at: at(0),
+        ends_at: at(5000),
+        created_by: "story".to_owned(),
+        comment: String::new(),
+        annotations: Default::default(),
+        updated_at: at(0),
+    };
+    kept.story.mutes.silences.set(silence, at(0)).await.unwrap();
+    kept.keeper.step(at(0)).await.unwrap();
+    let told = |lane: &str| {
+        let due = kept.story.outbox.next(lane, at(0)).unwrap();
+        let texts = &due.flush.alerts[0].annotations;
+        format!("{}; {}", texts["alerts"].replace('\n', ", "), texts["summary"])
+    };
+    let until = "of yours until 1970-01-01 01:23 UTC";
+    let expected = format!("a {{g=\"1\"}}; a silence holds back 1 alert {until}");
+    assert_eq!(told("ops/sink/0"), expected);
+    let expected = format!("b {{g=\"1\"}}, c {{g=\"1\"}}; a silence holds back 2 alerts {until}");
+    assert_eq!(told("dev/sink/0"), expected);
 }
 
 #[tokio::test]

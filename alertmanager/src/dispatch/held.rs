@@ -24,6 +24,8 @@ pub enum HeldBy {
         /// The alert that holds it back.
         source: Labels,
     },
+    /// Somebody works there, and said so: the names of the windows.
+    Maintenance(Vec<String>),
     /// Its route tells nobody at this time: the names of the intervals.
     Times(Vec<String>),
 }
@@ -37,8 +39,15 @@ impl HeldBy {
         if let Some((rule, source)) = mutes.inhibition_of(labels) {
             found.push(Self::Cause { rule, source });
         }
+        found.extend(Self::of_windows(labels, mutes, now));
         found.extend(Self::of_times(route, now));
         found
+    }
+
+    /// The windows of maintenance that hold an alert with `labels` back at `now`.
+    pub fn of_windows(labels: &Labels, mutes: &Mutes, now: Timestamp) -> Option<Self> {
+        let names = mutes.maintenance.held_by(labels, now);
+        (!names.is_empty()).then_some(Self::Maintenance(names))
     }
 
     /// The times of a route that hold everything back at `now`.
@@ -48,11 +57,12 @@ impl HeldBy {
         (!times.is_empty()).then(names)
     }
 
-    /// `silenced`, `inhibited` or `muted`.
+    /// `silenced`, `inhibited`, `maintenance` or `muted`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Silence(_) => "silenced",
             Self::Cause { .. } => "inhibited",
+            Self::Maintenance(_) => "maintenance",
             Self::Times(_) => "muted",
         }
     }
@@ -71,6 +81,7 @@ impl fmt::Display for HeldBy {
                 write!(f, " (silence {})", silence.id)
             }
             Self::Cause { rule, source } => write!(f, "inhibited by {source} ({rule})"),
+            Self::Maintenance(names) => write!(f, "in maintenance: {}", names.join(", ")),
             Self::Times(names) => write!(f, "muted by its times: {}", names.join(", ")),
         }
     }

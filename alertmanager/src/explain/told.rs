@@ -95,6 +95,7 @@ impl OnRoute<'_> {
         for (name, kind, free) in [
             ("inhibition", "inhibited", "no cause of it fires"),
             ("silence", "silenced", "no silence is about it"),
+            ("window", "maintenance", ""),
             ("times", "muted", "the route tells at this time"),
         ] {
             match self.held.iter().find(|by| by.as_str() == kind) {
@@ -105,7 +106,7 @@ impl OnRoute<'_> {
                     held = Some(by);
                 }
                 Some(by) => stages.push(Stage::passes(name, plain(&by.to_string()))),
-                None if kind == "muted" && self.route.times.is_always() => {}
+                None if free.is_empty() || kind == "muted" && self.route.times.is_always() => {}
                 None => stages.push(Stage::passes(name, free)),
             }
         }

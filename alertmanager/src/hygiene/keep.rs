@@ -13,7 +13,7 @@ use base::sample::{Ended, Timestamp};
 use storage::{AppendError, Point, Storage};
 use tracing::warn;
 
-use super::notice::{self, Notice};
+use super::notice::{self, About};
 use super::{Hygiene, MAINTENANCE_METRIC, PUSHED_METRIC};
 use crate::alerts::{Alert, Alerts};
 use crate::dispatch::{Lane, Lanes, Route};
@@ -71,7 +71,9 @@ pub struct Keeper {
 
 /// What is to be told of one thing, and to whom beside those who know of it.
 struct Wanted {
-    notice: Notice,
+    about: About,
+    /// What it holds, and by which lanes each would be told.
+    alerts: Vec<(Arc<Alert>, Vec<String>)>,
     lanes: BTreeSet<String>,
     /// Whether also those are told whose alerts it held before.
     all: bool,
@@ -137,11 +139,11 @@ impl Keeper {
     }
 
     async fn tell(
-        &self,
+        &mut self,
         held: &BTreeMap<String, Vec<Arc<Alert>>>,
         now: Timestamp,
     ) -> Result<(), StateError> {
-        let outbox = &self.parts.outbox;
+        let outbox = self.parts.outbox.clone();
         let mut wanted = self.of_silences(held, now);
         wanted.extend(self.of_windows(now));
         let mut flushes: Vec<(LaneGroup, Flush)> = Vec::new();
@@ -151,16 +153,15 @@ impl Keeper {
                 let key = LaneGroup { lane: lane.id.clone(), group_key: key.clone() };
                 let concerned = wanted.lanes.contains(&lane.id);
                 let goes_on = wanted.all && known.contains(&key);
-                if !concerned && !goes_on {
+                if !concerned && !goes_on || self.knows(&key, wanted.about.state(now)) {
                     continue;
                 }
-                if self.knows(&key, notice::state_of(&wanted.notice.alert)) {
-                    continue;
-                }
+                let theirs = wanted.alerts.iter().filter(|(_, lanes)| lanes.contains(&lane.id));
+                let theirs: Vec<_> = theirs.map(|(alert, _)| Arc::clone(alert)).collect();
+                let notice = wanted.about.notice(&theirs, now, &self.parts.external_url);
                 let reason = if known.contains(&key) { Reason::Repeat } else { Reason::First };
-                let alerts = vec![wanted.notice.alert.clone()];
-                let group_labels = wanted.notice.group_labels.clone();
-                flushes.push((key, flush(receiver, group_labels, reason, alerts)));
+                let flush = flush(receiver, notice.group_labels, reason, vec![notice.alert]);
+                flushes.push((key, flush));
             }
         }
         for key in known.iter().filter(|key| !wanted.contains_key(&key.group_key)) {
@@ -224,11 +225,11 @@ impl Keeper {
             let remind = self.parts.settings.remind;
             let ending = silence.ends_at.since(now) <= remind
                 && silence.ends_at.since(silence.starts_at) > remind;
-            let url = &self.parts.external_url;
-            let notice = notice::of_silence(&silence, ending, alerts, now, url);
-            let lanes = self.concerned(alerts, now);
+            let about = About::Silence(silence, ending);
+            let alerts = self.with_lanes(alerts, now);
+            let lanes = alerts.iter().flat_map(|(_, lanes)| lanes.clone()).collect();
             // Whoever has nothing in it any more need not be reminded.
-            wanted.insert(notice.key.clone(), Wanted { notice, lanes, all: false });
+            wanted.insert(about.key(), Wanted { about, alerts, lanes, all: false });
         }
         wanted
     }
@@ -241,26 +242,25 @@ impl Keeper {
             }
             let alerts = self.parts.alerts.all().into_iter();
             let alerts = alerts.filter(|alert| alert.is_firing() && one.matches(&alert.labels));
-            let alerts: Vec<_> = alerts.collect();
+            let alerts = self.with_lanes(&alerts.collect::<Vec<_>>(), now);
             let lanes = if one.window.receivers.is_empty() {
-                let mut lanes = self.concerned(&alerts, now);
-                let labels = one.window.equal_labels();
-                lanes.extend(self.lanes_of(&labels, now));
-                lanes
+                let would = self.lanes_of(&one.window.equal_labels(), now);
+                alerts.iter().flat_map(|(_, lanes)| lanes.clone()).chain(would).collect()
             } else {
                 let named =
                     one.window.receivers.iter().filter_map(|name| self.parts.lanes.get(name));
                 named.flatten().map(|lane| lane.id.clone()).collect()
             };
-            let notice = notice::of_window(one, &alerts, now, &self.parts.external_url);
-            wanted.insert(notice.key.clone(), Wanted { notice, lanes, all: true });
+            let about = About::Window(Arc::clone(one));
+            wanted.insert(about.key(), Wanted { about, alerts, lanes, all: true });
         }
         wanted
     }
 
-    /// The lanes by which the alerts would be told.
-    fn concerned(&self, alerts: &[Arc<Alert>], now: Timestamp) -> BTreeSet<String> {
-        alerts.iter().flat_map(|alert| self.lanes_of(&alert.labels, now)).collect()
+    /// The alerts, each with the lanes by which it would be told.
+    fn with_lanes(&self, alerts: &[Arc<Alert>], now: Timestamp) -> Vec<(Arc<Alert>, Vec<String>)> {
+        let with = |alert: &Arc<Alert>| (Arc::clone(alert), self.lanes_of(&alert.labels, now));
+        alerts.iter().map(with).collect()
     }
 
     fn lanes_of(&self, labels: &Labels, now: Timestamp) -> Vec<String> {

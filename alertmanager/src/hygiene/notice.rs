@@ -26,12 +26,46 @@ const MOST_NAMED: usize = 10;
 /// What somebody is told.
 #[derive(Clone, Debug)]
 pub(super) struct Notice {
-    /// In the place of a group's key.
-    pub(super) key: String,
     /// What it is about.
     pub(super) group_labels: Labels,
     /// The state that it tells of, and its texts.
     pub(super) alert: Alert,
+}
+
+/// What notices are about.
+#[derive(Clone, Debug)]
+pub(super) enum About {
+    /// A silence that holds alerts; whether it is about to end.
+    Silence(Arc<Silence>, bool),
+    /// A window that will begin soon, or runs.
+    Window(Arc<Occurrence>),
+}
+
+impl About {
+    /// By what its notices are known, in the place of a group's key.
+    pub(super) fn key(&self) -> String {
+        match self {
+            Self::Silence(silence, _) => format!("{NOTICE}silence:{}", silence.id),
+            Self::Window(occurrence) => format!("{NOTICE}maintenance:{}", occurrence.id),
+        }
+    }
+
+    /// The state that it is in, of which there is one notice.
+    pub(super) fn state(&self, now: Timestamp) -> &'static str {
+        match self {
+            Self::Silence(_, true) => "ending",
+            Self::Silence(_, false) => "active",
+            Self::Window(occurrence) => occurrence.phase(now).as_str(),
+        }
+    }
+
+    /// What those are told whose alerts are `held`.
+    pub(super) fn notice(&self, held: &[Arc<Alert>], now: Timestamp, external_url: &str) -> Notice {
+        match self {
+            Self::Silence(silence, ending) => of_silence(silence, *ending, held, now, external_url),
+            Self::Window(occurrence) => of_window(occurrence, held, now, external_url),
+        }
+    }
 }
 
 /// The state that a receiver was told of.
@@ -39,18 +73,8 @@ pub(super) fn state_of(alert: &Alert) -> &str {
     alert.annotations.get(STATE).map_or("", String::as_str)
 }
 
-/// By what notices of a silence are known.
-pub(super) fn silence_key(id: &str) -> String {
-    format!("{NOTICE}silence:{id}")
-}
-
-/// By what notices of a window are known.
-pub(super) fn window_key(id: &str) -> String {
-    format!("{NOTICE}maintenance:{id}")
-}
-
 /// That a silence holds alerts, or is about to end.
-pub(super) fn of_silence(
+fn of_silence(
     silence: &Silence,
     ending: bool,
     held: &[Arc<Alert>],
@@ -71,7 +95,6 @@ pub(super) fn of_silence(
     let mut annotations = annotations(state, summary, &silence.comment, held);
     annotations.insert("matchers".to_owned(), matchers::print_all(&silence.matchers));
     Notice {
-        key: silence_key(&silence.id),
         alert: Alert {
             labels: group_labels.with("silence", &silence.id),
             annotations,
@@ -85,7 +108,7 @@ pub(super) fn of_silence(
 }
 
 /// That a window will begin or has begun.
-pub(super) fn of_window(
+fn of_window(
     occurrence: &Occurrence,
     held: &[Arc<Alert>],
     now: Timestamp,
@@ -107,7 +130,6 @@ pub(super) fn of_window(
         annotations.insert("owner".to_owned(), window.owner.clone());
     }
     Notice {
-        key: window_key(&occurrence.id),
         alert: Alert {
             labels: group_labels.clone(),
             annotations,

@@ -24,7 +24,7 @@ pub(super) fn cut_html(text: &str, most: usize) -> String {
             _ => (c.len_utf8(), c.len_utf16()),
         };
         // One is kept for the sign that something is missing.
-        if end.is_none() && shown + length > most - 1 {
+        if end.is_none() && shown + length > most.saturating_sub(1) {
             end = Some((at, open.clone()));
         }
         shown += length;

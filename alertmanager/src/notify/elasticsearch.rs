@@ -23,8 +23,11 @@ use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
 use super::required::base_url;
 
-/// The most documents of one request.
-const BATCH: usize = 500;
+/// The most documents of one request: also the answer to it, in which each has its line, shall fit
+/// what is read of an answer.
+const BATCH: usize = 100;
+/// What we want to be answered.
+const ANSWER: &str = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason";
 
 /// An entry of `elasticsearch_configs`, as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -82,7 +85,7 @@ impl ElasticsearchConfig {
         if let Some(pipeline) = &self.pipeline {
             let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             match !pipeline.value.is_empty() && pipeline.value.chars().all(named) {
-                true => query = format!("?pipeline={}", pipeline.value),
+                true => query = format!("&pipeline={}", pipeline.value),
                 false => {
                     let message = format!("`{}` cannot name a pipeline", pipeline.value);
                     diagnostics.report(pipeline, message);
@@ -91,7 +94,7 @@ impl ElasticsearchConfig {
         }
         let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
         Some(ElasticsearchNotifier {
-            url: Secret::new(format!("{}/_bulk{query}", url?)),
+            url: Secret::new(format!("{}/_bulk?{ANSWER}{query}", url?)),
             index: index.to_owned(),
             api_key,
             service: service?,
@@ -181,9 +184,10 @@ fn judge(answer: &Answer, sent: usize, notification: &Notification) -> Result<()
         let status = item["index"]["status"].as_u64().unwrap_or(0);
         (!(200..300).contains(&status)).then_some((status, &item["index"]["error"]))
     });
-    let (mut passes, mut first) = (false, None);
+    let (mut passes, mut malformed, mut first) = (false, false, None);
     for (status, error) in refused {
         passes |= matches!(status, 0 | 408 | 429 | 500..);
+        malformed |= matches!(status, 400 | 413);
         first.get_or_insert_with(|| {
             let kind = error["type"].as_str().unwrap_or("error");
             let why = error["reason"].as_str().unwrap_or_default();
@@ -192,6 +196,7 @@ fn judge(answer: &Answer, sent: usize, notification: &Notification) -> Result<()
     }
     match first {
         Some(reason) if passes => Err(DeliveryError::transient(reason)),
+        Some(reason) if malformed => Err(DeliveryError::bad_message(reason)),
         Some(reason) => Err(DeliveryError::permanent(reason)),
         None if items.len() < sent || said["errors"] == true => {
             let reason = format!("{} of {sent} documents were answered", items.len());
@@ -325,13 +330,13 @@ mod tests {
             Reply::json(200, json!({"took": 1, "errors": false, "items": items}))
         };
         let message = flood();
-        let mut replies = vec![taken(BATCH); 10];
+        let mut replies = vec![taken(BATCH); 50];
         replies.push(taken(1));
         let (asked, result) = sink.hand_over(&notifier, &message, &replies).await;
         assert_eq!(result, Ok(Receipt::named(message.at.millis().to_string())));
-        assert_eq!(asked.len(), 11);
+        assert_eq!(asked.len(), 51);
         for asked in &asked {
-            assert_eq!(asked.line(), "POST /_bulk?pipeline=p");
+            assert_eq!(asked.line(), format!("POST /_bulk?{ANSWER}&pipeline=p"));
             assert_eq!(asked.headers["authorization"], format!("ApiKey {SECRET}"));
             assert_eq!(asked.headers["content-type"], "application/x-ndjson");
             assert!(asked.body.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));

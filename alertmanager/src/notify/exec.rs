@@ -210,7 +210,11 @@ fn judge(finished: std::io::Result<Finished>) -> Result<Receipt, DeliveryError> 
         }
         (Some(status @ (64..=68 | 70 | 72 | 73 | 76..=78)), _) => {
             let reason = format!("the program ended with status {status}{said}");
-            Err(DeliveryError::permanent(reason))
+            // EX_DATAERR: it is the message that it does not like.
+            Err(match status {
+                65 => DeliveryError::bad_message(reason),
+                _ => DeliveryError::permanent(reason),
+            })
         }
         (Some(status), _) => {
             let reason = format!("the program ended with status {status}{said}");

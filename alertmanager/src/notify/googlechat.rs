@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
 use super::settings::{Named, SecretSetting, with_query};
-use super::texts::{Renderer, Text, one_line, printable, shortened};
+use super::texts::{Renderer, Text, but_last_line, one_line, printable, shortened};
 use crate::template::{Escape, Markup, Templates};
 
 /// The most characters of a message.
@@ -110,7 +110,8 @@ impl GoogleChatNotifier {
     fn body(&self, notification: &Notification) -> Value {
         let renderer = Renderer::new(&self.templates, notification, Escape::Markup(MARKUP));
         let title = one_line(&renderer.render(&self.title), MAX_TITLE);
-        let text = shortened(printable(&renderer.render(&self.text)).trim(), MAX_TEXT);
+        let text = printable(&renderer.render(&self.text));
+        let text = but_last_line(&text, MAX_TEXT, shortened);
         // A `*` in the title would end the bold type in the middle.
         let bold = !title.is_empty() && !title.contains('*');
         let title = if bold { format!("*{title}*") } else { title };

@@ -25,7 +25,7 @@ use super::cut::cut_html;
 use super::http::{Answer, Call, Service, check_url};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
 use super::settings::{Named, SecretSetting, needed, percent_encoded};
-use super::texts::{Renderer, Text, one_line, printable, shortened};
+use super::texts::{Renderer, Text, but_last_line, one_line, printable, shortened};
 use crate::template::{Escape, Markup, Templates};
 
 /// An event of more than 64 KiB is refused; the text stands in it up to four times.
@@ -171,8 +171,8 @@ impl MatrixNotifier {
         let lines = |escape| {
             let text = printable(&renderer.render_as(&self.text, escape));
             match escape {
-                Escape::Html => cut_html(text.trim(), MAX_TEXT),
-                _ => shortened(text.trim(), MAX_TEXT),
+                Escape::Html => but_last_line(&text, MAX_TEXT, cut_html),
+                _ => but_last_line(&text, MAX_TEXT, shortened),
             }
         };
         let plain = Escape::Markup(CALLS_NOBODY);

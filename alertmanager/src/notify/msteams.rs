@@ -21,7 +21,7 @@ use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
 use super::parts::web_address;
 use super::settings::{Named, SecretSetting};
-use super::texts::{Renderer, Text, one_line, printable, shortened_bytes};
+use super::texts::{Renderer, Text, but_last_line, one_line, printable, shortened_bytes};
 use crate::template::{Escape, Markup, Templates};
 
 /// A message of more than 28 KB is refused; escaped as JSON the text is at most twice as long.
@@ -122,7 +122,7 @@ impl MsteamsNotifier {
             "title": line(&self.title),
             // Without it, and without a text, a card is refused.
             "summary": renderer.unless_blank(line(&self.summary)),
-            "text": shortened_bytes(renderer.unless_blank(text).trim(), MAX_TEXT),
+            "text": but_last_line(&renderer.unless_blank(text), MAX_TEXT, shortened_bytes),
             "themeColor": if notification.is_firing() { RED } else { GREEN },
         });
         let url = web_address(&notification.external_url);

@@ -24,7 +24,7 @@ use super::msteams::{MARKUP, MAX_TEXT, MAX_TITLE};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
 use super::parts::web_address;
 use super::settings::{Named, SecretSetting};
-use super::texts::{Renderer, Text, one_line, printable, shortened_bytes};
+use super::texts::{Renderer, Text, but_last_line, one_line, printable, shortened_bytes};
 use crate::template::{Escape, Templates};
 
 /// An entry of `msteamsv2_configs`, as written.
@@ -117,7 +117,7 @@ impl MsteamsV2Notifier {
                 },
                 {
                     "type": "TextBlock",
-                    "text": shortened_bytes(text.trim(), MAX_TEXT),
+                    "text": but_last_line(&text, MAX_TEXT, shortened_bytes),
                     "wrap": true,
                 },
             ],

@@ -58,7 +58,9 @@ pub(super) fn recipient(
     written: Option<&Spanned<String>>,
     diagnostics: &mut Diagnostics,
 ) -> String {
-    settings::fixed(&format!("`{name}`"), written, diagnostics).unwrap_or_default()
+    // What is wrong with it is told once: it is not missing.
+    let _ = settings::fixed(&format!("`{name}`"), written, diagnostics);
+    written.map(|written| written.value.clone()).unwrap_or_default()
 }
 
 /// The group's key as a hash in hexadecimal digits: what pagers and tickets know the group by. It is

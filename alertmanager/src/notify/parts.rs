@@ -7,7 +7,7 @@ use base::diagnostic::{Diagnostics, Spanned};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::texts::{Renderer, Text, one_line, printable, shortened};
+use super::texts::{Renderer, Text, but_last_line, one_line, printable, shortened};
 use crate::template::Escape;
 
 /// What a part is to its service. Numbers are the most characters that it may have.
@@ -55,7 +55,9 @@ impl Part {
     pub(super) fn render(&self, renderer: &Renderer<'_>) -> String {
         match self.kind {
             Kind::Line(most) => one_line(&renderer.render(&self.text), most),
-            Kind::Lines(most) => shortened(printable(&renderer.render(&self.text)).trim(), most),
+            Kind::Lines(most) => {
+                but_last_line(&printable(&renderer.render(&self.text)), most, shortened)
+            }
             Kind::Plain(most) => one_line(&renderer.render_as(&self.text, Escape::Text), most),
             Kind::Link => web_address(&renderer.render_as(&self.text, Escape::Text)),
         }

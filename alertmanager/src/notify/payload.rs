@@ -2,7 +2,8 @@
 //! a webhook, the fields of a ticket.
 //!
 //! A text that renders to JSON becomes that JSON, so that `'{{ .Alerts | toJson }}'` is a list and
-//! `'{{ len .Alerts }}'` a number. Any other text stays a text, also where it could be read as YAML.
+//! `'{{ len .Alerts }}'` a number; one that renders to nothing is `null`. Any other text stays a
+//! text, also where it could be read as YAML.
 //!
 //! Invariant: what a template gave is data; it is never taken as a template again.
 
@@ -76,6 +77,9 @@ impl Payload {
         match self {
             Self::Text(text) => {
                 let text = renderer.render(text);
+                if text.is_empty() {
+                    return Value::Null;
+                }
                 serde_json::from_str(&text).unwrap_or(Value::String(text))
             }
             Self::Plain(value) => value.clone(),
@@ -181,6 +185,7 @@ mod tests {
             json!({"a": "firing", "b": [1, 2.5, true, null], "ops": {"c": "x"}}),
         );
         check("'{{ .Alerts.Firing | len }}'", json!(1));
+        check("['', '{{ .CommonLabels.none }}', ' ']", json!([null, null, " "]));
         check("'{{ .GroupLabels | toJson }}'", json!({"alertname": "CheckFailed"}));
         check(
             "|\n  {\"n\": {{ len .Alerts }}, \"s\": {{ .Status | toJson }}}\n",

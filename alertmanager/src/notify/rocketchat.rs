@@ -56,7 +56,13 @@ impl Notifier for RocketchatNotifier {
 
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let message = self.message(notification);
-        let earlier = notification.reference.as_deref().and_then(|name| name.split_once(':'));
+        let configured = self.channel.as_deref().unwrap_or_default();
+        let earlier = notification.reference.as_deref().and_then(|name| {
+            let (room, rest) = name.split_once(':')?;
+            let (id, then) = rest.split_once(':')?;
+            // A message in the channel of an earlier configuration is none to go on with.
+            (then == configured).then_some((room, id))
+        });
         if let Some((room, id)) = earlier {
             let handed = if self.update {
                 let changed = json!({
@@ -78,7 +84,7 @@ impl Notifier for RocketchatNotifier {
         let said = self.post("chat.postMessage", &Value::Object(message), notification).await?;
         let posted = &said["message"];
         let name = posted["rid"].as_str().zip(posted["_id"].as_str());
-        Ok(Receipt { reference: name.map(|(room, id)| format!("{room}:{id}")) })
+        Ok(Receipt { reference: name.map(|(room, id)| format!("{room}:{id}:{configured}")) })
     }
 }
 
@@ -193,7 +199,7 @@ mod tests {
         let mut message = notification();
         let replies = std::slice::from_ref(&said);
         let (asked, result) = sink.hand_over(&notifier, &message, replies).await;
-        assert_eq!(result, Ok(Receipt::named("r1:m1")));
+        assert_eq!(result, Ok(Receipt::named("r1:m1:#ops")));
         assert_eq!(asked[0].line(), "POST /api/v1/chat.postMessage");
         assert_eq!(asked[0].headers["x-auth-token"], SECRET);
         assert_eq!(asked[0].headers["x-user-id"], "u1");
@@ -211,7 +217,7 @@ mod tests {
         });
         assert_eq!(asked[0].json(), expected);
 
-        message.reference = Some("r1:m1".to_owned());
+        message.reference = Some("r1:m1:#ops".to_owned());
         message.alerts.remove(0);
         let (asked, result) = sink.hand_over(&notifier, &message, replies).await;
         assert_eq!(result, Ok(Receipt::default()));
@@ -232,7 +238,7 @@ mod tests {
         let replies = [Reply::json(400, gone), said.clone()];
         for notifier in [&notifier, &update] {
             let (asked, result) = sink.hand_over(notifier, &message, &replies).await;
-            assert_eq!((asked.len(), result), (2, Ok(Receipt::named("r1:m1"))));
+            assert_eq!((asked.len(), result), (2, Ok(Receipt::named("r1:m1:#ops"))));
         }
     }
 

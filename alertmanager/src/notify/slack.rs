@@ -88,7 +88,9 @@ impl SlackNotifier {
             self.post(&url, message, notification).await?;
             return Ok(Receipt::default());
         };
-        let earlier = notification.reference.as_deref().and_then(Earlier::parse);
+        let configured = self.channel.as_deref().unwrap_or_default();
+        let earlier =
+            notification.reference.as_deref().and_then(|name| Earlier::parse(name, configured));
         if let Some(earlier) = earlier {
             let handed = if self.update {
                 let update = Secret::new(format!("{base}{UPDATE}"));
@@ -104,7 +106,7 @@ impl SlackNotifier {
             }
         }
         let said = self.post(&url, message, notification).await?;
-        Ok(Receipt { reference: Earlier::named(&said) })
+        Ok(Receipt { reference: Earlier::name(&said, configured) })
     }
 
     async fn post(
@@ -164,7 +166,7 @@ impl SlackNotifier {
     }
 }
 
-/// A message that was posted before: its channel and its time, which is its name.
+/// A message that was posted before: its channel as Slack calls it, and its time, which is its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Earlier<'a> {
     channel: &'a str,
@@ -172,14 +174,16 @@ struct Earlier<'a> {
 }
 
 impl<'a> Earlier<'a> {
-    fn parse(reference: &'a str) -> Option<Self> {
-        let (channel, ts) = reference.split_once(':')?;
-        Some(Self { channel, ts })
+    /// The message, where it went to the channel that is configured now, too.
+    fn parse(reference: &'a str, configured: &str) -> Option<Self> {
+        let (channel, rest) = reference.split_once(':')?;
+        let (ts, then) = rest.split_once(':')?;
+        (then == configured).then_some(Self { channel, ts })
     }
 
-    fn named(said: &Value) -> Option<String> {
+    fn name(said: &Value, configured: &str) -> Option<String> {
         let (channel, ts) = (said["channel"].as_str()?, said["ts"].as_str()?);
-        (!channel.is_empty() && !ts.is_empty()).then(|| format!("{channel}:{ts}"))
+        (!channel.is_empty() && !ts.is_empty()).then(|| format!("{channel}:{ts}:{configured}"))
     }
 
     /// The message in place of the earlier one.
@@ -234,6 +238,16 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<(), DeliveryErr
         let retry_after = asked_wait(&answer.headers, notification.at);
         return Err(DeliveryError::Transient { reason, retry_after });
     }
+    let advice = match why {
+        "not_in_channel" | "channel_not_found" => {
+            "; write the channel's id, and invite the app into it"
+        }
+        "missing_scope" => "; the app needs the scope `chat:write`",
+        "invalid_auth" | "not_authed" | "token_revoked" | "token_expired" | "account_inactive" => {
+            "; the token is not, or no longer, a valid one"
+        }
+        _ => "",
+    };
     let of_the_message = [
         "invalid_attachments",
         "invalid_blocks",
@@ -245,7 +259,7 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<(), DeliveryErr
     ];
     match of_the_message.contains(&why) {
         true => Err(DeliveryError::bad_message(reason)),
-        false => Err(DeliveryError::permanent(reason)),
+        false => Err(DeliveryError::permanent(format!("{reason}{advice}"))),
     }
 }
 

@@ -180,7 +180,11 @@ fn judge(answer: &Answer, ack: bool, now: Timestamp) -> Result<Option<u64>, Deli
         }
         Some(code) => {
             let reason = format!("the answer was code {code}: {}", excerpt(text));
-            Err(DeliveryError::permanent(reason))
+            // 5, 6, 12, 13, 15: there is something in the events that is not taken.
+            Err(match code {
+                5 | 6 | 12 | 13 | 15 => DeliveryError::bad_message(reason),
+                _ => DeliveryError::permanent(reason),
+            })
         }
     }
 }

@@ -22,7 +22,7 @@ use super::cut::cut_html;
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
 use super::settings::{Named, SecretSetting, base_address};
-use super::texts::{Renderer, Text, printable, shortened};
+use super::texts::{Renderer, Text, but_last_line, printable, shortened};
 use crate::template::{Escape, Markup, Templates};
 
 const DEFAULT_ADDRESS: &str = "https://api.telegram.org";
@@ -286,8 +286,8 @@ impl TelegramNotifier {
         let renderer = Renderer::new(&self.templates, notification, mode.escape);
         let text = renderer.unless_blank(printable(&renderer.render(&self.message)));
         match mode.escape {
-            Escape::Html => cut_html(text.trim(), MAX_TEXT),
-            _ => shortened(text.trim(), MAX_TEXT),
+            Escape::Html => but_last_line(&text, MAX_TEXT, cut_html),
+            _ => but_last_line(&text, MAX_TEXT, shortened),
         }
     }
 }

@@ -205,6 +205,23 @@ pub(super) fn shortened_bytes(text: &str, most: usize) -> String {
     format!("{}…", whole(&text[..end]))
 }
 
+/// The text, cut to `most` by `cut` where it is longer; its last line, which counts what is left out
+/// or leads on from it, is kept where that is a short one.
+pub(super) fn but_last_line(
+    text: &str,
+    most: usize,
+    cut: impl Fn(&str, usize) -> String,
+) -> String {
+    let text = text.trim();
+    let whole = cut(text, most);
+    match text.rsplit_once('\n') {
+        Some((before, last)) if whole != text && last.len() <= most / 4 && !last.contains('<') => {
+            format!("{}\n{last}", cut(before.trim_end(), most - last.len() - 1))
+        }
+        _ => whole,
+    }
+}
+
 /// The text without a backslash or a reference that was begun at its end.
 fn whole(text: &str) -> &str {
     let slashes = text.len() - text.trim_end_matches('\\').len();
@@ -318,6 +335,10 @@ pub(super) mod tests {
         assert_eq!(shortened("a&amp;b", 7), "a&amp;b");
         assert_eq!(shortened(r"a\\\*b", 5), r"a\\…");
         assert_eq!(shortened(r"a\\\*b", 4), r"a\\…");
+        assert_eq!(but_last_line(" ab\ncd ", 10, shortened), "ab\ncd");
+        assert_eq!(but_last_line("abcdefghijkl\nend", 12, shortened), "abcdefg…\nend");
+        assert_eq!(but_last_line("abc\nabcdefghijkl", 12, shortened), "abc\nabcdefg…");
+        assert_eq!(but_last_line("abcdefghijkl\n<b>", 12, shortened), "abcdefghijk…");
         assert_eq!(printable("a\r\n\tb\u{202e}c\u{7}"), "a\n\tbc");
     }
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
 use super::settings::{base_address, needed, percent_encoded};
-use super::texts::{Renderer, Text, printable, shortened_bytes};
+use super::texts::{Renderer, Text, but_last_line, printable, shortened_bytes};
 use crate::template::{Escape, Markup, Templates};
 
 const DEFAULT_ADDRESS: &str = "https://webexapis.com/v1/messages";
@@ -133,7 +133,7 @@ impl WebexNotifier {
     fn body(&self, notification: &Notification) -> Value {
         let renderer = Renderer::new(&self.templates, notification, Escape::Markup(MARKUP));
         let text = renderer.unless_blank(printable(&renderer.render(&self.message)));
-        json!({"roomId": self.room, "markdown": shortened_bytes(text.trim(), MAX_TEXT)})
+        json!({"roomId": self.room, "markdown": but_last_line(&text, MAX_TEXT, shortened_bytes)})
     }
 }
 

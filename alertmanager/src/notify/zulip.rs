@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::http::{Answer, Call, Service, check_url};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
 use super::settings::{Named, SecretSetting, fixed, needed, percent_encoded};
-use super::texts::{Renderer, Text, one_line, printable, shortened};
+use super::texts::{Renderer, Text, but_last_line, one_line, printable, shortened};
 use crate::template::{Escape, Markup, Templates};
 
 /// The most characters of a topic and of a message.
@@ -160,8 +160,15 @@ impl Notifier for ZulipNotifier {
 
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let form = self.form(notification);
-        let number = |id: &&String| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit());
-        let first = notification.reference.as_ref().filter(number);
+        let to = match &self.to {
+            To::Channel(channel, _) => channel,
+            To::People(people) => people,
+        };
+        let first = notification.reference.as_deref().and_then(|name| {
+            let (id, then) = name.split_once(':')?;
+            // A message to those of an earlier configuration is none to change.
+            (then == to && id.bytes().all(|b| b.is_ascii_digit())).then_some(id)
+        });
         if let Some(id) = first.filter(|_| self.update) {
             let url = Secret::new(format!("{}/{id}", self.address));
             let content: Vec<_> = form.iter().filter(|(name, _)| *name == "content").collect();
@@ -173,7 +180,7 @@ impl Notifier for ZulipNotifier {
         }
         let url = Secret::new(self.address.clone());
         let id = self.send(Method::POST, &url, &form, notification).await?;
-        Ok(id.map_or_else(Receipt::default, Receipt::named))
+        Ok(Receipt { reference: id.map(|id| format!("{id}:{to}")) })
     }
 }
 
@@ -190,7 +197,8 @@ impl ZulipNotifier {
             To::People(people) => vec![("type", "direct".to_owned()), ("to", people.clone())],
         };
         let title = one_line(&renderer.render(&self.title), MAX_TITLE);
-        let text = shortened(printable(&renderer.render(&self.text)).trim(), MAX_TEXT);
+        let text = printable(&renderer.render(&self.text));
+        let text = but_last_line(&text, MAX_TEXT, shortened);
         // A `*` in the title would end the bold type in the middle.
         let bold = !title.is_empty() && !title.contains('*');
         let title = if bold { format!("**{title}**") } else { title };
@@ -268,7 +276,7 @@ mod tests {
         let replies = std::slice::from_ref(&said);
         let mut message = notification();
         let (asked, result) = sink.hand_over(&notifier, &message, replies).await;
-        assert_eq!(result, Ok(Receipt::named("42")));
+        assert_eq!(result, Ok(Receipt::named("42:ops & co")));
         assert_eq!(asked[0].line(), "POST /api/v1/messages");
         assert_eq!(asked[0].headers["content-type"], "application/x-www-form-urlencoded");
         let who = STANDARD.encode(format!("b@x:{SECRET}"));
@@ -279,7 +287,7 @@ mod tests {
         assert_eq!(asked[0].body, format!("{to}&{content}"));
 
         let update = built(&sink.url(), &format!(", channel: ops, update_message: true{TEXT}"));
-        message.reference = Some("42".to_owned());
+        message.reference = Some("42:ops".to_owned());
         let (asked, result) = sink.hand_over(&update, &message, replies).await;
         assert_eq!(result, Ok(Receipt::default()));
         assert_eq!(
@@ -291,7 +299,7 @@ mod tests {
                           "msg": "The time limit for editing this message has passed"});
         let (asked, result) =
             sink.hand_over(&update, &message, &[Reply::json(400, late), said.clone()]).await;
-        assert_eq!((asked.len(), result), (2, Ok(Receipt::named("42"))));
+        assert_eq!((asked.len(), result), (2, Ok(Receipt::named("42:ops"))));
 
         let people = built(&sink.url(), &format!(", to: [a@x, c@x]{TEXT}"));
         let (asked, _) = sink.hand_over(&people, &message, replies).await;

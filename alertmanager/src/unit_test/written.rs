@@ -195,6 +195,7 @@ pub(super) struct HeldAlertConfig {
 pub(super) enum HeldReason {
     Silenced,
     Inhibited,
+    Maintenance,
     Muted,
 }
 
@@ -203,6 +204,7 @@ impl HeldReason {
         match self {
             Self::Silenced => "silenced",
             Self::Inhibited => "inhibited",
+            Self::Maintenance => "maintenance",
             Self::Muted => "muted",
         }
     }

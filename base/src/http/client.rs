@@ -125,6 +125,21 @@ impl Client {
         let peer = socket.peer_addr().ok();
         // Small requests go out at once.
         let _ = socket.set_nodelay(true);
+        self.speak_over(socket, peer, origin, phases).await
+    }
+
+    /// As [`Client::speak`], over whatever leads to `origin`, which was dialled at `peer`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] of the TLS handshake.
+    pub async fn speak_over(
+        &self,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+        peer: Option<SocketAddr>,
+        origin: &Origin,
+        phases: &mut Phases,
+    ) -> Result<Connection, ClientError> {
         if !origin.tls {
             return Connection::open(socket, origin, peer, None).await;
         }

@@ -6,8 +6,8 @@
 mod identity;
 mod step;
 
-pub(crate) use identity::BasicAuthConfig;
-use identity::{OAuth2Config, ProxyConfig};
+use identity::ProxyConfig;
+pub(crate) use identity::{BasicAuthConfig, OAuth2Config};
 
 use std::collections::BTreeMap;
 

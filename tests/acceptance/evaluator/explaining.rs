@@ -156,6 +156,31 @@ fn a_test_that_is_chosen_by_name_is_run_alone() {
 }
 
 #[test]
+fn windows_of_maintenance_and_a_watchdog_are_taken_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "veilleur.yml",
+        "builtin_rules: {enabled: false}\nrule_files: [rules.yml]\nroute: {receiver: hook, group_wait: 0s}\n\
+         watchdog: {url: 'http://127.0.0.1:9/x', interval: 1m}\n\
+         maintenance:\n- name: disks\n  matchers: [host=db1]\n  settle: 0s\n  \
+         zone: Europe/Paris\n  time_intervals: [{times: [{start_time: '02:00', end_time: '03:00'}]}]\n\
+         receivers: [{name: hook, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}]\n",
+    );
+    write("rules.yml", "groups: [{name: g, rules: [{alert: Full, expr: free < 1}]}]\n");
+    write(
+        "test.yml",
+        "config: veilleur.yml\nevaluation_interval: 1m\ntests:\n- start: 2026-11-20 02:30 Europe/Paris\n  \
+         input_series: [{series: 'free{host=\"db1\"}', values: '0x60'}]\n  \
+         held: [{at: 10m, alerts: [{labels: {host: db1}, reason: maintenance, by: disks}]}]\n  \
+         notifications: [{at: 30m, within: 6m, receiver: hook, status: firing}]\n",
+    );
+    let path = dir.path().join("test.yml");
+    let (status, out, err) = veilleur(&["test", path.to_str().unwrap()]);
+    assert_eq!(status, 0, "{out}{err}");
+}
+
+#[test]
 fn the_way_of_an_alert_through_the_routes_is_shown() {
     let dir = tempfile::tempdir().unwrap();
     files_of_the_document(dir.path());

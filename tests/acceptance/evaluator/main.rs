@@ -16,6 +16,7 @@ mod kills;
 mod mail_faults;
 mod news;
 mod outside;
+mod pagers;
 mod pushed;
 mod servers;
 mod sources;

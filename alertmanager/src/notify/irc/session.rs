@@ -24,6 +24,8 @@ pub(super) struct Session<'a> {
     lines: Lines,
     channel: &'a str,
     nick: String,
+    /// Whether the server has taken us in.
+    welcome: bool,
 }
 
 /// A line of the server in its parts.
@@ -72,7 +74,7 @@ impl Message {
 
 impl<'a> Session<'a> {
     pub(super) fn new(lines: Lines, channel: &'a str) -> Self {
-        Self { lines, channel, nick: String::new() }
+        Self { lines, channel, nick: String::new(), welcome: false }
     }
 
     /// The next message that is no ping; the server's last word is an error.
@@ -81,6 +83,9 @@ impl<'a> Session<'a> {
             let message = Message::parse(&self.lines.next().await?);
             match message.command.as_str() {
                 "PING" => self.lines.send(&format!("PONG :{}", message.param(0))).await?,
+                "ERROR" if !self.welcome && refuses_us(message.param(0)) => {
+                    return Err(message.refused("the server refused us"));
+                }
                 // Too many connections, a flood, a restart: each passes.
                 "ERROR" => {
                     let reason = format!("the server ended it: {}", message.said());
@@ -108,6 +113,7 @@ impl<'a> Session<'a> {
             match message.command.as_str() {
                 "001" => {
                     message.param(0).clone_into(&mut self.nick);
+                    self.welcome = true;
                     break;
                 }
                 "433" | "436" | "437" if tried < MOST_NICKS => {
@@ -237,6 +243,13 @@ impl<'a> Session<'a> {
         let _ = self.lines.send("QUIT").await;
         self.lines.close().await;
     }
+}
+
+/// Whether the last word of a server that has not taken us in is about who we are: there is no
+/// number for it, only what servers write.
+fn refuses_us(said: &str) -> bool {
+    let said = said.to_ascii_lowercase();
+    ["password", "denied", "banned", "not authori", "-line"].iter().any(|word| said.contains(word))
 }
 
 /// A secret as one word of a line.
@@ -371,6 +384,11 @@ mod tests {
         check(
             [refused(":s 464 * :Bad password|"), NONE, NONE],
             "never: the server refused us: 464 Bad password",
+        )
+        .await;
+        check(
+            [refused("ERROR :Access denied: Bad password?|"), NONE, NONE],
+            "never: the server refused us: ERROR Access denied: Bad password?",
         )
         .await;
         check(

@@ -384,14 +384,14 @@ mod tests {
             ),
             "f.yml:1:1: the user `u` has no password\n\
              f.yml:1:118: `Bcc` cannot be set\n\
-             f.yml:1:126: `bcc` cannot be set\n\
              f.yml:1:126: the header `bcc` is there twice\n\
+             f.yml:1:126: `bcc` cannot be set\n\
              f.yml:1:141: template: html:1: missing value for if",
         );
         check(
             &format!("{GOOD}, threading: {{enabled: true}}, headers: {{References: x}}}}"),
-            "f.yml:1:104: `thread_by_date` is `none` or `daily`\n\
-             f.yml:1:131: `References` is set by `threading`",
+            "f.yml:1:101: `thread_by_date` is `none` or `daily`\n\
+             f.yml:1:128: `References` is set by `threading`",
         );
         check(
             &format!("{GOOD}, auth_username: u, auth_secret: x, auth_secret_file: y}}"),

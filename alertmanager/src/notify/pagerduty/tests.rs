@@ -2,23 +2,18 @@
 //!
 //! Invariant: the shapes are those of the documentation of the events API.
 
-use base::diagnostic::{Diagnostics, Spanned};
 use base::http::HeaderMap;
-use base::http::access::HttpConfig;
 
-use super::super::notifier::Shared;
 use super::super::paging::ServiceGlobals;
 use super::super::paging::tests::flood;
+use super::super::sink::{shared, written};
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<PagerdutyNotifier>, String) {
-    let mut diagnostics = Diagnostics::new("f.yml");
-    let config: Spanned<PagerdutyConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-    let http = HttpConfig::default();
-    let shared = Shared { http: &http, templates: &Arc::new(Templates::defaults()) };
+    let (config, mut diagnostics) = written::<PagerdutyConfig>(yaml);
     let globals = ServiceGlobals::default();
-    let built = config.value.build(config.place, globals, shared, &mut diagnostics);
+    let built = shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
     (built, diagnostics.to_string())
 }
 
@@ -53,7 +48,7 @@ fn writes_an_event_of_version_2() {
                 "summary": "[FIRING:1] CheckFailed", "source": "Veilleur", "severity": "error",
                 "class": "disk", "group": "CheckFailed", "timestamp": "2023-11-14T22:13:20Z",
                 "custom_details": {
-                    "firing": "", "resolved": "", "num_firing": 1, "num_resolved": "1 of them",
+                    "firing": null, "resolved": null, "num_firing": 1, "num_resolved": "1 of them",
                 },
             },
         })
@@ -79,7 +74,7 @@ fn an_update_and_the_end_concern_the_same_incident() {
 fn writes_an_event_of_version_1() {
     let yaml = "{service_key: k, routing_key: r, details: {firing: '', resolved: ''}}";
     let id = group_id(&notification());
-    let details = json!({"firing": "", "resolved": "", "num_firing": 1, "num_resolved": 1});
+    let details = json!({"firing": null, "resolved": null, "num_firing": 1, "num_resolved": 1});
     assert_eq!(
         event(yaml, &notification()),
         json!({

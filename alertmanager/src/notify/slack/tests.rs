@@ -88,13 +88,13 @@ async fn with_a_token_later_messages_stand_below_the_first() {
     let said = Reply::json(200, json!({"ok": true, "channel": "C9", "ts": "1.2"}));
     let mut message = notification();
     let (asked, result) = sink.hand_over(&notifier, &message, std::slice::from_ref(&said)).await;
-    assert_eq!(result, Ok(Receipt::named("C9:1.2")));
+    assert_eq!(result, Ok(Receipt::named("C9:1.2:C1")));
     assert_eq!(asked[0].line(), "POST /api/chat.postMessage");
     assert_eq!(asked[0].headers["authorization"], format!("Bearer {SECRET}"));
     assert_eq!(asked[0].headers["content-type"], "application/json");
     assert_eq!((&asked[0].json()["channel"], &asked[0].json()["ts"]), (&json!("C1"), &Value::Null));
 
-    message.reference = Some("C9:1.2".to_owned());
+    message.reference = Some("C9:1.2:C1".to_owned());
     for (reason, resolved, broadcast) in [
         (Reason::NewAlerts, false, true),
         (Reason::Resolved, false, false),
@@ -112,10 +112,16 @@ async fn with_a_token_later_messages_stand_below_the_first() {
         assert_eq!((&body["channel"], &body["thread_ts"]), (&json!("C9"), &json!("1.2")));
         assert_eq!(body["reply_broadcast"], broadcast, "{reason:?}");
     }
+    // The configuration names another channel than it did.
+    message.reference = Some("C9:1.2:C0".to_owned());
+    let (asked, result) = sink.hand_over(&notifier, &message, std::slice::from_ref(&said)).await;
+    assert_eq!(result, Ok(Receipt::named("C9:1.2:C1")));
+    assert_eq!(asked[0].json()["thread_ts"], Value::Null);
+    message.reference = Some("C9:1.2:C1".to_owned());
     // The first was deleted.
     let gone = Reply::json(200, json!({"ok": false, "error": "thread_not_found"}));
     let (asked, result) = sink.hand_over(&notifier, &message, &[gone, said]).await;
-    assert_eq!(result, Ok(Receipt::named("C9:1.2")));
+    assert_eq!(result, Ok(Receipt::named("C9:1.2:C1")));
     assert_eq!(asked[1].json()["thread_ts"], Value::Null);
 }
 
@@ -125,7 +131,7 @@ async fn update_message_changes_the_first_message() {
     let notifier = app(&sink.url(), ", update_message: true");
     let said = Reply::json(200, json!({"ok": true, "channel": "C9", "ts": "3.4"}));
     let mut message = notification();
-    message.reference = Some("C9:1.2".to_owned());
+    message.reference = Some("C9:1.2:C1".to_owned());
     let (asked, result) = sink.hand_over(&notifier, &message, std::slice::from_ref(&said)).await;
     assert_eq!(result, Ok(Receipt::default()));
     assert_eq!(asked[0].line(), "POST /api/chat.update");
@@ -135,7 +141,7 @@ async fn update_message_changes_the_first_message() {
     for error in ["message_not_found", "cant_update_message", "edit_window_closed"] {
         let gone = Reply::json(200, json!({"ok": false, "error": error}));
         let (asked, result) = sink.hand_over(&notifier, &message, &[gone, said.clone()]).await;
-        assert_eq!(result, Ok(Receipt::named("C9:3.4")), "{error}");
+        assert_eq!(result, Ok(Receipt::named("C9:3.4:C1")), "{error}");
         assert_eq!(asked[1].line(), "POST /api/chat.postMessage");
     }
     // What passes with time is no reason for a second message.
@@ -164,10 +170,15 @@ fn counts_as_taken_only_what_the_service_says_it_took() {
     check(
         200,
         r#"{"ok":false,"error":"channel_not_found"}"#,
-        "never: the answer was: channel_not_found",
+        "never: the answer was: channel_not_found; write the channel's id, and invite the app into it",
     );
     check(200, r#"{"ok":false,"error":"ratelimited"}"#, "again: the answer was: ratelimited");
     check(200, r#"{"ok":false,"error":"fatal_error"}"#, "again: the answer was: fatal_error");
+    check(
+        200,
+        r#"{"ok":false,"error":"token_revoked"}"#,
+        "never: the answer was: token_revoked; the token is not, or no longer, a valid one",
+    );
     check(200, r#"{"success":false}"#, r#"never: the answer was: {"success":false}"#);
     check(
         200,

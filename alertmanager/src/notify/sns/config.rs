@@ -67,8 +67,8 @@ pub struct Sigv4Config {
     pub external_id: Option<String>,
     /// Where roles are given. Alertmanager has no such setting.
     pub sts_url: Option<Spanned<Secret>>,
-    /// Whether the service's address for FIPS is used; give it by `api_url`.
-    pub use_fips_sts_endpoint: Option<bool>,
+    /// Whether roles are asked for where the rules of FIPS are kept.
+    pub use_fips_sts_endpoint: bool,
 }
 
 impl SnsConfig {
@@ -155,7 +155,8 @@ impl Sigv4Config {
         }
         let url = self.sts_url.as_ref().map(|url| url.value.clone());
         let external_id = external_id.unwrap_or_default();
-        let role = arn.map(|arn| Role { arn, external_id, url });
+        let fips = self.use_fips_sts_endpoint;
+        let role = arn.map(|arn| Role { arn, external_id, url, fips });
         Some(CredentialsSource { keys, role })
     }
 }

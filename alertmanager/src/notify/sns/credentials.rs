@@ -55,6 +55,8 @@ pub(super) struct Role {
     pub(super) external_id: String,
     /// Where roles are given, where it is not the address of the region.
     pub(super) url: Option<Secret>,
+    /// Whether the region's address for FIPS is used.
+    pub(super) fips: bool,
 }
 
 impl CredentialsSource {
@@ -151,7 +153,8 @@ impl Role {
         now: Timestamp,
     ) -> Result<Credentials, DeliveryError> {
         let china = if region.starts_with("cn-") { ".cn" } else { "" };
-        let regional = || Secret::new(format!("https://sts.{region}.amazonaws.com{china}/"));
+        let name = if self.fips { "sts-fips" } else { "sts" };
+        let regional = || Secret::new(format!("https://{name}.{region}.amazonaws.com{china}/"));
         let url = self.url.clone().unwrap_or_else(regional);
         let mut fields = vec![
             ("Action", "AssumeRole"),

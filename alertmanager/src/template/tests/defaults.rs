@@ -94,7 +94,7 @@ fn texts_tell_what_where_and_since_when() {
         "slack.default.text",
         &data,
         "*DiskFull* on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n93 % full\n\
-         Disk /dev/sda1 is 93 % full.\n",
+         Disk /dev/sda1 is 93 % full.\n<https://v/graph?g0.expr=up&g0.tab=1|Graph>\n",
     );
     check(
         "slack.default.fallback",
@@ -116,7 +116,7 @@ fn texts_tell_what_where_and_since_when() {
     assert!(markdown.starts_with("# Firing\n\n**DiskFull** on web1:9100, since"), "{markdown}");
     assert!(markdown.contains("\n- summary: 93 % full\n- alertname = DiskFull\n"), "{markdown}");
     let what = "Firing: DiskFull on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n";
-    for name in ["discord.default.message", "telegram.default.message", "webex.default.message"] {
+    for name in ["discord.default.message", "telegram.default.message"] {
         let text = render(name, &data, Escape::Text);
         assert!(text.starts_with(what), "{name}: {text}");
     }
