@@ -300,10 +300,13 @@ impl Outbox {
     ) -> Result<(), StateError> {
         let told = due.flush.alerts.iter().filter(|alert| alert.is_firing());
         let mut firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
-        // Of what an earlier message may have told, this one says nothing.
-        let silent = |alert: &Alert| !due.flush.alerts.iter().any(|a| a.labels == alert.labels);
-        let perhaps = self.lock().perhaps.get(&due.key).cloned().unwrap_or_default();
-        firing.extend(perhaps.into_iter().filter(silent));
+        // Decided before an earlier message arrived, or perhaps did, it says nothing of what that one
+        // told; dispatch compares, and tells the end.
+        for alert in self.lock().known_before(due) {
+            if !firing.iter().any(|other: &Alert| other.labels == alert.labels) {
+                firing.push(alert);
+            }
+        }
         let last = LastTold {
             thread: due.thread.clone(),
             reference: reference.or_else(|| due.reference.clone()),

@@ -40,6 +40,19 @@ impl Inner {
         alerts
     }
 
+    /// The alerts that a lane was told of, or may have been, of which `due` says nothing.
+    pub(super) fn known_before(&self, due: &Due) -> Vec<Alert> {
+        // Of a notice only the last is known.
+        if due.key.is_notice() {
+            return Vec::new();
+        }
+        let told = self.told.get(&due.key).map_or(&[][..], |told| &told.firing);
+        let perhaps = self.perhaps.get(&due.key).map_or(&[][..], Vec::as_slice);
+        let silent =
+            |alert: &&Alert| !due.flush.alerts.iter().any(|other| other.labels == alert.labels);
+        told.iter().chain(perhaps).filter(silent).cloned().collect()
+    }
+
     /// What a lane counts as told of a group, if it may have been told what waits for it.
     pub(super) fn counts_as_told(&self, key: &LaneGroup) -> Option<LastTold> {
         let perhaps = self.perhaps.get(key).filter(|alerts| !alerts.is_empty())?;
