@@ -117,8 +117,9 @@ impl Outbox {
     /// What is waiting for a lane of a group.
     pub fn intended(&self, key: &LaneGroup) -> Option<Intended> {
         let inner = self.lock();
-        let Entry { flush, fresh_at, .. } = inner.lanes.get(&key.lane)?.get(&key.group_key)?;
-        Some(Intended { flush: flush.clone(), fresh_at: *fresh_at })
+        let entry = inner.lanes.get(&key.lane)?.get(&key.group_key)?;
+        let Entry { intent, flush, fresh_at } = entry;
+        Some(Intended { flush: flush.clone(), fresh_at: *fresh_at, refused: intent.refused })
     }
 
     /// Whether what waits for a lane of a group has to take another way: it was refused for good, or
@@ -159,6 +160,15 @@ impl Outbox {
             queue.refresh(&key.group_key, &id, flush, now);
         }
         Ok(())
+    }
+
+    /// Makes what waits for a lane of a group due at `now`. After a crash it is due when it was
+    /// before.
+    pub fn hasten(&self, key: &LaneGroup, now: Timestamp) {
+        if let Some(queue) = self.lock().lanes.get_mut(&key.lane) {
+            queue.hasten(&key.group_key, now);
+        }
+        self.queued.notify_waiters();
     }
 
     /// Puts intents in, each in place of an older one of its lane and group. What a lane has no more

@@ -362,6 +362,10 @@ impl Dispatcher {
                     };
                     match intended {
                         Some(before) if is_same(&before.flush, &flush) => {
+                            if before.refused {
+                                // As Alertmanager does, whenever the group is looked at.
+                                self.outbox.hasten(&key, now);
+                            }
                             let stale = STALE_TEXTS.min(route.repeat_interval.duration());
                             if now.since(before.fresh_at) >= stale {
                                 self.outbox.refresh(&key, flush, now).await?;

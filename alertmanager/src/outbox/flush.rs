@@ -121,6 +121,8 @@ pub struct Intended {
     pub flush: Flush,
     /// Of when its texts are.
     pub fresh_at: Timestamp,
+    /// Whether it was refused for good.
+    pub refused: bool,
 }
 
 /// How much is waiting for a lane.

@@ -72,6 +72,14 @@ impl Queue {
         }
     }
 
+    /// Makes the intent of a group due at `now`.
+    pub(super) fn hasten(&mut self, group_key: &str, now: Timestamp) {
+        if let Some(mut entry) = self.remove(group_key) {
+            entry.intent.next_at = entry.intent.next_at.min(now);
+            self.put(entry);
+        }
+    }
+
     /// Takes the intent of a group out.
     pub(super) fn remove(&mut self, group_key: &str) -> Option<Entry> {
         let entry = self.entries.remove(group_key)?;
