@@ -126,6 +126,10 @@ impl Notifier for ElasticsearchNotifier {
         "elasticsearch"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        self.documents(notification).map_or_else(|e| e.to_string(), |(all, _)| all.concat())
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let (documents, began) = self.documents(notification)?;
         for batch in documents.chunks(BATCH) {

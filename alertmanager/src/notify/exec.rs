@@ -104,6 +104,10 @@ impl Notifier for ExecNotifier {
         "exec"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        webhook::body(notification, self.max_alerts).to_string()
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         // Again at each start: somebody may have changed it since.
         file::check(&self.program).map_err(|fault| DeliveryError::transient(fault.what))?;

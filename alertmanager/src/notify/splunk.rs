@@ -104,6 +104,11 @@ impl Notifier for SplunkNotifier {
         "splunk"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let events = notification.alerts.iter().map(|alert| self.event(alert, notification));
+        events.collect::<Vec<_>>().join("\n")
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let mut asked_for = Vec::new();
         for batch in notification.alerts.chunks(BATCH) {
