@@ -237,12 +237,20 @@ impl Outbox {
     /// The database failed.
     pub async fn withdraw(&self, key: &LaneGroup) -> Result<(), StateError> {
         let told = self.lock().counts_as_told(key);
-        let row = told.as_ref().map(|last| told_to_row(key, last));
+        let known = told.as_ref().filter(|last| !last.firing.is_empty());
+        let row = known.map(|last| told_to_row(key, last));
         self.state.withdraw(&key.lane, &key.group_key, row.as_ref()).await?;
+        if told.is_some() && row.is_none() {
+            self.state.forget_told(&key.lane, &key.group_key).await?;
+        }
         let mut inner = self.lock();
         inner.perhaps.remove(key);
         if let Some(last) = told {
-            inner.told.insert(key.clone(), last);
+            if last.firing.is_empty() {
+                inner.told.remove(key);
+            } else {
+                inner.told.insert(key.clone(), last);
+            }
             inner.news.insert(key.clone());
             self.told.notify_one();
         }

@@ -16,8 +16,8 @@ use crate::state::Intent;
 pub(super) struct Inner {
     pub(super) lanes: BTreeMap<String, Queue>,
     pub(super) told: HashMap<LaneGroup, LastTold>,
-    /// The alerts that a receiver may have been told are firing, since no answer came; its bound is
-    /// the number of intents.
+    /// The alerts that a receiver may have been told of, firing or ended, since no answer came; its
+    /// bound is the number of intents.
     pub(super) perhaps: HashMap<LaneGroup, Vec<Alert>>,
     /// What has come of intents since dispatch last asked, and what was not let in; its bound is
     /// the number of groups and lanes.
@@ -30,8 +30,7 @@ pub(super) struct Inner {
 impl Inner {
     /// What a lane may have been told of a group once `due` was handed over.
     pub(super) fn perhaps_told(&self, due: &Due) -> Vec<Alert> {
-        let mut alerts: Vec<Alert> =
-            due.flush.alerts.iter().filter(|alert| alert.is_firing()).cloned().collect();
+        let mut alerts = due.flush.alerts.clone();
         for alert in self.perhaps.get(&due.key).into_iter().flatten() {
             if !alerts.iter().any(|other| other.labels == alert.labels) {
                 alerts.push(alert.clone());
@@ -50,7 +49,8 @@ impl Inner {
         let perhaps = self.perhaps.get(&due.key).map_or(&[][..], Vec::as_slice);
         let silent =
             |alert: &&Alert| !due.flush.alerts.iter().any(|other| other.labels == alert.labels);
-        told.iter().chain(perhaps).filter(silent).cloned().collect()
+        let firing = perhaps.iter().filter(|alert| alert.is_firing());
+        told.iter().chain(firing).filter(silent).cloned().collect()
     }
 
     /// What a lane counts as told of a group, if it may have been told what waits for it.
@@ -66,7 +66,10 @@ impl Inner {
             firing: Vec::new(),
         });
         for alert in perhaps {
-            if !last.firing.iter().any(|other| other.labels == alert.labels) {
+            // Perhaps it was told to have ended: should it fire, that is news.
+            if !alert.is_firing() {
+                last.firing.retain(|other| other.labels != alert.labels);
+            } else if !last.firing.iter().any(|other| other.labels == alert.labels) {
                 last.firing.push(alert.clone());
             }
         }

@@ -349,7 +349,9 @@ mod tests {
         ];
         state.save_attempts(&written).await.unwrap();
         let id = alert("x", true).id();
-        let cases: &[(Option<&str>, Option<&str>, i64, i64, usize, &str)] = &[
+        // The receiver and the alert, from when to when, how many, and what is found.
+        type Case<'a> = (Option<&'a str>, Option<&'a str>, i64, i64, usize, &'a str);
+        let cases: &[Case<'_>] = &[
             (None, None, 0, 9000, 9, "b3.1 b2.1 a1.2 a1.1"),
             (None, None, 0, 9000, 2, "b3.1 b2.1"),
             (Some("a"), None, 0, 9000, 9, "a1.2 a1.1"),

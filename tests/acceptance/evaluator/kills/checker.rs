@@ -46,11 +46,15 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
     let mut have: BTreeMap<&str, usize> = BTreeMap::new();
     let mut crashes = 0;
     let mut fired_before_crash: BTreeMap<&str, usize> = BTreeMap::new();
+    // What has ended since it was told: that it fires again is another page.
+    let mut ended_since: BTreeSet<&str> = BTreeSet::new();
     for (n, event) in events.iter().enumerate() {
         match event {
             Event::Telling(alert, fires) => {
                 truth.insert(alert, None);
-                if *fires {
+                if !*fires {
+                    ended_since.insert(alert);
+                } else {
                     ever_fired.insert(alert);
                     fired_before_crash.insert(alert, crashes);
                 }
@@ -82,9 +86,16 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
                 let is_news = alerts.iter().any(|(alert, fires)| {
                     told.get(alert.as_str()).copied().unwrap_or(false) != *fires
                 });
+                let again = alerts
+                    .iter()
+                    .any(|(alert, fires)| *fires && ended_since.contains(alert.as_str()));
+                for alert in alerts.keys() {
+                    ended_since.remove(alert.as_str());
+                }
                 match have.insert(id, crashes) {
                     Some(before) if before < crashes => verdict.repeats += 1,
                     Some(_) => verdict.violations.push(format!("{n}: {id} came twice, no crash")),
+                    None if !is_news && again && crashes > 0 => verdict.repeats += 1,
                     None if !is_news && verdict.needless == 0 => {
                         verdict.violations.push(format!("{n}: {id} says nothing new: {alerts:?}"));
                     }
@@ -148,6 +159,9 @@ fn the_checker_finds_what_is_wrong_and_nothing_else() {
         ("+a 1:a ! 1:a .", ""),
         ("+a 1:a ! -a 2:A .", ""),
         ("+a ! -a 2:A .", ""),
+        // It ended and began again, and nobody knows whether the end arrived.
+        ("+a 1:a -a 2?A ! +a 3:a .", ""),
+        ("+a 1:a -a 2:A ! +a .", "lost page"),
         // Broken promises.
         ("+a .", "lost page"),
         ("+a 1?a ! .", "lost page"),
