@@ -20,4 +20,5 @@ mod pagers;
 mod pushed;
 mod servers;
 mod sources;
+mod test_files;
 mod web;
