@@ -92,7 +92,8 @@ impl Notifier for PushoverNotifier {
             self.service.send(Call::post(&self.url, "application/x-www-form-urlencoded", body));
         let value = judge(&answer.await?, now)?;
         let reference = value["receipt"].as_str().map(str::to_owned);
-        if let (true, Some(receipt), true) = (notification.is_firing(), earlier, reference.is_some())
+        if let (true, Some(receipt), true) =
+            (notification.is_firing(), earlier, reference.is_some())
         {
             // The new emergency takes the place of the one before. That it was told counts; if both
             // are repeated, somebody is woken twice.

@@ -215,7 +215,8 @@ mod tests {
     fn build(yaml: &str) -> (Option<VictoropsNotifier>, String) {
         let (config, mut diagnostics) = written::<VictoropsConfig>(yaml);
         let globals = ServiceGlobals::default();
-        let built = shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
+        let built =
+            shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
         (built, diagnostics.to_string())
     }
 

@@ -228,7 +228,9 @@ mod tests {
     fn build(yaml: &str) -> (Option<WechatNotifier>, String) {
         let (config, mut diagnostics) = written::<WechatConfig>(yaml);
         let globals = ServiceGlobals::default();
-        let built = shared(|shared| config.value.build(config.place, globals, None, shared, &mut diagnostics));
+        let built = shared(|shared| {
+            config.value.build(config.place, globals, None, shared, &mut diagnostics)
+        });
         (built, diagnostics.to_string())
     }
 

@@ -12,7 +12,8 @@ use super::*;
 fn build(yaml: &str) -> (Option<OpsgenieNotifier>, String) {
     let (config, mut diagnostics) = written::<OpsgenieConfig>(yaml);
     let globals = ServiceGlobals::default();
-    let built = shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
+    let built =
+        shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
     (built, diagnostics.to_string())
 }
 

@@ -13,7 +13,8 @@ use super::*;
 fn build(yaml: &str) -> (Option<PagerdutyNotifier>, String) {
     let (config, mut diagnostics) = written::<PagerdutyConfig>(yaml);
     let globals = ServiceGlobals::default();
-    let built = shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
+    let built =
+        shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
     (built, diagnostics.to_string())
 }
 
