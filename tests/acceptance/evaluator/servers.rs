@@ -142,7 +142,7 @@ fn prosody(folder: &Path, certificate: &str, key: &str, ports: (u16, u16)) -> (P
          ssl = {{ certificate = '{certificate}', key = '{key}' }}\n\
          VirtualHost 'localhost'\n\
          Component 'rooms.localhost' 'muc'\n  modules_enabled = {{ 'muc_mam' }}\n  \
-         muc_log_by_default = true\n  muc_room_default_persistent = true\n"
+         muc_log_by_default = true\n"
     );
     fs::write(&config, text).unwrap();
     let config = config.display().to_string();
@@ -199,7 +199,7 @@ fn a_person_and_a_room_of_xmpp_hear_of_alerts() {
     let evaluator = self::evaluator(&format!("  xmpp_configs: [{room}]\n"));
     send(&evaluator, "Full", false);
     wait_until("the refusal is shown", || failures(&evaluator).contains("there is no room"));
-    let create = "muc:create('ops@rooms.localhost')";
+    let create = "muc:create('ops@rooms.localhost', { persistent = true })";
     run("prosodyctl", &["--config", &config, "shell", create]);
     send(&evaluator, "Hot", false);
     let rooms = folder.path().join("data/rooms%2elocalhost");

@@ -186,6 +186,17 @@ impl Session {
         let password = password.map_or(String::new(), |password| {
             format!("<password>{}</password>", escaped(password.expose()))
         });
+        // To join a room that is not there would make it; so we ask before.
+        self.send(&format!(
+            "<iq type='get' id='info' to='{}'>\
+             <query xmlns='http://jabber.org/protocol/disco#info'/></iq>",
+            escaped(room)
+        ))
+        .await?;
+        let info = self.wait(|e| e.name == "iq" && e.attribute("id") == "info").await?;
+        if info.child("error").is_some_and(|error| condition(error) == "item-not-found") {
+            return Err(DeliveryError::permanent(format!("there is no room `{room}`")));
+        }
         for tried in 0..MOST_NICKS {
             let nick = if tried == 0 { nick.to_owned() } else { format!("{nick}{tried}") };
             let ours = format!("{room}/{nick}");
@@ -202,7 +213,7 @@ impl Session {
                 })
                 .await?;
             if has_status(&answer, "201") {
-                // By joining we have made it: nobody is there, and nobody may come in yet.
+                // All the same we have made it: nobody is there, and nobody may come in yet.
                 self.destroy(room).await?;
                 return Err(DeliveryError::permanent(format!("there is no room `{room}`")));
             }
@@ -350,6 +361,8 @@ mod tests {
         tokio::join!(client, server)
     }
 
+    const INFO: (&str, &str) = ("disco#info", "<iq id='info' type='result'/>");
+
     fn told<T: std::fmt::Debug>(result: Result<T, DeliveryError>) -> String {
         match result {
             Ok(value) => format!("{value:?}"),
@@ -425,6 +438,7 @@ mod tests {
         let ours = "<presence from='r@c/v1'><x><status code='110'/></x></presence>";
         let script = [
             ("<stream:stream", FEATURES),
+            INFO,
             (
                 "to='r@c/v'",
                 "<presence from='r@c/v' type='error'><error type='cancel'><conflict/></error></presence>",
@@ -445,7 +459,7 @@ mod tests {
         assert!(heard.contains("<password>&lt;p&gt;</password>"), "{heard}");
 
         let check = async |said: &str, expected: &str| {
-            let script = [("<stream:stream", FEATURES), ("<presence", said)];
+            let script = [("<stream:stream", FEATURES), INFO, ("<presence", said)];
             let visit = async |mut s: Session| s.join("r@c", "v", None).await;
             assert_eq!(told(play(&script, visit).await.0), expected, "{said}");
         };
@@ -461,11 +475,19 @@ mod tests {
         let made = "<presence from='r@c/v'><x><status code='201'/></x></presence>";
         let script = [
             ("<stream:stream", FEATURES),
+            INFO,
             ("<presence", made),
             ("<destroy/>", "<iq id='destroy' type='result'/>"),
         ];
         let visit = async |mut session: Session| session.join("r@c", "v", None).await;
         let (result, _) = play(&script, visit).await;
         assert_eq!(told(result), "never: there is no room `r@c`");
+        let error = "<error type='cancel'><item-not-found/></error>";
+        let none = format!("<iq id='info' type='error'>{error}</iq>");
+        let script = [("<stream:stream", FEATURES), ("disco#info", none.as_str())];
+        let visit = async |mut session: Session| session.join("r@c", "v", None).await;
+        let (result, heard) = play(&script, visit).await;
+        assert_eq!(told(result), "never: there is no room `r@c`");
+        assert!(!heard.contains("<presence"), "{heard}");
     }
 }
