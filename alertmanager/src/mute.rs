@@ -16,6 +16,7 @@ mod index;
 mod inhibit;
 mod silence;
 
+pub(crate) use index::Index;
 pub use inhibit::{InhibitRule, InhibitRuleConfig, Inhibitor};
 pub use silence::{Silence, SilenceError, SilenceState, Silences};
 pub use times::{

@@ -8,7 +8,12 @@
 //! intent, the newest; so its bound is the number of groups, and a receiver that was away is told
 //! the present, not the past.
 //!
-//! Invariant: the database is written first; what is in memory is what a restart would find.
+//! An intent is on the disk before anybody acts on it. That it was delivered outlives the process at
+//! once and the machine a second later: at worst a message is repeated, under its id.
+//!
+//! Invariant: the journal is written first; what is in memory is what a restart would find.
+
+mod record;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,12 +21,12 @@ use std::time::Duration;
 
 use base::labels::Labels;
 use base::sample::Timestamp;
-use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::alerts::Alert;
-use crate::state::{Intent, State, StateError, Told, alert_from_json, alert_to_json};
+use crate::state::{Batch, State, StateError, Table};
+use record::Intent;
 
 /// The longest that an intent is ever put off: what a service may ask for at most.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
@@ -72,9 +77,9 @@ pub struct Flush {
     /// Why.
     pub reason: Reason,
     /// The alerts that fire, and those that the receiver was told of and that have ended.
-    pub alerts: Vec<Alert>,
+    pub alerts: Vec<Arc<Alert>>,
     /// Alerts that are held back and not told of, of which it goes on to know that they fire.
-    pub kept: Vec<Alert>,
+    pub kept: Vec<Arc<Alert>>,
 }
 
 /// By what an intent and what was told are known.
@@ -98,7 +103,7 @@ pub struct LastTold {
     /// The labels of the group.
     pub group_labels: Labels,
     /// The alerts that it was told are firing.
-    pub firing: Vec<Alert>,
+    pub firing: Vec<Arc<Alert>>,
 }
 
 /// An intent that is due.
@@ -109,7 +114,7 @@ pub struct Due {
     /// The lane and the group.
     pub key: LaneGroup,
     /// What is to be told.
-    pub flush: Flush,
+    pub flush: Arc<Flush>,
     /// The id of the thread that it belongs to; its own where it begins one.
     pub thread: String,
     /// How often it was tried before.
@@ -136,11 +141,28 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct Inner {
-    intents: BTreeMap<LaneGroup, (Intent, Flush)>,
-    told: HashMap<LaneGroup, LastTold>,
+    intents: BTreeMap<LaneGroup, Queued>,
+    told: HashMap<LaneGroup, Kept>,
     /// What has come of intents since dispatch last asked.
     news: Vec<LaneGroup>,
     sequence: u64,
+}
+
+/// An intent, with the ids of its record and of that of its flush.
+#[derive(Debug)]
+struct Queued {
+    intent: Intent,
+    flush: Arc<Flush>,
+    record: u64,
+    flush_record: u64,
+}
+
+/// What was told, with the ids of its record and of that of the flush that told it.
+#[derive(Debug)]
+struct Kept {
+    last: Arc<LastTold>,
+    record: u64,
+    flush_record: u64,
 }
 
 impl Outbox {
@@ -148,34 +170,39 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The database failed. A row that is not ours is left out with a warning.
+    /// The journal cannot be read. A record that is not ours is left out with a warning.
     pub async fn open(state: State) -> Result<Self, StateError> {
         let mut inner = Inner::default();
-        for told in state.told().await? {
-            let key = LaneGroup { lane: told.lane.clone(), group_key: told.group_key.clone() };
-            match told_from_row(&told) {
-                Some(last) => {
-                    inner.told.insert(key, last);
-                }
-                None => tracing::warn!(lane = told.lane, "what was told cannot be read"),
-            }
-        }
-        for intent in state.outbox().await? {
-            let key = LaneGroup { lane: intent.lane.clone(), group_key: intent.group_key.clone() };
-            match flush_from_json(&intent.flush) {
-                Some(flush) => {
-                    inner.intents.insert(key, (intent, flush));
-                }
-                None => tracing::warn!(lane = intent.lane, "an intent cannot be read"),
-            }
-        }
+        let mut flushes: HashMap<u64, Arc<Flush>> = HashMap::new();
+        let unreadable = |what| tracing::warn!(what, "a record of the outbox cannot be read");
+        let journal = state.journal();
+        journal.each(Table::Flush, |id, bytes| match record::flush(bytes) {
+            Some(flush) => drop(flushes.insert(id, Arc::new(flush))),
+            None => unreadable("flush"),
+        })?;
+        journal.each(Table::Told, |record, bytes| {
+            let Some((key, thread, at, flush_record)) = record::told(bytes) else {
+                return unreadable("told");
+            };
+            let Some(flush) = flushes.get(&flush_record) else { return unreadable("told") };
+            let last = Arc::new(LastTold::by(flush, thread, at));
+            inner.told.insert(key, Kept { last, record, flush_record });
+        })?;
+        journal.each(Table::Intent, |record, bytes| {
+            let Some((key, intent, flush_record)) = record::intent(bytes) else {
+                return unreadable("intent");
+            };
+            let Some(flush) = flushes.get(&flush_record) else { return unreadable("intent") };
+            let flush = Arc::clone(flush);
+            inner.intents.insert(key, Queued { intent, flush, record, flush_record });
+        })?;
         let inner = Arc::new(Mutex::new(inner));
         Ok(Self { state, inner, queued: Arc::default(), told: Arc::default() })
     }
 
     /// What a lane was last told of a group.
-    pub fn last_told(&self, key: &LaneGroup) -> Option<LastTold> {
-        self.lock().told.get(key).cloned()
+    pub fn last_told(&self, key: &LaneGroup) -> Option<Arc<LastTold>> {
+        self.lock().told.get(key).map(|told| Arc::clone(&told.last))
     }
 
     /// Of which groups which lanes were told.
@@ -189,15 +216,15 @@ impl Outbox {
     }
 
     /// What is waiting for a lane of a group.
-    pub fn intended(&self, key: &LaneGroup) -> Option<Flush> {
-        self.lock().intents.get(key).map(|(_, flush)| flush.clone())
+    pub fn intended(&self, key: &LaneGroup) -> Option<Arc<Flush>> {
+        self.lock().intents.get(key).map(|queued| Arc::clone(&queued.flush))
     }
 
     /// Puts intents in, each in place of an older one of its lane and group.
     ///
     /// # Errors
     ///
-    /// The database failed; none is in.
+    /// The journal failed; none is in.
     pub async fn enqueue(
         &self,
         flushes: Vec<(LaneGroup, Flush)>,
@@ -206,29 +233,31 @@ impl Outbox {
         if flushes.is_empty() {
             return Ok(());
         }
-        let intents: Vec<_> = flushes
-            .into_iter()
-            .map(|(key, flush)| {
-                let intent = Intent {
-                    id: self.new_id(&key, now),
-                    lane: key.lane.clone(),
-                    group_key: key.group_key.clone(),
-                    created_at: now,
-                    attempts: 0,
-                    next_at: now,
-                    last_error: String::new(),
-                    flush: flush_to_json(&flush),
-                };
-                (key, intent, flush)
-            })
-            .collect();
-        let rows: Vec<_> = intents.iter().map(|(_, intent, _)| intent.clone()).collect();
-        self.state.enqueue(&rows).await?;
-        let mut inner = self.lock();
-        for (key, intent, flush) in intents {
-            inner.intents.insert(key, (intent, flush));
+        // Two routes may lead to the same: the later one counts.
+        let flushes: BTreeMap<LaneGroup, Flush> = flushes.into_iter().collect();
+        let (mut batch, mut queued) = (Batch::default(), Vec::with_capacity(flushes.len()));
+        for (key, flush) in flushes {
+            let intent = Intent {
+                id: self.new_id(&key, now),
+                created_at: now,
+                attempts: 0,
+                next_at: now,
+                last_error: String::new(),
+            };
+            let journal = self.state.journal();
+            let (record, flush_record) = (journal.new_id(), journal.new_id());
+            if let Some(older) = self.lock().intents.get(&key) {
+                batch.remove(Table::Intent, older.record);
+                batch.remove(Table::Flush, older.flush_record);
+            }
+            batch.put(Table::Flush, flush_record, |to| record::put_flush(to, &flush));
+            batch.put(Table::Intent, record, |to| {
+                record::put_intent(to, &key, &intent, flush_record);
+            });
+            queued.push((key, Queued { intent, flush: Arc::new(flush), record, flush_record }));
         }
-        drop(inner);
+        self.state.journal().commit(batch).await?;
+        self.lock().intents.extend(queued);
         self.queued.notify_waiters();
         Ok(())
     }
@@ -237,10 +266,15 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The database failed.
+    /// The journal failed.
     pub async fn withdraw(&self, key: &LaneGroup) -> Result<(), StateError> {
-        self.state.withdraw(&key.lane, &key.group_key).await?;
-        self.lock().intents.remove(key);
+        let mut inner = self.lock();
+        let Some(queued) = inner.intents.get(key) else { return Ok(()) };
+        let mut batch = Batch::default();
+        batch.remove(Table::Intent, queued.record);
+        batch.remove(Table::Flush, queued.flush_record);
+        self.state.journal().write(batch)?;
+        inner.intents.remove(key);
         Ok(())
     }
 
@@ -251,22 +285,23 @@ impl Outbox {
         let from = LaneGroup { lane: lane.to_owned(), group_key: String::new() };
         let of_lane = inner.intents.range(from..).take_while(|(key, _)| key.lane == lane);
         let mut next_at: Option<Timestamp> = None;
-        let mut oldest: Option<(&LaneGroup, &Intent, &Flush)> = None;
-        for (key, (intent, flush)) in of_lane {
+        let mut oldest: Option<(&LaneGroup, &Queued)> = None;
+        for (key, queued) in of_lane {
+            let intent = &queued.intent;
             // Postponed for longer than anything ever is: the clock was set back since.
             let set_back = intent.next_at > now + LONGEST_WAIT;
             if intent.next_at > now && !set_back {
                 next_at = Some(next_at.map_or(intent.next_at, |at| at.min(intent.next_at)));
-            } else if oldest.is_none_or(|(_, other, _)| intent.created_at < other.created_at) {
-                oldest = Some((key, intent, flush));
+            } else if oldest.is_none_or(|(_, other)| intent.created_at < other.intent.created_at) {
+                oldest = Some((key, queued));
             }
         }
-        let (key, intent, flush) = oldest.ok_or(next_at)?;
-        let thread = inner.told.get(key).map_or(&intent.id, |told| &told.thread).clone();
+        let (key, Queued { intent, flush, .. }) = oldest.ok_or(next_at)?;
+        let thread = inner.told.get(key).map_or(&intent.id, |told| &told.last.thread).clone();
         Ok(Due {
             id: intent.id.clone(),
             key: key.clone(),
-            flush: flush.clone(),
+            flush: Arc::clone(flush),
             thread,
             attempts: intent.attempts,
         })
@@ -281,75 +316,97 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The database failed; it will be delivered again under the same id.
+    /// The journal failed; it will be delivered again under the same id.
     pub async fn delivered(&self, due: &Due, now: Timestamp) -> Result<(), StateError> {
-        let told = due.flush.alerts.iter().filter(|alert| alert.is_firing());
-        let firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
-        let last = LastTold {
-            thread: due.thread.clone(),
-            at: now,
-            receiver: due.flush.receiver.clone(),
-            group_labels: due.flush.group_labels.clone(),
-            firing,
-        };
-        self.state.delivered(&due.id, &told_to_row(&due.key, &last)).await?;
-        // All clear: the next message of this group begins a new thread.
-        let clear = last.firing.is_empty();
-        if clear {
-            self.state.forget_told(&due.key.lane, &due.key.group_key).await?;
-        }
+        let last = LastTold::by(&due.flush, due.thread.clone(), now);
+        let mut batch = Batch::default();
         let mut inner = self.lock();
-        if inner.intents.get(&due.key).is_some_and(|(intent, _)| intent.id == due.id) {
+        let current = inner.intents.get(&due.key).filter(|queued| queued.intent.id == due.id);
+        let delivered = current.map(|queued| (queued.record, queued.flush_record));
+        if let Some((record, _)) = delivered {
+            batch.remove(Table::Intent, record);
+        }
+        let flush_record = delivered.map(|(_, flush_record)| flush_record);
+        let told = self.note_told(&inner, &mut batch, &due.key, last, flush_record, &due.flush);
+        self.state.journal().write(batch)?;
+        if delivered.is_some() {
             inner.intents.remove(&due.key);
         }
-        if clear {
-            inner.told.remove(&due.key);
-        } else {
-            inner.told.insert(due.key.clone(), last);
-        }
+        match told {
+            Some(told) => inner.told.insert(due.key.clone(), told),
+            None => inner.told.remove(&due.key),
+        };
         inner.news.push(due.key.clone());
         drop(inner);
         self.told.notify_one();
         Ok(())
     }
 
+    /// Adds to `batch` that `last` was told by `flush`, whose record is `flush_record` where it has
+    /// one. Nothing that fires means all clear: the next message of the group begins a new thread,
+    /// and there is nothing to remember.
+    fn note_told(
+        &self,
+        inner: &Inner,
+        batch: &mut Batch,
+        key: &LaneGroup,
+        last: LastTold,
+        flush_record: Option<u64>,
+        flush: &Flush,
+    ) -> Option<Kept> {
+        let before = inner.told.get(key);
+        if let Some(before) = before {
+            batch.remove(Table::Flush, before.flush_record);
+        }
+        if last.firing.is_empty() {
+            flush_record.into_iter().for_each(|record| batch.remove(Table::Flush, record));
+            before.into_iter().for_each(|before| batch.remove(Table::Told, before.record));
+            return None;
+        }
+        let flush_record = flush_record.unwrap_or_else(|| {
+            let record = self.state.journal().new_id();
+            batch.put(Table::Flush, record, |to| record::put_flush(to, flush));
+            record
+        });
+        let record = before.map_or_else(|| self.state.journal().new_id(), |before| before.record);
+        batch.put(Table::Told, record, |to| {
+            record::put_told(to, key, &last.thread, last.at, flush_record);
+        });
+        Some(Kept { last: Arc::new(last), record, flush_record })
+    }
+
     /// Notes that `due` could not be delivered and is to be tried again at `next_at`.
     ///
     /// # Errors
     ///
-    /// The database failed; it is tried again all the same.
+    /// The journal failed; it is tried again all the same.
     pub async fn postponed(
         &self,
         due: &Due,
         next_at: Timestamp,
         error: &str,
     ) -> Result<(), StateError> {
-        let changed = {
-            let mut inner = self.lock();
-            match inner.intents.get_mut(&due.key) {
-                Some((intent, _)) if intent.id == due.id => {
-                    intent.attempts = due.attempts.saturating_add(1);
-                    intent.next_at = next_at;
-                    error.clone_into(&mut intent.last_error);
-                    Some(intent.clone())
-                }
-                _ => None,
-            }
-        };
-        match changed {
-            Some(intent) => self.state.postponed(&intent).await,
-            None => Ok(()),
-        }
+        let mut inner = self.lock();
+        let current = inner.intents.get_mut(&due.key).filter(|queued| queued.intent.id == due.id);
+        let Some(Queued { intent, record, flush_record, .. }) = current else { return Ok(()) };
+        intent.attempts = due.attempts.saturating_add(1);
+        intent.next_at = next_at;
+        error.clone_into(&mut intent.last_error);
+        let mut batch = Batch::default();
+        batch.put(Table::Intent, *record, |to| {
+            record::put_intent(to, &due.key, intent, *flush_record);
+        });
+        Ok(self.state.journal().write(batch)?)
     }
 
     /// Takes `due` out because it can never be delivered; dispatch hears of it.
     ///
     /// # Errors
     ///
-    /// The database failed.
+    /// The journal failed.
     pub async fn refused(&self, due: &Due) -> Result<(), StateError> {
         let current =
-            self.lock().intents.get(&due.key).is_some_and(|(intent, _)| intent.id == due.id);
+            self.lock().intents.get(&due.key).is_some_and(|queued| queued.intent.id == due.id);
         if current {
             self.withdraw(&due.key).await?;
         }
@@ -363,22 +420,32 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The database failed.
+    /// The journal failed.
     pub async fn count_as_told(
         &self,
         key: &LaneGroup,
-        firing: Vec<Alert>,
+        firing: Vec<Arc<Alert>>,
     ) -> Result<(), StateError> {
-        let Some(mut last) = self.last_told(key) else { return Ok(()) };
-        if firing.is_empty() {
-            self.state.forget_told(&key.lane, &key.group_key).await?;
-            self.lock().told.remove(key);
+        let mut inner = self.lock();
+        let Some(before) = inner.told.get(key).map(|told| Arc::clone(&told.last)) else {
             return Ok(());
-        }
-        last.firing = firing;
-        // No intent has this id, so only the note is written.
-        self.state.delivered("", &told_to_row(key, &last)).await?;
-        self.lock().told.insert(key.clone(), last);
+        };
+        let flush = Flush {
+            receiver: before.receiver.clone(),
+            group_labels: before.group_labels.clone(),
+            route_labels: Labels::empty(),
+            reason: Reason::Resolved,
+            alerts: firing,
+            kept: Vec::new(),
+        };
+        let last = LastTold::by(&flush, before.thread.clone(), before.at);
+        let mut batch = Batch::default();
+        let told = self.note_told(&inner, &mut batch, key, last, None, &flush);
+        self.state.journal().write(batch)?;
+        match told {
+            Some(told) => inner.told.insert(key.clone(), told),
+            None => inner.told.remove(key),
+        };
         Ok(())
     }
 
@@ -395,7 +462,7 @@ impl Outbox {
     /// How much is waiting, by lane.
     pub fn waiting(&self) -> BTreeMap<String, Waiting> {
         let mut waiting: BTreeMap<String, Waiting> = BTreeMap::new();
-        for (key, (intent, _)) in &self.lock().intents {
+        for (key, Queued { intent, .. }) in &self.lock().intents {
             let of_lane = waiting.entry(key.lane.clone()).or_default();
             of_lane.intents += 1;
             let oldest = of_lane.oldest.map_or(intent.created_at, |at| at.min(intent.created_at));
@@ -421,61 +488,16 @@ impl Outbox {
     }
 }
 
-fn flush_to_json(flush: &Flush) -> String {
-    json!({
-        "receiver": flush.receiver,
-        "groupLabels": flush.group_labels.as_encoded(),
-        "routeLabels": flush.route_labels.as_encoded(),
-        "reason": flush.reason.as_str(),
-        "alerts": flush.alerts.iter().map(alert_to_json).collect::<Vec<_>>(),
-        "kept": flush.kept.iter().map(alert_to_json).collect::<Vec<_>>(),
-    })
-    .to_string()
-}
-
-fn flush_from_json(text: &str) -> Option<Flush> {
-    let value: Value = serde_json::from_str(text).ok()?;
-    Some(Flush {
-        receiver: value["receiver"].as_str()?.to_owned(),
-        group_labels: Labels::from_encoded(value["groupLabels"].as_str()?)?,
-        // An earlier version had none.
-        route_labels: value["routeLabels"]
-            .as_str()
-            .and_then(Labels::from_encoded)
-            .unwrap_or_else(Labels::empty),
-        reason: Reason::named(value["reason"].as_str()?),
-        alerts: alerts(&value["alerts"])?,
-        // An earlier version held nothing back.
-        kept: alerts(&value["kept"]).unwrap_or_default(),
-    })
-}
-
-fn alerts(value: &Value) -> Option<Vec<Alert>> {
-    value.as_array()?.iter().map(alert_from_json).collect()
-}
-
-fn told_to_row(key: &LaneGroup, last: &LastTold) -> Told {
-    let alerts = json!({
-        "receiver": last.receiver,
-        "groupLabels": last.group_labels.as_encoded(),
-        "firing": last.firing.iter().map(alert_to_json).collect::<Vec<_>>(),
-    });
-    Told {
-        lane: key.lane.clone(),
-        group_key: key.group_key.clone(),
-        thread: last.thread.clone(),
-        told_at: last.at,
-        alerts: alerts.to_string(),
+impl LastTold {
+    /// What is known to whom `flush` was told at `at`.
+    fn by(flush: &Flush, thread: String, at: Timestamp) -> Self {
+        let told = flush.alerts.iter().filter(|alert| alert.is_firing());
+        Self {
+            thread,
+            at,
+            receiver: flush.receiver.clone(),
+            group_labels: flush.group_labels.clone(),
+            firing: told.chain(&flush.kept).cloned().collect(),
+        }
     }
-}
-
-fn told_from_row(told: &Told) -> Option<LastTold> {
-    let value: Value = serde_json::from_str(&told.alerts).ok()?;
-    Some(LastTold {
-        thread: told.thread.clone(),
-        at: told.told_at,
-        receiver: value["receiver"].as_str()?.to_owned(),
-        group_labels: Labels::from_encoded(value["groupLabels"].as_str()?)?,
-        firing: alerts(&value["firing"])?,
-    })
 }

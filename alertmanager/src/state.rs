@@ -2,26 +2,23 @@
 //!
 //! ```text
 //! rule_alerts   rule, labels          how far each alert of a rule is
-//! told          lane, group           what a receiver was last told of a group
-//! outbox        lane, group           what it is to be told next: durable before it is sent
-//! pushed_alerts labels                alerts that others push, until they end
 //! silences      id, revision          what is not to be told for a while
 //! facts         name                  single facts, such as when we were last alive
 //! ```
 //!
 //! It is SQL in a dialect that SQLite and PostgreSQL share; the embedded SQLite file is the default.
+//! What comes and goes by the thousand is in the [`Journal`] beside it: alerts that others push,
+//! what receivers are to be told and were told.
 //!
 //! Invariant: what a method returned `Ok` for is on the disk.
 
-mod codec;
-mod outbox;
+mod journal;
+mod record;
 mod rule_alerts;
 mod silences;
-mod pushed_alerts;
 
-pub use codec::{alert_from_json, alert_to_json};
-pub use outbox::{Intent, Told};
-pub use pushed_alerts::StoredPush;
+pub use journal::{Batch, Journal, Table};
+pub use record::{Reader, put_alert, put_number, put_text, put_time};
 pub use rule_alerts::{RuleAlertState, StoredAlert};
 pub use silences::StoredSilence;
 
@@ -39,18 +36,10 @@ const MIGRATIONS: &[&str] = &["
         rule TEXT NOT NULL, labels TEXT NOT NULL, state TEXT NOT NULL, active_at BIGINT NOT NULL,
         fired_at BIGINT, keep_since BIGINT, stale_since BIGINT, value DOUBLE PRECISION NOT NULL,
         annotations TEXT NOT NULL, PRIMARY KEY (rule, labels));
-    CREATE TABLE told (
-        lane TEXT NOT NULL, group_key TEXT NOT NULL, thread TEXT NOT NULL, told_at BIGINT NOT NULL,
-        alerts TEXT NOT NULL, PRIMARY KEY (lane, group_key));
-    CREATE TABLE outbox (
-        id TEXT PRIMARY KEY, lane TEXT NOT NULL, group_key TEXT NOT NULL, created_at BIGINT NOT NULL,
-        attempts BIGINT NOT NULL, next_at BIGINT NOT NULL, last_error TEXT NOT NULL,
-        flush TEXT NOT NULL, UNIQUE (lane, group_key));
 ", "
     CREATE TABLE silences (
         id TEXT NOT NULL, revision BIGINT NOT NULL, updated_at BIGINT NOT NULL,
         ends_at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (id, revision));
-    CREATE TABLE pushed_alerts (labels TEXT PRIMARY KEY, ends_at BIGINT NOT NULL, body TEXT NOT NULL);
 "];
 
 /// Why the state cannot be used.
@@ -59,6 +48,9 @@ pub enum StateError {
     /// The database refused.
     #[error("the state database failed: {0}")]
     Database(#[from] sqlx::Error),
+    /// The disk refused.
+    #[error("the journal of the state cannot be used: {0}")]
+    Journal(#[from] std::io::Error),
     /// It was written by a later version of ours.
     #[error("the state database has version {0}, this program knows {1}; install the newer one")]
     TooNew(i64, usize),
@@ -76,14 +68,15 @@ pub enum StateError {
 #[derive(Clone, Debug)]
 pub struct State {
     pool: AnyPool,
+    journal: Journal,
 }
 
 impl State {
-    /// Opens the state in `file`, making it where there is none.
+    /// Opens the state in `file` and the journal beside it, making them where there are none.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened as a database of ours.
+    /// The file cannot be opened as a database of ours, or the journal not as one.
     pub async fn open(file: &Path) -> Result<Self, StateError> {
         sqlx::any::install_default_drivers();
         let address = format!("sqlite://{}?mode=rwc", file.display());
@@ -97,7 +90,12 @@ impl State {
             .after_connect(|connection, _| Box::pin(prepare(connection)))
             .connect(&address)
             .await?;
-        let state = Self { pool };
+        let path = file.with_extension("journal");
+        let journal = match tokio::task::spawn_blocking(move || Journal::open(&path)).await {
+            Ok(journal) => journal?,
+            Err(panic) => return Err(std::io::Error::other(panic).into()),
+        };
+        let state = Self { pool, journal };
         state.migrate().await?;
         Ok(state)
     }
@@ -163,8 +161,16 @@ impl State {
         Ok(())
     }
 
+    /// What comes and goes by the thousand.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// Waits until everything is written and lets go of the file.
     pub async fn close(&self) {
+        if let Err(error) = self.journal.sync().await {
+            tracing::error!(%error, "the end of the journal cannot be written");
+        }
         self.pool.close().await;
     }
 }

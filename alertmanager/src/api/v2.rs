@@ -4,6 +4,7 @@
 //!
 //! Invariant: what was answered with 2xx is on the disk.
 
+mod json;
 pub(super) mod alerts;
 pub(super) mod groups;
 pub(super) mod silences;
@@ -11,13 +12,14 @@ pub(super) mod status;
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base::http::answer_compressed;
 use base::labels::Labels;
 use base::matcher::{Matcher, Pattern};
 use base::sample::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -54,20 +56,37 @@ fn answer(request: &HeaderMap, value: &Value) -> Response {
     compressed(request, StatusCode::OK, "application/json", value.to_string())
 }
 
+/// Does what takes long on a thread that may wait.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// A success with a body that is JSON already.
+fn answer_text(request: &HeaderMap, body: Vec<u8>) -> Response {
+    answer_compressed(request, StatusCode::OK, "application/json", body).map(Body::new)
+}
+
 /// The body of a request.
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
-    let body = match timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(body)) => body,
+async fn read(body: Body) -> Result<Bytes, Failure> {
+    match timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => {
             let message = format!("the body is not complete, or has more than {MAX_BODY} bytes");
-            return Err(Failure(StatusCode::PAYLOAD_TOO_LARGE, message));
+            Err(Failure(StatusCode::PAYLOAD_TOO_LARGE, message))
         }
         Err(_) => {
             let message = "the body did not arrive in time".to_owned();
-            return Err(Failure(StatusCode::REQUEST_TIMEOUT, message));
+            Err(Failure(StatusCode::REQUEST_TIMEOUT, message))
         }
-    };
-    serde_json::from_slice(&body).map_err(|error| Failure::bad(format!("the body: {error}")))
+    }
+}
+
+/// What a body says.
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| Failure::bad(format!("the body: {error}")))
 }
 
 /// The parameters of a request, some of which come more than once.
@@ -153,55 +172,35 @@ impl Wanted {
         self.filter.iter().all(|matcher| matcher.matches_labels(labels))
     }
 
-    /// An alert as it is shown, if it is wanted in the state that it is in.
-    fn show(&self, shown: &Shown, alert: &Alert, routes: &[&Route]) -> Option<Value> {
+    /// Appends an alert as it is shown, with a comma behind it, if it is wanted in the state that
+    /// it is in. `routes` are those that lead it to receivers, `told_by` those of them by which it
+    /// is looked at.
+    fn show(
+        &self,
+        to: &mut Vec<u8>,
+        shown: &Shown,
+        alert: &Alert,
+        routes: &[&Route],
+        told_by: &[&Route],
+    ) {
         let held = HeldBy {
             silences: shown.mutes.silences.silenced_by(&alert.labels, self.now),
             alert: shown.mutes.inhibited_by(&alert.labels),
-            times: times(routes, self.now),
+            times: times(told_by, self.now),
         };
         let is_held = !held.silences.is_empty() || held.alert.is_some() || !held.times.is_empty();
         let wanted = (self.active || is_held)
             && (self.silenced || held.silences.is_empty())
             && (self.inhibited || held.alert.is_none())
             && (self.muted || held.times.is_empty());
-        wanted.then(|| self.object(shown, alert, &held, is_held, routes))
-    }
-
-    fn object(
-        &self,
-        shown: &Shown,
-        alert: &Alert,
-        held: &HeldBy,
-        is_held: bool,
-        routes: &[&Route],
-    ) -> Value {
-        let times = shown.pushed.times(&alert.labels);
-        // What our rules found ends when they say so: never before they have looked again.
-        let ends_at = times.map_or(self.now + shown.config.resolve_timeout(), |t| t.ends_at);
-        let inhibited_by = held.alert.iter().map(|by| format!("{:016x}", by.fingerprint()));
-        let mut receivers: Vec<&str> = Vec::new();
-        for route in routes {
-            if !receivers.contains(&route.receiver.as_str()) {
-                receivers.push(&route.receiver);
-            }
+        if wanted {
+            let times = shown.pushed.times(&alert.labels);
+            // What our rules found ends when they say so: never before they have looked again.
+            let ends_at = times.map_or(self.now + shown.config.resolve_timeout(), |t| t.ends_at);
+            let updated_at = times.map_or(alert.starts_at, |times| times.updated_at);
+            json::alert(to, alert, &held, (ends_at, updated_at), routes);
+            to.push(b',');
         }
-        json!({
-            "annotations": alert.annotations,
-            "endsAt": time(ends_at),
-            "fingerprint": format!("{:016x}", alert.labels.fingerprint()),
-            "receivers": receivers.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
-            "startsAt": time(alert.starts_at),
-            "status": {
-                "inhibitedBy": inhibited_by.collect::<Vec<_>>(),
-                "mutedBy": held.times,
-                "silencedBy": held.silences,
-                "state": if is_held { "suppressed" } else { "active" },
-            },
-            "updatedAt": time(times.map_or(alert.starts_at, |times| times.updated_at)),
-            "generatorURL": alert.generator_url,
-            "labels": super::object(&alert.labels),
-        })
     }
 }
 

@@ -95,6 +95,11 @@ impl Group {
         &self.route
     }
 
+    /// Whether one of its alerts has ended.
+    pub fn has_ended(&self) -> bool {
+        self.alerts.values().any(|alert| !alert.is_firing())
+    }
+
     /// Its alerts, sorted by labels.
     pub fn alerts(&self) -> impl Iterator<Item = &Arc<Alert>> {
         self.alerts.values()

@@ -1,9 +1,11 @@
 //! The loop of dispatch, and the groups that it keeps.
 //!
+//! What a pass costs grows with what has changed and what is due, not with what there is.
+//!
 //! Invariant: an intent is durable before anything else happens with it; a group is looked at only
 //! when it is due, or when news of its messages came.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use tracing::{info, warn};
 
 use super::decide::{Decision, Known, News, decide, says_the_same};
 use super::group::{Group, GroupKey};
+use super::groups::{GroupId, Groups};
 use super::route::Route;
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::mute::Mutes;
@@ -46,7 +49,11 @@ pub struct Dispatcher {
     mutes: Mutes,
     /// What the silences and the minute were when groups were last compared with them.
     muted_at: (u64, Option<Timestamp>, i64),
-    groups: HashMap<String, Group>,
+    groups: Groups,
+    /// The nodes of the tree by their places, each alone.
+    routes: Vec<Arc<Route>>,
+    /// When it last looked: a clock that was set back is told by it.
+    looked_at: Timestamp,
     /// What was told of groups that there are no more, or by lanes that no longer serve them.
     orphans: HashSet<LaneGroup>,
 }
@@ -63,16 +70,18 @@ impl Dispatcher {
         now: Timestamp,
     ) -> Self {
         let mut dispatcher = Self {
+            routes: root.all().into_iter().map(|route| Arc::new(route.alone())).collect(),
             root: Arc::new(root),
             lanes,
             alerts,
             outbox,
             mutes,
             muted_at: Default::default(),
-            groups: HashMap::new(),
+            groups: Groups::default(),
+            looked_at: now,
             orphans: HashSet::new(),
         };
-        let alerts = dispatcher.alerts.all();
+        let alerts = dispatcher.alerts.unsorted();
         for alert in &alerts {
             dispatcher.mutes.put(alert);
         }
@@ -104,11 +113,11 @@ impl Dispatcher {
 
     /// Whether there is a group of that key whose receiver has that lane.
     fn is_served(&self, key: &LaneGroup) -> bool {
-        let lanes = self
-            .groups
-            .get(&key.group_key)
-            .and_then(|group| self.lanes.get(&group.route().receiver));
-        lanes.is_some_and(|lanes| lanes.iter().any(|lane| lane.id == key.lane))
+        let groups = self.groups.named(&key.group_key).iter();
+        let mut lanes = groups
+            .filter_map(|id| self.lanes.get(&self.groups.get(*id)?.route().receiver))
+            .flatten();
+        lanes.any(|lane| lane.id == key.lane)
     }
 
     /// Dispatches until `stop`.
@@ -142,30 +151,27 @@ impl Dispatcher {
             compare_held |= self.mutes.put(&alert);
             self.take(alert, now);
         }
+        if now < self.looked_at {
+            for id in self.groups.ids() {
+                self.groups.change(id, |group| group.set_back(now));
+            }
+        }
+        self.looked_at = now;
         self.compare_held(compare_held, now);
         for news in self.outbox.take_news() {
-            if let Some(group) = self.groups.get_mut(&news.group_key) {
-                group.touch(now);
-                self.let_go(&news.group_key);
+            for id in self.groups.named(&news.group_key).to_vec() {
+                self.groups.change(id, |group| group.touch(now));
+                self.let_go(id);
             }
             // It was over, withdrawn and let go while it was on its way, and it arrived.
             if !self.is_served(&news) {
                 self.orphans.insert(news);
             }
         }
-        self.groups.values_mut().for_each(|group| group.set_back(now));
-        let due: Vec<String> = self
-            .groups
-            .iter()
-            .filter(|(_, group)| group.due().is_some_and(|due| due <= now))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in due {
-            self.flush(&key, now).await?;
-        }
+        self.flush(self.groups.due(now), now).await?;
         self.reconcile(now).await?;
         self.alerts.forget_ended(now);
-        let due = self.groups.values().filter_map(Group::due).min();
+        let due = self.groups.next_due();
         Ok(due.into_iter().chain(self.mutes.silences.next_edge(now)).min())
     }
 
@@ -175,12 +181,17 @@ impl Dispatcher {
         let (version, edge) = self.mutes.silences.epoch(now);
         let muted_at = (version, edge, now.millis().div_euclid(60_000));
         let all = changed || (self.muted_at.0, self.muted_at.1) != (version, edge);
-        let minute = self.muted_at.2 != muted_at.2;
+        let minute = self.muted_at.2 != muted_at.2
+            && self.routes.iter().any(|route| !route.times.is_always());
         self.muted_at = muted_at;
-        for group in self.groups.values_mut() {
-            if all || minute && !group.route().times.is_always() {
+        if !all && !minute {
+            return;
+        }
+        for id in self.groups.ids() {
+            let Some(group) = self.groups.get(id) else { continue };
+            if all || !group.route().times.is_always() {
                 let held = held(group, &self.mutes, now);
-                group.hold(held, now);
+                self.groups.change(id, |group| group.hold(held, now));
             }
         }
     }
@@ -190,31 +201,41 @@ impl Dispatcher {
         let root = Arc::clone(&self.root);
         for route in root.matching(&alert.labels) {
             let labels = route.group_by.group_labels(&alert.labels);
-            let key = GroupKey { route: route.key.clone(), labels };
-            let id = key.to_string();
-            if !self.groups.contains_key(&id) {
-                if !alert.is_firing() {
-                    // Nobody was told of it here; what others know is reconciled below.
-                    continue;
-                }
-                let told = self.told(route, &id);
-                let told_at = told.iter().map(|told| told.at).max();
-                let route = Arc::new(route.clone());
-                let mut group = Group::new(key, route, alert.starts_at, now, told_at);
-                // What has ended while nobody watched.
-                for known in told.iter().flat_map(|told| &told.firing) {
-                    group.insert(Arc::new(self.now(known, now)), now);
-                }
-                self.groups.insert(id.clone(), group);
-            }
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.insert(Arc::clone(&alert), now);
-            }
+            let known = self.groups.find(route.place, &labels);
+            // Of what has ended nobody was told here; what others know is reconciled below.
+            let Some(id) = known.or_else(|| {
+                alert.is_firing().then(|| self.begin_group(route.place, labels, &alert, now))?
+            }) else {
+                continue;
+            };
+            self.groups.change(id, |group| group.insert(Arc::clone(&alert), now));
         }
     }
 
+    /// A group that `alert` is the first of.
+    fn begin_group(
+        &mut self,
+        place: usize,
+        labels: Labels,
+        alert: &Alert,
+        now: Timestamp,
+    ) -> Option<GroupId> {
+        let route = Arc::clone(self.routes.get(place)?);
+        let key = GroupKey { route: route.key.clone(), labels };
+        let id = key.to_string();
+        let told = self.told(&route, &id);
+        let told_at = told.iter().map(|told| told.at).max();
+        let mut group = Group::new(key, route, alert.starts_at, now, told_at);
+        // What has ended while nobody watched.
+        for known in told.iter().flat_map(|told| &told.firing) {
+            group.insert(self.now(known, now), now);
+        }
+        group.set_back(now);
+        Some(self.groups.insert(id, group))
+    }
+
     /// What the lanes of the receiver of `route` were last told of a group.
-    fn told(&self, route: &Route, group_key: &str) -> Vec<LastTold> {
+    fn told(&self, route: &Route, group_key: &str) -> Vec<Arc<LastTold>> {
         let told = |lane: &Lane| {
             let key = LaneGroup { lane: lane.id.clone(), group_key: group_key.to_owned() };
             self.outbox.last_told(&key)
@@ -223,24 +244,40 @@ impl Dispatcher {
         lanes.into_iter().flatten().filter_map(told).collect()
     }
 
-    /// Compares what the receiver of a group knows with what is true, and queues the difference.
-    async fn flush(&mut self, id: &str, now: Timestamp) -> Result<(), StateError> {
-        let Some(group) = self.groups.get_mut(id) else { return Ok(()) };
+    /// Compares what the receivers of groups know with what is true, and queues the differences.
+    async fn flush(&mut self, due: Vec<GroupId>, now: Timestamp) -> Result<(), StateError> {
+        let (mut flushes, mut looked_at) = (Vec::new(), Vec::with_capacity(due.len()));
+        for id in due {
+            let repeat_at = self.compare(id, now, &mut flushes).await?;
+            looked_at.push((id, repeat_at));
+        }
+        self.outbox.enqueue(flushes, now).await?;
+        for (id, repeat_at) in looked_at {
+            self.groups.change(id, |group| group.flushed(now, repeat_at));
+            self.let_go(id);
+        }
+        Ok(())
+    }
+
+    /// Adds to `flushes` what is to be told of a group; returns when it is to be told again although
+    /// nothing changed.
+    async fn compare(
+        &mut self,
+        id: GroupId,
+        now: Timestamp,
+        flushes: &mut Vec<(LaneGroup, Flush)>,
+    ) -> Result<Option<Timestamp>, StateError> {
+        let mut repeat_at: Option<Timestamp> = None;
+        let Some(group) = self.groups.get(id) else { return Ok(repeat_at) };
         let held = held(group, &self.mutes, now);
-        group.hold(held.clone(), now);
         let is_held = |labels: &Labels| held.contains(labels);
         let route = Arc::clone(group.route());
         // With their newest texts, which alone are no reason to tell anybody anything.
-        let newest = |alert: &Arc<Alert>| {
-            self.alerts.get(&alert.labels).unwrap_or_else(|| Arc::clone(alert))
-        };
-        let alerts: Vec<_> = group.alerts().map(newest).collect();
+        let alerts = self.alerts.newest(group.alerts());
         let labels = group.key().labels.clone();
-        let lanes = self.lanes.get(&route.receiver).cloned().unwrap_or_default();
-        let mut flushes = Vec::new();
-        let mut repeat_at: Option<Timestamp> = None;
-        for lane in lanes {
-            let key = LaneGroup { lane: lane.id, group_key: id.to_owned() };
+        let group_key = self.groups.key(id).unwrap_or_default().to_owned();
+        for lane in self.lanes.get(&route.receiver).into_iter().flatten() {
+            let key = LaneGroup { lane: lane.id.clone(), group_key: group_key.clone() };
             let told = self.outbox.last_told(&key);
             let known = Known {
                 told: told.as_ref().map_or(&[], |told| told.firing.as_slice()),
@@ -280,27 +317,25 @@ impl Dispatcher {
                 }
             }
         }
-        self.outbox.enqueue(flushes, now).await?;
-        if let Some(group) = self.groups.get_mut(id) {
-            group.flushed(now, repeat_at);
-        }
-        self.let_go(id);
-        Ok(())
+        self.groups.change(id, |group| group.hold(held, now));
+        Ok(repeat_at)
     }
 
     /// Drops the alerts of a group that have ended and that nobody needs to be told of any more,
     /// and the group when none is left.
-    fn let_go(&mut self, id: &str) {
-        let Some(group) = self.groups.get_mut(id) else { return };
-        let lanes = self.lanes.get(&group.route().receiver).map_or(&[][..], Vec::as_slice);
+    fn let_go(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get(id).filter(|group| group.has_ended()) else { return };
+        let group_key = self.groups.key(id).unwrap_or_default();
         let mut needed: HashSet<Labels> = HashSet::new();
-        for lane in lanes {
-            let key = LaneGroup { lane: lane.id.clone(), group_key: id.to_owned() };
-            let told = self.outbox.last_told(&key).map_or_else(Vec::new, |told| told.firing);
-            let intended = self.outbox.intended(&key).map_or_else(Vec::new, |flush| flush.alerts);
-            needed.extend(told.into_iter().chain(intended).map(|alert| alert.labels));
+        for lane in self.lanes.get(&group.route().receiver).into_iter().flatten() {
+            let key = LaneGroup { lane: lane.id.clone(), group_key: group_key.to_owned() };
+            let (told, intended) = (self.outbox.last_told(&key), self.outbox.intended(&key));
+            let told = told.iter().flat_map(|told| &told.firing);
+            let intended = intended.iter().flat_map(|flush| &flush.alerts);
+            needed.extend(told.chain(intended).map(|alert| alert.labels.clone()));
         }
-        if group.drop_ended(|alert| needed.contains(&alert.labels)) {
+        let drop_ended = |group: &mut Group| group.drop_ended(|a| needed.contains(&a.labels));
+        if self.groups.change(id, drop_ended).unwrap_or(false) {
             self.groups.remove(id);
         }
     }
@@ -331,7 +366,8 @@ impl Dispatcher {
                 Some(lane) if lane.send_resolved => {
                     warn!(lane = key.lane, group = key.group_key, "an ending is told late");
                     let alerts = told.firing.iter().map(|alert| self.now(alert, now)).collect();
-                    let (receiver, group_labels) = (told.receiver, told.group_labels);
+                    let receiver = told.receiver.clone();
+                    let group_labels = told.group_labels.clone();
                     let reason = Reason::Resolved;
                     // The route may be gone.
                     let (route_labels, kept) = (Labels::empty(), Vec::new());
@@ -352,14 +388,11 @@ impl Dispatcher {
 
     /// An alert that somebody was told of, as it is now: where nobody knows it any more, it has
     /// ended.
-    fn now(&self, told: &Alert, now: Timestamp) -> Alert {
-        match self.alerts.get(&told.labels) {
-            Some(known) => Alert::clone(&known),
-            None => {
-                let ended = Some((now, Ending::Resolved));
-                Alert { ended, stale_since: None, ..told.clone() }
-            }
-        }
+    fn now(&self, told: &Alert, now: Timestamp) -> Arc<Alert> {
+        self.alerts.get(&told.labels).unwrap_or_else(|| {
+            let ended = Some((now, Ending::Resolved));
+            Arc::new(Alert { ended, stale_since: None, ..told.clone() })
+        })
     }
 }
 

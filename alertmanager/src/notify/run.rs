@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use super::notifier::{DeliveryError, Notification, Notifier};
 use super::status::LaneStates;
+use crate::alerts::Alert;
 use crate::outbox::{Due, Outbox};
 
 /// The longest that handing over a message may take.
@@ -105,8 +106,11 @@ impl LaneRunner {
 
     /// Hands over one message; returns how long the service asks us to be silent.
     async fn deliver(&self, due: &Due) -> anyhow::Result<Option<Duration>> {
-        let mut alerts = due.flush.alerts.clone();
-        alerts.sort_by_key(|alert| (!alert.is_firing(), alert.labels.clone()));
+        let mut alerts: Vec<&Arc<Alert>> = due.flush.alerts.iter().collect();
+        alerts.sort_by(|a, b| {
+            b.is_firing().cmp(&a.is_firing()).then_with(|| a.labels.cmp(&b.labels))
+        });
+        let alerts = alerts.into_iter().map(|alert| Alert::clone(alert)).collect();
         let notification = Notification {
             id: due.id.clone(),
             thread: due.thread.clone(),

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::Shown;
-use super::alerts::time as read_time;
-use super::{Failure, Parameters, answer, read, time};
+use super::alerts::read_time;
+use super::{Failure, Parameters, answer, parse, read, time};
 use crate::mute::{Silence, SilenceError, SilenceState};
 
 /// A silence, as it is sent.
@@ -62,12 +62,12 @@ impl SentMatcher {
 impl Sent {
     fn read(self, now: Timestamp) -> Result<Silence, String> {
         let at =
-            |name: &str, text| read_time(Some(text))?.ok_or_else(|| format!("{name} is missing"));
+            |name: &str, text: &str| read_time(text)?.ok_or_else(|| format!("{name} is missing"));
         let silence = Silence {
             id: self.id,
             matchers: self.matchers.iter().map(SentMatcher::read).collect::<Result<_, _>>()?,
-            starts_at: at("startsAt", self.starts_at)?,
-            ends_at: at("endsAt", self.ends_at)?,
+            starts_at: at("startsAt", &self.starts_at)?,
+            ends_at: at("endsAt", &self.ends_at)?,
             created_by: self.created_by,
             comment: self.comment,
             annotations: self.annotations,
@@ -100,7 +100,7 @@ pub(in super::super) async fn set(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let sent: Sent = read(body).await?;
+    let sent: Sent = parse(&read(body).await?)?;
     let now = Timestamp::now();
     let silence = sent.read(now).map_err(Failure::bad)?;
     let id = shown.mutes.silences.set(silence, now).await?;

@@ -1,0 +1,169 @@
+//! How the outbox stands in the journal.
+//!
+//! ```text
+//! Flush    what a receiver is told of a group; an intent, or what was told, refers to it
+//! Intent   the message's id, the lane, the group, when and how often it was tried
+//! Told     the lane, the group, the thread, when
+//! ```
+//!
+//! Invariant: every record begins with the number of its form, so that a later one can read it.
+
+use std::sync::Arc;
+
+use base::labels::Labels;
+use base::sample::Timestamp;
+
+use super::{Flush, LaneGroup, Reason};
+use crate::alerts::Alert;
+use crate::state::{Reader, put_alert, put_number, put_text, put_time};
+
+/// The form that is written.
+const FORM: u8 = 1;
+
+/// What stands in an intent's record.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Intent {
+    /// Names the message on the wire, also when it is tried again.
+    pub(super) id: String,
+    /// When it was decided.
+    pub(super) created_at: Timestamp,
+    /// How often it was tried.
+    pub(super) attempts: u32,
+    /// When it is due.
+    pub(super) next_at: Timestamp,
+    /// Why the last try failed.
+    pub(super) last_error: String,
+}
+
+pub(super) fn put_flush(to: &mut Vec<u8>, flush: &Flush) {
+    to.push(FORM);
+    put_text(to, &flush.receiver);
+    put_text(to, flush.group_labels.as_encoded());
+    put_text(to, flush.route_labels.as_encoded());
+    put_text(to, flush.reason.as_str());
+    for alerts in [&flush.alerts, &flush.kept] {
+        put_number(to, alerts.len() as u64);
+        alerts.iter().for_each(|alert| put_alert(to, alert));
+    }
+}
+
+pub(super) fn flush(record: &[u8]) -> Option<Flush> {
+    let mut reader = begin(record)?;
+    Some(Flush {
+        receiver: reader.text()?.to_owned(),
+        group_labels: Labels::from_encoded(reader.text()?)?,
+        route_labels: Labels::from_encoded(reader.text()?)?,
+        reason: Reason::named(reader.text()?),
+        alerts: alerts(&mut reader)?,
+        kept: alerts(&mut reader)?,
+    })
+}
+
+fn alerts(reader: &mut Reader<'_>) -> Option<Vec<Arc<Alert>>> {
+    (0..reader.count()?).map(|_| reader.alert().map(Arc::new)).collect()
+}
+
+pub(super) fn put_intent(to: &mut Vec<u8>, key: &LaneGroup, intent: &Intent, flush: u64) {
+    put_key(to, key, flush);
+    put_text(to, &intent.id);
+    put_time(to, intent.created_at);
+    put_number(to, u64::from(intent.attempts));
+    put_time(to, intent.next_at);
+    put_text(to, &intent.last_error);
+}
+
+/// The lane and the group, the intent, and the id of its flush.
+pub(super) fn intent(record: &[u8]) -> Option<(LaneGroup, Intent, u64)> {
+    let mut reader = begin(record)?;
+    let (key, flush) = key(&mut reader)?;
+    let intent = Intent {
+        id: reader.text()?.to_owned(),
+        created_at: reader.time()?,
+        attempts: u32::try_from(reader.number()?).unwrap_or(u32::MAX),
+        next_at: reader.time()?,
+        last_error: reader.text()?.to_owned(),
+    };
+    Some((key, intent, flush))
+}
+
+pub(super) fn put_told(to: &mut Vec<u8>, key: &LaneGroup, thread: &str, at: Timestamp, flush: u64) {
+    put_key(to, key, flush);
+    put_text(to, thread);
+    put_time(to, at);
+}
+
+/// The lane and the group, the thread, when, and the id of the flush.
+pub(super) fn told(record: &[u8]) -> Option<(LaneGroup, String, Timestamp, u64)> {
+    let mut reader = begin(record)?;
+    let (key, flush) = key(&mut reader)?;
+    Some((key, reader.text()?.to_owned(), reader.time()?, flush))
+}
+
+fn put_key(to: &mut Vec<u8>, key: &LaneGroup, flush: u64) {
+    to.push(FORM);
+    put_text(to, &key.lane);
+    put_text(to, &key.group_key);
+    put_number(to, flush);
+}
+
+fn key(reader: &mut Reader<'_>) -> Option<(LaneGroup, u64)> {
+    let (lane, group_key) = (reader.text()?.to_owned(), reader.text()?.to_owned());
+    Some((LaneGroup { lane, group_key }, reader.number()?))
+}
+
+fn begin(record: &[u8]) -> Option<Reader<'_>> {
+    let mut reader = Reader::new(record);
+    (reader.byte()? == FORM).then_some(reader)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_it_wrote() {
+        let at = Timestamp::from_millis;
+        let alert = |name: &str| {
+            Arc::new(Alert {
+                labels: Labels::from_pairs([("alertname", name)]),
+                annotations: BTreeMap::new(),
+                starts_at: at(1),
+                ended: None,
+                stale_since: None,
+                generator_url: String::new(),
+            })
+        };
+        let key = LaneGroup { lane: "ops/mail/0".to_owned(), group_key: "{}:{}".to_owned() };
+        let mut bytes = Vec::new();
+        for reason in [Reason::First, Reason::NewAlerts, Reason::Resolved, Reason::Repeat] {
+            let message = Flush {
+                receiver: "ops".to_owned(),
+                group_labels: Labels::from_pairs([("a", "b")]),
+                route_labels: Labels::empty(),
+                reason,
+                alerts: vec![alert("x"), alert("y")],
+                kept: vec![alert("z")],
+            };
+            bytes.clear();
+            put_flush(&mut bytes, &message);
+            assert_eq!(flush(&bytes), Some(message));
+        }
+        let message = Intent {
+            id: "i".to_owned(),
+            created_at: at(5),
+            attempts: 3,
+            next_at: at(7),
+            last_error: "no".to_owned(),
+        };
+        bytes.clear();
+        put_intent(&mut bytes, &key, &message, 9);
+        assert_eq!(intent(&bytes), Some((key.clone(), message, 9)));
+        bytes.clear();
+        put_told(&mut bytes, &key, "t", at(8), 10);
+        assert_eq!(told(&bytes), Some((key, "t".to_owned(), at(8), 10)));
+        bytes[0] = 9;
+        assert_eq!(told(&bytes), None, "a form that is not known");
+    }
+}
