@@ -7,32 +7,30 @@
 //! Invariant: what [`read`] gives is complete and without fault; nothing is started or replaced
 //! before all of it is there.
 
+mod global;
 mod receivers;
 
 pub use receivers::{ReceiverConfig, Receivers};
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::tls::TlsConfig;
 use base::http::web::{Places, Web, WebConfig};
 use base::labels::Labels;
 use base::period::Period;
-use base::secret::Secret;
+use global::GlobalConfig;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::discovery::{matching, relative_to};
 use crate::dispatch::{Lanes, Route, RouteConfig, World};
 use crate::mute::{self, InhibitRule, InhibitRuleConfig, TimeIntervalConfig};
-use crate::notify::EmailGlobals;
 use crate::rules::{BuiltinConfig, RuleGroup, builtin_group, read_file};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
-use base::http::access::HttpConfig;
 
 /// The configuration of whoever has written none: scrapes the agent on this host and prints.
 pub const DEFAULT: &str = include_str!("config/default.yml");
@@ -61,30 +59,6 @@ struct FileConfig {
     storage: Option<Spanned<IgnoredAny>>,
     tracing: Option<Spanned<IgnoredAny>>,
     otlp: Option<Spanned<IgnoredAny>>,
-}
-
-/// What holds for everything that does not say otherwise, as written.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct GlobalConfig {
-    scrape_interval: Option<Spanned<Period>>,
-    scrape_timeout: Option<Spanned<Period>>,
-    evaluation_interval: Option<Spanned<Period>>,
-    rule_query_offset: Option<Period>,
-    external_labels: BTreeMap<Spanned<String>, String>,
-    /// Alerts that are pushed without an end last for it; ours end when their data say so.
-    resolve_timeout: Option<Period>,
-    http_config: HttpConfig,
-    smtp_from: Option<Spanned<String>>,
-    smtp_smarthost: Option<Spanned<String>>,
-    smtp_hello: Option<Spanned<String>>,
-    smtp_auth_username: Option<String>,
-    smtp_auth_password: Option<Secret>,
-    smtp_auth_password_file: Option<PathBuf>,
-    smtp_require_tls: Option<bool>,
-    smtp_tls_config: Option<Spanned<TlsConfig>>,
-    slack_api_url: Option<Spanned<Secret>>,
-    slack_api_url_file: Option<PathBuf>,
 }
 
 /// The configuration, ready to run.
@@ -177,13 +151,7 @@ fn build(
     groups.extend(builtin_group(&file.builtin_rules, evaluation, &mut diagnostics).map(Arc::new));
     groups.extend(rule_groups(&file.rule_files, evaluation, folder, &mut diagnostics));
     let templates = templates(&file.templates, folder, &mut diagnostics);
-    let globals = receivers::Globals {
-        http: &global.http_config,
-        email: global.email(),
-        slack_api_url: global.slack_api_url.as_ref(),
-        slack_api_url_file: global.slack_api_url_file.as_ref(),
-    };
-    let receivers = Receivers::build(&file.receivers, &globals, &templates, &mut diagnostics);
+    let receivers = Receivers::build(&file.receivers, global, &templates, &mut diagnostics);
     let names: Vec<String> = file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
     let intervals: Vec<_> =
         file.time_intervals.iter().chain(&file.mute_time_intervals).cloned().collect();
@@ -241,21 +209,6 @@ impl FileConfig {
                 let message = format!("the section `{name}` is not supported yet");
                 diagnostics.report_with_help(Place::from(section), message, help);
             }
-        }
-    }
-}
-
-impl GlobalConfig {
-    fn email(&self) -> EmailGlobals {
-        EmailGlobals {
-            from: self.smtp_from.clone(),
-            smarthost: self.smtp_smarthost.clone(),
-            hello: self.smtp_hello.clone(),
-            auth_username: self.smtp_auth_username.clone(),
-            auth_password: self.smtp_auth_password.clone(),
-            auth_password_file: self.smtp_auth_password_file.clone(),
-            require_tls: self.smtp_require_tls,
-            tls_config: self.smtp_tls_config.clone(),
         }
     }
 }

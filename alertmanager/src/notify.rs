@@ -12,7 +12,7 @@
 //! Invariant: success is the positive final answer of the service, nothing less (F14).
 
 mod notifier;
-mod post;
+mod http;
 mod console;
 mod webhook;
 mod texts;
@@ -23,7 +23,7 @@ mod run;
 
 pub use console::{ConsoleConfig, ConsoleNotifier};
 pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
-pub use notifier::{DeliveryError, Notification, Notifier};
+pub use notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
 pub use run::{LaneRunner, NotifyMetrics};
 pub use slack::{SlackConfig, SlackGlobals, SlackNotifier};
 pub use status::{LaneState, LaneStates};

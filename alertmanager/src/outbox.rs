@@ -96,6 +96,8 @@ pub struct LaneGroup {
 pub struct LastTold {
     /// The id of the first message since the group was last all clear.
     pub thread: String,
+    /// What the service calls a message of the thread, where it said so.
+    pub reference: Option<String>,
     /// When.
     pub at: Timestamp,
     /// The receiver's name.
@@ -117,6 +119,8 @@ pub struct Due {
     pub flush: Arc<Flush>,
     /// The id of the thread that it belongs to; its own where it begins one.
     pub thread: String,
+    /// What the service calls an earlier message of the thread, where it said so.
+    pub reference: Option<String>,
     /// How often it was tried before.
     pub attempts: u32,
 }
@@ -181,11 +185,12 @@ impl Outbox {
             None => unreadable("flush"),
         })?;
         journal.each(Table::Told, |record, bytes| {
-            let Some((key, thread, at, flush_record)) = record::told(bytes) else {
+            let Some((key, told, flush_record)) = record::told(bytes) else {
                 return unreadable("told");
             };
             let Some(flush) = flushes.get(&flush_record) else { return unreadable("told") };
-            let last = Arc::new(LastTold::by(flush, thread, at));
+            let last = LastTold::by(flush, told.thread, told.reference, told.at);
+            let last = Arc::new(last);
             inner.told.insert(key, Kept { last, record, flush_record });
         })?;
         journal.each(Table::Intent, |record, bytes| {
@@ -297,12 +302,15 @@ impl Outbox {
             }
         }
         let (key, Queued { intent, flush, .. }) = oldest.ok_or(next_at)?;
-        let thread = inner.told.get(key).map_or(&intent.id, |told| &told.last.thread).clone();
+        let told = inner.told.get(key).map(|told| &told.last);
+        let thread = told.map_or(&intent.id, |told| &told.thread).clone();
+        let reference = told.and_then(|told| told.reference.clone());
         Ok(Due {
             id: intent.id.clone(),
             key: key.clone(),
             flush: Arc::clone(flush),
             thread,
+            reference,
             attempts: intent.attempts,
         })
     }
@@ -312,13 +320,19 @@ impl Outbox {
         self.queued.notified()
     }
 
-    /// Notes that `due` was delivered at `now`.
+    /// Notes that `due` was delivered at `now`, and what the service calls it, where it said so.
     ///
     /// # Errors
     ///
     /// The journal failed; it will be delivered again under the same id.
-    pub async fn delivered(&self, due: &Due, now: Timestamp) -> Result<(), StateError> {
-        let last = LastTold::by(&due.flush, due.thread.clone(), now);
+    pub async fn delivered(
+        &self,
+        due: &Due,
+        reference: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
+        let reference = reference.or_else(|| due.reference.clone());
+        let last = LastTold::by(&due.flush, due.thread.clone(), reference, now);
         let mut batch = Batch::default();
         let mut inner = self.lock();
         let current = inner.intents.get(&due.key).filter(|queued| queued.intent.id == due.id);
@@ -370,7 +384,7 @@ impl Outbox {
         });
         let record = before.map_or_else(|| self.state.journal().new_id(), |before| before.record);
         batch.put(Table::Told, record, |to| {
-            record::put_told(to, key, &last.thread, last.at, flush_record);
+            record::put_told(to, key, &last, flush_record);
         });
         Some(Kept { last: Arc::new(last), record, flush_record })
     }
@@ -438,7 +452,8 @@ impl Outbox {
             alerts: firing,
             kept: Vec::new(),
         };
-        let last = LastTold::by(&flush, before.thread.clone(), before.at);
+        let (thread, reference) = (before.thread.clone(), before.reference.clone());
+        let last = LastTold::by(&flush, thread, reference, before.at);
         let mut batch = Batch::default();
         let told = self.note_told(&inner, &mut batch, key, last, None, &flush);
         self.state.journal().write(batch)?;
@@ -490,10 +505,11 @@ impl Outbox {
 
 impl LastTold {
     /// What is known to whom `flush` was told at `at`.
-    fn by(flush: &Flush, thread: String, at: Timestamp) -> Self {
+    fn by(flush: &Flush, thread: String, reference: Option<String>, at: Timestamp) -> Self {
         let told = flush.alerts.iter().filter(|alert| alert.is_firing());
         Self {
             thread,
+            reference,
             at,
             receiver: flush.receiver.clone(),
             group_labels: flush.group_labels.clone(),

@@ -157,7 +157,7 @@ impl Simulation {
     pub(crate) async fn hand_over(&mut self, lane: &str, due: &Due) {
         if self.up {
             self.heard.push(told(self.now, lane, due));
-            self.outbox.delivered(due, at(self.now)).await.unwrap();
+            self.outbox.delivered(due, None, at(self.now)).await.unwrap();
         } else {
             self.outbox.postponed(due, at(self.now + 5), "away").await.unwrap();
         }

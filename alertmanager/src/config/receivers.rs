@@ -3,20 +3,17 @@
 //! Invariant: a lane's name depends on the receiver's name and the place among its kind only, so
 //! that what it was told is found again after a restart.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::secret::Secret;
 use serde::Deserialize;
 
+use super::global::GlobalConfig;
 use crate::dispatch::{Lane, Lanes};
 use crate::notify::{
-    ConsoleConfig, ConsoleNotifier, EmailConfig, EmailGlobals, Notifier, SlackConfig, SlackGlobals,
-    WebhookConfig,
+    ConsoleConfig, ConsoleNotifier, EmailConfig, Notifier, Shared, SlackConfig, WebhookConfig,
 };
 use crate::template::Templates;
-use base::http::access::HttpConfig;
 
 /// A receiver, as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,14 +29,6 @@ pub struct ReceiverConfig {
     webhook_configs: Vec<Spanned<WebhookConfig>>,
     #[serde(default)]
     console_configs: Vec<Spanned<ConsoleConfig>>,
-}
-
-/// What holds for every receiver.
-pub(super) struct Globals<'a> {
-    pub(super) http: &'a HttpConfig,
-    pub(super) email: EmailGlobals,
-    pub(super) slack_api_url: Option<&'a Spanned<Secret>>,
-    pub(super) slack_api_url_file: Option<&'a PathBuf>,
 }
 
 /// All ways to all receivers.
@@ -68,11 +57,12 @@ impl Receivers {
 
     pub(super) fn build(
         configs: &[Spanned<ReceiverConfig>],
-        globals: &Globals<'_>,
+        global: &GlobalConfig,
         templates: &Arc<Templates>,
         diagnostics: &mut Diagnostics,
     ) -> Self {
         let mut receivers = Self::default();
+        let shared = Shared { http: &global.http_config, templates };
         for config in configs {
             let config = &config.value;
             let name = &config.name;
@@ -82,27 +72,21 @@ impl Receivers {
                 diagnostics.report(name, format!("there are two receivers `{}`", name.value));
             }
             receivers.names.push(name.value.clone());
-            for (n, email) in config.email_configs.iter().enumerate() {
-                let built = email.value.build(email.place, &globals.email, templates, diagnostics);
-                receivers.add(&name.value, n, email.value.send_resolved.as_ref(), built);
-            }
-            let slack_globals = SlackGlobals {
-                api_url: globals.slack_api_url,
-                api_url_file: globals.slack_api_url_file,
-                http: globals.http,
-            };
-            for (n, slack) in config.slack_configs.iter().enumerate() {
-                let built = slack.value.build(slack.place, slack_globals, templates, diagnostics);
-                receivers.add(&name.value, n, slack.value.send_resolved.as_ref(), built);
-            }
-            for (n, webhook) in config.webhook_configs.iter().enumerate() {
-                let built = webhook.value.build(webhook.place, globals.http, diagnostics);
-                receivers.add(&name.value, n, webhook.value.send_resolved.as_ref(), built);
-            }
-            for (n, console) in config.console_configs.iter().enumerate() {
-                let send_resolved = console.value.send_resolved.as_ref();
-                receivers.add(&name.value, n, send_resolved, Some(ConsoleNotifier));
-            }
+            let mut ways = Entries { receivers: &mut receivers, receiver: &name.value };
+            ways.add(&config.email_configs, |email, place| {
+                let built = email.build(place, &global.email(), templates, diagnostics);
+                (email.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.slack_configs, |slack, place| {
+                let built = slack.build(place, global.slack(), shared, diagnostics);
+                (slack.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.webhook_configs, |webhook, place| {
+                (webhook.send_resolved.as_ref(), webhook.build(place, shared.http, diagnostics))
+            });
+            ways.add(&config.console_configs, |console, _| {
+                (console.send_resolved.as_ref(), Some(ConsoleNotifier))
+            });
         }
         receivers
     }
@@ -148,6 +132,26 @@ impl Receivers {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+}
+
+/// The entries of one receiver.
+struct Entries<'a> {
+    receivers: &'a mut Receivers,
+    receiver: &'a str,
+}
+
+impl Entries<'_> {
+    /// Adds all of one kind; `build` says whether endings are told, and makes the notifier.
+    fn add<C, N: Notifier + 'static>(
+        &mut self,
+        entries: &[Spanned<C>],
+        mut build: impl FnMut(&C, Place) -> (Option<&Spanned<bool>>, Option<N>),
+    ) {
+        for (n, entry) in entries.iter().enumerate() {
+            let (send_resolved, notifier) = build(&entry.value, entry.place);
+            self.receivers.add(self.receiver, n, send_resolved, notifier);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use base::diagnostic::Spanned;
 use serde::Deserialize;
 
-use super::notifier::{DeliveryError, Notification, Notifier};
+use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use crate::alerts::Alert;
 
 /// An entry of `console_configs`, as written.
@@ -30,12 +30,13 @@ impl Notifier for ConsoleNotifier {
         "console"
     }
 
-    async fn notify(&self, notification: &Notification) -> Result<(), DeliveryError> {
+    async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let text = render(notification);
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())
             .and_then(|()| out.flush())
-            .map_err(|error| DeliveryError::transient(format!("cannot print: {error}")))
+            .map_err(|error| DeliveryError::transient(format!("cannot print: {error}")))?;
+        Ok(Receipt::default())
     }
 }
 
@@ -105,6 +106,7 @@ mod tests {
         let notification = Notification {
             id: "1".into(),
             thread: "1".into(),
+            reference: None,
             receiver: "console".into(),
             group_key: String::new(),
             group_labels: Labels::empty(),

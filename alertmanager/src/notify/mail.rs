@@ -22,7 +22,7 @@ use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
-use super::notifier::{DeliveryError, Notification, Notifier};
+use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use super::texts::{Renderer, Text, one_line};
 use crate::template::{Escape, Templates};
 use base::http::access::SecretSource;
@@ -72,7 +72,7 @@ impl Notifier for EmailNotifier {
         "email"
     }
 
-    async fn notify(&self, notification: &Notification) -> Result<(), DeliveryError> {
+    async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let message = self.message(notification).map_err(DeliveryError::permanent)?;
         let tls = match self.tls.clone() {
             TlsMode::Implicit(parameters) => Tls::Wrapper(parameters),
@@ -92,7 +92,7 @@ impl Notifier for EmailNotifier {
         }
         match builder.build().send(message).await {
             // The last answer, after the mail itself, was positive.
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Receipt::default()),
             Err(error) => {
                 let reason = reason(&error);
                 match error.is_permanent() {

@@ -1,18 +1,22 @@
 //! The trait behind which every service stands, and what it is given.
 //!
 //! Invariant: a notifier keeps no state between two messages, so that a message can be handed to
-//! it again after a crash.
+//! it again after a crash. What it needs to find an earlier message again is in its receipt, which
+//! the lane keeps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base::http::HeaderMap;
+use base::http::access::HttpConfig;
 use base::labels::Labels;
 use base::sample::Timestamp;
 
 use crate::alerts::Alert;
 use crate::outbox::{LONGEST_WAIT, Reason};
+use crate::template::Templates;
 
 /// A message about a group of alerts.
 #[derive(Clone, Debug)]
@@ -21,6 +25,9 @@ pub struct Notification {
     pub id: String,
     /// The id of the first message since the group was last all clear; `id` for the first.
     pub thread: String,
+    /// What the service called an earlier message of the thread, from its [`Receipt`]; `None` where
+    /// there was none, or it said nothing.
+    pub reference: Option<String>,
     /// The receiver's name.
     pub receiver: String,
     /// The key of the group, as Alertmanager's webhooks have it.
@@ -67,6 +74,15 @@ impl Notification {
     }
 }
 
+/// What every service is built with.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<'a> {
+    /// How HTTP is spoken where a receiver does not say otherwise.
+    pub http: &'a HttpConfig,
+    /// The templates by name.
+    pub templates: &'a Arc<Templates>,
+}
+
 /// A service that messages can be handed to.
 #[async_trait]
 pub trait Notifier: Send + Sync + std::fmt::Debug {
@@ -78,7 +94,22 @@ pub trait Notifier: Send + Sync + std::fmt::Debug {
     /// # Errors
     ///
     /// The service did not take it; the variant says whether it is worth another try.
-    async fn notify(&self, notification: &Notification) -> Result<(), DeliveryError>;
+    async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError>;
+}
+
+/// That a service has taken a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// By what a later message of the thread can change this one, or stand below it. `None` leaves
+    /// what was known before.
+    pub reference: Option<String>,
+}
+
+impl Receipt {
+    /// Taken, under this name.
+    pub fn named(reference: impl Into<String>) -> Self {
+        Self { reference: Some(reference.into()) }
+    }
 }
 
 /// Why a notification did not reach its receiver.
@@ -195,6 +226,7 @@ mod tests {
         let notification = Notification {
             id: String::new(),
             thread: String::new(),
+            reference: None,
             receiver: String::new(),
             group_key: String::new(),
             group_labels: Labels::empty(),

@@ -114,6 +114,7 @@ impl LaneRunner {
         let notification = Notification {
             id: due.id.clone(),
             thread: due.thread.clone(),
+            reference: due.reference.clone(),
             receiver: due.flush.receiver.clone(),
             group_key: due.key.group_key.clone(),
             group_labels: due.flush.group_labels.clone(),
@@ -136,7 +137,7 @@ impl LaneRunner {
             self.metrics.notifications.with_label_values(&labels).inc();
         };
         match handed {
-            Ok(()) => {
+            Ok(receipt) => {
                 count("delivered");
                 self.states.delivered(&self.lane, now);
                 info!(
@@ -145,7 +146,7 @@ impl LaneRunner {
                     reason = due.flush.reason.as_str(),
                     "delivered"
                 );
-                self.outbox.delivered(due, now).await?;
+                self.outbox.delivered(due, receipt.reference, now).await?;
                 Ok(None)
             }
             Err(DeliveryError::Transient { reason, retry_after }) => {

@@ -14,12 +14,11 @@ use base::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::notifier::{DeliveryError, Notification, Notifier, excerpt};
-use super::post::{Answer, post};
+use super::http::{Answer, Call, Service, check_url};
+use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
 use super::texts::{Renderer, Text, one_line, shortened};
-use super::webhook::check_url;
 use crate::template::{Escape, Templates};
-use base::http::access::{HttpAccess, HttpConfig, SecretSource};
+use base::http::access::{HttpConfig, SecretSource};
 
 /// What Slack shows of a title, and what fits a message without being refused.
 const MAX_TITLE: usize = 1024;
@@ -110,7 +109,7 @@ pub struct SlackAction {
 #[derive(Clone, Debug)]
 pub struct SlackNotifier {
     url: SecretSource,
-    access: HttpAccess,
+    service: Service,
     templates: Arc<Templates>,
     channel: Option<String>,
     /// The parts of the message, and of its attachment, by the names that Slack gives them.
@@ -129,8 +128,6 @@ pub struct SlackGlobals<'a> {
     pub api_url: Option<&'a Spanned<Secret>>,
     /// The file with that address.
     pub api_url_file: Option<&'a std::path::PathBuf>,
-    /// How we speak HTTP.
-    pub http: &'a HttpConfig,
 }
 
 impl SlackConfig {
@@ -139,14 +136,11 @@ impl SlackConfig {
         &self,
         place: Place,
         globals: SlackGlobals<'_>,
-        templates: &Arc<Templates>,
+        shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<SlackNotifier> {
         let url = self.address(place, globals, diagnostics);
-        let access = match &self.http_config {
-            Some(config) => config.value.build(config.place, diagnostics),
-            None => globals.http.build(place, diagnostics),
-        };
+        let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
         if let Some(channel) = self.channel.as_ref().filter(|c| c.value.contains("{{")) {
             diagnostics.report_with_help(
                 channel,
@@ -203,8 +197,8 @@ impl SlackConfig {
             .collect();
         Some(SlackNotifier {
             url: url?,
-            access: access?,
-            templates: Arc::clone(templates),
+            service: service?,
+            templates: Arc::clone(shared.templates),
             channel: self.channel.as_ref().map(|channel| channel.value.clone()),
             message,
             attachment,
@@ -249,11 +243,12 @@ impl Notifier for SlackNotifier {
         "slack"
     }
 
-    async fn notify(&self, notification: &Notification) -> Result<(), DeliveryError> {
+    async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let body = self.body(notification).to_string().into_bytes();
         let url = self.url.read().map_err(DeliveryError::transient)?;
-        let answer = post(&self.access, &url, "application/json", body).await?;
-        judge(&answer, notification)
+        let answer = self.service.send(Call::post(&url, "application/json", body)).await?;
+        judge(&answer, notification)?;
+        Ok(Receipt::default())
     }
 }
 
@@ -330,10 +325,7 @@ fn insert(map: &mut Map<String, Value>, name: &str, text: String) {
 /// in between says neither (F14).
 fn judge(answer: &Answer, notification: &Notification) -> Result<(), DeliveryError> {
     let said = answer.body.trim();
-    if !(200..300).contains(&answer.status) {
-        let (status, headers) = (answer.status, &answer.headers);
-        return Err(DeliveryError::from_status(status, headers, said, notification.at));
-    }
+    answer.taken(notification.at)?;
     let value: Value = serde_json::from_str(said).unwrap_or(Value::Null);
     let refused = value["ok"] == false || value["success"] == false;
     if refused {
@@ -364,9 +356,9 @@ mod tests {
         let mut diagnostics = Diagnostics::new("f.yml");
         let config: Spanned<SlackConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
         let http = HttpConfig::default();
-        let globals = SlackGlobals { api_url: None, api_url_file: None, http: &http };
-        let templates = Arc::new(Templates::defaults());
-        let built = config.value.build(config.place, globals, &templates, &mut diagnostics);
+        let globals = SlackGlobals { api_url: None, api_url_file: None };
+        let shared = Shared { http: &http, templates: &Arc::new(Templates::defaults()) };
+        let built = config.value.build(config.place, globals, shared, &mut diagnostics);
         (built, diagnostics.to_string())
     }
 

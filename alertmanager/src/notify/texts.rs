@@ -173,6 +173,7 @@ pub(super) mod tests {
         Notification {
             id: "id2".into(),
             thread: "id1".into(),
+            reference: None,
             receiver: "ops".into(),
             group_key: "{}:{alertname=\"CheckFailed\"}".into(),
             group_labels: Labels::from_pairs([("alertname", "CheckFailed")]),

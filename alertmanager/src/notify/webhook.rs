@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::client::Origin;
 use base::labels::Labels;
 use base::period::Period;
 use base::sample::Timestamp;
@@ -16,10 +15,10 @@ use base::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::notifier::{DeliveryError, Notification, Notifier};
-use super::post::post;
+use super::http::{Call, Service, check_url};
+use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use crate::alerts::Alert;
-use base::http::access::{HttpAccess, HttpConfig, SecretSource};
+use base::http::access::{HttpConfig, SecretSource};
 
 /// An entry of `webhook_configs`, as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -43,7 +42,7 @@ pub struct WebhookConfig {
 #[derive(Clone, Debug)]
 pub struct WebhookNotifier {
     url: SecretSource,
-    access: HttpAccess,
+    service: Service,
     max_alerts: usize,
     timeout: Option<Duration>,
 }
@@ -66,28 +65,13 @@ impl WebhookConfig {
         if both == (false, false) {
             diagnostics.report(place, "`url` is missing");
         }
-        let access = match &self.http_config {
-            Some(config) => config.value.build(config.place, diagnostics),
-            None => http.build(place, diagnostics),
-        };
+        let service = Service::build(self.http_config.as_ref(), http, place, diagnostics);
         Some(WebhookNotifier {
             url: url?,
-            access: access?,
+            service: service?,
             max_alerts: self.max_alerts,
             timeout: self.timeout.filter(|t| !t.is_zero()).map(Period::duration),
         })
-    }
-}
-
-/// Reports an address that cannot be posted to; the address itself may be a secret.
-pub(super) fn check_url(url: &Spanned<Secret>, diagnostics: &mut Diagnostics) {
-    let origin = url.value.expose().parse().ok().and_then(|uri| Origin::of(&uri).ok());
-    if origin.is_none() {
-        diagnostics.report_with_help(
-            url,
-            "this is no address to post to",
-            "write `http://host:port/path` or `https://...`, without a user name",
-        );
     }
 }
 
@@ -97,21 +81,18 @@ impl Notifier for WebhookNotifier {
         "webhook"
     }
 
-    async fn notify(&self, notification: &Notification) -> Result<(), DeliveryError> {
+    async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let body = body(notification, self.max_alerts).to_string().into_bytes();
         let url = self.url.read().map_err(DeliveryError::transient)?;
-        let sent = post(&self.access, &url, "application/json", body);
+        let sent = self.service.send(Call::post(&url, "application/json", body));
         let answer = match self.timeout {
             Some(limit) => tokio::time::timeout(limit, sent)
                 .await
                 .map_err(|_| DeliveryError::transient(format!("no answer within {limit:?}")))?,
             None => sent.await,
         }?;
-        if (200..300).contains(&answer.status) {
-            return Ok(());
-        }
-        let (status, headers) = (answer.status, &answer.headers);
-        Err(DeliveryError::from_status(status, headers, &answer.body, notification.at))
+        answer.taken(notification.at)?;
+        Ok(Receipt::default())
     }
 }
 
@@ -185,6 +166,7 @@ mod tests {
         Notification {
             id: "id1".into(),
             thread: "id1".into(),
+            reference: None,
             receiver: "hooks".into(),
             group_key: "{}:{alertname=\"Down\"}".into(),
             group_labels: Labels::from_pairs([("alertname", "Down")]),

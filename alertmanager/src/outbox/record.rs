@@ -13,7 +13,7 @@ use std::sync::Arc;
 use base::labels::Labels;
 use base::sample::Timestamp;
 
-use super::{Flush, LaneGroup, Reason};
+use super::{Flush, LaneGroup, LastTold, Reason};
 use crate::alerts::Alert;
 use crate::state::{Reader, put_alert, put_number, put_text, put_time};
 
@@ -86,17 +86,30 @@ pub(super) fn intent(record: &[u8]) -> Option<(LaneGroup, Intent, u64)> {
     Some((key, intent, flush))
 }
 
-pub(super) fn put_told(to: &mut Vec<u8>, key: &LaneGroup, thread: &str, at: Timestamp, flush: u64) {
-    put_key(to, key, flush);
-    put_text(to, thread);
-    put_time(to, at);
+/// What stands in the record of what was told.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Noted {
+    pub(super) thread: String,
+    pub(super) reference: Option<String>,
+    pub(super) at: Timestamp,
 }
 
-/// The lane and the group, the thread, when, and the id of the flush.
-pub(super) fn told(record: &[u8]) -> Option<(LaneGroup, String, Timestamp, u64)> {
+pub(super) fn put_told(to: &mut Vec<u8>, key: &LaneGroup, last: &LastTold, flush: u64) {
+    put_key(to, key, flush);
+    put_text(to, &last.thread);
+    put_time(to, last.at);
+    to.push(u8::from(last.reference.is_some()));
+    put_text(to, last.reference.as_deref().unwrap_or(""));
+}
+
+/// The lane and the group, what was noted, and the id of the flush.
+pub(super) fn told(record: &[u8]) -> Option<(LaneGroup, Noted, u64)> {
     let mut reader = begin(record)?;
     let (key, flush) = key(&mut reader)?;
-    Some((key, reader.text()?.to_owned(), reader.time()?, flush))
+    let (thread, at) = (reader.text()?.to_owned(), reader.time()?);
+    let (has_reference, reference) = (reader.byte()? != 0, reader.text()?);
+    let reference = has_reference.then(|| reference.to_owned());
+    Some((key, Noted { thread, reference, at }, flush))
 }
 
 fn put_key(to: &mut Vec<u8>, key: &LaneGroup, flush: u64) {
@@ -161,8 +174,21 @@ mod tests {
         put_intent(&mut bytes, &key, &message, 9);
         assert_eq!(intent(&bytes), Some((key.clone(), message, 9)));
         bytes.clear();
-        put_told(&mut bytes, &key, "t", at(8), 10);
-        assert_eq!(told(&bytes), Some((key, "t".to_owned(), at(8), 10)));
+        for reference in [None, Some("r".to_owned())] {
+            let flush = Flush {
+                receiver: String::new(),
+                group_labels: Labels::empty(),
+                route_labels: Labels::empty(),
+                reason: Reason::First,
+                alerts: Vec::new(),
+                kept: Vec::new(),
+            };
+            let last = LastTold::by(&flush, "t".to_owned(), reference.clone(), at(8));
+            bytes.clear();
+            put_told(&mut bytes, &key, &last, 10);
+            let noted = Noted { thread: "t".to_owned(), reference, at: at(8) };
+            assert_eq!(told(&bytes), Some((key.clone(), noted, 10)));
+        }
         bytes[0] = 9;
         assert_eq!(told(&bytes), None, "a form that is not known");
     }

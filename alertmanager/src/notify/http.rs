@@ -1,0 +1,155 @@
+//! Speaking to a service over HTTP.
+//!
+//! Invariant: no redirect is followed, no cookie is kept, at most [`MAX_ANSWER`] of the answer is
+//! read, and the address, which may hold a secret, is never part of an error (X19).
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::access::{HttpAccess, HttpConfig};
+use base::http::client::{ClientError, Failure, Origin, Phases};
+use base::http::{Full, HeaderMap, Method, Request, Uri, header};
+use base::sample::Timestamp;
+use base::secret::Secret;
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::notifier::DeliveryError;
+
+/// What is read of an answer.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// How a service is spoken to.
+#[derive(Clone, Debug)]
+pub(super) struct Service {
+    access: HttpAccess,
+}
+
+/// A request. Further headers are those that say who we are to this service.
+#[derive(Clone, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) url: &'a Secret,
+    pub(super) headers: Vec<(&'static str, Secret)>,
+    pub(super) content_type: &'static str,
+    pub(super) body: Vec<u8>,
+}
+
+impl<'a> Call<'a> {
+    /// Posts `body`.
+    pub(super) fn post(url: &'a Secret, content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { method: Method::POST, url, headers: Vec::new(), content_type, body }
+    }
+
+    /// Sends `body` as JSON by `method`.
+    pub(super) fn json(method: Method, url: &'a Secret, body: &Value) -> Self {
+        let body = body.to_string().into_bytes();
+        Self { method, ..Self::post(url, "application/json", body) }
+    }
+
+    /// The same with a further header.
+    pub(super) fn with(mut self, name: &'static str, value: Secret) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+/// What a service answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
+}
+
+impl Answer {
+    /// Whether the status is a success.
+    ///
+    /// # Errors
+    ///
+    /// It is none; what is to be done follows from it.
+    pub(super) fn taken(&self, now: Timestamp) -> Result<(), DeliveryError> {
+        match self.status {
+            200..300 => Ok(()),
+            status => Err(DeliveryError::from_status(status, &self.headers, &self.body, now)),
+        }
+    }
+
+    /// The body as JSON; `Null` where it is none.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or(Value::Null)
+    }
+}
+
+impl Service {
+    /// As `own` says, else as `global` does.
+    pub(super) fn build(
+        own: Option<&Spanned<HttpConfig>>,
+        global: &HttpConfig,
+        place: Place,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Self> {
+        let access = match own {
+            Some(config) => config.value.build(config.place, diagnostics),
+            None => global.build(place, diagnostics),
+        };
+        Some(Self { access: access? })
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    ///
+    /// There was no answer. An answer of whatever status is for the caller to judge.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, DeliveryError> {
+        let no_url = || DeliveryError::permanent("the configured address is no http URL");
+        let uri: Uri = call.url.expose().parse().map_err(|_| no_url())?;
+        let origin = Origin::of(&uri).map_err(|_| no_url())?;
+        let mut request = Request::builder()
+            .method(call.method)
+            .uri(uri)
+            .header(header::CONTENT_TYPE, call.content_type)
+            .header(header::USER_AGENT, concat!("veilleur/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(Bytes::from(call.body)))
+            .map_err(|error| DeliveryError::permanent(error.to_string()))?;
+        self.access.identify(request.headers_mut()).map_err(DeliveryError::transient)?;
+        for (name, value) in call.headers {
+            let mut value: header::HeaderValue = value.expose().parse().map_err(|_| {
+                DeliveryError::permanent(format!("what is configured cannot stand in `{name}`"))
+            })?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(name, value);
+        }
+
+        let mut phases = Phases::default();
+        let failed = |error: ClientError| match error.kind {
+            Failure::Address => no_url(),
+            _ => DeliveryError::transient(error.to_string()),
+        };
+        let mut connection =
+            self.access.client.connect(&origin, &mut phases).await.map_err(failed)?;
+        let answer = connection.send(request, &mut phases).await.map_err(failed)?;
+        let (head, mut incoming) = answer.into_parts();
+        let mut bytes = Vec::new();
+        while bytes.len() < MAX_ANSWER {
+            match connection.next(&mut incoming).await {
+                Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+                // The status is known; that the rest of the text broke off changes nothing.
+                Ok(None) | Err(_) => break,
+            }
+        }
+        bytes.truncate(MAX_ANSWER);
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+}
+
+/// Reports an address that cannot be posted to; the address itself may be a secret.
+pub(super) fn check_url(url: &Spanned<Secret>, diagnostics: &mut Diagnostics) {
+    let origin = url.value.expose().parse().ok().and_then(|uri| Origin::of(&uri).ok());
+    if origin.is_none() {
+        diagnostics.report_with_help(
+            url,
+            "this is no address to post to",
+            "write `http://host:port/path` or `https://...`, without a user name",
+        );
+    }
+}
