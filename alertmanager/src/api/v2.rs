@@ -4,7 +4,7 @@
 //!
 //! Invariant: what was answered with 2xx is on the disk.
 
-mod json;
+mod shape;
 pub(super) mod alerts;
 pub(super) mod groups;
 pub(super) mod silences;
@@ -198,7 +198,7 @@ impl Wanted {
             // What our rules found ends when they say so: never before they have looked again.
             let ends_at = times.map_or(self.now + shown.config.resolve_timeout(), |t| t.ends_at);
             let updated_at = times.map_or(alert.starts_at, |times| times.updated_at);
-            json::alert(to, alert, &held, (ends_at, updated_at), routes);
+            shape::put(to, alert, &held, (ends_at, updated_at), routes);
             to.push(b',');
         }
     }

@@ -4,20 +4,20 @@
 //!
 //! Invariant: the fields and their names are those of version 4; what we add has other names.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::labels::Labels;
 use base::period::Period;
-use base::sample::Timestamp;
 use base::secret::Secret;
+use jiff::fmt::temporal::DateTimePrinter;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::http::{Call, Service, check_url};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use crate::alerts::Alert;
+use crate::json;
 use base::http::access::{HttpConfig, SecretSource};
 
 /// An entry of `webhook_configs`, as written.
@@ -82,7 +82,7 @@ impl Notifier for WebhookNotifier {
     }
 
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
-        let body = body(notification, self.max_alerts).to_string().into_bytes();
+        let body = body(notification, self.max_alerts);
         let url = self.url.read().map_err(DeliveryError::transient)?;
         let sent = self.service.send(Call::post(&url, "application/json", body));
         let answer = match self.timeout {
@@ -96,59 +96,94 @@ impl Notifier for WebhookNotifier {
     }
 }
 
+/// As many digits of a second as there are.
+const PRINTER: DateTimePrinter = DateTimePrinter::new();
+
 /// The message in version 4.
-fn body(notification: &Notification, max_alerts: usize) -> Value {
+fn body(notification: &Notification, max_alerts: usize) -> Vec<u8> {
     let kept = match max_alerts {
         0 => notification.alerts.len(),
         most => notification.alerts.len().min(most),
     };
-    json!({
-        "version": "4",
-        "groupKey": notification.group_key,
-        "truncatedAlerts": notification.alerts.len() - kept,
-        "status": notification.status(),
-        "receiver": notification.receiver,
-        "groupLabels": object(&notification.group_labels),
-        "commonLabels": object(&notification.common_labels()),
-        "commonAnnotations": notification.common_annotations(),
-        "externalURL": notification.external_url,
-        "alerts": notification.alerts[..kept].iter().map(alert).collect::<Vec<_>>(),
-        "notificationId": notification.id,
-    })
+    // About as much as an alert takes.
+    let mut to = Vec::with_capacity(kept * 512 + 512);
+    to.extend_from_slice(b"{\"version\":\"4\",\"groupKey\":");
+    json::text(&mut to, &notification.group_key);
+    to.extend_from_slice(b",\"truncatedAlerts\":");
+    to.extend_from_slice((notification.alerts.len() - kept).to_string().as_bytes());
+    for (name, text) in [
+        ("status", notification.status()),
+        ("receiver", &notification.receiver),
+        ("externalURL", &notification.external_url),
+        ("notificationId", &notification.id),
+    ] {
+        field(&mut to, name);
+        json::text(&mut to, text);
+    }
+    field(&mut to, "groupLabels");
+    json::labels(&mut to, &notification.group_labels);
+    field(&mut to, "commonLabels");
+    json::labels(&mut to, &notification.common_labels());
+    field(&mut to, "commonAnnotations");
+    texts(&mut to, &notification.common_annotations());
+    field(&mut to, "alerts");
+    to.push(b'[');
+    for shown in &notification.alerts[..kept] {
+        alert(&mut to, shown);
+        to.push(b',');
+    }
+    json::end_list(&mut to);
+    to.push(b'}');
+    to
 }
 
-fn alert(alert: &Alert) -> Value {
-    let mut value = json!({
-        "status": if alert.is_firing() { "firing" } else { "resolved" },
-        "labels": object(&alert.labels),
-        "annotations": alert.annotations,
-        "startsAt": time(Some(alert.starts_at)),
-        "endsAt": time(alert.ended.map(|(at, _)| at)),
-        "generatorURL": alert.generator_url,
-        "fingerprint": format!("{:016x}", alert.labels.fingerprint()),
-    });
+fn alert(to: &mut Vec<u8>, alert: &Alert) {
+    to.extend_from_slice(b"{\"status\":");
+    json::text(to, if alert.is_firing() { "firing" } else { "resolved" });
+    field(to, "labels");
+    json::labels(to, &alert.labels);
+    field(to, "annotations");
+    texts(to, &alert.annotations);
+    field(to, "startsAt");
+    json::time(to, alert.starts_at, &PRINTER);
+    field(to, "endsAt");
+    match alert.ended {
+        Some((at, _)) => json::time(to, at, &PRINTER),
+        // Go's zero time, as Alertmanager writes it.
+        None => json::text(to, "0001-01-01T00:00:00Z"),
+    }
+    field(to, "generatorURL");
+    json::text(to, &alert.generator_url);
+    to.extend_from_slice(b",\"fingerprint\":\"");
+    json::hexadecimal(to, alert.labels.fingerprint());
+    to.push(b'"');
     if let Some(since) = alert.stale_since {
-        value["staleSince"] = json!(time(Some(since)));
+        field(to, "staleSince");
+        json::time(to, since, &PRINTER);
     }
     if let Some((_, ending)) = alert.ended {
-        value["ending"] = json!(ending.as_str());
+        field(to, "ending");
+        json::text(to, ending.as_str());
     }
-    value
+    to.push(b'}');
 }
 
-fn object(labels: &Labels) -> Value {
-    labels.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
+/// Begins a further field of an object.
+fn field(to: &mut Vec<u8>, name: &str) {
+    to.push(b',');
+    json::text(to, name);
+    to.push(b':');
 }
 
-/// RFC 3339; no time is Go's zero time, as Alertmanager writes it.
-fn time(at: Option<Timestamp>) -> String {
-    at.and_then(|at| jiff::Timestamp::from_millisecond(at.millis()).ok())
-        .map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string())
+fn texts(to: &mut Vec<u8>, texts: &BTreeMap<String, String>) {
+    json::object(to, texts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use base::labels::Labels;
+    use base::sample::Timestamp;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::alerts::Ending;
@@ -196,14 +231,15 @@ mod tests {
                  "fingerprint": "x", "ending": "resolved"},
             ],
         });
-        let mut got = body(&notification(), 0);
+        let read = |body: Vec<u8>| serde_json::from_slice::<Value>(&body).unwrap();
+        let mut got = read(body(&notification(), 0));
         let mut expected = expected;
         for n in 0..2 {
             let fingerprint = notification().alerts[n].labels.fingerprint();
             expected["alerts"][n]["fingerprint"] = json!(format!("{fingerprint:016x}"));
         }
         assert_eq!(got.take(), expected);
-        let cut = body(&notification(), 1);
+        let cut = read(body(&notification(), 1));
         assert_eq!(
             (cut["truncatedAlerts"].clone(), cut["alerts"].as_array().unwrap().len()),
             (json!(1), 1)

@@ -15,7 +15,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
 
 use super::super::Shown;
-use super::{Failure, Wanted, answer_text, json, off_the_runtime, parse, read};
+use super::{Failure, Wanted, answer_text, off_the_runtime, parse, read};
+use crate::json;
 use crate::pushed::{Push, PushError};
 
 /// The most faults that are told.

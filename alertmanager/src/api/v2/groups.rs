@@ -12,9 +12,10 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 
 use super::super::Shown;
-use super::{Failure, Wanted, answer_text, json, off_the_runtime};
+use super::{Failure, Wanted, answer_text, off_the_runtime};
 use crate::alerts::Alert;
 use crate::dispatch::Route;
+use crate::json;
 
 /// `GET`
 pub(in super::super) async fn list(

@@ -2,19 +2,19 @@
 //!
 //! Invariant: the fields, their order and their form are those of Alertmanager.
 
-use base::labels::Labels;
 use base::sample::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 
 use super::HeldBy;
 use crate::alerts::Alert;
 use crate::dispatch::Route;
+use crate::json::{end_list, hexadecimal, labels, list, object, text, time};
 
 /// RFC 3339 with three digits.
 const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 /// Appends an alert; `times` are when it ends, and when it was last heard of.
-pub(super) fn alert(
+pub(super) fn put(
     to: &mut Vec<u8>,
     alert: &Alert,
     held: &HeldBy,
@@ -25,7 +25,7 @@ pub(super) fn alert(
     to.extend_from_slice(b"{\"annotations\":");
     object(to, alert.annotations.iter().map(|(name, text)| (name.as_str(), text.as_str())));
     to.extend_from_slice(b",\"endsAt\":");
-    time(to, ends_at);
+    time(to, ends_at, &PRINTER);
     to.extend_from_slice(b",\"fingerprint\":\"");
     hexadecimal(to, alert.labels.fingerprint());
     to.extend_from_slice(b"\",\"receivers\":[");
@@ -39,7 +39,7 @@ pub(super) fn alert(
     }
     end_list(to);
     to.extend_from_slice(b",\"startsAt\":");
-    time(to, alert.starts_at);
+    time(to, alert.starts_at, &PRINTER);
     to.extend_from_slice(b",\"status\":{\"inhibitedBy\":[");
     if let Some(by) = &held.alert {
         to.push(b'"');
@@ -55,7 +55,7 @@ pub(super) fn alert(
     to.extend_from_slice(b",\"state\":");
     text(to, state);
     to.extend_from_slice(b"},\"updatedAt\":");
-    time(to, updated_at);
+    time(to, updated_at, &PRINTER);
     to.extend_from_slice(b",\"generatorURL\":");
     text(to, &alert.generator_url);
     to.extend_from_slice(b",\"labels\":");
@@ -63,77 +63,11 @@ pub(super) fn alert(
     to.push(b'}');
 }
 
-/// Appends labels as an object.
-pub(super) fn labels(to: &mut Vec<u8>, labels: &Labels) {
-    object(to, labels.iter());
-}
-
-/// Ends a list whose entries all have a comma behind them.
-pub(super) fn end_list(to: &mut Vec<u8>) {
-    match to.last_mut() {
-        Some(last) if *last == b',' => *last = b']',
-        _ => to.push(b']'),
-    }
-}
-
-/// Appends a text in quotes.
-pub(super) fn text(to: &mut Vec<u8>, text: &str) {
-    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
-        to.push(b'"');
-        to.extend_from_slice(text.as_bytes());
-        to.push(b'"');
-    } else {
-        // Writing to memory cannot fail.
-        let _ = serde_json::to_writer(to, text);
-    }
-}
-
-fn object<'a>(to: &mut Vec<u8>, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
-    let mut separator = b'{';
-    for (name, value) in pairs {
-        to.push(separator);
-        text(to, name);
-        to.push(b':');
-        text(to, value);
-        separator = b',';
-    }
-    if separator == b'{' {
-        to.push(b'{');
-    }
-    to.push(b'}');
-}
-
-fn list(to: &mut Vec<u8>, texts: &[String]) {
-    to.push(b'[');
-    for entry in texts {
-        text(to, entry);
-        to.push(b',');
-    }
-    end_list(to);
-}
-
-fn time(to: &mut Vec<u8>, at: Timestamp) {
-    to.push(b'"');
-    let known = jiff::Timestamp::from_millisecond(at.millis()).ok();
-    let printed = known.and_then(|known| PRINTER.print_timestamp(&known, &mut *to).ok());
-    if printed.is_none() {
-        to.extend_from_slice(at.to_string().as_bytes());
-    }
-    to.push(b'"');
-}
-
-fn hexadecimal(to: &mut Vec<u8>, number: u64) {
-    for shift in (0..16).rev() {
-        let digit = (number >> (4 * shift)) & 0xf;
-        to.push(b"0123456789abcdef"[digit as usize]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use base::labels::Labels;
     use serde_json::{Value, json};
 
     use super::*;
@@ -153,7 +87,7 @@ mod tests {
         let held = HeldBy { silences: vec!["s1".into(), "s2".into()], alert: Some(by), times: vec![] };
         let times = (Timestamp::from_millis(1_700_000_060_000), Timestamp::from_millis(-1));
         let mut got = Vec::new();
-        alert(&mut got, &shown, &held, times, &[&one, &two, &one]);
+        put(&mut got, &shown, &held, times, &[&one, &two, &one]);
         let got: Value = serde_json::from_slice(&got).unwrap();
         let expected = json!({
             "annotations": {}, "endsAt": "2023-11-14T22:14:20.000Z",
@@ -171,7 +105,7 @@ mod tests {
         let mut got = Vec::new();
         let plain = Alert { labels: Labels::empty(), ..shown };
         let free = HeldBy::default();
-        alert(&mut got, &plain, &free, times, &[]);
+        put(&mut got, &plain, &free, times, &[]);
         let got: Value = serde_json::from_slice(&got).unwrap();
         assert_eq!((&got["status"]["state"], &got["labels"]), (&json!("active"), &json!({})));
         assert_eq!(got["receivers"], json!([]));

@@ -1,0 +1,128 @@
+//! What is told, to whom, and what is known of it.
+//!
+//! Invariant: these are values; what happens to them is the outbox's part.
+
+use std::sync::Arc;
+
+use base::labels::Labels;
+use base::sample::Timestamp;
+
+use crate::alerts::Alert;
+
+/// Why somebody is told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The first message of a group.
+    First,
+    /// Alerts have joined the group.
+    NewAlerts,
+    /// Alerts have ended.
+    Resolved,
+    /// Nothing has changed for the repeat interval.
+    Repeat,
+}
+
+impl Reason {
+    /// The reason as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::NewAlerts => "new alerts",
+            Self::Resolved => "resolved",
+            Self::Repeat => "repeat",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Self {
+        match name {
+            "new alerts" => Self::NewAlerts,
+            "resolved" => Self::Resolved,
+            "repeat" => Self::Repeat,
+            _ => Self::First,
+        }
+    }
+}
+
+/// What is to be told of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flush {
+    /// The receiver's name.
+    pub receiver: String,
+    /// The labels that the group's alerts agree on.
+    pub group_labels: Labels,
+    /// What the route says of itself.
+    pub route_labels: Labels,
+    /// Why.
+    pub reason: Reason,
+    /// The alerts that fire, and those that the receiver was told of and that have ended.
+    pub alerts: Vec<Arc<Alert>>,
+    /// Alerts that are held back and not told of, of which it goes on to know that they fire.
+    pub kept: Vec<Arc<Alert>>,
+}
+
+/// By what an intent and what was told are known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneGroup {
+    /// The lane.
+    pub lane: String,
+    /// The group's key.
+    pub group_key: String,
+}
+
+/// What a lane was last told of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastTold {
+    /// The id of the first message since the group was last all clear.
+    pub thread: String,
+    /// What the service calls a message of the thread, where it said so.
+    pub reference: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// The receiver's name.
+    pub receiver: String,
+    /// The labels of the group.
+    pub group_labels: Labels,
+    /// The alerts that it was told are firing.
+    pub firing: Vec<Arc<Alert>>,
+}
+
+/// An intent that is due.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Due {
+    /// Names it on the wire.
+    pub id: String,
+    /// The lane and the group.
+    pub key: LaneGroup,
+    /// What is to be told.
+    pub flush: Arc<Flush>,
+    /// The id of the thread that it belongs to; its own where it begins one.
+    pub thread: String,
+    /// What the service calls an earlier message of the thread, where it said so.
+    pub reference: Option<String>,
+    /// How often it was tried before.
+    pub attempts: u32,
+}
+
+/// How much is waiting for a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Intents.
+    pub intents: usize,
+    /// When the oldest was decided.
+    pub oldest: Option<Timestamp>,
+}
+
+impl LastTold {
+    /// What is known to whom `flush` was told at `at`.
+    pub(super) fn by(flush: &Flush, thread: String, reference: Option<String>, at: Timestamp) -> Self {
+        let told = flush.alerts.iter().filter(|alert| alert.is_firing());
+        Self {
+            thread,
+            reference,
+            at,
+            receiver: flush.receiver.clone(),
+            group_labels: flush.group_labels.clone(),
+            firing: told.chain(&flush.kept).cloned().collect(),
+        }
+    }
+}
