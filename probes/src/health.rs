@@ -27,7 +27,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use async_trait::async_trait;
-use base::clock::Stopwatch;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::family::MetricFamily;
 use base::http::tls::TlsConfig;
@@ -113,16 +112,7 @@ impl HealthConfig {
 #[async_trait]
 impl Probe for HealthProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
-        let (watch, mut visit) = (Stopwatch::start(), Visit::default());
-        let outcome = match stop.run_until_cancelled(self.page.get(&mut visit)).await {
-            Some(Ok(())) => self.judge(&visit),
-            Some(Err((reason, summary))) => Outcome::critical(reason, summary),
-            None => {
-                let (phase, seconds) = (self.page.phase(&visit), watch.seconds());
-                Outcome::critical(Reason::Timeout, format!("{phase} after {seconds:.1} s"))
-            }
-        };
-        visit.measure(outcome, watch.seconds())
+        self.page.look(stop, |visit| self.judge(visit)).await
     }
 }
 

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use base::clock::Stopwatch;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::http::client::{Client, ClientError, Origin, Phases};
 use base::http::header::{self, HeaderValue};
@@ -15,6 +16,7 @@ use base::http::tls::TlsConfig;
 use base::http::{Full, HeaderMap, Request, Uri};
 use base::secret::Secret;
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use crate::http::{BasicAuthConfig, add_header, url};
 use crate::network::{Metrics, earliest_expiry, reason_of};
@@ -90,13 +92,31 @@ pub(crate) struct Visit {
     pub(crate) status: u16,
     /// The content type as sent; may be empty.
     pub(crate) content_type: String,
-    /// The body, whole where [`Page::get`] says so.
+    /// The body: whole when it is judged.
     pub(crate) body: Vec<u8>,
 }
 
 impl Page {
+    /// Asks for the page until `stop`; where it was whole, `judge` says what is to be made of it.
+    pub(crate) async fn look(
+        &self,
+        stop: &CancellationToken,
+        judge: impl FnOnce(&Visit) -> Outcome,
+    ) -> Outcome {
+        let (watch, mut visit) = (Stopwatch::start(), Visit::default());
+        let outcome = match stop.run_until_cancelled(self.get(&mut visit)).await {
+            Some(Ok(())) => judge(&visit),
+            Some(Err((reason, summary))) => Outcome::critical(reason, summary),
+            None => {
+                let (phase, seconds) = (self.phase(&visit), watch.seconds());
+                Outcome::critical(Reason::Timeout, format!("{phase} after {seconds:.1} s"))
+            }
+        };
+        visit.measure(outcome, watch.seconds())
+    }
+
     /// Asks for the page, whatever its status.
-    pub(crate) async fn get(&self, visit: &mut Visit) -> Result<(), (Reason, String)> {
+    async fn get(&self, visit: &mut Visit) -> Result<(), (Reason, String)> {
         let failed = |error: ClientError| {
             (reason_of(error.kind), shown_line(error.to_string().as_bytes(), 1 << 10))
         };
@@ -129,7 +149,7 @@ impl Page {
     }
 
     /// What it is waiting for.
-    pub(crate) fn phase(&self, visit: &Visit) -> String {
+    fn phase(&self, visit: &Visit) -> String {
         let (host, times) = (&self.origin.host, &visit.times);
         match (times.resolve, times.connect, times.tls, times.first_byte) {
             (None, ..) => format!("the name `{host}` is not resolved"),
@@ -145,7 +165,7 @@ impl Page {
 
 impl Visit {
     /// Adds what every probe over the network tells, in front of the outcome's own families.
-    pub(crate) fn measure(&self, mut outcome: Outcome, seconds: f64) -> Outcome {
+    fn measure(&self, mut outcome: Outcome, seconds: f64) -> Outcome {
         let own = std::mem::take(&mut outcome.families);
         let mut metrics = Metrics::default();
         let help = "Response HTTP status code";

@@ -22,7 +22,6 @@ pub use series::{SeriesConfig, SeriesList};
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use base::clock::Stopwatch;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::exposition::{Entry, Format, ParseError, Parser};
 use base::http::tls::TlsConfig;
@@ -90,16 +89,7 @@ impl PrometheusConfig {
 #[async_trait]
 impl Probe for PrometheusProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
-        let (watch, mut visit) = (Stopwatch::start(), Visit::default());
-        let outcome = match stop.run_until_cancelled(self.page.get(&mut visit)).await {
-            Some(Ok(())) => self.judge(&visit),
-            Some(Err((reason, summary))) => Outcome::critical(reason, summary),
-            None => {
-                let (phase, seconds) = (self.page.phase(&visit), watch.seconds());
-                Outcome::critical(Reason::Timeout, format!("{phase} after {seconds:.1} s"))
-            }
-        };
-        visit.measure(outcome, watch.seconds())
+        self.page.look(stop, |visit| self.judge(visit)).await
     }
 }
 

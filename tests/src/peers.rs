@@ -37,3 +37,14 @@ fn find(path: &str, help: &str) -> Option<PathBuf> {
     println!("not run: {missing}");
     None
 }
+
+/// The lines in which Prometheus complains in its log about the scrape of `address`, or of anybody.
+pub fn complaints<'a>(log: &'a str, address: &str) -> Vec<&'a str> {
+    const WORDS: [&str; 6] = ["level=warn", "level=error", "fail", "error", "duplicate", "invalid"];
+    let complains = |line: &str| {
+        let line = line.to_ascii_lowercase();
+        WORDS.iter().any(|word| line.contains(word))
+    };
+    let concerned = log.lines().filter(|line| line.contains("scrape") || line.contains(address));
+    concerned.filter(|line| complains(line)).collect()
+}

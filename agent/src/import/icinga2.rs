@@ -12,6 +12,7 @@
 mod code;
 mod command;
 mod eval;
+mod groups;
 mod lex;
 mod parse;
 
@@ -23,7 +24,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use self::command::{Line, Words};
-use self::eval::{Bodies, Scope, plain, truth};
+use self::eval::{Bodies, Scope, plain};
+use self::groups::{Group, fits, join, locals};
 use self::parse::{Expr, For, Setting, Statement, parse};
 use super::check::{Check, SECRET, Writer, period, program, script};
 use super::{Imported, Place, named_in, read_text};
@@ -78,6 +80,8 @@ struct Site {
     hosts: Vec<Placed<(Expr, Vec<Setting>)>>,
     services: Vec<Placed<(Expr, Vec<Setting>)>>,
     rules: Vec<Placed<Rule>>,
+    host_groups: Vec<Group>,
+    service_groups: Vec<Group>,
     commands: BTreeMap<String, Vec<Setting>>,
     seen: BTreeSet<PathBuf>,
 }
@@ -200,7 +204,9 @@ impl Site {
             "CheckCommand" => {
                 self.commands.insert(text, body);
             }
-            "HostGroup" | "ServiceGroup" | "UserGroup" | "CheckerComponent" => {}
+            "HostGroup" => self.host_groups.push(Group { name: text, body }),
+            "ServiceGroup" => self.service_groups.push(Group { name: text, body }),
+            "UserGroup" | "CheckerComponent" => {}
             kind => {
                 let text = format!("the {kind} `{text}` is not converted: {}", about(kind));
                 writer.note(place, text);
@@ -217,6 +223,11 @@ impl Site {
             match self.scope(Map::new()).run("Host", body, &mut host, 0) {
                 Ok(()) => {
                     lost("host", &host, place, writer);
+                    let scope = self.scope(locals(&host, None));
+                    if let Err(groups) = join(&mut host, &self.host_groups, &scope) {
+                        let text = format!("nobody can say here whether `{name}` is in {groups}");
+                        writer.note(place, text);
+                    }
                     hosts.insert(name, (host, place));
                 }
                 Err(why) => {
@@ -274,21 +285,9 @@ impl Site {
         place: &Place,
         writer: &mut Writer,
     ) -> Result<usize, String> {
-        let locals = Map::from_iter([("host".to_owned(), host.clone())]);
+        let locals = locals(host, None);
         let scope = self.scope(locals.clone());
-        let mut is_on = rule.repeat.is_some()
-            && !rule.body.iter().any(|setting| matches!(setting, Setting::Assign(_)));
-        for setting in &rule.body {
-            if let Setting::Assign(condition) = setting {
-                is_on |= truth(&scope.eval(condition)?);
-            }
-        }
-        for setting in &rule.body {
-            if let Setting::Ignore(condition) = setting {
-                is_on &= !truth(&scope.eval(condition)?);
-            }
-        }
-        if !is_on {
+        if !fits(&rule.body, &scope, rule.repeat.is_some())? {
             return Ok(0);
         }
         let prefix = rule.name.as_ref().map(|name| scope.eval(name)).transpose()?;
@@ -377,7 +376,14 @@ impl Site {
         let attempts = seconds("max_check_attempts", 3.0) as u32;
         let timeout = object["check_timeout"].as_f64().or(timeout).unwrap_or(60.0);
         let mut labels = BTreeMap::from([("host".to_owned(), plain(&host["name"]))]);
-        for (label, object) in [("hostgroups", Some(host)), ("servicegroups", service)] {
+        let mut service = service.cloned();
+        if let Some(service) = &mut service {
+            let scope = self.scope(groups::locals(host, Some(service)));
+            if let Err(groups) = join(service, &self.service_groups, &scope) {
+                writer.note(place, format!("nobody can say here whether `{name}` is in {groups}"));
+            }
+        }
+        for (label, object) in [("hostgroups", Some(host)), ("servicegroups", service.as_ref())] {
             let groups = object.and_then(|object| object["groups"].as_array());
             let groups: Vec<_> = groups.into_iter().flatten().map(plain).collect();
             if !groups.is_empty() {

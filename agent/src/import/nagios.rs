@@ -366,6 +366,15 @@ fn rest(files: &Files, site: &Site, writer: &mut Writer) {
                     writer.note(&definition.place, text);
                 }
             }
+            ("servicegroup", _) if definition.get("members").is_some() => {
+                let text = "the members of this service group are not converted: name the group as \
+                            `servicegroups` of the services";
+                writer.note(&definition.place, text);
+            }
+            ("servicegroup", _) if definition.get("servicegroup_members").is_some() => {
+                let text = "the groups within this service group are not converted";
+                writer.note(&definition.place, text);
+            }
             ("command" | "hostgroup" | "servicegroup", _) => {}
             ("timeperiod", _) if name.is_none_or(|name| site.always.contains(name)) => {}
             ("timeperiod", _) => {

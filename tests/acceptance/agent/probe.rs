@@ -318,17 +318,7 @@ fn prometheus_scrapes_probes_with_its_usual_relabelling_and_finds_them_by_discov
         wait_until(&format!("{query} is {expected}"), || value(query) == Some(*expected));
     }
     let log = prometheus.log();
-    let complaints: Vec<_> = log
-        .lines()
-        .filter(|line| line.contains("scrape") || line.contains(address))
-        .filter(|line| {
-            let line = line.to_ascii_lowercase();
-            ["level=warn", "level=error", "fail", "error", "duplicate", "invalid"]
-                .iter()
-                .any(|word| line.contains(word))
-        })
-        .collect();
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    assert_eq!(peers::complaints(&log, address), Vec::<&str>::new());
 }
 
 /// Prints what it was given, and leaves a file where it was run.

@@ -70,6 +70,9 @@ fn services_become_checks_by_objects_and_rules() {
          check_command = \"x\"\n vars += config\n vars.x_list = [ \"a\", \"b c\" ]\n}}\n\
          apply Service \"port-\" for (port in host.vars.ports) {{\n check_command = \"x\"\n \
          vars.x_last = port\n}}\n\
+         object HostGroup \"linux\" {{\n assign where host.vars.os == \"Linux\"\n}}\n\
+         object ServiceGroup \"numbers\" {{\n assign where service.vars.x_number > 2 && \"linux\" in host.groups\n \
+         ignore where host.name == \"db1\"\n}}\n\
          apply Service \"linux\" {{\n check_command = \"x\"\n vars.x_number = 3\n vars.x_text = \"$$5 $host.name$\"\n \
          assign where match(\"web*\", host.name) && host.vars.os == \"Linux\" || \"no\" in host.groups\n \
          ignore where host.vars.skip\n}}\n\
@@ -85,9 +88,10 @@ fn services_become_checks_by_objects_and_rules() {
     for expected in [
         format!(
             "- name: \"web1: disk /var\"\n  interval: 30s\n  timeout: 30s\n  retries: 2\n  \
-             retry_interval: 30s\n  labels: {{host: \"web1\", hostgroups: \"web\"}}\n{}",
+             retry_interval: 30s\n  labels: {{host: \"web1\", hostgroups: \"web,linux\"}}\n{}",
             line("-H|192.0.2.1|-l|a|-l|b c|-m|a|b c|-t|var|-v")
         ),
+        "hostgroups: \"web,linux\", servicegroups: \"numbers\"}\n".to_owned(),
         line("-H|192.0.2.1|443"),
         line("-H|192.0.2.1|--sum|3,$5 web1|-t|$5 web1"),
         line("-H|192.0.2.2"),

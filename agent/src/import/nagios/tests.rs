@@ -150,6 +150,10 @@ fn what_is_not_converted_is_told() {
         "the contact `ann` is not converted",
     );
     check(&format!("{SITE}define timeperiod {{\n timeperiod_name x\n}}"), "the period `x`");
+    check(
+        &format!("{SITE}define servicegroup {{\n servicegroup_name x\n members web1,Disk\n}}"),
+        "the members of this service group are not converted",
+    );
     check(&format!("{SITE}define spoon {{\n}}"), "`define spoon` is not known");
     check(&format!("{SITE}define service {{\n"), "a definition has no end");
     check("what is this", "`what is this` is neither");
