@@ -17,6 +17,9 @@ use tokio::sync::Notify;
 /// How long an alert that has ended is still shown.
 const KEEP_ENDED: Duration = Duration::from_secs(15 * 60);
 
+/// The alert that always fires, so that somebody outside knows that we are well.
+pub const WATCHDOG_ALERT: &str = "VeilleurWatchdog";
+
 /// Why an alert ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -75,6 +78,9 @@ impl Alert {
     }
 }
 
+/// Something for each alert, found by its labels.
+pub(crate) type ByLabels<T> = HashMap<Labels, T, foldhash::fast::RandomState>;
+
 /// All alerts. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Alerts {
@@ -84,8 +90,8 @@ pub struct Alerts {
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_labels: HashMap<Labels, Arc<Alert>>,
-    changed: HashSet<Labels>,
+    by_labels: ByLabels<Arc<Alert>>,
+    changed: HashSet<Labels, foldhash::fast::RandomState>,
     /// Those that ended, in the order in which that was heard. Its bound is that of the alerts.
     ended: VecDeque<Labels>,
 }

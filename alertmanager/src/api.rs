@@ -8,6 +8,7 @@ mod time;
 mod query;
 mod labels;
 mod status;
+mod notifications;
 mod write;
 mod v2;
 mod health;
@@ -113,13 +114,15 @@ pub struct Routing {
     pub receivers: Vec<String>,
     /// How long an alert lasts that is pushed without an end.
     pub resolve_timeout: Duration,
+    /// The configuration, without secrets.
+    pub shown: String,
 }
 
 impl Default for ConfigState {
     fn default() -> Self {
         let route = dispatch::Route::to("");
         let routing =
-            Routing { route, receivers: Vec::new(), resolve_timeout: Duration::from_secs(300) };
+            Routing { route, receivers: Vec::new(), resolve_timeout: Duration::from_secs(300), shown: String::new() };
         Self { fault: std::sync::Mutex::default(), routing: ArcSwap::from_pointee(routing) }
     }
 }

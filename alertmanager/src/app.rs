@@ -50,8 +50,9 @@ use judging::Judging;
 
 /// How far back a sample counts.
 const LOOKBACK: Duration = Duration::from_secs(300);
-/// How long scrapes and answers that are being made have to end.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long scrapes, and answers that are being made, have to end: with what `judging` takes for its
+/// stages less than ten seconds (F51).
+const GRACE: Duration = Duration::from_millis(1500);
 /// How often a reload is tried while the state fails, a second apart.
 const ATTEMPTS: u32 = 30;
 
@@ -66,6 +67,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// How long samples are kept.
     pub retention: Duration,
+    /// How long attempts to deliver something are kept.
+    pub history_retention: Duration,
     /// The path under which everything is served, without a slash at its end.
     pub route_prefix: String,
     /// Where people reach us, if not at the address that we serve on.
@@ -207,6 +210,7 @@ impl App {
             lane_states: parts.lanes.clone(),
             rule_metrics: RuleMetrics::new(&metrics),
             notify_metrics: NotifyMetrics::new(&metrics),
+            storm: Arc::default(),
         };
         let (jobs, wanted) = watch::channel(Vec::new());
         let config_state = Arc::clone(&parts.config);
@@ -224,7 +228,7 @@ impl App {
             config: config_state,
         };
         app.take_over(&config, blind).await?;
-        upkeep::start(&everything, data);
+        upkeep::start(&everything, data, settings.history_retention);
         everything.supervise("pushed alerts", move |stop| pushed.clone().run(stop));
         let scope = app.collecting.clone();
         app.collecting.spawn("targets", scraper.run(wanted, scope));
@@ -302,6 +306,7 @@ impl App {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),
             resolve_timeout: config.resolve_timeout,
+            shown: config.shown.clone(),
         });
         self.judging.take_over(config, blind).await?;
         self.jobs.send_replace(config.jobs.clone());

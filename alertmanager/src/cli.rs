@@ -2,6 +2,9 @@
 //!
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
 
+mod history;
+mod server;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +42,8 @@ enum Command {
         #[arg(long = "web.config.file", value_name = "FILE")]
         web_file: Option<PathBuf>,
     },
+    /// Tell what a running evaluator has told to whom, when, and with what answer
+    History(history::HistoryArgs),
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +66,9 @@ struct RunArgs {
     /// How long samples are kept
     #[arg(long, value_name = "PERIOD", default_value = "15d")]
     retention: Period,
+    /// How long it is kept what was told to whom, and when
+    #[arg(long, value_name = "PERIOD", default_value = "90d")]
+    history_retention: Period,
     /// Where people reach this program, for the links in messages
     #[arg(long, value_name = "URL")]
     external_url: Option<String>,
@@ -86,6 +94,7 @@ pub fn main() -> ExitCode {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
         Some(Command::Check { file, web_file }) => check(file, web_file),
+        Some(Command::History(args)) => history::history(&args),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("veilleur: {error:#}\n"));
@@ -114,6 +123,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         insecure_listen: args.insecure_listen,
         data: args.data,
         retention: args.retention.duration(),
+        history_retention: args.history_retention.duration(),
         route_prefix: args.route_prefix.trim_end_matches('/').to_owned(),
         dropped,
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),

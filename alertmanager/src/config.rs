@@ -9,8 +9,12 @@
 
 mod global;
 mod receivers;
+mod shown;
+mod fallbacks;
+mod watchdog;
 
 pub use receivers::{ReceiverConfig, Receivers};
+pub use watchdog::{WATCHDOG, Watchdog};
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -28,6 +32,7 @@ use serde::de::IgnoredAny;
 use crate::discovery::{matching, relative_to};
 use crate::dispatch::{Lanes, Route, RouteConfig, World};
 use crate::mute::{self, InhibitRule, InhibitRuleConfig, TimeIntervalConfig};
+use crate::notify::WatchdogConfig;
 use crate::rules::{BuiltinConfig, RuleGroup, builtin_group, read_file};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
@@ -51,6 +56,7 @@ struct FileConfig {
     /// The older name of `time_intervals`.
     mute_time_intervals: Vec<Spanned<TimeIntervalConfig>>,
     web: Option<Spanned<WebConfig>>,
+    watchdog: Option<Spanned<WatchdogConfig>>,
     // What the others have and we do not have yet; told by name, so that nobody believes it works.
     alerting: Option<Spanned<IgnoredAny>>,
     remote_write: Option<Spanned<IgnoredAny>>,
@@ -82,6 +88,8 @@ pub struct Config {
     pub external_labels: Labels,
     /// Who may ask us.
     pub web: Web,
+    /// What tells somebody outside that we are well.
+    pub watchdog: Option<Watchdog>,
 }
 
 /// What may be opened to everybody: whether we live, and how we are (S1).
@@ -101,7 +109,8 @@ pub fn parse(
 ) -> Result<Config, Diagnostics> {
     let mut diagnostics = Diagnostics::new(name);
     let file = base::yaml::read(text, &mut diagnostics);
-    build(file, folder, web_file, diagnostics)
+    let config = build(file, folder, web_file, diagnostics)?;
+    Ok(Config { shown: shown::shown(text), ..config })
 }
 
 /// The configuration in the file at `path`.
@@ -112,7 +121,9 @@ pub fn parse(
 pub fn read(path: &Path, web_file: Option<&Path>) -> Result<Config, Diagnostics> {
     let mut diagnostics = Diagnostics::new(&path.display().to_string());
     let file = base::yaml::read_file(path, &mut diagnostics);
-    build(file, path.parent().unwrap_or(Path::new(".")), web_file, diagnostics)
+    let config = build(file, path.parent().unwrap_or(Path::new(".")), web_file, diagnostics)?;
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    Ok(Config { shown: shown::shown(&text), ..config })
 }
 
 fn build(
@@ -151,8 +162,28 @@ fn build(
     groups.extend(builtin_group(&file.builtin_rules, evaluation, &mut diagnostics).map(Arc::new));
     groups.extend(rule_groups(&file.rule_files, evaluation, folder, &mut diagnostics));
     let templates = templates(&file.templates, folder, &mut diagnostics);
-    let receivers = Receivers::build(&file.receivers, global, &templates, &mut diagnostics);
-    let names: Vec<String> = file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
+    let mut receivers = Receivers::build(&file.receivers, global, &templates, &mut diagnostics);
+    let mut names: Vec<String> =
+        file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
+    let watchdog = file.watchdog.take().map(|config| {
+        let Spanned { value: config, place } = config;
+        groups.extend(watchdog::rule_group(&config).map(Arc::new));
+        let watchdog = Watchdog::build(&config, &names, &mut diagnostics);
+        if file.route.is_none() && file.receivers.is_empty() {
+            // Whoever has configured nobody reads it on the console.
+            receivers = Receivers::console();
+            names.push("console".to_owned());
+            file.route = Some(console_route());
+        }
+        if let Some(route) = &mut file.route {
+            route.value.routes.insert(0, watchdog::route(&config));
+        }
+        if let Some(notifier) = config.build(place, &global.http_config, &mut diagnostics) {
+            receivers.add_watchdog(notifier, config.interval().duration());
+        }
+        names.push(WATCHDOG.to_owned());
+        watchdog
+    });
     let intervals: Vec<_> =
         file.time_intervals.iter().chain(&file.mute_time_intervals).cloned().collect();
     let intervals = mute::build_all(&intervals, &mut diagnostics);
@@ -186,7 +217,15 @@ fn build(
         resolve_timeout,
         external_labels,
         web,
+        watchdog,
     })
+}
+
+/// The route of whoever has configured none.
+fn console_route() -> Spanned<RouteConfig> {
+    let receiver = Spanned { value: "console".to_owned(), place: Place::default() };
+    let value = RouteConfig { receiver: Some(receiver), ..RouteConfig::default() };
+    Spanned { value, place: Place::default() }
 }
 
 impl FileConfig {

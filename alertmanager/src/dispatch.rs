@@ -20,8 +20,10 @@ mod route;
 mod group;
 mod groups;
 mod decide;
+mod audience;
 mod run;
 
+pub use audience::{FAILED_LANE, FAILED_RECEIVER, Fallback, Fallbacks, NOTIFICATION_FAILED};
 pub use decide::{Decision, Known, News, decide};
 pub use group::{Group, GroupKey};
 pub use route::{GroupBy, Route, RouteConfig, World};

@@ -21,6 +21,7 @@ pub mod template;
 pub mod rules;
 pub mod dispatch;
 pub mod notify;
+pub mod own_alerts;
 pub mod config;
 pub mod api;
 pub mod app;

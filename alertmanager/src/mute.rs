@@ -14,9 +14,11 @@
 mod times;
 mod index;
 mod inhibit;
+mod blind;
 mod silence;
 
 pub(crate) use index::Index;
+pub use blind::{Blind, MONITORING_BLIND};
 pub use inhibit::{InhibitRule, InhibitRuleConfig, Inhibitor};
 pub use silence::{Silence, SilenceError, SilenceState, Silences};
 pub use times::{
@@ -36,12 +38,13 @@ pub struct Mutes {
     /// The silences.
     pub silences: Silences,
     inhibitor: Arc<Mutex<Inhibitor>>,
+    blind: Arc<Mutex<Option<Blind>>>,
 }
 
 impl Mutes {
     /// Those silences, and no rules of inhibition.
     pub fn new(silences: Silences) -> Self {
-        Self { silences, inhibitor: Arc::default() }
+        Self { silences, inhibitor: Arc::default(), blind: Arc::default() }
     }
 
     /// Puts other rules of inhibition in the place of those before; `alerts` are all that there
@@ -60,18 +63,27 @@ impl Mutes {
 
     /// Takes the newest state of an alert; true where another may be held back, or let go, by it.
     pub fn put(&self, alert: &Alert) -> bool {
-        self.lock().put(alert)
+        self.lock().put(alert) || alert.name() == MONITORING_BLIND
+    }
+
+    /// Notes whether most targets do not answer. Who calls it puts the alert that says so after it,
+    /// so that what is held back now is looked at.
+    pub fn set_blind(&self, blind: Option<Blind>) {
+        *self.blind.lock().unwrap_or_else(PoisonError::into_inner) = blind;
     }
 
     /// Whether an alert with `labels` is held back at `now`.
     pub fn is_held(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.lock().inhibited_by(labels).is_some()
-            || !self.silences.silenced_by(labels, now).is_empty()
+        self.inhibited_by(labels).is_some() || !self.silences.silenced_by(labels, now).is_empty()
     }
 
     /// The labels of an alert that holds back the one with `labels`.
     pub fn inhibited_by(&self, labels: &Labels) -> Option<Labels> {
-        self.lock().inhibited_by(labels).cloned()
+        let inhibited_by = self.lock().inhibited_by(labels).cloned();
+        inhibited_by.or_else(|| {
+            let blind = self.blind.lock().unwrap_or_else(PoisonError::into_inner);
+            blind.as_ref().filter(|blind| blind.holds(labels)).map(|blind| blind.alert.clone())
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inhibitor> {

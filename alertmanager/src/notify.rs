@@ -11,6 +11,7 @@
 //!
 //! Invariant: success is the positive final answer of the service, nothing less (F14).
 
+mod refusal;
 mod notifier;
 mod http;
 mod console;
@@ -18,13 +19,18 @@ mod webhook;
 mod texts;
 mod slack;
 mod mail;
+mod watchdog;
 mod status;
+mod minimal;
+mod lane;
 mod run;
 
 pub use console::{ConsoleConfig, ConsoleNotifier};
+pub use lane::{DEFAULT_TIMEOUT, Gate, LaneRunner, Next, NotifyMetrics, Pace};
 pub use mail::{EmailConfig, EmailGlobals, EmailNotifier};
 pub use notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
-pub use run::{LaneRunner, NotifyMetrics};
+pub use refusal::Refusal;
 pub use slack::{SlackConfig, SlackGlobals, SlackNotifier};
 pub use status::{LaneState, LaneStates};
+pub use watchdog::{EVALUATED_AT, WatchdogConfig, WatchdogNotifier};
 pub use webhook::{WebhookConfig, WebhookNotifier};

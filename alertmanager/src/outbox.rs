@@ -6,17 +6,21 @@
 //!
 //! A lane is one way to one receiver: `ops/email/0`. For each group of alerts it has at most one
 //! intent, the newest; so its bound is the number of groups, and a receiver that was away is told
-//! the present, not the past.
+//! the present, not the past. Beyond [`MOST_WAITING`] of a lane nothing is lost either: dispatch
+//! goes on comparing what is not in yet with what was told (F11).
 //!
 //! An intent is on the disk before anybody acts on it. That it was delivered outlives the process at
 //! once and the machine a second later: at worst a message is repeated, under its id.
 //!
 //! Invariant: the journal is written first; what is in memory is what a restart would find.
 
-mod message;
+mod flush;
 mod record;
+mod queue;
+mod inner;
+mod outcome;
 
-pub use message::{Due, Flush, LaneGroup, LastTold, Reason, Waiting};
+pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Waiting};
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,12 +31,15 @@ use base::sample::Timestamp;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::alerts::Alert;
-use crate::state::{Batch, State, StateError, Table};
+use crate::state::{Attempt, AttemptFilter, Batch, State, StateError, Table};
+use inner::{Inner, Kept, Perhaps};
+use queue::{Entry, Queue};
 use record::Intent;
 
 /// The longest that an intent is ever put off: what a service may ask for at most.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+/// The most intents that wait for one lane.
+pub const MOST_WAITING: usize = 100_000;
 
 /// The outbox. Clones share it.
 #[derive(Clone, Debug)]
@@ -41,32 +48,6 @@ pub struct Outbox {
     inner: Arc<Mutex<Inner>>,
     queued: Arc<Notify>,
     told: Arc<Notify>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    intents: BTreeMap<LaneGroup, Queued>,
-    told: HashMap<LaneGroup, Kept>,
-    /// What has come of intents since dispatch last asked.
-    news: Vec<LaneGroup>,
-    sequence: u64,
-}
-
-/// An intent, with the ids of its record and of that of its flush.
-#[derive(Debug)]
-struct Queued {
-    intent: Intent,
-    flush: Arc<Flush>,
-    record: u64,
-    flush_record: u64,
-}
-
-/// What was told, with the ids of its record and of that of the flush that told it.
-#[derive(Debug)]
-struct Kept {
-    last: Arc<LastTold>,
-    record: u64,
-    flush_record: u64,
 }
 
 impl Outbox {
@@ -89,17 +70,29 @@ impl Outbox {
                 return unreadable("told");
             };
             let Some(flush) = flushes.get(&flush_record) else { return unreadable("told") };
-            let last = LastTold::by(flush, told.thread, told.reference, told.at);
-            let last = Arc::new(last);
+            let last = Arc::new(LastTold::by(flush, told.thread, told.reference, told.at));
             inner.told.insert(key, Kept { last, record, flush_record });
         })?;
         journal.each(Table::Intent, |record, bytes| {
-            let Some((key, intent, flush_record)) = record::intent(bytes) else {
+            let Some((intent, flush_record)) = record::intent(bytes) else {
                 return unreadable("intent");
             };
             let Some(flush) = flushes.get(&flush_record) else { return unreadable("intent") };
-            let flush = Arc::clone(flush);
-            inner.intents.insert(key, Queued { intent, flush, record, flush_record });
+            let queue = inner.lanes.entry(intent.lane.clone()).or_default();
+            if intent.attempts > 0 {
+                let since =
+                    queue.failing_since.map_or(intent.created_at, |at| at.min(intent.created_at));
+                queue.failing_since = Some(since);
+            }
+            let (fresh_at, flush) = (intent.created_at, Arc::clone(flush));
+            queue.put(Entry { intent, flush, fresh_at, record, flush_record });
+        })?;
+        journal.each(Table::InFlight, |record, bytes| match record::in_flight(bytes) {
+            // Nobody waits for the answer any more.
+            Some((key, alerts)) => {
+                inner.perhaps.insert(key, Perhaps { record, alerts, unanswered: true });
+            }
+            None => unreadable("in flight"),
         })?;
         let inner = Arc::new(Mutex::new(inner));
         Ok(Self { state, inner, queued: Arc::default(), told: Arc::default() })
@@ -117,15 +110,60 @@ impl Outbox {
 
     /// What is waiting, by lane and group.
     pub fn intended_keys(&self) -> Vec<LaneGroup> {
-        self.lock().intents.keys().cloned().collect()
+        let inner = self.lock();
+        let of_lane = |(lane, queue): (&String, &Queue)| {
+            let key =
+                |group_key: &String| LaneGroup { lane: lane.clone(), group_key: group_key.clone() };
+            queue.iter().map(|(group_key, _)| key(group_key)).collect::<Vec<_>>()
+        };
+        inner.lanes.iter().flat_map(of_lane).collect()
     }
 
     /// What is waiting for a lane of a group.
-    pub fn intended(&self, key: &LaneGroup) -> Option<Arc<Flush>> {
-        self.lock().intents.get(key).map(|queued| Arc::clone(&queued.flush))
+    pub fn intended(&self, key: &LaneGroup) -> Option<Intended> {
+        let inner = self.lock();
+        let Entry { flush, fresh_at, .. } = inner.lanes.get(&key.lane)?.get(&key.group_key)?;
+        Some(Intended { flush: Arc::clone(flush), fresh_at: *fresh_at })
     }
 
-    /// Puts intents in, each in place of an older one of its lane and group.
+    /// Whether what waits for a lane of a group has to take another way: it was refused for good, or
+    /// nothing was delivered to that lane for as long as `patience`, although it was tried.
+    pub fn is_stuck(&self, key: &LaneGroup, patience: Duration, now: Timestamp) -> bool {
+        let inner = self.lock();
+        let Some(queue) = inner.lanes.get(&key.lane) else { return false };
+        let is_late = queue.failing_since.is_some_and(|since| now.since(since) >= patience);
+        queue.get(&key.group_key).is_some_and(|entry| entry.intent.refused || is_late)
+    }
+
+    /// Whether what was last handed over to a lane was not delivered.
+    pub fn is_failing(&self, lane: &str) -> bool {
+        self.lock().lanes.get(lane).is_some_and(|queue| queue.failing_since.is_some())
+    }
+
+    /// Puts newer texts into what waits for a lane of a group. It says the same as before, so it
+    /// keeps its id: a service that has it already can tell.
+    ///
+    /// # Errors
+    ///
+    /// The journal failed; the texts are as before.
+    pub async fn refresh(
+        &self,
+        key: &LaneGroup,
+        flush: Flush,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
+        let mut inner = self.lock();
+        let Some(queue) = inner.lanes.get_mut(&key.lane) else { return Ok(()) };
+        let Some(Entry { flush_record, .. }) = queue.get(&key.group_key) else { return Ok(()) };
+        let mut batch = Batch::default();
+        batch.put(Table::Flush, *flush_record, |to| record::put_flush(to, &flush));
+        self.state.journal().write(batch)?;
+        queue.refresh(&key.group_key, flush, now);
+        Ok(())
+    }
+
+    /// Puts intents in, each in place of an older one of its lane and group. What a lane has no more
+    /// room for stays with dispatch, which looks at it again.
     ///
     /// # Errors
     ///
@@ -140,78 +178,110 @@ impl Outbox {
         }
         // Two routes may lead to the same: the later one counts.
         let flushes: BTreeMap<LaneGroup, Flush> = flushes.into_iter().collect();
-        let (mut batch, mut queued) = (Batch::default(), Vec::with_capacity(flushes.len()));
+        let (mut batch, mut entries) = (Batch::default(), Vec::with_capacity(flushes.len()));
         for (key, flush) in flushes {
+            let Some(refused) = self.make_room(&key, &mut batch) else { continue };
             let intent = Intent {
                 id: self.new_id(&key, now),
+                lane: key.lane,
+                group_key: key.group_key,
                 created_at: now,
                 attempts: 0,
                 next_at: now,
                 last_error: String::new(),
+                refused,
             };
             let journal = self.state.journal();
             let (record, flush_record) = (journal.new_id(), journal.new_id());
-            if let Some(older) = self.lock().intents.get(&key) {
-                batch.remove(Table::Intent, older.record);
-                batch.remove(Table::Flush, older.flush_record);
-            }
             batch.put(Table::Flush, flush_record, |to| record::put_flush(to, &flush));
-            batch.put(Table::Intent, record, |to| {
-                record::put_intent(to, &key, &intent, flush_record);
-            });
-            queued.push((key, Queued { intent, flush: Arc::new(flush), record, flush_record }));
+            batch.put(Table::Intent, record, |to| record::put_intent(to, &intent, flush_record));
+            let flush = Arc::new(flush);
+            entries.push(Entry { intent, flush, fresh_at: now, record, flush_record });
         }
         self.state.journal().commit(batch).await?;
-        self.lock().intents.extend(queued);
+        let mut inner = self.lock();
+        for entry in entries {
+            inner.lanes.entry(entry.intent.lane.clone()).or_default().put(entry);
+        }
+        drop(inner);
         self.queued.notify_waiters();
         Ok(())
     }
 
-    /// Takes an intent out: there is nothing to tell any more.
+    /// Takes out what another will replace, and says whether it was refused; nothing where there is
+    /// no room for another.
+    fn make_room(&self, key: &LaneGroup, batch: &mut Batch) -> Option<bool> {
+        let mut inner = self.lock();
+        let queue = inner.lanes.entry(key.lane.clone()).or_default();
+        if let Some(entry) = queue.get(&key.group_key) {
+            batch.remove(Table::Intent, entry.record);
+            batch.remove(Table::Flush, entry.flush_record);
+            return Some(entry.intent.refused);
+        }
+        if queue.len() < MOST_WAITING {
+            return Some(false);
+        }
+        inner.overflows += 1;
+        inner.news.insert(key.clone());
+        None
+    }
+
+    /// Takes an intent out: there is nothing to tell any more. What its receiver may have been told,
+    /// since no answer came, counts as told: dispatch hears of it, so that the end is told.
     ///
     /// # Errors
     ///
     /// The journal failed.
     pub async fn withdraw(&self, key: &LaneGroup) -> Result<(), StateError> {
         let mut inner = self.lock();
-        let Some(queued) = inner.intents.get(key) else { return Ok(()) };
         let mut batch = Batch::default();
-        batch.remove(Table::Intent, queued.record);
-        batch.remove(Table::Flush, queued.flush_record);
+        let entry = inner.lanes.get(&key.lane).and_then(|queue| queue.get(&key.group_key));
+        if let Some(entry) = entry {
+            batch.remove(Table::Intent, entry.record);
+            batch.remove(Table::Flush, entry.flush_record);
+        }
+        let told = inner.counts_as_told(key).and_then(|last| {
+            let flush = last.as_flush();
+            self.note_told(&inner, &mut batch, key, last, None, &flush)
+        });
+        inner.perhaps.get(key).into_iter().for_each(|p| batch.remove(Table::InFlight, p.record));
         self.state.journal().write(batch)?;
-        inner.intents.remove(key);
+        inner.perhaps.remove(key);
+        if let Some(told) = told {
+            inner.told.insert(key.clone(), told);
+            inner.news.insert(key.clone());
+            self.told.notify_one();
+        }
+        if let Some(queue) = inner.lanes.get_mut(&key.lane) {
+            queue.remove(&key.group_key);
+            // Nothing is tried any more, so nothing fails.
+            if queue.len() == 0 {
+                queue.failing_since = None;
+            }
+        }
         Ok(())
     }
 
-    /// The intent of a lane that has waited longest, of those that are due at `now`; else when the
-    /// next one is.
+    /// The intent of a lane whose turn it is, of those that are due at `now`; else when the next one
+    /// is.
     pub fn next(&self, lane: &str, now: Timestamp) -> Result<Due, Option<Timestamp>> {
-        let inner = self.lock();
-        let from = LaneGroup { lane: lane.to_owned(), group_key: String::new() };
-        let of_lane = inner.intents.range(from..).take_while(|(key, _)| key.lane == lane);
-        let mut next_at: Option<Timestamp> = None;
-        let mut oldest: Option<(&LaneGroup, &Queued)> = None;
-        for (key, queued) in of_lane {
-            let intent = &queued.intent;
-            // Postponed for longer than anything ever is: the clock was set back since.
-            let set_back = intent.next_at > now + LONGEST_WAIT;
-            if intent.next_at > now && !set_back {
-                next_at = Some(next_at.map_or(intent.next_at, |at| at.min(intent.next_at)));
-            } else if oldest.is_none_or(|(_, other)| intent.created_at < other.intent.created_at) {
-                oldest = Some((key, queued));
-            }
-        }
-        let (key, Queued { intent, flush, .. }) = oldest.ok_or(next_at)?;
-        let told = inner.told.get(key).map(|told| &told.last);
+        let mut inner = self.lock();
+        let Inner { lanes, told, .. } = &mut *inner;
+        let Entry { intent, flush, .. } = lanes.get_mut(lane).ok_or(None)?.next(now)?;
+        let key = LaneGroup { lane: lane.to_owned(), group_key: intent.group_key.clone() };
+        let told = told.get(&key).map(|told| &told.last);
         let thread = told.map_or(&intent.id, |told| &told.thread).clone();
         let reference = told.and_then(|told| told.reference.clone());
         Ok(Due {
             id: intent.id.clone(),
-            key: key.clone(),
+            key,
             flush: Arc::clone(flush),
             thread,
             reference,
             attempts: intent.attempts,
+            at: now,
+            may_have_arrived: false,
+            tries: Vec::new(),
         })
     }
 
@@ -220,153 +290,10 @@ impl Outbox {
         self.queued.notified()
     }
 
-    /// Notes that `due` was delivered at `now`, and what the service calls it, where it said so.
-    ///
-    /// # Errors
-    ///
-    /// The journal failed; it will be delivered again under the same id.
-    pub async fn delivered(
-        &self,
-        due: &Due,
-        reference: Option<String>,
-        now: Timestamp,
-    ) -> Result<(), StateError> {
-        let reference = reference.or_else(|| due.reference.clone());
-        let last = LastTold::by(&due.flush, due.thread.clone(), reference, now);
-        let mut batch = Batch::default();
-        let mut inner = self.lock();
-        let current = inner.intents.get(&due.key).filter(|queued| queued.intent.id == due.id);
-        let delivered = current.map(|queued| (queued.record, queued.flush_record));
-        if let Some((record, _)) = delivered {
-            batch.remove(Table::Intent, record);
-        }
-        let flush_record = delivered.map(|(_, flush_record)| flush_record);
-        let told = self.note_told(&inner, &mut batch, &due.key, last, flush_record, &due.flush);
-        self.state.journal().write(batch)?;
-        if delivered.is_some() {
-            inner.intents.remove(&due.key);
-        }
-        match told {
-            Some(told) => inner.told.insert(due.key.clone(), told),
-            None => inner.told.remove(&due.key),
-        };
-        inner.news.push(due.key.clone());
-        drop(inner);
-        self.told.notify_one();
-        Ok(())
-    }
-
-    /// Adds to `batch` that `last` was told by `flush`, whose record is `flush_record` where it has
-    /// one. Nothing that fires means all clear: the next message of the group begins a new thread,
-    /// and there is nothing to remember.
-    fn note_told(
-        &self,
-        inner: &Inner,
-        batch: &mut Batch,
-        key: &LaneGroup,
-        last: LastTold,
-        flush_record: Option<u64>,
-        flush: &Flush,
-    ) -> Option<Kept> {
-        let before = inner.told.get(key);
-        if let Some(before) = before {
-            batch.remove(Table::Flush, before.flush_record);
-        }
-        if last.firing.is_empty() {
-            flush_record.into_iter().for_each(|record| batch.remove(Table::Flush, record));
-            before.into_iter().for_each(|before| batch.remove(Table::Told, before.record));
-            return None;
-        }
-        let flush_record = flush_record.unwrap_or_else(|| {
-            let record = self.state.journal().new_id();
-            batch.put(Table::Flush, record, |to| record::put_flush(to, flush));
-            record
-        });
-        let record = before.map_or_else(|| self.state.journal().new_id(), |before| before.record);
-        batch.put(Table::Told, record, |to| {
-            record::put_told(to, key, &last, flush_record);
-        });
-        Some(Kept { last: Arc::new(last), record, flush_record })
-    }
-
-    /// Notes that `due` could not be delivered and is to be tried again at `next_at`.
-    ///
-    /// # Errors
-    ///
-    /// The journal failed; it is tried again all the same.
-    pub async fn postponed(
-        &self,
-        due: &Due,
-        next_at: Timestamp,
-        error: &str,
-    ) -> Result<(), StateError> {
-        let mut inner = self.lock();
-        let current = inner.intents.get_mut(&due.key).filter(|queued| queued.intent.id == due.id);
-        let Some(Queued { intent, record, flush_record, .. }) = current else { return Ok(()) };
-        intent.attempts = due.attempts.saturating_add(1);
-        intent.next_at = next_at;
-        error.clone_into(&mut intent.last_error);
-        let mut batch = Batch::default();
-        batch.put(Table::Intent, *record, |to| {
-            record::put_intent(to, &due.key, intent, *flush_record);
-        });
-        Ok(self.state.journal().write(batch)?)
-    }
-
-    /// Takes `due` out because it can never be delivered; dispatch hears of it.
-    ///
-    /// # Errors
-    ///
-    /// The journal failed.
-    pub async fn refused(&self, due: &Due) -> Result<(), StateError> {
-        let current =
-            self.lock().intents.get(&due.key).is_some_and(|queued| queued.intent.id == due.id);
-        if current {
-            self.withdraw(&due.key).await?;
-        }
-        self.lock().news.push(due.key.clone());
-        self.told.notify_one();
-        Ok(())
-    }
-
-    /// Changes what a lane counts as told without telling it: an ending that it does not want to
-    /// hear of. Nothing left means that the group is all clear.
-    ///
-    /// # Errors
-    ///
-    /// The journal failed.
-    pub async fn count_as_told(
-        &self,
-        key: &LaneGroup,
-        firing: Vec<Arc<Alert>>,
-    ) -> Result<(), StateError> {
-        let mut inner = self.lock();
-        let Some(before) = inner.told.get(key).map(|told| Arc::clone(&told.last)) else {
-            return Ok(());
-        };
-        let flush = Flush {
-            receiver: before.receiver.clone(),
-            group_labels: before.group_labels.clone(),
-            route_labels: Labels::empty(),
-            reason: Reason::Resolved,
-            alerts: firing,
-            kept: Vec::new(),
-        };
-        let (thread, reference) = (before.thread.clone(), before.reference.clone());
-        let last = LastTold::by(&flush, thread, reference, before.at);
-        let mut batch = Batch::default();
-        let told = self.note_told(&inner, &mut batch, key, last, None, &flush);
-        self.state.journal().write(batch)?;
-        match told {
-            Some(told) => inner.told.insert(key.clone(), told),
-            None => inner.told.remove(key),
-        };
-        Ok(())
-    }
-
-    /// The groups of which something was delivered or refused since the last call.
+    /// The groups of which something was delivered, failed, was refused or found no room since the
+    /// last call.
     pub fn take_news(&self) -> Vec<LaneGroup> {
-        std::mem::take(&mut self.lock().news)
+        std::mem::take(&mut self.lock().news).into_iter().collect()
     }
 
     /// Waits until there may be news.
@@ -376,14 +303,32 @@ impl Outbox {
 
     /// How much is waiting, by lane.
     pub fn waiting(&self) -> BTreeMap<String, Waiting> {
-        let mut waiting: BTreeMap<String, Waiting> = BTreeMap::new();
-        for (key, Queued { intent, .. }) in &self.lock().intents {
-            let of_lane = waiting.entry(key.lane.clone()).or_default();
-            of_lane.intents += 1;
-            let oldest = of_lane.oldest.map_or(intent.created_at, |at| at.min(intent.created_at));
-            of_lane.oldest = Some(oldest);
-        }
-        waiting
+        let inner = self.lock();
+        let busy = inner.lanes.iter().filter(|(_, queue)| queue.len() > 0);
+        busy.map(|(lane, queue)| {
+            let entries = || queue.iter().map(|(_, entry)| &entry.intent);
+            let waiting = Waiting {
+                intents: queue.len(),
+                oldest: entries().map(|intent| intent.created_at).min(),
+                refused: entries().filter(|intent| intent.refused).count(),
+            };
+            (lane.clone(), waiting)
+        })
+        .collect()
+    }
+
+    /// How often an intent found no room in its lane and had to wait outside.
+    pub fn overflows(&self) -> u64 {
+        self.lock().overflows
+    }
+
+    /// The newest attempts to deliver something that `filter` wants, newest first.
+    ///
+    /// # Errors
+    ///
+    /// The journal failed.
+    pub async fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<Attempt>, StateError> {
+        self.state.attempts(filter).await
     }
 
     fn new_id(&self, key: &LaneGroup, now: Timestamp) -> String {

@@ -12,7 +12,7 @@
 
 mod run;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 use tokio::sync::{Mutex as Turn, Notify};
 
-use crate::alerts::{Alert, Alerts, Ending};
+use crate::alerts::{Alert, Alerts, ByLabels, Ending};
 use crate::state::{Batch, Reader, State, StateError, Table, put_alert, put_time};
 
 /// The most that may fire at a time.
@@ -88,8 +88,9 @@ pub struct Pushed {
 
 #[derive(Debug, Default)]
 struct Inner {
-    firing: HashMap<Labels, Firing>,
-    ends: BTreeSet<(Timestamp, Labels)>,
+    firing: ByLabels<Firing>,
+    /// By when they end, and the id of the record.
+    ends: BTreeMap<(Timestamp, u64), Labels>,
 }
 
 impl Pushed {
@@ -195,7 +196,8 @@ impl Pushed {
     fn merged(&self, pushes: Vec<Push>, now: Timestamp, timeout: Duration) -> Vec<Taken> {
         let inner = self.lock();
         let mut taken: Vec<Taken> = Vec::with_capacity(pushes.len());
-        let mut places: HashMap<Labels, usize> = HashMap::with_capacity(pushes.len());
+        let mut places: ByLabels<usize> = ByLabels::default();
+        places.reserve(pushes.len());
         for push in pushes {
             let labels = push.labels.clone();
             if let Some(earlier) = places.get(&labels).and_then(|place| taken.get_mut(*place)) {
@@ -236,7 +238,7 @@ impl Pushed {
         let _turn = self.turn.lock().await;
         let over: Vec<Firing> = {
             let inner = self.lock();
-            let over = inner.ends.iter().take_while(|(ends_at, _)| *ends_at <= now);
+            let over = inner.ends.iter().take_while(|((ends_at, _), _)| *ends_at <= now);
             over.filter_map(|(_, labels)| inner.firing.get(labels).cloned()).collect()
         };
         let mut batch = Batch::default();
@@ -247,7 +249,7 @@ impl Pushed {
         self.state.journal().commit(batch).await?;
         let mut inner = self.lock();
         over.iter().for_each(|firing| inner.remove(&firing.alert.labels));
-        let next = inner.ends.first().map(|(ends_at, _)| *ends_at);
+        let next = inner.ends.first_key_value().map(|((ends_at, _), _)| *ends_at);
         drop(inner);
         self.alerts.put(over.into_iter().map(|firing| Alert {
             ended: Some((firing.ends_at, Ending::Resolved)),
@@ -265,13 +267,13 @@ impl Inner {
     fn insert(&mut self, firing: Firing) {
         let labels = firing.alert.labels.clone();
         self.remove(&labels);
-        self.ends.insert((firing.ends_at, labels.clone()));
+        self.ends.insert((firing.ends_at, firing.record), labels.clone());
         self.firing.insert(labels, firing);
     }
 
     fn remove(&mut self, labels: &Labels) {
         if let Some(known) = self.firing.remove(labels) {
-            self.ends.remove(&(known.ends_at, labels.clone()));
+            self.ends.remove(&(known.ends_at, known.record));
         }
     }
 }

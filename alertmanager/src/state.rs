@@ -3,31 +3,39 @@
 //! ```text
 //! rule_alerts   rule, labels          how far each alert of a rule is
 //! silences      id, revision          what is not to be told for a while
+//! messages      id                    what was handed over to whom
+//! attempts      message, number       when it was, and what came of it
 //! facts         name                  single facts, such as when we were last alive
 //! ```
 //!
 //! It is SQL in a dialect that SQLite and PostgreSQL share; the embedded SQLite file is the default.
 //! What comes and goes by the thousand is in the [`Journal`] beside it: alerts that others push,
-//! what receivers are to be told and were told.
+//! what receivers are to be told and were told, and attempts on their way into the history.
 //!
-//! Invariant: what a method returned `Ok` for is on the disk.
+//! Invariant: what a method returned `Ok` for is on the disk; what of the journal may be a second
+//! late there says so.
 
+mod history;
 mod journal;
 mod record;
 mod rule_alerts;
 mod silences;
+mod unsaved;
 
+pub use history::{Attempt, AttemptAlert, AttemptFilter, AttemptResult};
 pub use journal::{Batch, Journal, Table};
 pub use record::{Reader, put_alert, put_number, put_text, put_time};
 pub use rule_alerts::{RuleAlertState, StoredAlert};
 pub use silences::StoredSilence;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::sample::Timestamp;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
+use unsaved::Unsaved;
 
 /// Each step makes the tables of one version from those of the version before.
 const MIGRATIONS: &[&str] = &["
@@ -36,10 +44,35 @@ const MIGRATIONS: &[&str] = &["
         rule TEXT NOT NULL, labels TEXT NOT NULL, state TEXT NOT NULL, active_at BIGINT NOT NULL,
         fired_at BIGINT, keep_since BIGINT, stale_since BIGINT, value DOUBLE PRECISION NOT NULL,
         annotations TEXT NOT NULL, PRIMARY KEY (rule, labels));
+    CREATE TABLE told (
+        lane TEXT NOT NULL, group_key TEXT NOT NULL, thread TEXT NOT NULL, told_at BIGINT NOT NULL,
+        alerts TEXT NOT NULL, PRIMARY KEY (lane, group_key));
+    CREATE TABLE outbox (
+        id TEXT PRIMARY KEY, lane TEXT NOT NULL, group_key TEXT NOT NULL, created_at BIGINT NOT NULL,
+        attempts BIGINT NOT NULL, next_at BIGINT NOT NULL, last_error TEXT NOT NULL,
+        flush TEXT NOT NULL, UNIQUE (lane, group_key));
 ", "
     CREATE TABLE silences (
         id TEXT NOT NULL, revision BIGINT NOT NULL, updated_at BIGINT NOT NULL,
         ends_at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (id, revision));
+    CREATE TABLE pushed_alerts (labels TEXT PRIMARY KEY, ends_at BIGINT NOT NULL, body TEXT NOT NULL);
+", "
+    ALTER TABLE outbox ADD COLUMN refused BIGINT NOT NULL DEFAULT 0;
+    CREATE TABLE messages (
+        id TEXT PRIMARY KEY, receiver TEXT NOT NULL, lane TEXT NOT NULL, group_key TEXT NOT NULL,
+        reason TEXT NOT NULL, alerts TEXT NOT NULL, alert_count BIGINT NOT NULL);
+    CREATE TABLE attempts (
+        message TEXT NOT NULL, number BIGINT NOT NULL, at BIGINT NOT NULL, took BIGINT NOT NULL,
+        result TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (message, number));
+    CREATE INDEX attempts_at ON attempts (at);
+    CREATE TABLE in_flight (
+        lane TEXT NOT NULL, group_key TEXT NOT NULL, alerts TEXT NOT NULL,
+        PRIMARY KEY (lane, group_key));
+", "
+    DROP TABLE in_flight;
+    DROP TABLE told;
+    DROP TABLE outbox;
+    DROP TABLE pushed_alerts;
 "];
 
 /// Why the state cannot be used.
@@ -69,6 +102,7 @@ pub enum StateError {
 pub struct State {
     pool: AnyPool,
     journal: Journal,
+    unsaved: Arc<Mutex<Unsaved>>,
 }
 
 impl State {
@@ -95,7 +129,8 @@ impl State {
             Ok(journal) => journal?,
             Err(panic) => return Err(std::io::Error::other(panic).into()),
         };
-        let state = Self { pool, journal };
+        let unsaved = Arc::new(Mutex::new(Unsaved::read(&journal)?));
+        let state = Self { pool, journal, unsaved };
         state.migrate().await?;
         Ok(state)
     }
@@ -168,6 +203,9 @@ impl State {
 
     /// Waits until everything is written and lets go of the file.
     pub async fn close(&self) {
+        if let Err(error) = self.save_history().await {
+            tracing::error!(%error, "the end of the history stays in the journal");
+        }
         if let Err(error) = self.journal.sync().await {
             tracing::error!(%error, "the end of the journal cannot be written");
         }

@@ -25,7 +25,7 @@ use flate2::write::{GzDecoder, GzEncoder};
 use http_body_util::BodyExt;
 pub use http_body_util::Full;
 use hyper::body::Body as _;
-pub use hyper::body::Incoming as Body;
+pub use hyper::body::{Frame, Incoming as Body};
 pub use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use tokio::time::timeout;
 
@@ -139,7 +139,7 @@ pub fn answer_compressed(
 }
 
 /// Whether an `Accept-Encoding` names gzip without forbidding it.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub fn accepts_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     accepted.unwrap_or("").split(',').any(|coding| {
         let mut parts = coding.split(';').map(str::trim);

@@ -8,6 +8,7 @@ pub mod http_server;
 pub mod mail_server;
 pub mod peers;
 pub mod program;
+pub mod smtp_server;
 pub mod tls_server;
 
 use std::io::{Read, Write};

@@ -73,6 +73,30 @@ impl MailServer {
         run(self.postfix("stop"));
     }
 
+    /// From now on refuses whatever comes to `stage` with `answer`; takes everything again where that
+    /// is empty. Stages: `client`, `helo`, `sender`, `recipient`, `data`, `end_of_data`.
+    pub fn refuse(&self, stage: &str, answer: &str) {
+        for name in ["client", "helo", "sender", "recipient", "data", "end_of_data"] {
+            let checks = match (name == stage && !answer.is_empty(), name) {
+                (true, _) => format!("check_client_access static:{{{answer}}}"),
+                (false, "recipient") => "permit_sasl_authenticated, reject".to_owned(),
+                (false, _) => String::new(),
+            };
+            run(Command::new("/usr/sbin/postconf")
+                .arg("-c")
+                .arg(self.dir.path().join("conf"))
+                .args([
+                    "-e".to_owned(),
+                    format!("smtpd_{name}_restrictions = {checks}"),
+                    // Each where it belongs, not all at the recipient.
+                    "smtpd_delay_reject = no".to_owned(),
+                ]));
+        }
+        // A reload is taken up by the next connection at some time; a start is there when it is.
+        self.stop();
+        self.resume();
+    }
+
     /// `localhost:port`.
     pub fn address(&self) -> String {
         format!("localhost:{}", self.port)

@@ -4,5 +4,7 @@
 //! state is a real database in a temporary folder, so that a restart is a real one.
 
 mod simulation;
+mod lanes;
+mod delivery;
 mod dispatch;
 mod mutes;

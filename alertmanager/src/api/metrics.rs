@@ -11,6 +11,7 @@ use base::sample::Timestamp;
 
 use super::Shown;
 use super::reply::compressed;
+use crate::outbox::MOST_WAITING;
 
 /// Metrics that are looked up when somebody asks.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Gauges {
     alerts: IntGaugeVec,
     waiting: IntGaugeVec,
     oldest: IntGaugeVec,
+    overflows: IntGauge,
+    limit: IntGauge,
     failing: IntGaugeVec,
     restarts: IntGaugeVec,
     config_good: IntGauge,
@@ -56,6 +59,11 @@ impl Gauges {
                 "How long the oldest of them has waited.",
                 &["receiver"],
             ),
+            overflows: gauge(
+                "veilleur_outbox_overflows",
+                "How often a message found no room in the queue of its lane and was put off.",
+            ),
+            limit: gauge("veilleur_outbox_limit", "The most messages that wait for one lane."),
             failing: metrics.gauges(
                 "veilleur_receiver_failing",
                 "Whether the last try to reach a receiver failed, by lane.",
@@ -103,6 +111,8 @@ impl Gauges {
             let oldest = self.oldest.with_label_values(&[&receiver]);
             oldest.set(oldest.get().max(i64::try_from(age).unwrap_or(i64::MAX)));
         }
+        self.overflows.set(i64::try_from(shown.outbox.overflows()).unwrap_or(i64::MAX));
+        self.limit.set(whole(MOST_WAITING));
         self.failing.reset();
         for (lane, state) in shown.lanes.all() {
             self.failing.with_label_values(&[&lane]).set(i64::from(state.failing_since.is_some()));

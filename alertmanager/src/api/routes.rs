@@ -6,7 +6,9 @@
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 
-use super::{Shown, health, labels, metrics, page, query, ready, reload, status, v2, write};
+use super::{
+    Shown, health, labels, metrics, notifications, page, query, ready, reload, status, v2, write,
+};
 
 /// A route.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,7 @@ enum Page {
     Rules,
     Alerts,
     Targets,
+    Notifications,
     BuildInfo,
     V2Status,
     V2Receivers,
@@ -66,6 +69,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/rules", ASK, Page::Rules),
     Route::new("/api/v1/alerts", ASK, Page::Alerts),
     Route::new("/api/v1/targets", ASK, Page::Targets),
+    Route::new("/api/v1/notifications", ASK, Page::Notifications),
     Route::new("/api/v1/status/buildinfo", ASK, Page::BuildInfo),
     Route::new("/api/v2/status", ASK, Page::V2Status),
     Route::new("/api/v2/receivers", ASK, Page::V2Receivers),
@@ -96,6 +100,7 @@ impl Route {
             Page::Rules => get(status::rules),
             Page::Alerts => get(status::alerts),
             Page::Targets => get(status::targets),
+            Page::Notifications => get(notifications::list),
             Page::BuildInfo => get(status::build),
             Page::V2Status => get(v2::status::status),
             Page::V2Receivers => get(v2::status::receivers),

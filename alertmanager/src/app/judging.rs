@@ -14,20 +14,25 @@ use base::supervisor::Supervisor;
 use tracing::info;
 
 use crate::alerts::{Alert, Alerts, Ending};
-use crate::config::{Config, Receivers};
-use crate::dispatch::{Dispatcher, Lanes, Route};
+use crate::config::{Config, WATCHDOG};
+use crate::dispatch::Dispatcher;
 use crate::mute::Mutes;
 use crate::news::News;
-use crate::notify::{LaneRunner, LaneStates, NotifyMetrics};
+use crate::notify::{Gate, LaneRunner, LaneStates, NotifyMetrics};
 use crate::outbox::Outbox;
+use crate::own_alerts::{self, OwnAlerts, Storm};
 use crate::pushed::Pushed;
 use crate::rules::{RuleGroup, RuleMetrics, RuleRunner, Rules, Sources};
 use crate::state::State;
 
-/// How long evaluations that are under way have to end.
+/// How long evaluations that are under way have to end at a reload; a message that is on its way to
+/// arrive before another lane takes over.
 const JUDGING_GRACE: Duration = Duration::from_secs(10);
-/// How long messages that are on their way have to arrive: a lane's own limit, and a little.
 const DELIVERY_GRACE: Duration = Duration::from_secs(22);
+/// The same when we end: all of it within ten seconds (F51). A message that is cut off is sent again
+/// after the next start, under the same id.
+const LAST_JUDGING: Duration = Duration::from_secs(2);
+const LAST_DELIVERY: Duration = Duration::from_secs(4);
 
 /// What runs for the configuration, and what it is made with.
 pub(super) struct Judging {
@@ -50,6 +55,7 @@ pub(super) struct Judging {
     pub(super) lane_states: LaneStates,
     pub(super) rule_metrics: RuleMetrics,
     pub(super) notify_metrics: NotifyMetrics,
+    pub(super) storm: Arc<Mutex<Storm>>,
 }
 
 impl Judging {
@@ -70,13 +76,14 @@ impl Judging {
         let now = Timestamp::now();
         self.reconcile(&config.groups, blind, now).await?;
         self.rules.clear();
-        let alerts = self.alerts.all();
+        let alerts = self.alerts.unsorted();
         self.mutes.set_rules(config.inhibit_rules.clone(), alerts.iter().map(AsRef::as_ref));
-        self.start_dispatch(config.route.clone(), config.lanes.clone(), now).await?;
-        self.start_lanes(&config.receivers);
+        self.start_dispatch(config, now).await?;
+        self.start_lanes(config);
         for group in &config.groups {
             self.start_group(Arc::clone(group), blind);
         }
+        self.start_own_alerts(config, now);
         Ok(())
     }
 
@@ -98,7 +105,7 @@ impl Judging {
         let fires: HashSet<Labels> = firing.iter().map(|alert| alert.labels.clone()).collect();
         let fired = gone.iter().filter(|row| row.fired_at.is_some());
         let fired = fired.map(|row| self.sources.stored_alert(row));
-        let all = self.alerts.all().into_iter();
+        let all = self.alerts.unsorted().into_iter();
         let shown =
             all.filter(|alert| alert.is_firing() && self.pushed.times(&alert.labels).is_none());
         let ended: Vec<Alert> = fired
@@ -116,17 +123,15 @@ impl Judging {
         Ok(())
     }
 
-    async fn start_dispatch(
-        &self,
-        route: Route,
-        lanes: Lanes,
-        now: Timestamp,
-    ) -> anyhow::Result<()> {
+    async fn start_dispatch(&self, config: &Config, now: Timestamp) -> anyhow::Result<()> {
+        let (route, lanes) = (config.route.clone(), config.lanes.clone());
+        let fallbacks = config.receivers.fallbacks().clone();
         let (alerts, outbox, mutes) =
             (self.alerts.clone(), self.outbox.clone(), self.mutes.clone());
         let make = move |now| {
             let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
             Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
+                .with_fallbacks(fallbacks.clone())
         };
         // What is no longer to be told is withdrawn before a lane begins.
         let mut first = make(now);
@@ -150,13 +155,16 @@ impl Judging {
         Ok(())
     }
 
-    fn start_lanes(&mut self, receivers: &Receivers) {
+    fn start_lanes(&mut self, config: &Config) {
+        let receivers = &config.receivers;
         let mut before = std::mem::take(&mut self.lanes);
         self.lane_states.set_lanes(receivers.notifiers().map(|(lane, _)| lane.to_owned()));
         for (lane, notifier) in receivers.notifiers() {
             let runner = LaneRunner {
                 lane: lane.to_owned(),
                 notifier: Arc::clone(notifier),
+                timeout: receivers.timeout(lane),
+                gate: self.gate(lane, config),
                 outbox: self.outbox.clone(),
                 states: self.lane_states.clone(),
                 metrics: self.notify_metrics.clone(),
@@ -177,6 +185,23 @@ impl Judging {
         for old in before.into_values() {
             self.delivering.spawn("retire", async move { old.shutdown(DELIVERY_GRACE).await });
         }
+    }
+
+    /// What must be well for a lane to hand anything over: everything, for the watchdog.
+    fn gate(&self, lane: &str, config: &Config) -> Option<Gate> {
+        let watchdog = config.watchdog.clone()?;
+        if lane.split('/').next() != Some(WATCHDOG) {
+            return None;
+        }
+        let (states, rules) = (self.lane_states.clone(), self.rules.clone());
+        let patience = watchdog.interval * 2;
+        Some(Gate::new(move |now| {
+            let lanes = states.all().into_iter().filter(|(lane, _)| {
+                let receiver = lane.split('/').next().unwrap_or(lane);
+                receiver != WATCHDOG && !watchdog.despite.iter().any(|name| name == receiver)
+            });
+            own_alerts::why_not_well(lanes, &rules.all(), patience, now)
+        }))
     }
 
     fn start_group(&self, group: Arc<RuleGroup>, blind: Duration) {
@@ -201,9 +226,24 @@ impl Judging {
         });
     }
 
+    fn start_own_alerts(&self, config: &Config, now: Timestamp) {
+        let own_alerts = OwnAlerts {
+            states: self.lane_states.clone(),
+            outbox: self.outbox.clone(),
+            rules: self.rules.clone(),
+            targets: self.sources.targets.clone(),
+            pushed: self.pushed.clone(),
+            mutes: self.mutes.clone(),
+            storm: Arc::clone(&self.storm),
+            fallbacks: config.receivers.fallbacks().clone(),
+            started: now,
+        };
+        self.scope.supervise("own alerts", move |stop| own_alerts.clone().run(stop));
+    }
+
     /// Ends everything; what was not delivered stays in the outbox.
     pub(super) async fn stop(&mut self) {
-        self.scope.shutdown(JUDGING_GRACE).await;
-        self.delivering.shutdown(DELIVERY_GRACE).await;
+        self.scope.shutdown(LAST_JUDGING).await;
+        self.delivering.shutdown(LAST_DELIVERY).await;
     }
 }

@@ -23,8 +23,13 @@ const MAINTAIN: Duration = Duration::from_secs(60);
 /// wrong by no more.
 const ALIVE: Duration = Duration::from_secs(10);
 
-/// Starts the loops in the scope of `supervisor`.
-pub(super) fn start(supervisor: &Supervisor, data: &DataFolder) {
+/// How often old attempts to deliver something are forgotten, and how many are kept at most.
+const FORGET_ATTEMPTS: Duration = Duration::from_secs(600);
+const MOST_ATTEMPTS: usize = 200_000;
+
+/// Starts the loops in the scope of `supervisor`; attempts to deliver something are kept for
+/// `history`.
+pub(super) fn start(supervisor: &Supervisor, data: &DataFolder, history: Duration) {
     let storage = Arc::clone(&data.storage);
     supervisor.supervise("sync", move |stop| {
         let storage = Arc::clone(&storage);
@@ -41,6 +46,8 @@ pub(super) fn start(supervisor: &Supervisor, data: &DataFolder) {
     supervisor.supervise("journal", move |stop| sync_journal(state.clone(), stop));
     let state = data.state.clone();
     supervisor.supervise("alive", move |stop| stay_alive(state.clone(), stop));
+    let state = data.state.clone();
+    supervisor.supervise("history", move |stop| forget_attempts(state.clone(), history, stop));
 }
 
 /// Does `work`, which may block, at every `interval` until `stop`.
@@ -64,12 +71,26 @@ async fn forget_silences(silences: Silences, stop: CancellationToken) -> anyhow:
     Ok(())
 }
 
-/// What is written without a wait is on the disk a little later (G2).
+/// What is written without a wait is on the disk a little later (G2), and the history in its table.
 async fn sync_journal(state: State, stop: CancellationToken) -> anyhow::Result<()> {
     while stop.run_until_cancelled(sleep(SYNC)).await.is_some() {
+        state.save_history().await?;
         state.journal().sync().await?;
     }
     Ok(())
+}
+
+async fn forget_attempts(
+    state: State,
+    history: Duration,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        state.forget_attempts(Timestamp::now() - history, MOST_ATTEMPTS).await?;
+        if stop.run_until_cancelled(sleep(FORGET_ATTEMPTS)).await.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 async fn stay_alive(state: State, stop: CancellationToken) -> anyhow::Result<()> {

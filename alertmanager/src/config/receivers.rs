@@ -3,15 +3,21 @@
 //! Invariant: a lane's name depends on the receiver's name and the place among its kind only, so
 //! that what it was told is found again after a restart.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::period::Period;
 use serde::Deserialize;
 
+use super::fallbacks;
 use super::global::GlobalConfig;
-use crate::dispatch::{Lane, Lanes};
+use super::watchdog::WATCHDOG;
+use crate::dispatch::{Fallbacks, Lane, Lanes};
 use crate::notify::{
-    ConsoleConfig, ConsoleNotifier, EmailConfig, Notifier, Shared, SlackConfig, WebhookConfig,
+    ConsoleConfig, ConsoleNotifier, DEFAULT_TIMEOUT, EmailConfig, Notifier, Shared, SlackConfig,
+    WatchdogNotifier, WebhookConfig,
 };
 use crate::template::Templates;
 
@@ -21,6 +27,15 @@ use crate::template::Templates;
 pub struct ReceiverConfig {
     /// The name by which routes call it.
     pub name: Spanned<String>,
+    /// Who hears of it where this one cannot be told.
+    #[serde(default)]
+    pub(super) fallback: Option<Spanned<String>>,
+    /// How long it may fail before the fallback hears; 5m by default.
+    #[serde(default)]
+    pub(super) fallback_after: Option<Spanned<Period>>,
+    /// The longest that handing over one message may take; 20s by default.
+    #[serde(default)]
+    pub(super) timeout: Option<Spanned<Period>>,
     #[serde(default)]
     email_configs: Vec<Spanned<EmailConfig>>,
     #[serde(default)]
@@ -37,6 +52,9 @@ pub struct Receivers {
     /// Receivers by name, also those that nobody is told by.
     names: Vec<String>,
     ways: Vec<Way>,
+    fallbacks: Fallbacks,
+    /// By the receiver's name.
+    timeouts: BTreeMap<String, Duration>,
 }
 
 /// One way to one receiver.
@@ -50,7 +68,7 @@ struct Way {
 impl Receivers {
     /// The receiver that prints.
     pub(super) fn console() -> Self {
-        let mut receivers = Self { names: vec!["console".to_owned()], ways: Vec::new() };
+        let mut receivers = Self { names: vec!["console".to_owned()], ..Self::default() };
         receivers.add("console", 0, None, Some(ConsoleNotifier));
         receivers
     }
@@ -61,11 +79,14 @@ impl Receivers {
         templates: &Arc<Templates>,
         diagnostics: &mut Diagnostics,
     ) -> Self {
-        let mut receivers = Self::default();
+        let fallbacks = fallbacks::build(configs, diagnostics);
+        let mut receivers = Self { fallbacks, ..Self::default() };
         let shared = Shared { http: &global.http_config, templates };
         for config in configs {
             let config = &config.value;
             let name = &config.name;
+            let timeout = fallbacks::timeout(config.timeout.as_ref(), DEFAULT_TIMEOUT, diagnostics);
+            receivers.timeouts.insert(name.value.clone(), timeout);
             if name.value.is_empty() || name.value.contains('/') {
                 diagnostics.report(name, format!("`{}` cannot name a receiver", name.value));
             } else if receivers.names.contains(&name.value) {
@@ -122,6 +143,25 @@ impl Receivers {
     /// Every lane with its service.
     pub fn notifiers(&self) -> impl Iterator<Item = (&str, &Arc<dyn Notifier>)> {
         self.ways.iter().map(|way| (way.lane.id.as_str(), &way.notifier))
+    }
+
+    /// Who hears of a receiver's alerts where that one cannot be told.
+    pub fn fallbacks(&self) -> &Fallbacks {
+        &self.fallbacks
+    }
+
+    /// The longest that handing over a message by a lane may take.
+    pub fn timeout(&self, lane: &str) -> Duration {
+        let way = self.ways.iter().find(|way| way.lane.id == lane);
+        way.and_then(|way| self.timeouts.get(&way.receiver)).copied().unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// Adds the receiver of the watchdog.
+    pub(super) fn add_watchdog(&mut self, notifier: WatchdogNotifier, timeout: Duration) {
+        self.names.push(WATCHDOG.to_owned());
+        self.timeouts.insert(WATCHDOG.to_owned(), timeout);
+        let quiet = Spanned { value: false, place: Place::default() };
+        self.add(WATCHDOG, 0, Some(&quiet), Some(notifier));
     }
 
     /// How many receivers there are.

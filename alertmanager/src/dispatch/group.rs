@@ -3,7 +3,7 @@
 //! Invariant: a group is due at its ticks only: first after `group_wait`, then every
 //! `group_interval`; a tick at which nothing changed costs nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use base::labels::{Labels, escape_value};
 use base::sample::Timestamp;
 
 use super::route::Route;
-use crate::alerts::Alert;
+use crate::alerts::{Alert, ByLabels};
 
 /// By what a group is known, also after a restart: its route and its labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ impl fmt::Display for GroupKey {
 pub struct Group {
     key: GroupKey,
     route: Arc<Route>,
-    alerts: BTreeMap<Labels, Arc<Alert>>,
+    alerts: ByLabels<Arc<Alert>>,
     /// The first tick; every `group_interval` after it is another.
     first_tick: Timestamp,
     last_flush: Option<Timestamp>,
@@ -75,7 +75,7 @@ impl Group {
         Self {
             key,
             route,
-            alerts: BTreeMap::new(),
+            alerts: ByLabels::default(),
             first_tick: first,
             last_flush: told_at,
             changed_at: None,
@@ -100,7 +100,7 @@ impl Group {
         self.alerts.values().any(|alert| !alert.is_firing())
     }
 
-    /// Its alerts, sorted by labels.
+    /// Its alerts, in no order.
     pub fn alerts(&self) -> impl Iterator<Item = &Arc<Alert>> {
         self.alerts.values()
     }
@@ -181,6 +181,8 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use base::diagnostic::{Diagnostics, Place};
 
     use super::*;

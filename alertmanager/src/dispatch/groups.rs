@@ -27,7 +27,7 @@ struct Entry {
 pub(super) struct Groups {
     entries: HashMap<GroupId, Entry>,
     /// By the place of the route and the labels of the group.
-    by_labels: HashMap<(usize, Labels), GroupId>,
+    by_labels: HashMap<(usize, Labels), GroupId, foldhash::fast::RandomState>,
     /// Two routes with the same matchers have groups with the same key.
     by_key: HashMap<String, Vec<GroupId>>,
     due: BTreeSet<(Timestamp, GroupId)>,

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::audience::{Fallbacks, Listener, World, about};
 use super::decide::{Decision, Known, News, decide, says_the_same};
 use super::group::{Group, GroupKey};
 use super::groups::{GroupId, Groups};
@@ -39,11 +40,16 @@ pub type Lanes = BTreeMap<String, Vec<Lane>>;
 /// How often it looks although nothing woke it: a lost wake-up costs no more.
 const AT_LEAST: Duration = Duration::from_secs(5);
 
+/// Texts that have waited for longer are replaced by what is true now, if not by their meaning then
+/// by their words.
+const STALE_TEXTS: Duration = Duration::from_secs(15 * 60);
+
 /// The groups, and what decides about them.
 #[derive(Debug)]
 pub struct Dispatcher {
     root: Arc<Route>,
     lanes: Lanes,
+    fallbacks: Fallbacks,
     alerts: Alerts,
     outbox: Outbox,
     mutes: Mutes,
@@ -56,6 +62,7 @@ pub struct Dispatcher {
     looked_at: Timestamp,
     /// What was told of groups that there are no more, or by lanes that no longer serve them.
     orphans: HashSet<LaneGroup>,
+    made_at: Timestamp,
 }
 
 impl Dispatcher {
@@ -73,6 +80,7 @@ impl Dispatcher {
             routes: root.all().into_iter().map(|route| Arc::new(route.alone())).collect(),
             root: Arc::new(root),
             lanes,
+            fallbacks: Fallbacks::new(),
             alerts,
             outbox,
             mutes,
@@ -80,6 +88,7 @@ impl Dispatcher {
             groups: Groups::default(),
             looked_at: now,
             orphans: HashSet::new(),
+            made_at: now,
         };
         let alerts = dispatcher.alerts.unsorted();
         for alert in &alerts {
@@ -91,6 +100,12 @@ impl Dispatcher {
         dispatcher
     }
 
+    /// The same, where receivers that cannot be told have others in their place.
+    #[must_use]
+    pub fn with_fallbacks(self, fallbacks: Fallbacks) -> Self {
+        Self { fallbacks, ..self }
+    }
+
     /// Takes over what a run before, or another configuration, left: what it was about to tell and
     /// is no longer so is withdrawn, and who was told and has lost its route is remembered. To be
     /// called before anything is delivered.
@@ -99,25 +114,38 @@ impl Dispatcher {
     ///
     /// The state failed.
     pub async fn adopt(&mut self) -> Result<(), StateError> {
+        let now = self.made_at;
         let told: Vec<_> = self.outbox.told_keys();
         for key in self.outbox.intended_keys() {
             let configured = self.lanes.values().flatten().any(|lane| lane.id == key.lane);
-            if !configured || !self.is_served(&key) && !told.contains(&key) {
+            if !configured || !self.is_served(&key, now) && !told.contains(&key) {
                 info!(lane = key.lane, "a message is withdrawn: it is no longer to be told");
                 self.outbox.withdraw(&key).await?;
             }
         }
-        self.orphans = told.into_iter().filter(|key| !self.is_served(key)).collect();
+        self.orphans = told.into_iter().filter(|key| !self.is_served(key, now)).collect();
         Ok(())
     }
 
-    /// Whether there is a group of that key whose receiver has that lane.
-    fn is_served(&self, key: &LaneGroup) -> bool {
+    /// Whether there is a group of that key of which that lane hears.
+    fn is_served(&self, key: &LaneGroup, now: Timestamp) -> bool {
         let groups = self.groups.named(&key.group_key).iter();
-        let mut lanes = groups
-            .filter_map(|id| self.lanes.get(&self.groups.get(*id)?.route().receiver))
-            .flatten();
-        lanes.any(|lane| lane.id == key.lane)
+        groups.filter_map(|id| self.groups.get(*id)).any(|group| {
+            let own = self.lanes.get(&group.route().receiver);
+            own.is_some_and(|lanes| lanes.iter().any(|lane| lane.id == key.lane))
+                || self.audience(group, now).iter().any(|listener| listener.lane.id == key.lane)
+        })
+    }
+
+    fn world(&self) -> World<'_> {
+        let (lanes, fallbacks, outbox) = (&self.lanes, &self.fallbacks, &self.outbox);
+        World { lanes, fallbacks, root: &self.root.receiver, outbox }
+    }
+
+    /// Who hears of a group.
+    fn audience(&self, group: &Group, now: Timestamp) -> Vec<Listener> {
+        let receiver = &group.route().receiver;
+        self.world().audience(receiver, &group.key().to_string(), has_reports(group), now)
     }
 
     /// Dispatches until `stop`.
@@ -162,9 +190,10 @@ impl Dispatcher {
             for id in self.groups.named(&news.group_key).to_vec() {
                 self.groups.change(id, |group| group.touch(now));
                 self.let_go(id);
+                self.divert(id, now).await?;
             }
             // It was over, withdrawn and let go while it was on its way, and it arrived.
-            if !self.is_served(&news) {
+            if !self.is_served(&news, now) {
                 self.orphans.insert(news);
             }
         }
@@ -244,11 +273,16 @@ impl Dispatcher {
         lanes.into_iter().flatten().filter_map(told).collect()
     }
 
-    /// Compares what the receivers of groups know with what is true, and queues the differences.
+    /// Compares what those who hear of groups know with what is true, and queues the differences.
     async fn flush(&mut self, due: Vec<GroupId>, now: Timestamp) -> Result<(), StateError> {
         let (mut flushes, mut looked_at) = (Vec::new(), Vec::with_capacity(due.len()));
         for id in due {
-            let repeat_at = self.compare(id, now, &mut flushes).await?;
+            let Some(group) = self.groups.get(id) else { continue };
+            let held = held(group, &self.mutes, now);
+            let audience = self.audience(group, now);
+            let repeat_at = self.tell(group, &held, &audience, now, &mut flushes).await?;
+            self.leave_out(id, &audience).await?;
+            self.groups.change(id, |group| group.hold(held, now));
             looked_at.push((id, repeat_at));
         }
         self.outbox.enqueue(flushes, now).await?;
@@ -259,33 +293,46 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Adds to `flushes` what is to be told of a group; returns when it is to be told again although
-    /// nothing changed.
-    async fn compare(
-        &mut self,
-        id: GroupId,
+    /// Queues a group for those who hear of it in the place of others: at once, they waited already.
+    async fn divert(&mut self, id: GroupId, now: Timestamp) -> Result<(), StateError> {
+        let Some(group) = self.groups.get(id) else { return Ok(()) };
+        let receiver = &group.route().receiver;
+        if !self.fallbacks.contains_key(receiver) {
+            return Ok(());
+        }
+        let mut audience = self.audience(group, now);
+        audience.retain(|listener| listener.receiver != *receiver);
+        let (held, mut flushes) = (held(group, &self.mutes, now), Vec::new());
+        self.tell(group, &held, &audience, now, &mut flushes).await?;
+        self.outbox.enqueue(flushes, now).await
+    }
+
+    /// Adds to `flushes` for each of `audience` what is news to it of a group, of which `held` are
+    /// held back; returns when the first of them is to be told again although nothing changed.
+    async fn tell(
+        &self,
+        group: &Group,
+        held: &BTreeSet<Labels>,
+        audience: &[Listener],
         now: Timestamp,
         flushes: &mut Vec<(LaneGroup, Flush)>,
     ) -> Result<Option<Timestamp>, StateError> {
-        let mut repeat_at: Option<Timestamp> = None;
-        let Some(group) = self.groups.get(id) else { return Ok(repeat_at) };
-        let held = held(group, &self.mutes, now);
-        let is_held = |labels: &Labels| held.contains(labels);
         let route = Arc::clone(group.route());
         // With their newest texts, which alone are no reason to tell anybody anything.
         let alerts = self.alerts.newest(group.alerts());
-        let labels = group.key().labels.clone();
-        let group_key = self.groups.key(id).unwrap_or_default().to_owned();
-        for lane in self.lanes.get(&route.receiver).into_iter().flatten() {
-            let key = LaneGroup { lane: lane.id.clone(), group_key: group_key.clone() };
+        let group_key = group.key().to_string();
+        let mut repeat_at: Option<Timestamp> = None;
+        for listener in audience {
+            let key = LaneGroup { lane: listener.lane.id.clone(), group_key: group_key.clone() };
             let told = self.outbox.last_told(&key);
             let known = Known {
                 told: told.as_ref().map_or(&[], |told| told.firing.as_slice()),
                 told_at: told.as_ref().map(|told| told.at),
             };
+            let is_held = |labels: &Labels| held.contains(labels) || !listener.hears(labels);
             let intended = self.outbox.intended(&key);
             let repeat = route.repeat_interval;
-            match decide(known, &alerts, now, repeat, lane.send_resolved, &is_held) {
+            match decide(known, &alerts, now, repeat, listener.lane.send_resolved, &is_held) {
                 Decision::Nothing => {
                     if intended.is_some() {
                         // It was over before anybody was told.
@@ -302,23 +349,51 @@ impl Dispatcher {
                     }
                     self.outbox.count_as_told(&key, firing).await?;
                 }
-                Decision::Tell(News { reason, alerts, kept }) => {
-                    let same = intended.is_some_and(|i| {
-                        says_the_same(&i.alerts, &alerts) && says_the_same(&i.kept, &kept)
-                    });
-                    if !same {
-                        let receiver = route.receiver.clone();
-                        let group_labels = labels.clone();
-                        let route_labels = route.labels.clone();
-                        let flush =
-                            Flush { receiver, group_labels, route_labels, reason, alerts, kept };
-                        flushes.push((key, flush));
+                Decision::Tell(News { reason, mut alerts, kept }) => {
+                    if listener.receiver != route.receiver {
+                        alerts.iter_mut().for_each(|alert| in_place_of(alert, &route.receiver));
+                    }
+                    let flush = Flush {
+                        receiver: listener.receiver.clone(),
+                        group_labels: group.key().labels.clone(),
+                        route_labels: route.labels.clone(),
+                        reason,
+                        alerts,
+                        kept,
+                    };
+                    match intended {
+                        Some(before) if is_same(&before.flush, &flush) => {
+                            let stale = STALE_TEXTS.min(route.repeat_interval.duration());
+                            if now.since(before.fresh_at) >= stale {
+                                self.outbox.refresh(&key, flush, now).await?;
+                            }
+                        }
+                        _ => flushes.push((key, flush)),
                     }
                 }
             }
         }
-        self.groups.change(id, |group| group.hold(held, now));
         Ok(repeat_at)
+    }
+
+    /// Those who heard of a group in the place of others, and do no longer: what they were not told
+    /// yet they need not hear, and of the end of what they were told they do.
+    async fn leave_out(&mut self, id: GroupId, audience: &[Listener]) -> Result<(), StateError> {
+        let Some(group) = self.groups.get(id) else { return Ok(()) };
+        let reachable = self.world().reachable(&group.route().receiver, has_reports(group));
+        let left_out = reachable
+            .into_iter()
+            .filter(|lane| !audience.iter().any(|listener| listener.lane.id == *lane))
+            .map(|lane| LaneGroup { lane, group_key: group.key().to_string() })
+            .collect::<Vec<_>>();
+        for key in left_out {
+            if self.outbox.last_told(&key).is_some() {
+                self.orphans.insert(key);
+            } else if self.outbox.intended(&key).is_some() {
+                self.outbox.withdraw(&key).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Drops the alerts of a group that have ended and that nobody needs to be told of any more,
@@ -327,11 +402,11 @@ impl Dispatcher {
         let Some(group) = self.groups.get(id).filter(|group| group.has_ended()) else { return };
         let group_key = self.groups.key(id).unwrap_or_default();
         let mut needed: HashSet<Labels> = HashSet::new();
-        for lane in self.lanes.get(&group.route().receiver).into_iter().flatten() {
-            let key = LaneGroup { lane: lane.id.clone(), group_key: group_key.to_owned() };
+        for lane in self.world().reachable(&group.route().receiver, has_reports(group)) {
+            let key = LaneGroup { lane, group_key: group_key.to_owned() };
             let (told, intended) = (self.outbox.last_told(&key), self.outbox.intended(&key));
             let told = told.iter().flat_map(|told| &told.firing);
-            let intended = intended.iter().flat_map(|flush| &flush.alerts);
+            let intended = intended.iter().flat_map(|intended| &intended.flush.alerts);
             needed.extend(told.chain(intended).map(|alert| alert.labels.clone()));
         }
         let drop_ended = |group: &mut Group| group.drop_ended(|a| needed.contains(&a.labels));
@@ -350,7 +425,7 @@ impl Dispatcher {
                 self.orphans.remove(&key);
                 continue;
             };
-            if self.is_served(&key) {
+            if self.is_served(&key, now) {
                 self.orphans.remove(&key);
                 continue;
             }
@@ -401,4 +476,21 @@ fn held(group: &Group, mutes: &Mutes, now: Timestamp) -> BTreeSet<Labels> {
     let mute = !group.route().times.muted_by(now).is_empty();
     let alerts = group.alerts().filter(|alert| mute || mutes.is_held(&alert.labels, now));
     alerts.map(|alert| alert.labels.clone()).collect()
+}
+
+/// Whether two messages say the same, if in other words.
+fn is_same(a: &Flush, b: &Flush) -> bool {
+    says_the_same(&a.alerts, &b.alerts) && says_the_same(&a.kept, &b.kept)
+}
+
+/// Whether there is an alert about the delivery to the group's own receiver among its alerts.
+fn has_reports(group: &Group) -> bool {
+    let receiver = group.route().receiver.as_str();
+    group.alerts().any(|alert| about(&alert.labels).is_some_and(|(of, _)| of == receiver))
+}
+
+/// Says in the texts of an alert in whose place somebody hears of it.
+fn in_place_of(alert: &mut Arc<Alert>, receiver: &str) {
+    let text = format!("told in the place of `{receiver}`, which cannot be reached");
+    Arc::make_mut(alert).annotations.insert("in_place_of".to_owned(), text);
 }

@@ -3,7 +3,8 @@
 //! A connection is kept for the next message: opening one costs more than the message itself.
 //!
 //! Invariant: no redirect is followed, no cookie is kept, at most [`MAX_ANSWER`] of the answer is
-//! read, and the address, which may hold a secret, is never part of an error (X19).
+//! read and within [`PATIENCE`], and the address, which may hold a secret, is never part of an error
+//! (X19, X48).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,11 +18,13 @@ use base::sample::Timestamp;
 use base::secret::Secret;
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::notifier::DeliveryError;
 
-/// What is read of an answer.
+/// What is read of an answer, and in which time: what is longer is no answer of a service.
 const MAX_ANSWER: usize = 64 << 10;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection that nobody has used for so long is not used again: the service may be about to
 /// close it.
@@ -161,21 +164,32 @@ impl Service {
         };
         let (head, mut incoming) = answer.into_parts();
         let (mut bytes, mut complete) = (Vec::new(), false);
-        while bytes.len() < MAX_ANSWER && !complete {
-            match connection.next(&mut incoming).await {
-                Ok(Some(piece)) => bytes.extend_from_slice(&piece),
-                Ok(None) => complete = true,
-                // The status is known; that the rest of the text broke off changes nothing.
-                Err(_) => break,
+        let reading = async {
+            while bytes.len() <= MAX_ANSWER && !complete {
+                match connection.next(&mut incoming).await {
+                    Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+                    Ok(None) => complete = true,
+                    // The status is known; that the rest of the text broke off changes nothing.
+                    Err(_) => break,
+                }
             }
+        };
+        let status = head.status.as_u16();
+        let endless = |what: String| {
+            DeliveryError::transient(format!("the answer was HTTP status {status}, but {what}"))
+        };
+        if timeout(PATIENCE, reading).await.is_err() {
+            return Err(endless(format!("its text did not end within {PATIENCE:?}")));
+        }
+        if bytes.len() > MAX_ANSWER {
+            return Err(endless(format!("its text is longer than {MAX_ANSWER} bytes")));
         }
         if complete {
             let since = Stopwatch::start();
             *self.lock() = Some(Idle { connection, origin, since });
         }
-        bytes.truncate(MAX_ANSWER);
         let body = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        Ok(Answer { status, headers: head.headers, body })
     }
 
     fn take_idle(&self, origin: &Origin) -> Option<Connection> {

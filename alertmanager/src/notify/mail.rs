@@ -95,7 +95,12 @@ impl Notifier for EmailNotifier {
             Ok(_) => Ok(Receipt::default()),
             Err(error) => {
                 let reason = reason(&error);
+                // Of these, servers say by some that a mail is too large, or that it looks bad.
+                let code = error.status().map(|code| code.to_string()).unwrap_or_default();
                 match error.is_permanent() {
+                    true if matches!(code.as_str(), "550" | "552" | "554") => {
+                        Err(DeliveryError::bad_message(reason))
+                    }
                     true => Err(DeliveryError::permanent(reason)),
                     false => Err(DeliveryError::transient(reason)),
                 }

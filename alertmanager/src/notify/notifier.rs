@@ -14,8 +14,9 @@ use base::http::access::HttpConfig;
 use base::labels::Labels;
 use base::sample::Timestamp;
 
+use super::refusal::Refusal;
 use crate::alerts::Alert;
-use crate::outbox::{LONGEST_WAIT, Reason};
+use crate::outbox::{Due, LONGEST_WAIT, Reason};
 use crate::template::Templates;
 
 /// A message about a group of alerts.
@@ -47,6 +48,28 @@ pub struct Notification {
 }
 
 impl Notification {
+    /// The message that `due` is, sent at `at` by whom people reach at `external_url`.
+    pub fn of(due: &Due, at: Timestamp, external_url: &str) -> Self {
+        let mut alerts: Vec<&Arc<Alert>> = due.flush.alerts.iter().collect();
+        alerts.sort_by(|a, b| {
+            b.is_firing().cmp(&a.is_firing()).then_with(|| a.labels.cmp(&b.labels))
+        });
+        let alerts = alerts.into_iter().map(|alert| Alert::clone(alert)).collect();
+        Self {
+            id: due.id.clone(),
+            thread: due.thread.clone(),
+            reference: due.reference.clone(),
+            receiver: due.flush.receiver.clone(),
+            group_key: due.key.group_key.clone(),
+            group_labels: due.flush.group_labels.clone(),
+            route_labels: due.flush.route_labels.clone(),
+            reason: due.flush.reason,
+            alerts,
+            at,
+            external_url: external_url.to_owned(),
+        }
+    }
+
     /// Whether something still fires.
     pub fn is_firing(&self) -> bool {
         self.alerts.iter().any(Alert::is_firing)
@@ -129,7 +152,7 @@ pub enum DeliveryError {
     #[error("refused for good: {reason}")]
     Permanent {
         /// What went wrong.
-        reason: String,
+        reason: Refusal,
     },
 }
 
@@ -141,7 +164,12 @@ impl DeliveryError {
 
     /// Not worth another try.
     pub fn permanent(reason: impl Into<String>) -> Self {
-        Self::Permanent { reason: reason.into() }
+        Self::Permanent { reason: Refusal::of_the_receiver(reason) }
+    }
+
+    /// Not worth another try with this message; a smaller and plainer one may be taken.
+    pub fn bad_message(reason: impl Into<String>) -> Self {
+        Self::Permanent { reason: Refusal::of_the_message(reason) }
     }
 
     /// Judges an answer by its HTTP status: 408, 425, 429 and 5xx pass with time, others do not.
@@ -162,7 +190,9 @@ impl DeliveryError {
                 let retry_after = value.and_then(|value| retry_after(value, now));
                 Self::Transient { reason, retry_after }
             }
-            _ => Self::Permanent { reason },
+            // What cannot be read, is too large, or has something in it that is not taken.
+            400 | 413 | 414 | 415 | 422 | 431 => Self::bad_message(reason),
+            _ => Self::permanent(reason),
         }
     }
 }
@@ -199,6 +229,9 @@ mod tests {
             let now = Timestamp::from_millis(784_111_777_000);
             let got = match DeliveryError::from_status(status, &headers, "no", now) {
                 DeliveryError::Transient { retry_after, .. } => format!("{retry_after:?}"),
+                DeliveryError::Permanent { reason } if reason.blames_message() => {
+                    "the message".to_owned()
+                }
                 DeliveryError::Permanent { .. } => "permanent".to_owned(),
             };
             assert_eq!(got, expected, "{status} {header}");
@@ -208,7 +241,9 @@ mod tests {
         check(429, "Sun, 06 Nov 1994 08:49:40 GMT", "Some(3s)");
         check(429, "-1", "None");
         check(500, "soon", "None");
-        check(400, "7", "permanent");
+        check(400, "7", "the message");
+        check(413, "7", "the message");
+        check(401, "7", "permanent");
         check(302, "7", "permanent");
         check(404, "7", "permanent");
     }

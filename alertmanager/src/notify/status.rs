@@ -18,6 +18,10 @@ pub struct LaneState {
     pub last_error: String,
     /// How many messages were refused for good.
     pub refused: u64,
+    /// Whether the last try was refused for good.
+    pub refused_now: bool,
+    /// When a message was last taken in its minimal form only.
+    pub shortened_at: Option<Timestamp>,
 }
 
 /// All lanes. Clones share them.
@@ -48,7 +52,12 @@ impl LaneStates {
         self.change(lane, |state| {
             state.delivered_at = Some(now);
             state.failing_since = None;
+            state.refused_now = false;
         });
+    }
+
+    pub(super) fn shortened(&self, lane: &str, now: Timestamp) {
+        self.change(lane, |state| state.shortened_at = Some(now));
     }
 
     pub(super) fn failed(&self, lane: &str, now: Timestamp, error: &str, for_good: bool) {
@@ -56,6 +65,7 @@ impl LaneStates {
             state.failing_since.get_or_insert(now);
             error.clone_into(&mut state.last_error);
             state.refused += u64::from(for_good);
+            state.refused_now = for_good;
         });
     }
 

@@ -25,6 +25,10 @@ const FORM: u8 = 1;
 pub(super) struct Intent {
     /// Names the message on the wire, also when it is tried again.
     pub(super) id: String,
+    /// The receiver's lane.
+    pub(super) lane: String,
+    /// The group.
+    pub(super) group_key: String,
     /// When it was decided.
     pub(super) created_at: Timestamp,
     /// How often it was tried.
@@ -33,6 +37,8 @@ pub(super) struct Intent {
     pub(super) next_at: Timestamp,
     /// Why the last try failed.
     pub(super) last_error: String,
+    /// Whether the service has refused it for good, and what replaced it since.
+    pub(super) refused: bool,
 }
 
 pub(super) fn put_flush(to: &mut Vec<u8>, flush: &Flush) {
@@ -63,27 +69,31 @@ fn alerts(reader: &mut Reader<'_>) -> Option<Vec<Arc<Alert>>> {
     (0..reader.count()?).map(|_| reader.alert().map(Arc::new)).collect()
 }
 
-pub(super) fn put_intent(to: &mut Vec<u8>, key: &LaneGroup, intent: &Intent, flush: u64) {
-    put_key(to, key, flush);
+pub(super) fn put_intent(to: &mut Vec<u8>, intent: &Intent, flush: u64) {
+    put_key(to, &intent.lane, &intent.group_key, flush);
     put_text(to, &intent.id);
     put_time(to, intent.created_at);
     put_number(to, u64::from(intent.attempts));
     put_time(to, intent.next_at);
     put_text(to, &intent.last_error);
+    to.push(u8::from(intent.refused));
 }
 
-/// The lane and the group, the intent, and the id of its flush.
-pub(super) fn intent(record: &[u8]) -> Option<(LaneGroup, Intent, u64)> {
+/// The intent, and the id of its flush.
+pub(super) fn intent(record: &[u8]) -> Option<(Intent, u64)> {
     let mut reader = begin(record)?;
-    let (key, flush) = key(&mut reader)?;
+    let (LaneGroup { lane, group_key }, flush) = key(&mut reader)?;
     let intent = Intent {
         id: reader.text()?.to_owned(),
+        lane,
+        group_key,
         created_at: reader.time()?,
         attempts: u32::try_from(reader.number()?).unwrap_or(u32::MAX),
         next_at: reader.time()?,
         last_error: reader.text()?.to_owned(),
+        refused: reader.byte()? != 0,
     };
-    Some((key, intent, flush))
+    Some((intent, flush))
 }
 
 /// What stands in the record of what was told.
@@ -95,7 +105,7 @@ pub(super) struct Noted {
 }
 
 pub(super) fn put_told(to: &mut Vec<u8>, key: &LaneGroup, last: &LastTold, flush: u64) {
-    put_key(to, key, flush);
+    put_key(to, &key.lane, &key.group_key, flush);
     put_text(to, &last.thread);
     put_time(to, last.at);
     to.push(u8::from(last.reference.is_some()));
@@ -112,10 +122,23 @@ pub(super) fn told(record: &[u8]) -> Option<(LaneGroup, Noted, u64)> {
     Some((key, Noted { thread, reference, at }, flush))
 }
 
-fn put_key(to: &mut Vec<u8>, key: &LaneGroup, flush: u64) {
+/// What a lane may have been told of a group.
+pub(super) fn put_in_flight(to: &mut Vec<u8>, key: &LaneGroup, alerts: &[Arc<Alert>]) {
+    put_key(to, &key.lane, &key.group_key, 0);
+    put_number(to, alerts.len() as u64);
+    alerts.iter().for_each(|alert| put_alert(to, alert));
+}
+
+pub(super) fn in_flight(record: &[u8]) -> Option<(LaneGroup, Vec<Arc<Alert>>)> {
+    let mut reader = begin(record)?;
+    let (key, _) = key(&mut reader)?;
+    Some((key, alerts(&mut reader)?))
+}
+
+fn put_key(to: &mut Vec<u8>, lane: &str, group_key: &str, flush: u64) {
     to.push(FORM);
-    put_text(to, &key.lane);
-    put_text(to, &key.group_key);
+    put_text(to, lane);
+    put_text(to, group_key);
     put_number(to, flush);
 }
 
@@ -165,14 +188,17 @@ mod tests {
         }
         let message = Intent {
             id: "i".to_owned(),
+            lane: key.lane.clone(),
+            group_key: key.group_key.clone(),
             created_at: at(5),
             attempts: 3,
             next_at: at(7),
             last_error: "no".to_owned(),
+            refused: true,
         };
         bytes.clear();
-        put_intent(&mut bytes, &key, &message, 9);
-        assert_eq!(intent(&bytes), Some((key.clone(), message, 9)));
+        put_intent(&mut bytes, &message, 9);
+        assert_eq!(intent(&bytes), Some((message.clone(), 9)));
         bytes.clear();
         for reference in [None, Some("r".to_owned())] {
             let flush = Flush {
@@ -189,7 +215,12 @@ mod tests {
             let noted = Noted { thread: "t".to_owned(), reference, at: at(8) };
             assert_eq!(told(&bytes), Some((key.clone(), noted, 10)));
         }
+        bytes.clear();
+        put_in_flight(&mut bytes, &key, &[alert("x")]);
+        assert_eq!(in_flight(&bytes), Some((key.clone(), vec![alert("x")])));
+        bytes.clear();
+        put_intent(&mut bytes, &message, 9);
         bytes[0] = 9;
-        assert_eq!(told(&bytes), None, "a form that is not known");
+        assert_eq!(intent(&bytes), None, "a form that is not known");
     }
 }

@@ -66,6 +66,12 @@ impl Targets {
         self.states.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Shows each target with how it is to `look`, without a copy of all of them.
+    pub fn each(&self, mut look: impl FnMut(&TargetKey, Health)) {
+        let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
+        states.iter().for_each(|(key, state)| look(key, state.health));
+    }
+
     /// By job, the labels of what relabelling dropped.
     pub fn dropped(&self) -> BTreeMap<String, Vec<Labels>> {
         self.dropped.read().unwrap_or_else(PoisonError::into_inner).clone()

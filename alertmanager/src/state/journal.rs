@@ -54,6 +54,10 @@ pub enum Table {
     Intent = 4,
     /// That it was.
     Told = 5,
+    /// An attempt to do so, until it is in the history.
+    Attempt = 6,
+    /// What a receiver may have been told: no answer came.
+    InFlight = 7,
 }
 
 type Key = (u8, u64);

@@ -163,6 +163,11 @@ impl HttpConfig {
     }
 }
 
+/// The header's text by which somebody says who he is: of `user:password`.
+pub fn basic(pair: &str) -> String {
+    format!("Basic {}", STANDARD.encode(pair))
+}
+
 impl HttpAccess {
     /// Adds who we are to the headers of a request.
     ///
@@ -173,8 +178,7 @@ impl HttpAccess {
         let value = match &self.identity {
             None => return Ok(()),
             Some(Identity::Basic { username, password }) => {
-                let pair = format!("{username}:{}", password.read()?.expose());
-                format!("Basic {}", STANDARD.encode(pair))
+                basic(&format!("{username}:{}", password.read()?.expose()))
             }
             Some(Identity::Token { scheme, token }) => {
                 format!("{scheme} {}", token.read()?.expose())

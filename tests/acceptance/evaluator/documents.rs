@@ -8,9 +8,10 @@ use std::path::Path;
 use tests::program::{End, run};
 
 /// Those in which somebody looks for what to write.
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 6] = [
     "README.md",
     "docs/evaluator.md",
+    "docs/delivery.md",
     "docs/agent.md",
     "docs/probes.md",
     "probes/scripts/README.md",

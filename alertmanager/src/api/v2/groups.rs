@@ -11,10 +11,10 @@ use axum::response::Response;
 use base::labels::Labels;
 use base::sample::Timestamp;
 
-use super::super::Shown;
-use super::{Failure, Wanted, answer_text, off_the_runtime};
+use super::super::{Routing, Shown};
+use super::pieces::{Pieces, answer};
+use super::{Failure, Wanted, off_the_runtime};
 use crate::alerts::Alert;
-use crate::dispatch::Route;
 use crate::json;
 
 /// `GET`
@@ -24,54 +24,70 @@ pub(in super::super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let wanted = Wanted::read(query, Timestamp::now())?;
-    let body = off_the_runtime(move || write(&shown, &wanted)).await?;
-    Ok(answer_text(&headers, body))
+    let groups = off_the_runtime(move || Groups::find(shown, wanted)).await?;
+    Ok(answer(&headers, groups))
 }
 
-fn write(shown: &Shown, wanted: &Wanted) -> Vec<u8> {
-    let routing = shown.config.routing();
-    let mut groups: HashMap<(usize, Labels), (&Route, Vec<Arc<Alert>>)> = HashMap::new();
-    let mut count = 0;
-    for alert in shown.alerts.unsorted() {
-        if !alert.is_firing() || !wanted.matches(&alert.labels) {
-            continue;
-        }
-        for route in routing.route.matching(&alert.labels) {
-            if wanted.is_for(&route.receiver) {
-                let labels = route.group_by.group_labels(&alert.labels);
-                let group = groups.entry((route.place, labels));
-                group.or_insert_with(|| (route, Vec::new())).1.push(Arc::clone(&alert));
-                count += 1;
+/// A group: the place of its route, its labels, its alerts.
+type Group = (usize, Labels, Vec<Arc<Alert>>);
+
+/// The groups that are still to be written.
+struct Groups {
+    shown: Shown,
+    wanted: Wanted,
+    routing: Arc<Routing>,
+    left: std::vec::IntoIter<Group>,
+}
+
+impl Groups {
+    fn find(shown: Shown, wanted: Wanted) -> Self {
+        let routing = shown.config.routing();
+        let mut groups: HashMap<(usize, Labels), Vec<Arc<Alert>>> = HashMap::new();
+        for alert in shown.alerts.unsorted() {
+            if !alert.is_firing() || !wanted.matches(&alert.labels) {
+                continue;
+            }
+            for route in routing.route.matching(&alert.labels) {
+                if wanted.is_for(&route.receiver) {
+                    let labels = route.group_by.group_labels(&alert.labels);
+                    groups.entry((route.place, labels)).or_default().push(Arc::clone(&alert));
+                }
             }
         }
+        let routes = routing.route.all();
+        let name = |place: usize| routes.get(place).map(|route| (&route.receiver, &route.key));
+        let mut left: Vec<Group> =
+            groups.into_iter().map(|((place, labels), alerts)| (place, labels, alerts)).collect();
+        left.sort_by(|(a, one, _), (b, other, _)| {
+            one.cmp(other).then_with(|| name(*a).cmp(&name(*b)))
+        });
+        Self { shown, wanted, routing, left: left.into_iter() }
     }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by(|((_, a), (one, _)), ((_, b), (other, _))| {
-        a.cmp(b).then_with(|| (&one.receiver, &one.key).cmp(&(&other.receiver, &other.key)))
-    });
-    // About as much as an alert takes.
-    let mut body = Vec::with_capacity(count * 640 + 64);
-    body.push(b'[');
-    for ((_, labels), (route, mut alerts)) in groups {
-        let start = body.len();
-        body.extend_from_slice(b"{\"alerts\":[");
-        let empty = body.len();
+}
+
+impl Pieces for Groups {
+    fn next(&mut self, to: &mut Vec<u8>) -> bool {
+        let Some((place, labels, mut alerts)) = self.left.next() else { return false };
+        let routes = self.routing.route.all();
+        let Some(route) = routes.get(place) else { return true };
+        let start = to.len();
+        to.extend_from_slice(b"{\"alerts\":[");
+        let empty = to.len();
         alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
         for alert in &alerts {
-            let routes = routing.route.matching(&alert.labels);
-            wanted.show(&mut body, shown, alert, &routes, &[route]);
+            let routes = self.routing.route.matching(&alert.labels);
+            self.wanted.show(to, &self.shown, alert, &routes, &[route]);
         }
-        if body.len() == empty {
-            body.truncate(start);
-            continue;
+        if to.len() == empty {
+            to.truncate(start);
+            return true;
         }
-        json::end_list(&mut body);
-        body.extend_from_slice(b",\"labels\":");
-        json::labels(&mut body, &labels);
-        body.extend_from_slice(b",\"receiver\":{\"name\":");
-        json::text(&mut body, &route.receiver);
-        body.extend_from_slice(b"}},");
+        json::end_list(to);
+        to.extend_from_slice(b",\"labels\":");
+        json::labels(to, &labels);
+        to.extend_from_slice(b",\"receiver\":{\"name\":");
+        json::text(to, &route.receiver);
+        to.extend_from_slice(b"}},");
+        true
     }
-    json::end_list(&mut body);
-    body
 }

@@ -56,8 +56,10 @@ pub(super) fn put(
     text(to, state);
     to.extend_from_slice(b"},\"updatedAt\":");
     time(to, updated_at, &PRINTER);
-    to.extend_from_slice(b",\"generatorURL\":");
-    text(to, &alert.generator_url);
+    if !alert.generator_url.is_empty() {
+        to.extend_from_slice(b",\"generatorURL\":");
+        text(to, &alert.generator_url);
+    }
     to.extend_from_slice(b",\"labels\":");
     labels(to, &alert.labels);
     to.push(b'}');

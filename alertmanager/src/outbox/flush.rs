@@ -1,6 +1,6 @@
-//! What is told, to whom, and what is known of it.
+//! What is to be told of a group, what was told of it, and how much is waiting.
 //!
-//! Invariant: these are values; what happens to them is the outbox's part.
+//! Invariant: plain values; nothing here knows the database or a clock.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 
 use crate::alerts::Alert;
+use crate::state::Attempt;
 
 /// Why somebody is told something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,21 @@ pub struct Due {
     pub reference: Option<String>,
     /// How often it was tried before.
     pub attempts: u32,
+    /// When it was taken.
+    pub at: Timestamp,
+    /// Whether no answer came: the service may have taken it all the same.
+    pub may_have_arrived: bool,
+    /// What came of handing it over, for the history: written with what it leads to.
+    pub tries: Vec<Attempt>,
+}
+
+/// An intent, for whoever decides what is news.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intended {
+    /// What is to be told.
+    pub flush: Arc<Flush>,
+    /// Of when its texts are.
+    pub fresh_at: Timestamp,
 }
 
 /// How much is waiting for a lane.
@@ -110,11 +126,30 @@ pub struct Waiting {
     pub intents: usize,
     /// When the oldest was decided.
     pub oldest: Option<Timestamp>,
+    /// How many of them the service has refused for good.
+    pub refused: usize,
 }
 
 impl LastTold {
+    /// A flush that told just this.
+    pub(super) fn as_flush(&self) -> Flush {
+        Flush {
+            receiver: self.receiver.clone(),
+            group_labels: self.group_labels.clone(),
+            route_labels: Labels::empty(),
+            reason: Reason::First,
+            alerts: self.firing.clone(),
+            kept: Vec::new(),
+        }
+    }
+
     /// What is known to whom `flush` was told at `at`.
-    pub(super) fn by(flush: &Flush, thread: String, reference: Option<String>, at: Timestamp) -> Self {
+    pub(super) fn by(
+        flush: &Flush,
+        thread: String,
+        reference: Option<String>,
+        at: Timestamp,
+    ) -> Self {
         let told = flush.alerts.iter().filter(|alert| alert.is_firing());
         Self {
             thread,

@@ -1,0 +1,77 @@
+//! `watchdog:` the alert that always fires, its rule, its route and its receiver.
+//!
+//! Invariant: it goes the way that every alert goes, so a stage that fails for others fails for it.
+
+use std::time::Duration;
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::period::Period;
+
+use crate::alerts::WATCHDOG_ALERT;
+use crate::dispatch::RouteConfig;
+use crate::notify::{EVALUATED_AT, WatchdogConfig};
+use crate::rules::{RuleFile, RuleGroup};
+
+/// The receiver's name.
+pub const WATCHDOG: &str = "veilleur-watchdog";
+
+/// What the watchdog watches besides the way that it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watchdog {
+    /// From one message to the next.
+    pub interval: Duration,
+    /// Receivers whose failure does not stop it.
+    pub despite: Vec<String>,
+}
+
+impl Watchdog {
+    /// As configured; reports receivers that there are not among `receivers`.
+    pub(super) fn build(
+        config: &WatchdogConfig,
+        receivers: &[String],
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
+        for name in config.despite.iter().filter(|name| !receivers.contains(&name.value)) {
+            diagnostics.report(name, format!("there is no receiver `{}`", name.value));
+        }
+        let despite = config.despite.iter().map(|name| name.value.clone()).collect();
+        Self { interval: config.interval().duration(), despite }
+    }
+}
+
+/// A rule that always fires, and says when it was evaluated.
+pub(super) fn rule_group(config: &WatchdogConfig) -> Option<RuleGroup> {
+    let text = format!(
+        "groups:\n- name: {WATCHDOG}\n  rules:\n  - alert: {WATCHDOG_ALERT}\n    \
+         expr: vector(time())\n    labels: {{severity: none}}\n    annotations:\n      \
+         {EVALUATED_AT}: '{{{{ printf \"%.3f\" $value }}}}'\n"
+    );
+    let mut own = Diagnostics::new(WATCHDOG);
+    let file: RuleFile = base::yaml::read(&text, &mut own)?;
+    let interval = part(config.interval(), 2);
+    file.build(WATCHDOG, interval, &mut own).pop()
+}
+
+/// The route that leads the alert, and nothing else, to the receiver.
+pub(super) fn route(config: &WatchdogConfig) -> Spanned<RouteConfig> {
+    let spanned = |value| Spanned { value, place: Place::default() };
+    let matcher = format!("alertname = {WATCHDOG_ALERT}");
+    // It is told again after three quarters, at the next quarter: so it does not wait for a tick
+    // that its own delivery made it miss.
+    let quarter = part(config.interval(), 4);
+    let repeat = Period::from(quarter.duration() * 3);
+    let value = RouteConfig {
+        receiver: Some(Spanned { value: WATCHDOG.to_owned(), place: Place::default() }),
+        matchers: vec![Spanned { value: matcher, place: Place::default() }],
+        group_by: Some(Vec::new()),
+        group_wait: Some(spanned(Period::from_secs(0))),
+        group_interval: Some(spanned(quarter)),
+        repeat_interval: Some(spanned(repeat)),
+        ..RouteConfig::default()
+    };
+    Spanned { value, place: Place::default() }
+}
+
+fn part(period: Period, of: u32) -> Period {
+    Period::from((period.duration() / of).max(Duration::from_millis(1)))
+}
