@@ -26,8 +26,8 @@ const PLACES: [&str; 2] = ["agent.yml", "/etc/veilleur/agent.yml"];
 /// The configuration where there is no file: nothing but the host and ourselves.
 const DEFAULT: &str = include_str!("default.yml");
 
-/// More threads than these only get into each other's way.
-const MAX_THREADS: usize = 4;
+/// One goes on while the other makes a large page; more would wake each other for nothing.
+const MAX_THREADS: usize = 2;
 
 /// Runs checks on a schedule and shows what they find.
 #[derive(Debug, Parser)]

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// How long a request waits for the host's numbers.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The host, as it is configured at present.
 #[derive(Debug)]
@@ -79,12 +79,17 @@ impl HostNumbers {
                 in_time: Some(true),
             },
             Ok(Err(panic)) => HostReading::without(format!("reading it failed: {panic}")),
-            Err(_) => HostReading::without(format!("not read within {PATIENCE:?}")),
+            Err(_) => HostReading::late(),
         }
     }
 }
 
 impl HostReading {
+    /// Nothing, because it takes too long.
+    pub(crate) fn late() -> Self {
+        Self::without(format!("not read within {PATIENCE:?}"))
+    }
+
     fn without(why: String) -> Self {
         Self { families: Vec::new(), faults: vec![format!("host: {why}")], in_time: Some(false) }
     }

@@ -9,12 +9,12 @@
 
 use std::fs;
 
-/// The largest piece of memory that comes out of the heap. A larger one is the kernel's again as soon as it
-/// is free, where the heap would keep it below whatever came after it.
-const LARGEST_IN_HEAP: i32 = 256 << 10;
+/// The largest piece of memory that comes out of the heap. A larger one, such as a page of metrics, is the
+/// kernel's again as soon as it is free, where the heap would keep it below whatever came after it.
+const LARGEST_IN_HEAP: i32 = 32 << 10;
 
 /// So much at the end of the heap may be free before it is given back.
-const FREE_AT_END: i32 = 512 << 10;
+const FREE_AT_END: i32 = 128 << 10;
 
 /// Makes the heap one for all threads, and keeps it from growing for a single large piece. To be
 /// called before there are threads: each could have a heap of its own by then.
@@ -43,14 +43,20 @@ pub(crate) fn hold_little() {
 /// Gives back what is not needed now. Takes about a millisecond, and what is needed again after all
 /// is mapped again, by some microseconds for every 16 pages.
 pub(crate) fn give_back() {
+    give_back_heap();
+    let Ok(maps) = fs::read_to_string("/proc/self/smaps") else { return };
+    unchanged(&maps).into_iter().for_each(forget);
+}
+
+/// Gives back what is free of the heap: after a burst of work its pieces lie between others, and the
+/// heap's end does not come down by itself. Takes about a millisecond where much is free.
+pub(crate) fn give_back_heap() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "no crate offers it")]
     // SAFETY: it gives back pages of the heap that are in no piece that was handed out.
     unsafe {
         libc::malloc_trim(0);
     }
-    let Ok(maps) = fs::read_to_string("/proc/self/smaps") else { return };
-    unchanged(&maps).into_iter().for_each(forget);
 }
 
 /// A part of our address space.
@@ -118,6 +124,24 @@ mod tests {
         check("3000-1000 r--p 00000000 fe:01 262    /backwards", "0", false);
         let two = "1000-3000 r-xp 0 fe:01 2 /a\nAnonymous: 0 kB\n3000-4000 rw-p 0 fe:01 2 /a\nAnonymous: 0 kB\n";
         assert_eq!(unchanged(two), [Mapping { address: 0x1000, length: 0x2000 }]);
+    }
+
+    /// What stays lies behind what was freed, so that the heap's end does not come down.
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn what_is_free_between_others_is_given_back() {
+        let anonymous = || {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+        };
+        let pieces: Vec<Vec<u8>> = (0..8192).map(|_| vec![1; 4096]).collect();
+        let last = vec![1_u8; 4096];
+        drop(pieces);
+        let before = anonymous();
+        give_back_heap();
+        assert!(anonymous() + (16 << 10) < before, "{before} kB, now {} kB", anonymous());
+        assert!(last.iter().all(|byte| *byte == 1));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::check::{Check, Source, TOLD_INTERVAL};
 use crate::keep::Keep;
+use crate::memory;
 use crate::results::{CheckResult, Results, Slot};
 use crate::schedule::Schedule;
 use crate::state::State;
@@ -100,11 +101,20 @@ pub(crate) async fn keep(keep: &Keep, results: &Results, news: &Notify, stop: Ca
 
 /// How often what scripts left behind is looked for where none runs.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+/// After so many of these the memory that was free in between is given back.
+const TRIM_EVERY: u32 = 60;
 
-/// Ends what was left behind by scripts that were given up before they were loaded, until `stop`.
+/// Ends what was left behind by scripts that were given up before they were loaded, and gives back
+/// what a burst of work has needed, until `stop`.
 pub(crate) async fn tidy(stop: CancellationToken) {
-    while stop.run_until_cancelled(sleep(TIDY_INTERVAL)).await.is_some() {
+    for round in (0..TRIM_EVERY).cycle() {
+        if stop.run_until_cancelled(sleep(TIDY_INTERVAL)).await.is_none() {
+            return;
+        }
         probes::script::tidy();
+        if round == 0 {
+            memory::give_back_heap();
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 mod routes;
 mod check_metrics;
 mod merge;
+mod shared;
 mod metrics;
 mod told;
 mod html;
@@ -40,7 +41,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use base::family::MetricFamily;
 use base::http::{
-    Full, HeaderMap, Request, Response, StatusCode, answer, answer_compressed, header,
+    Full, HeaderMap, Packed, Request, Response, StatusCode, answer, answer_compressed, header,
 };
 use base::own_metrics::{IntCounterVec, OwnMetrics};
 use base::sample::Timestamp;
@@ -48,6 +49,8 @@ use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
 use tokio::sync::Notify;
 
+use self::metrics::Kind;
+use self::shared::Shared;
 use crate::blackbox::Blackbox;
 use crate::host::HostNumbers;
 use crate::on_request::OnRequest;
@@ -72,6 +75,7 @@ pub struct Shown {
     /// Whether we take work: set once all loops run, and taken back when we stop.
     pub ready: AtomicBool,
     reload: Mutex<Reload>,
+    pages: Shared<Kind, Packed>,
     /// What the last scrape had to go without, and why.
     missed: ArcSwap<Vec<String>>,
     /// Told when something came that is to outlive us.
@@ -110,6 +114,7 @@ impl Shown {
             host,
             ready: AtomicBool::new(false),
             reload: Mutex::new(reload),
+            pages: Shared::default(),
             missed: ArcSwap::default(),
             news: Notify::new(),
             identity: probes::health::identity(),
@@ -193,16 +198,17 @@ async fn respond<B: Body<Data = Bytes, Error: Display>>(
     let rest = |start| request.uri.path().strip_prefix(start).unwrap_or("");
     match route.page {
         Page::Index => page(StatusCode::OK, page::index(shown)),
-        Page::Metrics => metrics::answer(shown, headers, now).await,
+        Page::Metrics => metrics::answer(shown, headers, Timestamp::now).await,
         Page::Health => health(shown, headers, query, now),
         Page::Service => service(shown, rest("/health/"), headers, query, now),
-        Page::Probe => probe::respond(shown, headers, query, (peer, now)).await,
+        // Apart, so that connections that ask for none of these need no room for them.
+        Page::Probe => Box::pin(probe::respond(shown, headers, query, (peer, now))).await,
         Page::Discovery => discovery::respond(shown, headers),
         Page::Livez => text(StatusCode::OK, "ok\n"),
         Page::Readyz => ready(shown),
         Page::Style => answer(StatusCode::OK, "text/css; charset=utf-8", html::STYLE),
-        Page::Ping => told::ping(shown, request, rest("/ping/"), body, now).await,
-        Page::Push => told::push(shown, request, rest("/metrics/"), body, now).await,
+        Page::Ping => Box::pin(told::ping(shown, request, rest("/ping/"), body, now)).await,
+        Page::Push => Box::pin(told::push(shown, request, rest("/metrics/"), body, now)).await,
     }
 }
 

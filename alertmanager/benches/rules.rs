@@ -99,6 +99,8 @@ fn sources() -> Sources {
         external_labels: Labels::empty(),
         external_url: "http://127.0.0.1:12912".into(),
         lookback: Duration::from_secs(300),
+        subquery_step: Duration::from_secs(60),
+        holds_missing: true,
         started: started(),
         appended: OwnMetrics::new().counter("appended", "Samples."),
     }

@@ -148,6 +148,11 @@ impl Alerts {
         alerts.into_iter().map(newest).collect()
     }
 
+    /// Those that `keep` says, in no order.
+    pub fn filter(&self, keep: impl Fn(&Alert) -> bool) -> Vec<Arc<Alert>> {
+        self.lock().by_labels.values().filter(|alert| keep(alert)).cloned().collect()
+    }
+
     /// All of them, sorted by labels.
     pub fn all(&self) -> Vec<Arc<Alert>> {
         let mut all = self.unsorted();

@@ -1,16 +1,20 @@
 //! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
 //!
-//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, and silences changes
-//! something, and a page of another site cannot make a browser ask for it (X30).
+//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills, silences and windows of
+//! maintenance changes something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
-mod time;
 mod query;
 mod labels;
 mod status;
 mod notifications;
 mod write;
 mod v2;
+mod silences;
+mod maintenance;
+mod intake;
+mod drill;
+mod explain;
 mod health;
 mod metrics;
 mod page;
@@ -38,14 +42,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
 
 use crate::alerts::Alerts;
-use crate::dispatch;
+use crate::dispatch::{self, AskDispatch};
+use crate::hygiene::Hygiene;
 use crate::ingest::Ingest;
-use crate::mute::Mutes;
+use crate::intake::Intake;
+use crate::mute::{InhibitRule, Mutes};
 use crate::notify::LaneStates;
 use crate::outbox::Outbox;
 use crate::pushed::Pushed;
 use crate::rules::Rules;
 use crate::scrape::{Outputs, Targets};
+// Times of requests are read as everywhere.
+use crate::time;
 
 pub use metrics::Gauges;
 pub use routes::{ROUTES, Route};
@@ -74,10 +82,14 @@ pub struct Shown {
     pub alerts: Alerts,
     /// Alerts that others push.
     pub pushed: Pushed,
+    /// Takes messages of sources.
+    pub intake: Intake,
     /// What holds alerts back.
     pub mutes: Mutes,
     /// What waits to be told.
     pub outbox: Outbox,
+    /// Who knows when groups are looked at.
+    pub questions: AskDispatch,
     /// How the ways to the receivers are doing.
     pub lanes: LaneStates,
     /// Our own metrics.
@@ -112,17 +124,33 @@ pub struct Routing {
     pub route: dispatch::Route,
     /// The names of the receivers.
     pub receivers: Vec<String>,
+    /// The ways to each of them.
+    pub lanes: dispatch::Lanes,
+    /// Which alerts hold others back.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// Added to every alert of ours.
+    pub external_labels: Labels,
     /// How long an alert lasts that is pushed without an end.
     pub resolve_timeout: Duration,
     /// The configuration, without secrets.
     pub shown: String,
+    /// How silences are kept in order.
+    pub hygiene: Hygiene,
 }
 
 impl Default for ConfigState {
     fn default() -> Self {
         let route = dispatch::Route::to("");
-        let routing =
-            Routing { route, receivers: Vec::new(), resolve_timeout: Duration::from_secs(300), shown: String::new() };
+        let routing = Routing {
+            route,
+            receivers: Vec::new(),
+            lanes: dispatch::Lanes::new(),
+            inhibit_rules: Vec::new(),
+            external_labels: Labels::empty(),
+            resolve_timeout: Duration::from_secs(300),
+            hygiene: Hygiene::default(),
+            shown: String::new(),
+        };
         Self { fault: std::sync::Mutex::default(), routing: ArcSwap::from_pointee(routing) }
     }
 }
@@ -171,10 +199,14 @@ pub struct Parts {
     pub alerts: Alerts,
     /// Alerts that others push.
     pub pushed: Pushed,
+    /// Takes messages of sources.
+    pub intake: Intake,
     /// What holds alerts back.
     pub mutes: Mutes,
     /// What waits to be told.
     pub outbox: Outbox,
+    /// Who knows when groups are looked at.
+    pub questions: AskDispatch,
     /// How the ways to the receivers are doing.
     pub lanes: LaneStates,
     /// Our own metrics.
@@ -203,8 +235,10 @@ impl Shown {
             rules: parts.rules,
             alerts: parts.alerts,
             pushed: parts.pushed,
+            intake: parts.intake,
             mutes: parts.mutes,
             outbox: parts.outbox,
+            questions: parts.questions,
             lanes: parts.lanes,
             metrics: parts.metrics,
             gauges,

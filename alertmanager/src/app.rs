@@ -38,7 +38,9 @@ use tracing::{error, info, warn};
 use crate::alerts::Alerts;
 use crate::api::{ConfigState, Parts, Routing, Shown};
 use crate::config::Config;
+use crate::dispatch::AskDispatch;
 use crate::ingest::Ingest;
+use crate::intake::Intake;
 use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
@@ -50,6 +52,8 @@ use judging::Judging;
 
 /// How far back a sample counts.
 const LOOKBACK: Duration = Duration::from_secs(300);
+/// From one evaluation to the next in a subquery that says nothing about it.
+const SUBQUERY_STEP: Duration = Duration::from_secs(60);
 /// How long scrapes, and answers that are being made, have to end: with what `judging` takes for its
 /// stages less than ten seconds (F51).
 const GRACE: Duration = Duration::from_millis(1500);
@@ -92,6 +96,12 @@ struct App {
     jobs: watch::Sender<Vec<Arc<crate::scrape::Job>>>,
     judging: Judging,
     config: Arc<ConfigState>,
+    intake: Intake,
+}
+
+/// The time, for commands that ask about it.
+pub fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// Runs the evaluator with `config`, which was read from `origin`, until a signal ends it.
@@ -162,6 +172,9 @@ impl App {
             metrics: ScrapeMetrics::new(&metrics),
         };
         let alerts = Alerts::default();
+        let pushed = Pushed::open(data.state.clone(), alerts.clone(), blind).await?;
+        let intake =
+            Intake::open(data.state.clone(), alerts.clone(), pushed.clone(), &metrics).await?;
         let parts = Parts {
             storage: Arc::clone(&data.storage),
             ingest: Ingest::new(
@@ -173,10 +186,12 @@ impl App {
             targets: scraper.targets.clone(),
             outputs: scraper.outputs.clone(),
             rules: Rules::default(),
-            pushed: Pushed::open(data.state.clone(), alerts.clone(), blind).await?,
+            pushed,
+            intake: intake.clone(),
             alerts,
-            mutes: Mutes::new(data.silences.clone()),
+            mutes: Mutes::new(data.silences.clone(), data.maintenance.clone()),
             outbox: data.outbox.clone(),
+            questions: AskDispatch::default(),
             lanes: LaneStates::default(),
             metrics: metrics.clone(),
             config: Arc::default(),
@@ -197,11 +212,14 @@ impl App {
                 external_labels: config.external_labels.clone(),
                 external_url: Arc::clone(&external_url),
                 lookback: LOOKBACK,
+                subquery_step: SUBQUERY_STEP,
+                holds_missing: true,
                 started,
                 appended: scraper.metrics.appended().clone(),
             },
             state: data.state.clone(),
             outbox: data.outbox.clone(),
+            questions: parts.questions.clone(),
             alerts: parts.alerts.clone(),
             mutes: parts.mutes.clone(),
             pushed: parts.pushed.clone(),
@@ -226,6 +244,7 @@ impl App {
             jobs,
             judging,
             config: config_state,
+            intake,
         };
         app.take_over(&config, blind).await?;
         upkeep::start(&everything, data, settings.history_retention);
@@ -302,11 +321,16 @@ impl App {
     /// Puts `config` in the place of the one before; nobody evaluated for `blind`.
     async fn take_over(&mut self, config: &Config, blind: Duration) -> anyhow::Result<()> {
         self.guard.replace(config.web.clone());
+        self.intake.set_sources(config.sources.clone());
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),
+            lanes: config.lanes.clone(),
+            inhibit_rules: config.inhibit_rules.clone(),
+            external_labels: config.external_labels.clone(),
             resolve_timeout: config.resolve_timeout,
             shown: config.shown.clone(),
+            hygiene: config.hygiene.clone(),
         });
         self.judging.take_over(config, blind).await?;
         self.jobs.send_replace(config.jobs.clone());

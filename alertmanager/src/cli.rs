@@ -2,8 +2,14 @@
 //!
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
 
+mod ask;
+mod silence;
+mod drill;
+mod explain;
 mod history;
+mod routes;
 mod server;
+mod test;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -42,6 +48,21 @@ enum Command {
         #[arg(long = "web.config.file", value_name = "FILE")]
         web_file: Option<PathBuf>,
     },
+    /// Look what a silence would hold; make, list and end silences
+    #[command(subcommand)]
+    Silence(silence::SilenceCommand),
+    /// Ask for, list and end windows of maintenance
+    #[command(subcommand)]
+    Maintenance(silence::MaintenanceCommand),
+    /// Run unit tests of rules, and of the whole way to the receivers
+    Test(test::TestArgs),
+    /// Try whether messages arrive, with one that says what it is
+    Drill(drill::DrillArgs),
+    /// Ask the running server why somebody was told of an alert, or was not
+    Explain(explain::ExplainArgs),
+    /// Ask who is told of what, by a configuration
+    #[command(subcommand)]
+    Routes(routes::RoutesCommand),
     /// Tell what a running evaluator has told to whom, when, and with what answer
     History(history::HistoryArgs),
 }
@@ -94,6 +115,12 @@ pub fn main() -> ExitCode {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
         Some(Command::Check { file, web_file }) => check(file, web_file),
+        Some(Command::Silence(command)) => command.run(),
+        Some(Command::Maintenance(command)) => command.run(),
+        Some(Command::Test(args)) => test::test(args),
+        Some(Command::Drill(args)) => drill::drill(args),
+        Some(Command::Explain(args)) => explain::explain(args),
+        Some(Command::Routes(command)) => routes::routes(command),
         Some(Command::History(args)) => history::history(&args),
     };
     result.unwrap_or_else(|error| {

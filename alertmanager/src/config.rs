@@ -31,9 +31,13 @@ use serde::de::IgnoredAny;
 
 use crate::discovery::{matching, relative_to};
 use crate::dispatch::{Lanes, Route, RouteConfig, World};
-use crate::mute::{self, InhibitRule, InhibitRuleConfig, TimeIntervalConfig};
+use crate::hygiene::{Hygiene, SilencesConfig};
+use crate::intake::{self, Source, SourceConfig};
+use crate::mute::{
+    self, InhibitRule, InhibitRuleConfig, MaintenanceConfig, TimeIntervalConfig, Window,
+};
 use crate::notify::WatchdogConfig;
-use crate::rules::{BuiltinConfig, RuleGroup, builtin_group, read_file};
+use crate::rules::{BuiltinConfig, RuleGroup, Unknown, builtin_group, read_file};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
 
@@ -56,6 +60,9 @@ struct FileConfig {
     /// The older name of `time_intervals`.
     mute_time_intervals: Vec<Spanned<TimeIntervalConfig>>,
     web: Option<Spanned<WebConfig>>,
+    silences: SilencesConfig,
+    maintenance: Vec<Spanned<MaintenanceConfig>>,
+    sources: Vec<Spanned<SourceConfig>>,
     watchdog: Option<Spanned<WatchdogConfig>>,
     // What the others have and we do not have yet; told by name, so that nobody believes it works.
     alerting: Option<Spanned<IgnoredAny>>,
@@ -88,6 +95,12 @@ pub struct Config {
     pub external_labels: Labels,
     /// Who may ask us.
     pub web: Web,
+    /// How silences are kept in order.
+    pub hygiene: Hygiene,
+    /// Windows of maintenance.
+    pub windows: Vec<Arc<Window>>,
+    /// Who may tell us something in their own words.
+    pub sources: Vec<Arc<Source>>,
     /// What tells somebody outside that we are well.
     pub watchdog: Option<Watchdog>,
 }
@@ -162,6 +175,7 @@ fn build(
     groups.extend(builtin_group(&file.builtin_rules, evaluation, &mut diagnostics).map(Arc::new));
     groups.extend(rule_groups(&file.rule_files, evaluation, folder, &mut diagnostics));
     let templates = templates(&file.templates, folder, &mut diagnostics);
+    global.check(&mut diagnostics);
     let mut receivers = Receivers::build(&file.receivers, global, &templates, &mut diagnostics);
     let mut names: Vec<String> =
         file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
@@ -205,8 +219,13 @@ fn build(
         }
     };
     let lanes = receivers.lanes();
+    let hygiene = file.silences.build(&mut diagnostics);
+    let windows = mute::build_windows(&file.maintenance, folder, &names, &mut diagnostics);
+    let sources = intake::build_sources(&file.sources, folder, &mut diagnostics);
     let resolve_timeout = global.resolve_timeout.map_or(Duration::from_secs(300), Period::duration);
-    let Some(web) = web else { return Err(diagnostics) };
+    let Some(mut web) = web else { return Err(diagnostics) };
+    // They show who they are by themselves.
+    web.open_too(sources.iter().map(|source| format!("/api/v1/in/{}", source.name)).collect());
     diagnostics.into_result(Config {
         jobs,
         groups,
@@ -217,6 +236,9 @@ fn build(
         resolve_timeout,
         external_labels,
         web,
+        hygiene,
+        windows,
+        sources,
         watchdog,
     })
 }
@@ -303,7 +325,7 @@ fn rule_groups(
 ) -> Vec<Arc<RuleGroup>> {
     let mut groups = Vec::new();
     for path in files(patterns, folder, diagnostics) {
-        match read_file(&path, interval) {
+        match read_file(&path, interval, Unknown::Refused) {
             Ok(read) => groups.extend(read.into_iter().map(Arc::new)),
             Err(faults) => diagnostics.extend(faults),
         }

@@ -20,11 +20,17 @@ mod route;
 mod group;
 mod groups;
 mod decide;
+mod ask;
+mod held;
+mod walk;
 mod audience;
 mod run;
 
+pub use ask::{AskDispatch, GroupTimes, TimesByGroup};
 pub use audience::{FAILED_LANE, FAILED_RECEIVER, Fallback, Fallbacks, NOTIFICATION_FAILED};
 pub use decide::{Decision, Known, News, decide};
 pub use group::{Group, GroupKey};
+pub use held::HeldBy;
 pub use route::{GroupBy, Route, RouteConfig, World};
 pub use run::{Dispatcher, Lane, Lanes};
+pub use walk::{Nodes, Verdict, Visit};

@@ -6,9 +6,11 @@
 //! Invariant: only `app` knows all stages.
 
 pub(crate) mod json;
+pub mod time;
 pub mod relabel;
 pub mod matchers;
 pub mod alerts;
+pub mod drill;
 pub mod news;
 pub mod state;
 pub mod outbox;
@@ -18,11 +20,15 @@ pub mod discovery;
 pub mod scrape;
 pub mod ingest;
 pub mod template;
+pub mod intake;
 pub mod rules;
 pub mod dispatch;
+pub mod hygiene;
 pub mod notify;
 pub mod own_alerts;
 pub mod config;
+pub mod unit_test;
+pub mod explain;
 pub mod api;
 pub mod app;
 pub mod cli;

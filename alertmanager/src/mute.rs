@@ -1,7 +1,9 @@
-//! What holds messages back: silences, inhibition, and times at which routes are mute.
+//! What holds messages back: silences, windows of maintenance, inhibition, and times at which routes
+//! are mute.
 //!
 //! ```text
 //! silences (durable, by the API) ──┐
+//! maintenance, planned or asked for┤
 //! inhibit_rules, what fires now ───┼─▶ held back? ──▶ dispatch leaves it out, and compares again
 //! time intervals of the route ─────┘                  when that changes
 //! ```
@@ -16,11 +18,16 @@ mod index;
 mod inhibit;
 mod blind;
 mod silence;
+mod maintenance;
 
 pub(crate) use index::Index;
 pub use blind::{Blind, MONITORING_BLIND};
 pub use inhibit::{InhibitRule, InhibitRuleConfig, Inhibitor};
-pub use silence::{Silence, SilenceError, SilenceState, Silences};
+pub use maintenance::{
+    Asked, Maintenance, MaintenanceConfig, MaintenanceError, Occurrence, Phase, Span, Window,
+    build_windows, read_time,
+};
+pub use silence::{ENDED_BECAUSE, Silence, SilenceError, SilenceState, Silences};
 pub use times::{
     RouteTimes, TimeInterval, TimeIntervalConfig, TimeIntervals, TimesConfig, build_all, find_all,
 };
@@ -31,20 +38,23 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 
 use crate::alerts::Alert;
+use crate::drill;
 
 /// What holds alerts back, whatever their route. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Mutes {
     /// The silences.
     pub silences: Silences,
+    /// The windows of maintenance.
+    pub maintenance: Maintenance,
     inhibitor: Arc<Mutex<Inhibitor>>,
     blind: Arc<Mutex<Option<Blind>>>,
 }
 
 impl Mutes {
-    /// Those silences, and no rules of inhibition.
-    pub fn new(silences: Silences) -> Self {
-        Self { silences, inhibitor: Arc::default(), blind: Arc::default() }
+    /// Those silences and windows, and no rules of inhibition.
+    pub fn new(silences: Silences, maintenance: Maintenance) -> Self {
+        Self { silences, maintenance, inhibitor: Arc::default(), blind: Arc::default() }
     }
 
     /// Puts other rules of inhibition in the place of those before; `alerts` are all that there
@@ -55,14 +65,18 @@ impl Mutes {
         alerts: impl IntoIterator<Item = &'a Alert>,
     ) {
         let mut inhibitor = Inhibitor::new(rules);
-        for alert in alerts {
+        for alert in alerts.into_iter().filter(|alert| drill::id_of(&alert.labels).is_none()) {
             inhibitor.put(alert);
         }
         *self.lock() = inhibitor;
     }
 
-    /// Takes the newest state of an alert; true where another may be held back, or let go, by it.
+    /// Takes the newest state of an alert; true where another may be held back, or let go, by it. A
+    /// drill is the cause of nothing.
     pub fn put(&self, alert: &Alert) -> bool {
+        if drill::id_of(&alert.labels).is_some() {
+            return false;
+        }
         self.lock().put(alert) || alert.name() == MONITORING_BLIND
     }
 
@@ -74,7 +88,27 @@ impl Mutes {
 
     /// Whether an alert with `labels` is held back at `now`.
     pub fn is_held(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.inhibited_by(labels).is_some() || !self.silences.silenced_by(labels, now).is_empty()
+        self.inhibited_by(labels).is_some()
+            || !self.silences.silenced_by(labels, now).is_empty()
+            || !self.maintenance.held_by(labels, now).is_empty()
+    }
+
+    /// What changes whenever silences or windows hold back something else: their changes counted,
+    /// and the last time before `now` at which one began or ended.
+    pub fn epoch(&self, now: Timestamp) -> (u64, Option<Timestamp>) {
+        let (silences, windows) = (self.silences.epoch(now), self.maintenance.epoch(now));
+        (silences.0.wrapping_add(windows.0), silences.1.max(windows.1))
+    }
+
+    /// When the next silence or window begins or ends.
+    pub fn next_edge(&self, now: Timestamp) -> Option<Timestamp> {
+        let edges = [self.silences.next_edge(now), self.maintenance.next_edge(now)];
+        edges.into_iter().flatten().min()
+    }
+
+    /// Since when what was let go at `edge` could have been told, but for the time to settle.
+    pub fn let_go_since(&self, edge: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        edge.and_then(|edge| self.maintenance.settled_since(edge, now)).unwrap_or(now)
     }
 
     /// The labels of an alert that holds back the one with `labels`.
@@ -83,6 +117,20 @@ impl Mutes {
         inhibited_by.or_else(|| {
             let blind = self.blind.lock().unwrap_or_else(PoisonError::into_inner);
             blind.as_ref().filter(|blind| blind.holds(labels)).map(|blind| blind.alert.clone())
+        })
+    }
+
+    /// The rule by which an alert with `labels` is held back, by its name or place, and the labels of
+    /// the one that holds it back.
+    pub fn inhibition_of(&self, labels: &Labels) -> Option<(String, Labels)> {
+        let by_rule = |inhibitor: &Inhibitor| {
+            let (rule, source) = inhibitor.inhibition_of(labels)?;
+            Some((rule.title.clone(), source.clone()))
+        };
+        let found = by_rule(&self.lock());
+        found.or_else(|| {
+            let source = self.inhibited_by(labels)?;
+            Some(("most targets do not answer".to_owned(), source))
         })
     }
 

@@ -19,8 +19,10 @@ mod record;
 mod queue;
 mod inner;
 mod outcome;
+mod notice;
 
-pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Waiting};
+pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Waiting, queued_at};
+pub use notice::NOTICE;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -21,10 +21,12 @@ mod recording;
 mod group;
 mod builtin;
 mod view;
+mod flapping;
 mod run;
 
 pub use builtin::{BuiltinConfig, builtin_group};
-pub use file::{RuleFile, read_file};
+pub use file::{RuleFile, Unknown, read_file};
+pub use flapping::Flapping;
 pub use group::{Evaluation, GroupState, RuleGroup, Sources};
 pub use run::{RuleMetrics, RuleRunner};
 pub use view::{AlertView, GroupView, RuleKind, RuleView, Rules};

@@ -3,6 +3,7 @@
 //! ```text
 //! rule_alerts   rule, labels          how far each alert of a rule is
 //! silences      id, revision          what is not to be told for a while
+//! notes         kind, name            small records of several kinds
 //! messages      id                    what was handed over to whom
 //! attempts      message, number       when it was, and what came of it
 //! facts         name                  single facts, such as when we were last alive
@@ -21,10 +22,12 @@ mod record;
 mod rule_alerts;
 mod silences;
 mod unsaved;
+mod notes;
 
 pub use history::{Attempt, AttemptAlert, AttemptFilter, AttemptResult};
 pub use journal::{Batch, Journal, Table};
 pub use record::{Reader, put_alert, put_number, put_text, put_time};
+pub use notes::{Note, NoteKind};
 pub use rule_alerts::{RuleAlertState, StoredAlert};
 pub use silences::StoredSilence;
 
@@ -56,6 +59,10 @@ const MIGRATIONS: &[&str] = &["
         id TEXT NOT NULL, revision BIGINT NOT NULL, updated_at BIGINT NOT NULL,
         ends_at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (id, revision));
     CREATE TABLE pushed_alerts (labels TEXT PRIMARY KEY, ends_at BIGINT NOT NULL, body TEXT NOT NULL);
+", "
+    CREATE TABLE notes (
+        kind TEXT NOT NULL, name TEXT NOT NULL, noted_at BIGINT NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (kind, name));
 ", "
     ALTER TABLE outbox ADD COLUMN refused BIGINT NOT NULL DEFAULT 0;
     CREATE TABLE messages (
@@ -131,6 +138,26 @@ impl State {
         };
         let unsaved = Arc::new(Mutex::new(Unsaved::read(&journal)?));
         let state = Self { pool, journal, unsaved };
+        state.migrate().await?;
+        Ok(state)
+    }
+
+    /// A state that nothing keeps, for trying what would be told: gone when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn in_memory() -> Result<Self, StateError> {
+        sqlx::any::install_default_drivers();
+        // Each connection would have a database of its own, and it ends with its connection.
+        let pool = AnyPoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect("sqlite::memory:")
+            .await?;
+        let state = Self { quick: pool.clone(), pool };
         state.migrate().await?;
         Ok(state)
     }

@@ -25,6 +25,7 @@ mod lex;
 mod syntax;
 mod parse;
 mod pattern;
+mod markup;
 mod html;
 mod inputs;
 mod methods;
@@ -43,6 +44,7 @@ use parse::Parsed;
 pub use error::{Fault, TemplateError};
 pub use inputs::{AlertData, NotificationData, QuerySample, RuleData};
 pub use limits::Limits;
+pub use markup::Markup;
 pub use time::Time;
 pub use value::{Field, List, ListKind, Map, MapKind, Named, Record, Safe, Value};
 
@@ -84,6 +86,21 @@ pub enum Escape {
     Html,
     /// `&`, `<` and `>`, as in messages for Slack and Telegram: markup is the author's alone.
     Entities,
+    /// By the rules of a chat service.
+    Markup(Markup),
+}
+
+impl Escape {
+    /// `text` as a value of that text would be written.
+    pub fn escaped(self, text: &str) -> String {
+        // No escaping makes a character longer than that.
+        let mut out = html::Output::new(text.len().saturating_mul(8), self);
+        match out.value(&text.into()) {
+            Ok(()) => out.into_string(),
+            // A value stands in text here, where every value may stand.
+            Err(_) => String::new(),
+        }
+    }
 }
 
 /// What stands for a key that a map does not have; Go's option `missingkey`.

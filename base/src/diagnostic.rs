@@ -163,6 +163,11 @@ impl Diagnostics {
         self.faults.extend(other.faults);
     }
 
+    /// Lets go of the faults that `keep` refuses: the caller knows that they do no harm.
+    pub fn retain(&mut self, keep: impl FnMut(&Fault) -> bool) {
+        self.faults.retain(keep);
+    }
+
     /// Notes that a part of a section of the file, by its name at the top, could not be read, so
     /// that what seems missing may be there.
     pub fn set_partial(&mut self, section: &str) {

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as both programs serve and speak it, with a limit on everything.
+//! HTTP as both programs serve and speak it, 1.1 and as a client 2, with a limit on everything.
 //!
 //! Invariant: no peer, however slow, large or hostile, holds a connection longer or takes more
 //! memory than the limits say.
@@ -7,12 +7,15 @@ pub mod tls;
 mod failure;
 mod lookup;
 mod names;
+mod origin;
+mod connection;
+mod proxy;
 pub mod client;
 pub mod access;
 pub mod web;
 mod framing;
 mod io;
-mod crowd;
+pub mod crowd;
 pub mod server;
 
 use std::io::Write;
@@ -122,20 +125,39 @@ pub fn answer_compressed(
     content_type: &str,
     body: Vec<u8>,
 ) -> Response<Full<Bytes>> {
-    /// Below this the header costs more than the compression saves.
-    const WORTH: usize = 1024;
-    let compressed = if body.len() >= WORTH && accepts_gzip(request) { gzip(&body) } else { None };
-    let mut response = match &compressed {
-        Some(_) => answer(status, content_type, Bytes::new()),
-        None => answer(status, content_type, body),
-    };
+    answer_packed(status, content_type, Packed::new(body, accepts_gzip(request)))
+}
+
+/// As [`answer`], for a body that whoever asks accepts as it is.
+pub fn answer_packed(
+    status: StatusCode,
+    content_type: &str,
+    body: Packed,
+) -> Response<Full<Bytes>> {
+    let mut response = answer(status, content_type, body.bytes);
     let headers = response.headers_mut();
     headers.insert(header::VARY, header::HeaderValue::from_static("accept, accept-encoding"));
-    if let Some(compressed) = compressed {
+    if body.is_gzip {
         headers.insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
-        *response.body_mut() = Full::new(compressed.into());
     }
     response
+}
+
+/// A body as it is sent. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    bytes: Bytes,
+    is_gzip: bool,
+}
+
+impl Packed {
+    /// The body, compressed where gzip is accepted and worth it.
+    pub fn new(body: Vec<u8>, accepts_gzip: bool) -> Self {
+        /// Below this the header costs more than the compression saves.
+        const WORTH: usize = 1024;
+        let compressed = if accepts_gzip && body.len() >= WORTH { gzip(&body) } else { None };
+        Self { is_gzip: compressed.is_some(), bytes: compressed.unwrap_or(body).into() }
+    }
 }
 
 /// Whether an `Accept-Encoding` names gzip without forbidding it.

@@ -74,9 +74,9 @@ impl Supervisor {
 
     /// Runs `task` once. A panic is logged and counted as a restart.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let restarts = Arc::clone(&self.restarts);
+        let (restarts, running) = (Arc::clone(&self.restarts), isolated(task));
         self.run(async move {
-            if let Err(panic) = isolated(task).await {
+            if let Err(panic) = running.await {
                 error!(task = name, %panic, "task panicked");
                 count(&restarts, name);
             }
@@ -142,12 +142,13 @@ impl Supervisor {
     }
 }
 
-/// Runs `task` so that its panic is an error here.
+/// Runs `task` so that its panic is an error here. It is begun at once: whoever waits for it is a task
+/// as well, and would hold the room that it needs a second time.
 #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-async fn isolated<T: Send + 'static>(
+fn isolated<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
-) -> Result<T, tokio::task::JoinError> {
-    AbortOnDropHandle::new(tokio::spawn(task)).await
+) -> AbortOnDropHandle<T> {
+    AbortOnDropHandle::new(tokio::spawn(task))
 }
 
 fn count(restarts: &Mutex<BTreeMap<&'static str, u64>>, name: &'static str) {

@@ -50,6 +50,11 @@ pub fn read<T: DeserializeOwned>(text: &str, diagnostics: &mut Diagnostics) -> O
     }
 }
 
+/// Whether a fault is that of a setting that nobody knows, and nothing else.
+pub fn is_unknown_setting(fault: &crate::diagnostic::Fault) -> bool {
+    fault.message().starts_with(compose::UNKNOWN_SETTING)
+}
+
 /// As [`read`], of the file at `path`; a file that cannot be read is reported too.
 pub fn read_file<T: DeserializeOwned>(
     path: &std::path::Path,

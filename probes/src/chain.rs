@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::diagnostic::{Diagnostics, Spanned};
+use base::http::client::is_http2;
 use base::http::tls::TlsConfig;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
@@ -49,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) version: Option<&'static str>,
     /// The cipher suite.
     pub(crate) cipher: Option<String>,
+    /// Whether both sides want to go on by HTTP/2.
+    pub(crate) is_http2: bool,
     verdict: Option<rustls::Error>,
 }
 
@@ -119,6 +122,7 @@ impl Trust {
         }
         let stream = result.map_err(|error| broken(&error))?;
         let connection = stream.get_ref().1;
+        seen.is_http2 = is_http2(connection);
         seen.version = connection.protocol_version().map(|version| match version {
             rustls::ProtocolVersion::TLSv1_2 => "TLS 1.2",
             rustls::ProtocolVersion::TLSv1_3 => "TLS 1.3",

@@ -1,7 +1,8 @@
 //! Opening connections for strangers: the name is resolved once, one address of it is chosen and
 //! looked at, and that address is dialled (X04).
 //!
-//! Invariant: what is dialled is what the rules were asked about.
+//! Invariant: what is dialled is what the rules were asked about; what a proxy dials, which we do not
+//! see, is named as they were asked.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -31,12 +32,16 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
+    /// Whether `target` may be looked at by its name, where somebody else dials it.
+    pub(crate) fn admit_name(&self, target: &HostPort) -> Result<(), Failed> {
+        self.rules
+            .admit_host(target)
+            .map_err(|refused| Failed::new(Reason::TargetNotAllowed, refused.to_string()))
+    }
+
     /// The one address at which `target` is looked at.
     pub(crate) async fn choose(&self, target: &HostPort) -> Result<SocketAddr, Failed> {
-        let refused = |refused: crate::target::Refused| {
-            Failed::new(Reason::TargetNotAllowed, refused.to_string())
-        };
-        self.rules.admit_host(target).map_err(refused)?;
+        self.admit_name(target)?;
         let addresses = resolve(&target.host, target.port).await.map_err(failed)?;
         let preferred =
             addresses.iter().find(|address| address.is_ipv4() == self.way.prefers_v4).copied();
@@ -46,7 +51,9 @@ impl Guard {
             let summary = format!("resolve {}: there is no {kind} address", target.host);
             return Err(Failed::new(Reason::ResolveFailed, summary));
         };
-        self.rules.admit_address(target, address).map_err(refused)?;
+        self.rules
+            .admit_address(target, address)
+            .map_err(|refused| Failed::new(Reason::TargetNotAllowed, refused.to_string()))?;
         Ok(address)
     }
 

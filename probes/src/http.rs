@@ -24,11 +24,11 @@
 
 mod location;
 mod cookies;
-mod route;
+pub(crate) mod route;
 pub(crate) mod fetch;
 mod json;
 mod variables;
-mod oauth2;
+pub(crate) mod oauth2;
 mod expect;
 mod step;
 mod tell;

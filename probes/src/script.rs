@@ -10,7 +10,7 @@
 //! ```
 //!
 //! ```text
-//! program ─▶ spawn ─▶ wait (output, runs) ─▶ judge (nagios, metrics, json) ─▶ Outcome
+//! program ─▶ start (starters, spawn) ─▶ wait (output, runs) ─▶ judge (nagios, metrics, json) ─▶ Outcome
 //! ```
 //!
 //! There is no shell in between: the command is a list, and nothing in it comes from a request.
@@ -18,12 +18,15 @@
 //! Invariant: after a run nothing that the script has started is left.
 
 mod program;
+mod launch;
 mod limits;
 mod cgroup;
 mod confine;
 mod processes;
 mod runs;
 mod spawn;
+mod starters;
+mod start;
 mod output;
 mod wait;
 pub mod nagios;
@@ -39,10 +42,8 @@ pub(crate) use tool::{Answer, Tool};
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::clock::Stopwatch;
@@ -50,14 +51,13 @@ use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::labels::is_legacy_metric_name;
 use base::secret::Secret;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::confine::Identity;
 use self::program::{Program, ProgramFault};
 use self::runs::Run;
-use self::spawn::{Command, Started};
+use self::spawn::Command;
+use self::start::Start;
 use self::wait::Ended;
 use crate::{Outcome, Probe, Reason, Status};
 
@@ -119,16 +119,6 @@ enum Output {
 pub struct ScriptProbe {
     start: Arc<Start>,
     output: Output,
-}
-
-/// What it takes to start the program.
-#[derive(Clone, Debug)]
-struct Start {
-    program: PathBuf,
-    command: Command,
-    limits: Limits,
-    user: Option<Identity>,
-    keeps_privileges: bool,
 }
 
 impl ScriptConfig {
@@ -303,133 +293,9 @@ impl ScriptProbe {
     async fn see_through(&self, stop: &CancellationToken) -> Result<Ended, Outcome> {
         let run = Run::begin(self.start.limits.processes);
         let started = self.start.begin(&run, stop).await?;
-        // Dropped when the run is over, however that comes about.
-        let _cgroup = cgroup::enter(run.id, started.leader.pid, &self.start.limits);
         wait::see_through(started, run, wait::MAX_OUTPUT, stop).await.map_err(|error| {
             let summary = format!("the program was started but cannot be watched: {error}");
             Outcome::unknown(Reason::StartFailed, summary)
         })
-    }
-}
-
-/// Programs that are being started: as many at a time as there are processors to load them.
-///
-/// There is one such count in a process, because a program that is being loaded holds, until then,
-/// a copy of every descriptor that all others of us have: a script that ends meanwhile seems to have
-/// left somebody behind who could still print. More at a time would not be faster either.
-static STARTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
-    let most = std::thread::available_parallelism().map_or(2, usize::from);
-    Arc::new(Semaphore::new(most))
-});
-
-/// The turn of a start. It ends when the program is loaded, or when that takes so long that nobody
-/// waits for it any more.
-#[derive(Clone)]
-struct Turn(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
-
-impl Turn {
-    async fn wait() -> Self {
-        let permit = Arc::clone(&STARTS).acquire_owned().await;
-        Self(Arc::new(Mutex::new(permit.ok())))
-    }
-
-    fn end(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
-
-/// Most scripts end within this, so that it is not worth to wait for their output before: a pipe
-/// holds it.
-const BRIEF: Duration = Duration::from_millis(20);
-
-/// A start that takes longer than this hangs and counts no more.
-const HANGS: Duration = Duration::from_millis(500);
-
-/// It is not started with privileges that it should not have.
-fn unconfined(error: io::Error) -> Outcome {
-    let summary = format!("our privileges cannot be kept from the program: {error}");
-    Outcome::unknown(Reason::StartFailed, summary)
-}
-
-impl Start {
-    /// Starts the program, on a thread of its own: where its file system hangs, only it waits.
-    ///
-    /// The thread then stays with it for a moment, [`BRIEF`], in which most programs end: to be told
-    /// that it was loaded, and later that it has ended, would cost us twice what it costs to be told
-    /// once.
-    async fn begin(
-        self: &Arc<Self>,
-        run: &Run,
-        stop: &CancellationToken,
-    ) -> Result<Started, Outcome> {
-        let (start, id) = (Arc::clone(self), run.id);
-        let starting = async {
-            let turn = Turn::wait().await;
-            let held = turn.clone();
-            let start = move || start.start(id, &held);
-            let mut starting =
-                confine::on_thread(self.keeps_privileges, start).map_err(unconfined)?;
-            let started = match timeout(HANGS, &mut starting).await {
-                Ok(started) => started,
-                Err(_) => {
-                    turn.end();
-                    starting.await
-                }
-            };
-            match started {
-                Ok(started) => started.map_err(unconfined)?,
-                Err(panic) => {
-                    let summary = format!("the start broke off: {panic}");
-                    Err(Outcome::unknown(Reason::Internal, summary))
-                }
-            }
-        };
-        tokio::pin!(starting);
-        if let Some(started) = stop.run_until_cancelled(starting.as_mut()).await {
-            return started;
-        }
-        match timeout(BRIEF * 2, starting).await {
-            Ok(started) => started,
-            // Should it start after all, it is ended at once: nobody takes what `start` returns.
-            Err(_) => {
-                let summary = "the program could not be loaded in time; its file system hangs";
-                Err(Outcome::unknown(Reason::Timeout, summary))
-            }
-        }
-    }
-
-    fn start(&self, run: u64, turn: &Turn) -> Result<Started, Outcome> {
-        let owner = owner(self.user.as_ref());
-        let program = Program::resolve(&self.program, owner).map_err(|fault| {
-            let mut outcome = Outcome::unknown(fault.reason, fault.to_string());
-            outcome.details = fault.help.unwrap_or_default();
-            outcome
-        })?;
-        let mut started = spawn::start(&program.path, &self.command, self.user.as_ref(), run)
-            .map_err(|error| Outcome::unknown(self.reason_of(&error), self.message_of(&error)))?;
-        self.limits.put_on(started.leader.pid, processes::tasks());
-        runs::started(run, started.leader.pid);
-        turn.end();
-        started.wait_briefly(BRIEF);
-        Ok(started)
-    }
-
-    fn reason_of(&self, error: &io::Error) -> Reason {
-        match error.kind() {
-            // It was there a moment ago: what is missing is its interpreter.
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Reason::NotExecutable,
-            _ if error.raw_os_error() == Some(nix::errno::Errno::ENOEXEC as i32) => {
-                Reason::NotExecutable
-            }
-            _ => Reason::StartFailed,
-        }
-    }
-
-    fn message_of(&self, error: &io::Error) -> String {
-        let shown = self.program.display();
-        match error.kind() {
-            io::ErrorKind::NotFound => format!("the interpreter of `{shown}` does not exist"),
-            _ => format!("`{shown}` cannot be started: {error}"),
-        }
     }
 }

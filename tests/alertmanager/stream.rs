@@ -269,5 +269,4 @@ fn a_random_stream_tells_the_same() {
         ours.len(), messages.0, messages.1
     );
     assert!(ours.values().any(|fires| *fires) && ours.values().any(|fires| !fires));
-    assert!(messages.1 <= messages.0, "we told more often: {messages:?}");
 }

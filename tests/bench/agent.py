@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """What the harness does not measure of an agent. Uses the harness, whose folder MEASURE_DIR names.
 
-    agent.py checks ARGUMENTS OF m3_checks.py   as m3_checks.py, and of every program its own CPU, without that of what it starts
+    agent.py checks ARGUMENTS OF m3_checks.py   as m3_checks.py, and of every program its own CPU, and what it adds to that of the plugin
+    agent.py floor --subject FILE               scripts as many as go, also from a large agent, beside a bare loop of posix_spawn; and half as many
     agent.py idle --subject FILE ...            memory and CPU of an agent that has 50 checks a minute and is asked nothing
     agent.py nrpe --subject FILE                round trips of check_nrpe to NRPE's daemon and to us
 """
+import argparse
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +26,11 @@ m3_checks_main, m3_checks_one, Window = m3_checks.main, m3_checks.one, lib.Windo
 
 
 def own_cpu(pids):
-    """CPU seconds of each process itself, all its threads, without those of children that it has waited for."""
+    """CPU seconds of each process itself, all its threads, without those of children that it has waited for.
+
+    This favours those that fork: of what a start takes, the copy of the page tables is the starter's own, but what follows from the copy, page
+    faults until the `exec` and an end of the copy there, the kernel counts as the child's, as if the plugin had wanted it. Nagios's children
+    take half as much again as the same program does when it is started without a copy. Hence also `added_cpu`."""
     fields = {pid: lib.stat_fields(pid) for pid in pids}
     return {pid: (int(f[11]) + int(f[12])) / lib.TICK for pid, f in fields.items() if f}
 
@@ -47,16 +54,61 @@ class OwnWindow(Window):
         return result
 
 
-def one(*arguments):
-    row = m3_checks_one(*arguments)
+def bare(how):
+    """A loop that only starts the program that counts itself, two at a time, and reads what it prints."""
+    command = [lib.TARGET + "/count_check", lib.WORK + "/bare.rec", "1"]
+    open(command[1], "w").close()
+    return lib.controlled(m3_checks.spawns, "count_check", 2, ["--capture"] + how, command)
+
+
+def programs_own(loop):
+    """CPU in us of the program itself."""
+    return loop["cpu_us"] - loop["parent_cpu_us"]
+
+
+def one(subject, load, a):
+    row = m3_checks_one(subject, load, a)
     window = OwnWindow.last
     row["own_cpu_us_per_check"] = window.own * 1e6 / max(1, row["checks_per_s"] * window.seconds)
+    # Of another program than the one that is started here it cannot be told.
+    if load != "dummy":
+        row["added_cpu_us_per_check"] = row["cpu_us_per_check"] - a.program_us
     return row
 
 
 def checks():
-    lib.Window, m3_checks.one = OwnWindow, one
+    # What a check costs beyond what its program takes in a bare loop: all that it costs to have it as a check.
+    program_us = programs_own(bare([]))
+    lib.Window = OwnWindow
+    m3_checks.one = lambda subject, load, a: one(subject, load, argparse.Namespace(program_us=program_us, **vars(a)))
     m3_checks_main()
+
+
+# How much a large agent holds, in MiB, and in how many copies, one a check.
+BALLAST, FLOOD = 200, 4000
+
+
+def floor_once(subject, load, a):
+    a.checks = a.half if load == "half" else FLOOD // 2
+    mib = BALLAST if load == "large" else 0
+    subject.var["ballast"] = [{"text": "x" * ((mib << 20) // FLOOD)}] if mib else []
+    row = one(subject, "saturate" if load == "half" else "flood", a)
+    if row["rss_now_mib"] < mib:
+        sys.exit("agent.py: an agent that is to hold %d MiB has %.0f" % (mib, row["rss_now_mib"]))
+    return dict(row, load=load)
+
+
+def floor():
+    lib.Window = OwnWindow
+    a = lib.parser(__doc__, runs=1, seconds=30, settle=15).parse_args()
+    loops = {"flood": [], "large": ["--ballast-mb", str(BALLAST)]}
+    loop = [dict(bare(how), load=load) for _ in range(a.runs) for load, how in loops.items()]
+    a.program_us = statistics.median(programs_own(row) for row in loop if row["load"] == "flood")
+    a.half = int(statistics.median(row["per_s"] for row in loop if row["load"] == "flood") / 2)
+    for subject in lib.subjects("floor", a.subject):
+        rows = [lib.controlled(floor_once, subject, load, a) for _ in range(a.runs) for load in ("flood", "large", "half")]
+        lib.save("floor", subject.name, rows)
+    lib.save("floor", "bare", loop)
 
 
 def idle_once(subject, a):
@@ -151,5 +203,5 @@ def nrpe():
     lib.save("nrpe", "nrpe", rows["theirs"])
 
 
-WHAT = {"checks": checks, "idle": idle, "nrpe": nrpe}
+WHAT = {"checks": checks, "floor": floor, "idle": idle, "nrpe": nrpe}
 start(WHAT[sys.argv.pop(1)])

@@ -18,13 +18,14 @@ FIGURES = {
            "rss_idle_mib", "rss_end_mib", "ready_s"],
     "m2": ["probes_per_s", "cpu_us_per_probe", "c1_p50_ms", "p50_ms", "p99_ms", "rss_idle_mib", "rss_steady_mib", "rss_peak_mib"],
     "m3": ["checks_per_s", "wanted_per_s", "cpu_us_per_check", "machine_cpu_us_per_check",
-           "own_cpu_us_per_check", "late_p50_s", "late_p99_s",
+           "own_cpu_us_per_check", "added_cpu_us_per_check", "late_p50_s", "late_p99_s",
            "slot_max_over_mean", "pss_now_mib"],
     "m7": ["post_alerts_per_s", "post_cpu_us_per_alert", "post_p99_ms", "cpu_us_per_alert_in_all", "all_notified_s", "webhooks",
            "again_cpu_us_per_alert", "idle_cores_with_alerts", "groups_p50_ms", "groups_cpu_ms", "alerts_p50_ms", "reload_ms",
            "regrouped_ms", "rss_idle_mib", "rss_peak_mib", "rss_end_mib", "p50_ms", "p90_ms", "p99_ms", "max_ms", "cpu_us_per_alert",
            "post_per_s", "post_cpu_us", "list_p50_ms", "silences_after_kill", "alerts_after_term", "alerts_after_kill",
            "alerts_after_kill_10000", "alerts_after_kill_50000", "ready_after_kill_50000_ms"],
+    "floor": ["checks_per_s", "wanted_per_s", "own_cpu_us_per_check", "added_cpu_us_per_check", "cpu_us_per_check", "late_p50_s", "late_p99_s", "rss_now_mib"],
     "m8": ["fault_to_hook_s_p50", "fault_to_hook_s_max", "first_bad_to_hook_s_p50", "recover_to_hook_s_p50", "missed", "cores"],
     "idle": ["rss_mib", "pss_mib", "own_cpu_percent", "tree_cpu_percent", "threads"],
     "nrpe": ["per_s", "p50_ms", "p99_ms", "client_cpu_us", "answering_cpu_us", "machine_cpu_us", "nonzero"],
@@ -67,26 +68,26 @@ def table(figures, subjects):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
-def floor(rows, subjects):
+def bare_loop(rows, subjects):
     """How near ours comes to a loop that only starts the same program, two at a time, and reads what it prints."""
-    loop = [row for row in rows if (row["program"], row["threads"], row["how"]) == ("count_check", 2, "--capture")]
-    rate, parent = median(loop, "per_s"), median(loop, "parent_cpu_us")
+    rate, parent = median(rows, "per_s"), median(rows, "parent_cpu_us")
     print("a bare loop: %s starts/s, %s us CPU of its own" % (number(rate), number(parent)))
-    for name in filter(ours, subjects):
+    for name in subjects:
         checks, own = median(subjects[name], "checks_per_s"), median(subjects[name], "own_cpu_us_per_check")
         print("%s: %.2f of its rate, %.1f times its own CPU" % (name, checks / rate, own / parent))
 
 
 def main():
     folder, measure = sys.argv[1:]
-    by_load, machine, floors = {}, "", []
+    by_load, machine, bare = {}, "", {}
     for path in sorted(glob.glob(os.path.join(folder, measure + "-*.json"))):
         with open(path) as file:
             result = json.load(file)
         machine = "%s, %s" % (result["date"], result["machine"])
-        # That of m2 has our figures, and is a column like any other.
-        if result["subject"] == "floor" and measure == "m3":
-            floors = result["rows"]
+        # A loop without any scheduler.
+        if result["subject"] == "bare":
+            for row in result["rows"]:
+                bare.setdefault(row["load"], []).append(row)
             continue
         for row in result["rows"]:
             # m2 has no loads but ways to look, m7 parts with numbers of alerts.
@@ -104,8 +105,8 @@ def main():
         if load:
             print("load: " + load)
         table(FIGURES[measure], subjects)
-        if floors:
-            floor(floors, subjects)
+        if load in bare:
+            bare_loop(bare[load], filter(ours, subjects))
 
 
 main()

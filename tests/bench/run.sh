@@ -7,7 +7,8 @@
 #                                 m7 (alerts in Alertmanager's place), m8 (fault to webhook)
 #   tests/bench/run.sh m1 m8      only these
 #   tests/bench/run.sh idle       an agent with 50 checks a minute that nobody asks, beside node_exporter
-#   tests/bench/run.sh floor      script checks beside a bare loop of posix_spawn: as many as go, and half of that
+#   tests/bench/run.sh floor      script checks beside a bare loop of posix_spawn: as many as go, also from an
+#                                 agent of 200 MiB; and half as many as the loop starts
 #   tests/bench/run.sh nrpe       round trips of check_nrpe, to us and to NRPE's daemon
 #
 # RUNS (1) repeats everything. Results are in MEASURE_OUT, by default bench-peers in cargo's folder.
@@ -100,11 +101,7 @@ for name in "$@"; do
       measure m8 m8_detect.py --faults 8 -- m8/prometheus m8/vmalert-tuned
       ;;
     idle) measure idle agent.py idle -- m1/node_exporter ;;
-    floor)
-      schedulers
-      measure m3 agent.py checks --seconds 30 --loads flood --floor --
-      measure m3 agent.py checks --seconds 30 --loads saturate --checks 1500 --
-      ;;
+    floor) measure floor agent.py floor -- ;;
     nrpe)
       schedulers
       measure nrpe agent.py nrpe --

@@ -28,6 +28,7 @@ mod routing;
 mod mutes;
 mod scenarios;
 mod amconfig;
+mod rule_tests;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ const SUITES: &[(&str, Suite)] = &[
     ("alertmanager-templates", templates::defaults),
     ("alertmanager-scenarios", scenarios::run),
     ("alertmanager-config", amconfig::run),
+    ("rule-tests", rule_tests::run),
+    ("promtool", rule_tests::promtool),
 ];
 
 fn main() -> ExitCode {

@@ -2,7 +2,8 @@
 //!
 //! Invariant: each story names the fault of the catalogue that it tells.
 
-use alertmanager::alerts::Alert;
+use alertmanager::alerts::{Alert, Ending};
+use alertmanager::rules::Flapping;
 
 use crate::simulation::{ROUTE, Simulation, alert, at};
 
@@ -223,4 +224,29 @@ async fn a_clock_that_is_set_back_an_hour_delays_nothing() {
     story.up = true;
     story.pass(2).await;
     story.expect("6421 ops a");
+}
+
+#[tokio::test]
+async fn an_alert_that_flaps_is_told_four_times_at_most_and_truly_at_the_end_f19() {
+    let route = ROUTE.replace("60s", "300s").replace("10s", "30s").replace("1h", "4h");
+    for last in ["a", ""] {
+        let mut story = Simulation::with(&route, true).await;
+        let mut flapping = Flapping::default();
+        // Twenty seconds a wave, for half an hour.
+        for n in 0..180 {
+            let fires = if n == 179 { last == "a" } else { n % 2 == 0 };
+            let ended = (!fires).then(|| (at(story.now), Ending::Resolved));
+            let found = vec![Alert { ended, starts_at: at(story.now), ..alert("a") }];
+            story.alerts.put(flapping.pass(found, at(story.now)));
+            story.pass(10).await;
+        }
+        for _ in 0..60 {
+            story.alerts.put(flapping.pass(Vec::new(), at(story.now)));
+            story.pass(60).await;
+        }
+        let heard = std::mem::take(&mut story.heard);
+        assert!((1..=4).contains(&heard.len()), "{heard:?}");
+        let is_firing = heard.last().unwrap().ends_with(" a");
+        assert_eq!(is_firing, last == "a", "{heard:?}");
+    }
 }

@@ -12,7 +12,7 @@ use alertmanager::alerts::{Alert, Alerts, Ending};
 use alertmanager::dispatch::{
     Dispatcher, Fallback, Fallbacks, Lane, Lanes, Route, RouteConfig, World,
 };
-use alertmanager::mute::{Mutes, Silences, TimeIntervals};
+use alertmanager::mute::{Maintenance, Mutes, Silences, TimeIntervals};
 use alertmanager::notify::{
     DeliveryError, LaneRunner, LaneStates, Next, Notification, Notifier, NotifyMetrics, Pace,
     Receipt,
@@ -161,7 +161,9 @@ impl House {
         }
         let outbox = Outbox::open(state.clone()).await.unwrap();
         let pushed = Pushed::open(state.clone(), alerts.clone(), Duration::ZERO).await.unwrap();
-        let mutes = Mutes::new(Silences::open(state.clone()).await.unwrap());
+        let silences = Silences::open(state.clone()).await.unwrap();
+        let maintenance = Maintenance::open(state.clone()).await.unwrap();
+        let mutes = Mutes::new(silences, maintenance);
         let states = LaneStates::default();
         states.set_lanes(lanes.values().flatten().map(|lane| lane.id.clone()));
         let metrics = NotifyMetrics::new(&OwnMetrics::new());

@@ -8,3 +8,4 @@ mod lanes;
 mod delivery;
 mod dispatch;
 mod mutes;
+mod hygiene;

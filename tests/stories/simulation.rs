@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use alertmanager::alerts::{Alert, Alerts, Ending};
 use alertmanager::dispatch::{Dispatcher, Lane, Lanes, Route, RouteConfig, World};
-use alertmanager::mute::{self, InhibitRuleConfig, Mutes, Silence, Silences, TimeIntervalConfig};
+use alertmanager::mute::{
+    self, InhibitRuleConfig, Maintenance, Mutes, Silence, Silences, TimeIntervalConfig,
+};
 use alertmanager::outbox::{Due, Outbox};
 use alertmanager::state::State;
 use base::diagnostic::{Diagnostics, Spanned};
@@ -49,7 +51,7 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
 }
 
-fn route(yaml: &str) -> Route {
+pub(crate) fn route(yaml: &str) -> Route {
     let mut diagnostics = Diagnostics::new("story");
     let config: Spanned<RouteConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
     let receivers = ["ops".to_owned(), "dev".to_owned()];
@@ -66,13 +68,16 @@ async fn mutes(state: &State, alerts: &Alerts) -> Mutes {
     let mut diagnostics = Diagnostics::new("story");
     let rules: Vec<InhibitRuleConfig> = base::yaml::read(INHIBIT, &mut diagnostics).unwrap();
     let rules: Vec<_> = rules.iter().map(|rule| rule.build(&mut diagnostics)).collect();
-    let mutes = Mutes::new(Silences::open(state.clone()).await.unwrap());
+    let mutes = Mutes::new(
+        Silences::open(state.clone()).await.unwrap(),
+        Maintenance::open(state.clone()).await.unwrap(),
+    );
     let alerts = alerts.all();
     mutes.set_rules(rules, alerts.iter().map(AsRef::as_ref));
     mutes
 }
 
-fn lanes(send_resolved: bool) -> Lanes {
+pub(crate) fn lanes(send_resolved: bool) -> Lanes {
     let lane =
         |name: &str| (name.to_owned(), vec![Lane { id: format!("{name}/sink/0"), send_resolved }]);
     BTreeMap::from([lane("ops"), lane("dev")])

@@ -5,13 +5,14 @@
 //! ```
 //!
 //! Invariant: a connection lasts no longer than its limits and its command's timeout; a client that
-//! leaves ends its command.
+//! leaves ends its command; nobody keeps others out by connections that ask for nothing.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use base::http::crowd::{Crowd, Phase};
 use base::http::server::{ListenError, listen};
 use base::http::web::{Guard, Secured};
 use base::own_metrics::{IntCounterVec, OwnMetrics};
@@ -29,8 +30,11 @@ use super::packet::{self, Query};
 
 /// The longest that a handshake, a query or the taking of an answer may take each.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The most connections at a time; one more is closed.
-const CONNECTIONS: usize = 64;
+/// The most connections at a time. For one more, whoever has not asked for the longest time makes room;
+/// where all have asked it is closed.
+const CONNECTIONS: usize = 256;
+/// The most of them from one address: as many commands as one Nagios may run at a time.
+const CONNECTIONS_OF_ADDRESS: usize = 64;
 /// How long a command that was told to stop has to end.
 const GRACE: Duration = Duration::from_secs(5);
 /// What a client asks for to hear that we are there.
@@ -56,6 +60,15 @@ struct Server {
     guard: Arc<Guard>,
     scripts: Arc<ArcSwap<Semaphore>>,
     requests: IntCounterVec,
+}
+
+/// Where a connection came in.
+struct Door {
+    peer: SocketAddr,
+    /// Whether a query of it is being answered.
+    phase: Phase,
+    /// Cancelled when it is to give way, or when all stops.
+    leave: CancellationToken,
 }
 
 impl NrpeListener {
@@ -128,7 +141,7 @@ impl NrpeListener {
 
 impl Server {
     async fn serve(self: Arc<Self>, listener: TcpListener, supervisor: Supervisor) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        let crowd = Crowd::new(CONNECTIONS, CONNECTIONS_OF_ADDRESS);
         let stop = supervisor.stop_token().clone();
         loop {
             let accepted = tokio::select! {
@@ -139,6 +152,7 @@ impl Server {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     warn!(%error, "cannot accept a connection of check_nrpe");
+                    crowd.relieve();
                     stop.run_until_cancelled(sleep(Duration::from_millis(200))).await;
                     continue;
                 }
@@ -150,14 +164,16 @@ impl Server {
                 debug!(%peer, "it may not ask; `allowed` does not name it");
                 continue;
             }
-            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            let door = Door { peer, phase: Phase::default(), leave: stop.child_token() };
+            let seat = crowd.enter(peer.ip(), door.phase.clone(), door.leave.clone());
+            let Some(seat) = seat else {
                 self.count("busy");
                 continue;
             };
             let (server, stop) = (Arc::clone(&self), stop.clone());
             supervisor.spawn("nrpe-connection", async move {
-                server.connection(socket, peer, &nrpe, &stop).await;
-                drop(slot);
+                server.connection(socket, &door, &nrpe, &stop).await;
+                drop(seat);
             });
         }
     }
@@ -166,21 +182,28 @@ impl Server {
         self.requests.with_label_values(&[result]).inc();
     }
 
+    /// Counts a connection that was asked to leave for another, where it was not for our own end.
+    fn gave_way(&self, stop: &CancellationToken) {
+        if !stop.is_cancelled() {
+            self.count("gave-way");
+        }
+    }
+
     async fn connection(
         &self,
         socket: TcpStream,
-        peer: SocketAddr,
+        door: &Door,
         nrpe: &Nrpe,
         stop: &CancellationToken,
     ) {
         let _ = socket.set_nodelay(true);
-        let web = self.guard.current();
+        let (web, peer) = (self.guard.current(), door.peer);
         let shaken = self.guard.handshake(&web, socket, PATIENCE);
-        match stop.run_until_cancelled(shaken).await {
-            Some(Ok(Secured::Plain(socket))) => self.talk(socket, peer, nrpe, stop).await,
-            Some(Ok(Secured::Tls(socket))) => self.talk(*socket, peer, nrpe, stop).await,
+        match door.leave.run_until_cancelled(shaken).await {
+            Some(Ok(Secured::Plain(socket))) => self.talk(socket, door, nrpe, stop).await,
+            Some(Ok(Secured::Tls(socket))) => self.talk(*socket, door, nrpe, stop).await,
             Some(Err(error)) => debug!(%peer, %error, "handshake with check_nrpe failed"),
-            None => {}
+            None => self.gave_way(stop),
         }
     }
 
@@ -188,12 +211,12 @@ impl Server {
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         mut stream: S,
-        peer: SocketAddr,
+        door: &Door,
         nrpe: &Nrpe,
         stop: &CancellationToken,
     ) {
-        let read = timeout(PATIENCE, packet::read(&mut stream));
-        let query = match stop.run_until_cancelled(read).await {
+        let (read, peer) = (timeout(PATIENCE, packet::read(&mut stream)), door.peer);
+        let query = match door.leave.run_until_cancelled(read).await {
             Some(Ok(Ok(query))) => query,
             Some(Ok(Err(fault))) => {
                 self.count("malformed");
@@ -201,8 +224,9 @@ impl Server {
                 return;
             }
             Some(Err(_)) => return self.count("too-slow"),
-            None => return,
+            None => return self.gave_way(stop),
         };
+        door.phase.busy();
         let Some((status, text)) = self.answer(&mut stream, &query, nrpe, stop).await else {
             return self.count("left");
         };

@@ -9,25 +9,37 @@ use std::sync::Arc;
 
 use base::exposition::{Encoding, encode, encode_output};
 use base::family::{MetricFamily, MetricKind};
-use base::http::{Full, HeaderMap, Response, StatusCode, answer_compressed, header};
+use base::http::{
+    Full, HeaderMap, Packed, Response, StatusCode, accepts_gzip, answer_packed, header,
+};
 use base::labels::Labels;
 use base::sample::Timestamp;
 use hyper::body::Bytes;
+use tokio::time::timeout;
 
 use super::Shown;
 use super::check_metrics::{Seen, of_checks, of_services};
 use super::merge::Merge;
-use crate::host::HostReading;
+use crate::host::{HostReading, PATIENCE};
 use crate::service::Forest;
 
 /// The most that is handed on of what a check said.
 const MAX_OUTPUT: usize = 4 << 10;
 
-/// Answers a scrape.
+/// A kind of page: all who ask for the same get the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    encoding: Encoding,
+    /// Whether with what the checks said.
+    outputs: bool,
+    accepts_gzip: bool,
+}
+
+/// Answers a scrape, with what is known at the time when the page is made, by `clock`.
 pub(super) async fn answer(
     shown: &Shown,
     headers: &HeaderMap,
-    now: Timestamp,
+    clock: impl Fn() -> Timestamp,
 ) -> Response<Full<Bytes>> {
     let header =
         |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
@@ -35,9 +47,20 @@ pub(super) async fn answer(
     // Outputs are lines of the text format, whatever else the reader would accept.
     let accepted = if outputs { None } else { header(header::ACCEPT.as_str()) };
     let encoding = Encoding::negotiate(accepted.unwrap_or(""));
-    let host = shown.host.read(now).await;
-    let text = write(shown, host, encoding, outputs, now);
-    answer_compressed(headers, StatusCode::OK, &encoding.content_type(), text.into_bytes())
+    let kind = Kind { encoding, outputs, accepts_gzip: accepts_gzip(headers) };
+    let shared = shown.pages.get(kind, || async {
+        let now = clock();
+        page(shown, kind, shown.host.read(now).await, now)
+    });
+    // Where those that are made for others hang, by the host, this one goes without it.
+    let made = timeout(PATIENCE * 2, shared).await;
+    let page = made.unwrap_or_else(|_| page(shown, kind, HostReading::late(), clock()));
+    answer_packed(StatusCode::OK, &encoding.content_type(), page)
+}
+
+fn page(shown: &Shown, kind: Kind, host: HostReading, now: Timestamp) -> Packed {
+    let text = write(shown, host, kind.encoding, kind.outputs, now);
+    Packed::new(text.into_bytes(), kind.accepts_gzip)
 }
 
 /// The whole page.
@@ -181,7 +204,7 @@ mod tests {
             let name = header::HeaderName::from_static(name);
             (name, header::HeaderValue::from_static(value))
         });
-        let response = answer(shown, &headers.collect(), NOW).await;
+        let response = answer(shown, &headers.collect(), || NOW).await;
         let content_type = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (content_type, String::from_utf8(body.to_vec()).unwrap())

@@ -97,6 +97,11 @@ pub(super) fn parts(shown: &Shown, now: Timestamp) -> Vec<Part> {
     let health = if failed.is_empty() { Health::Pass } else { Health::Fail };
     parts.push(part("rules", "component", health, output));
 
+    for (name, fault) in shown.mutes.maintenance.faults() {
+        let output = format!("its calendar cannot be read: {fault}");
+        parts.push(part(&format!("maintenance:{name}"), "component", Health::Warn, output));
+    }
+
     let waiting = shown.outbox.waiting();
     for (lane, state) in shown.lanes.all() {
         let waits = waiting.get(&lane).copied().unwrap_or_default().intents;

@@ -3,6 +3,7 @@
 //! Invariant: everything is escaped by the template, and the page runs no script (X13).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
@@ -16,6 +17,10 @@ use base::sample::{Timestamp, is_stale};
 use super::Shown;
 use super::health::{Health, parts};
 use super::reply::{Failure, compressed};
+use super::silences::in_force;
+use crate::alerts::Alert;
+use crate::matchers;
+use crate::mute::{Occurrence, Phase, Silence, SilenceState};
 use crate::rules::{AlertView, RuleKind};
 use crate::state::RuleAlertState;
 
@@ -32,6 +37,8 @@ struct Page {
     checks: Vec<CheckRow>,
     targets: Vec<TargetRow>,
     receivers: Vec<ReceiverRow>,
+    silences: Vec<SilenceRow>,
+    windows: Vec<WindowRow>,
 }
 
 struct AlertRow {
@@ -42,6 +49,29 @@ struct AlertRow {
     labels: String,
     age: String,
     texts: Vec<String>,
+}
+
+struct SilenceRow {
+    id: String,
+    state: &'static str,
+    matchers: String,
+    owner: String,
+    comment: String,
+    age: String,
+    end: String,
+    held: Vec<String>,
+    more: usize,
+}
+
+struct WindowRow {
+    id: String,
+    state: &'static str,
+    name: String,
+    matchers: String,
+    owner: String,
+    comment: String,
+    when: String,
+    held: usize,
 }
 
 struct CheckRow {
@@ -79,6 +109,8 @@ pub(super) async fn index(
         checks: checks(&shown),
         targets: targets(&shown, now),
         receivers: receivers(&shown, now),
+        silences: silences(&shown, now),
+        windows: windows(&shown, now),
     };
     let text = page.render().map_err(|error| Failure::internal(error.to_string()))?;
     let mut response = compressed(&headers, StatusCode::OK, "text/html; charset=utf-8", text);
@@ -89,6 +121,68 @@ pub(super) async fn index(
 
 fn age(now: Timestamp, since: Timestamp) -> String {
     Period::from_secs(now.since(since).as_secs()).to_string()
+}
+
+/// The most alerts of others that are shown.
+const MOST_PUSHED: usize = 1000;
+/// The most alerts of a silence that are named.
+const MOST_NAMED: usize = 10;
+
+/// The silences that hold or will, each with what it holds.
+fn silences(shown: &Shown, now: Timestamp) -> Vec<SilenceRow> {
+    let name = |alert: &Arc<Alert>| {
+        format!("{} {}", alert.name(), alert.labels.filter(|name| name != ALERT_NAME))
+    };
+    let row = |(silence, held): (Arc<Silence>, Vec<_>)| {
+        let state = silence.state(now);
+        let end = match state {
+            SilenceState::Pending => format!("begins in {}", age(silence.starts_at, now)),
+            _ => format!("ends in {}", age(silence.ends_at, now)),
+        };
+        SilenceRow {
+            id: format!("silence-{}", silence.id),
+            state: state.as_str(),
+            matchers: silence.matchers.iter().map(matchers::print).collect::<Vec<_>>().join(", "),
+            owner: silence.created_by.clone(),
+            comment: silence.comment.clone(),
+            age: age(now, silence.starts_at),
+            end: format!("{end}, {} UTC", clock(silence.ends_at)),
+            more: held.len().saturating_sub(MOST_NAMED),
+            held: held.iter().take(MOST_NAMED).map(name).collect(),
+        }
+    };
+    in_force(shown, now).into_iter().map(row).collect()
+}
+
+/// The windows that run or are announced.
+fn windows(shown: &Shown, now: Timestamp) -> Vec<WindowRow> {
+    let current = shown.mutes.maintenance.current(now);
+    let shown_now = current.iter().filter(|one| {
+        matches!(one.phase(now), Phase::Announced | Phase::Running | Phase::Settling)
+    });
+    let row = |one: &Arc<Occurrence>| {
+        let alerts = shown.alerts.filter(|alert| alert.is_firing() && one.matches(&alert.labels));
+        let window = &one.window;
+        WindowRow {
+            id: format!("maintenance-{}", one.id),
+            state: one.phase(now).as_str(),
+            name: window.name.clone(),
+            matchers: window.matchers.iter().map(matchers::print).collect::<Vec<_>>().join(", "),
+            owner: window.owner.clone(),
+            comment: window.comment.clone(),
+            when: match one.began() {
+                Some(start) => format!("{} to {} UTC", clock(start), clock(one.span.end)),
+                None => format!("to {} UTC", clock(one.span.end)),
+            },
+            held: if one.holds(now) { alerts.len() } else { 0 },
+        }
+    };
+    shown_now.map(row).collect()
+}
+
+fn clock(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.millis())
+        .map_or_else(|_| at.to_string(), |at| at.strftime("%Y-%m-%d %H:%M").to_string())
 }
 
 fn problems(shown: &Shown, now: Timestamp) -> Vec<(String, &'static str, String)> {
@@ -106,11 +200,27 @@ fn alerts(shown: &Shown, now: Timestamp) -> Vec<AlertRow> {
         RuleKind::Recording { .. } => None,
     });
     let mut rows: Vec<_> = views.flatten().map(|view| alert_row(view, now)).collect();
+    let firing = shown.alerts.filter(|alert| alert.is_firing()).into_iter();
+    let pushed = firing.filter(|alert| shown.pushed.times(&alert.labels).is_some());
+    rows.extend(pushed.take(MOST_PUSHED).map(|alert| pushed_row(&alert, now)));
     // What fires first, then what is about to, then by name.
     rows.sort_by(|a, b| {
         (a.state == "pending", &a.name, &a.labels).cmp(&(b.state == "pending", &b.name, &b.labels))
     });
     rows
+}
+
+/// An alert of others, as they say it.
+fn pushed_row(alert: &Alert, now: Timestamp) -> AlertRow {
+    AlertRow {
+        id: format!("alert-{:016x}", alert.labels.fingerprint()),
+        state: "firing",
+        name: alert.name().to_owned(),
+        severity: alert.labels.get("severity").unwrap_or("").to_owned(),
+        labels: alert.labels.filter(|name| name != ALERT_NAME && name != "severity").to_string(),
+        age: age(now, alert.starts_at),
+        texts: alert.annotations.values().filter(|text| !text.is_empty()).cloned().collect(),
+    }
 }
 
 fn alert_row(view: &AlertView, now: Timestamp) -> AlertRow {

@@ -4,10 +4,11 @@
 //! (X28).
 
 use axum::Router;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 
 use super::{
-    Shown, health, labels, metrics, notifications, page, query, ready, reload, status, v2, write,
+    Shown, drill, explain, health, intake, labels, maintenance, metrics, notifications, page,
+    query, ready, reload, silences, status, v2, write,
 };
 
 /// A route.
@@ -36,6 +37,9 @@ enum Page {
     Rules,
     Alerts,
     Targets,
+    Explain,
+    Drill,
+    DrillShow,
     Notifications,
     BuildInfo,
     V2Status,
@@ -44,12 +48,18 @@ enum Page {
     V2Silence,
     V2Alerts,
     V2Groups,
+    SilencePreview,
+    Silences,
+    Windows,
+    Window,
+    Intake,
 }
 
 const ASK: &[&str] = &["GET", "HEAD"];
 /// What is asked can be too long for a URL.
 const ASK_OR_POST: &[&str] = &["GET", "HEAD", "POST"];
 const POST: &[&str] = &["POST"];
+const DELETE: &[&str] = &["DELETE"];
 const ASK_OR_DELETE: &[&str] = &["GET", "HEAD", "DELETE"];
 
 /// All of them.
@@ -69,6 +79,9 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/rules", ASK, Page::Rules),
     Route::new("/api/v1/alerts", ASK, Page::Alerts),
     Route::new("/api/v1/targets", ASK, Page::Targets),
+    Route::new("/api/v1/explain", ASK, Page::Explain),
+    Route::new("/api/v1/drill", POST, Page::Drill),
+    Route::new("/api/v1/drill/{id}", ASK, Page::DrillShow),
     Route::new("/api/v1/notifications", ASK, Page::Notifications),
     Route::new("/api/v1/status/buildinfo", ASK, Page::BuildInfo),
     Route::new("/api/v2/status", ASK, Page::V2Status),
@@ -77,6 +90,11 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v2/silence/{id}", ASK_OR_DELETE, Page::V2Silence),
     Route::new("/api/v2/alerts", ASK_OR_POST, Page::V2Alerts),
     Route::new("/api/v2/alerts/groups", ASK, Page::V2Groups),
+    Route::new("/api/v1/silences/preview", POST, Page::SilencePreview),
+    Route::new("/api/v1/silences", ASK_OR_POST, Page::Silences),
+    Route::new("/api/v1/maintenance", ASK_OR_POST, Page::Windows),
+    Route::new("/api/v1/maintenance/{id}", DELETE, Page::Window),
+    Route::new("/api/v1/in/{name}", POST, Page::Intake),
 ];
 
 impl Route {
@@ -100,6 +118,9 @@ impl Route {
             Page::Rules => get(status::rules),
             Page::Alerts => get(status::alerts),
             Page::Targets => get(status::targets),
+            Page::Explain => get(explain::explain),
+            Page::Drill => post(drill::begin),
+            Page::DrillShow => get(drill::show),
             Page::Notifications => get(notifications::list),
             Page::BuildInfo => get(status::build),
             Page::V2Status => get(v2::status::status),
@@ -108,6 +129,11 @@ impl Route {
             Page::V2Silence => get(v2::silences::one).delete(v2::silences::expire),
             Page::V2Alerts => get(v2::alerts::list).post(v2::alerts::push),
             Page::V2Groups => get(v2::groups::list),
+            Page::SilencePreview => post(silences::preview),
+            Page::Silences => get(silences::list).post(silences::set),
+            Page::Windows => get(maintenance::list).post(maintenance::ask),
+            Page::Window => delete(maintenance::end),
+            Page::Intake => post(intake::take),
         }
     }
 }

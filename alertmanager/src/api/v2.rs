@@ -73,6 +73,14 @@ fn answer(request: &HeaderMap, value: &Value) -> Response {
     compressed(request, StatusCode::OK, "application/json", value.to_string())
 }
 
+/// The same in the shape of Prometheus's API.
+impl From<Failure> for super::reply::Failure {
+    fn from(Failure(status, message, _): Failure) -> Self {
+        let kind = if status == StatusCode::BAD_REQUEST { "bad_data" } else { "body" };
+        Self::new(status, kind, message)
+    }
+}
+
 /// Does what takes long on a thread that may wait.
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -111,6 +119,11 @@ async fn whole(body: Body) -> Result<Bytes, Failure> {
             Err(Failure(StatusCode::REQUEST_TIMEOUT, message, None))
         }
     }
+}
+
+/// What a body says that need not say that it is JSON.
+pub(super) async fn read_any<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, Failure> {
+    parse(&whole(body).await?)
 }
 
 /// What a body says.
@@ -217,7 +230,7 @@ impl Wanted {
         let held = HeldBy {
             silences: shown.mutes.silences.silenced_by(&alert.labels, self.now),
             alert: shown.mutes.inhibited_by(&alert.labels),
-            times: times(told_by, self.now),
+            times: times(shown, alert, told_by, self.now),
         };
         let is_held = !held.silences.is_empty() || held.alert.is_some() || !held.times.is_empty();
         let wanted = (self.active || is_held)
@@ -235,23 +248,27 @@ impl Wanted {
     }
 }
 
-/// The names of the intervals that keep all of the routes mute; nothing where one of them tells.
-fn times(routes: &[&Route], now: Timestamp) -> Vec<String> {
+/// The names of the windows of maintenance that hold an alert, and of the intervals that keep all of
+/// its routes mute: nothing where one of them tells.
+fn times(shown: &Shown, alert: &Alert, routes: &[&Route], now: Timestamp) -> Vec<String> {
     let mut names = Vec::new();
     for route in routes {
         let muted = route.times.muted_by(now);
         if muted.is_empty() {
-            return Vec::new();
+            names.clear();
+            break;
         }
         names.extend(muted.into_iter().map(str::to_owned));
     }
+    let windows = shown.mutes.maintenance.held_by(&alert.labels, now);
+    names.extend(windows.iter().map(|name| format!("maintenance: {name}")));
     names.sort();
     names.dedup();
     names
 }
 
 /// RFC 3339 with three digits, as Alertmanager writes it.
-fn time(at: Timestamp) -> String {
+pub(super) fn time(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.millis())
         .map_or_else(|_| at.to_string(), |at| format!("{at:.3}"))
 }

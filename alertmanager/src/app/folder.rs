@@ -21,7 +21,7 @@ use base::sample::Timestamp;
 use storage::{Options, Storage};
 use tracing::{error, warn};
 
-use crate::mute::Silences;
+use crate::mute::{Maintenance, Silences};
 use crate::news::TELLING;
 use crate::outbox::Outbox;
 use crate::state::State;
@@ -33,6 +33,7 @@ pub(super) struct DataFolder {
     pub(super) state: State,
     pub(super) outbox: Outbox,
     pub(super) silences: Silences,
+    pub(super) maintenance: Maintenance,
     /// Let go of when the process ends, however it ends.
     _lock: File,
 }
@@ -56,7 +57,9 @@ impl DataFolder {
             State::open(&file).await.with_context(|| format!("cannot use {}", file.display()))?;
         let outbox = Outbox::open(state.clone()).await?;
         let silences = Silences::open(state.clone()).await?;
-        Ok(Self { storage: Arc::new(storage), state, outbox, silences, _lock: lock })
+        let maintenance = Maintenance::open(state.clone()).await?;
+        let storage = Arc::new(storage);
+        Ok(Self { storage, state, outbox, silences, maintenance, _lock: lock })
     }
 
     /// Leaves everything durable, and notes that we were alive until now.

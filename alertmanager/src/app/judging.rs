@@ -15,7 +15,8 @@ use tracing::info;
 
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, WATCHDOG};
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{AskDispatch, Dispatcher};
+use crate::hygiene::KeeperParts;
 use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{Gate, LaneRunner, LaneStates, NotifyMetrics};
@@ -47,6 +48,7 @@ pub(super) struct Judging {
     pub(super) sources: Sources,
     pub(super) state: State,
     pub(super) outbox: Outbox,
+    pub(super) questions: AskDispatch,
     pub(super) alerts: Alerts,
     pub(super) mutes: Mutes,
     pub(super) pushed: Pushed,
@@ -78,7 +80,9 @@ impl Judging {
         self.rules.clear();
         let alerts = self.alerts.unsorted();
         self.mutes.set_rules(config.inhibit_rules.clone(), alerts.iter().map(AsRef::as_ref));
+        self.mutes.maintenance.set_windows(config.windows.clone());
         self.start_dispatch(config, now).await?;
+        self.start_keeping(config, blind);
         self.start_lanes(config);
         for group in &config.groups {
             self.start_group(Arc::clone(group), blind);
@@ -128,9 +132,11 @@ impl Judging {
         let fallbacks = config.receivers.fallbacks().clone();
         let (alerts, outbox, mutes) =
             (self.alerts.clone(), self.outbox.clone(), self.mutes.clone());
+        let questions = self.questions.clone();
         let make = move |now| {
             let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
             Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
+                .answering(questions.clone())
                 .with_fallbacks(fallbacks.clone())
         };
         // What is no longer to be told is withdrawn before a lane begins.
@@ -153,6 +159,23 @@ impl Judging {
             }
         });
         Ok(())
+    }
+
+    /// Looks after silences and windows of maintenance.
+    fn start_keeping(&self, config: &Config, blind: Duration) {
+        let parts = KeeperParts {
+            settings: config.hygiene.clone(),
+            route: Arc::new(config.route.clone()),
+            lanes: config.lanes.clone(),
+            alerts: self.alerts.clone(),
+            pushed: self.pushed.clone(),
+            mutes: self.mutes.clone(),
+            outbox: self.outbox.clone(),
+            storage: Arc::clone(&self.sources.storage),
+            state: self.state.clone(),
+            external_url: Arc::clone(&self.sources.external_url),
+        };
+        self.scope.supervise("keeper", move |stop| parts.clone().run(blind, stop));
     }
 
     fn start_lanes(&mut self, config: &Config) {

@@ -42,6 +42,8 @@ pub(super) fn start(supervisor: &Supervisor, data: &DataFolder, history: Duratio
     });
     let silences = data.silences.clone();
     supervisor.supervise("silences", move |stop| forget_silences(silences.clone(), stop));
+    let maintenance = data.maintenance.clone();
+    supervisor.supervise("maintenance", move |stop| maintenance.clone().run(stop));
     let state = data.state.clone();
     supervisor.supervise("journal", move |stop| sync_journal(state.clone(), stop));
     let state = data.state.clone();

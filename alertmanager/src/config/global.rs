@@ -6,14 +6,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use base::diagnostic::Spanned;
+use base::diagnostic::{Diagnostics, Spanned};
 use base::http::access::HttpConfig;
 use base::http::tls::TlsConfig;
 use base::period::Period;
 use base::secret::Secret;
 use serde::Deserialize;
 
-use crate::notify::{EmailGlobals, SlackGlobals};
+use crate::notify::{
+    EmailGlobals, RocketchatGlobals, SecretSetting, ServiceGlobals, SlackGlobals, TelegramGlobals,
+};
+
+/// Where Slack takes messages with the token of an app.
+const SLACK_APP_URL: &str = "https://slack.com/api/chat.postMessage";
 
 /// What holds for everything that does not say otherwise, as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -33,10 +38,40 @@ pub(super) struct GlobalConfig {
     pub(super) smtp_auth_username: Option<String>,
     pub(super) smtp_auth_password: Option<Secret>,
     pub(super) smtp_auth_password_file: Option<PathBuf>,
+    pub(super) smtp_auth_secret: Option<Secret>,
+    pub(super) smtp_auth_secret_file: Option<PathBuf>,
+    pub(super) smtp_auth_identity: Option<String>,
     pub(super) smtp_require_tls: Option<bool>,
+    pub(super) smtp_force_implicit_tls: Option<bool>,
     pub(super) smtp_tls_config: Option<Spanned<TlsConfig>>,
     pub(super) slack_api_url: Option<Spanned<Secret>>,
     pub(super) slack_api_url_file: Option<PathBuf>,
+    pub(super) pagerduty_url: Option<Spanned<Secret>>,
+    pub(super) opsgenie_api_url: Option<Spanned<Secret>>,
+    pub(super) opsgenie_api_key: Option<Spanned<Secret>>,
+    pub(super) opsgenie_api_key_file: Option<PathBuf>,
+    pub(super) victorops_api_url: Option<Spanned<Secret>>,
+    pub(super) victorops_api_key: Option<Spanned<Secret>>,
+    pub(super) victorops_api_key_file: Option<PathBuf>,
+    pub(super) wechat_api_url: Option<Spanned<Secret>>,
+    pub(super) wechat_api_secret: Option<Spanned<Secret>>,
+    pub(super) wechat_api_secret_file: Option<PathBuf>,
+    pub(super) wechat_api_corp_id: Option<Spanned<String>>,
+    pub(super) jira_api_url: Option<Spanned<Secret>>,
+    pub(super) slack_app_token: Option<Spanned<Secret>>,
+    pub(super) slack_app_token_file: Option<PathBuf>,
+    pub(super) slack_app_url: Option<Spanned<Secret>>,
+    pub(super) mattermost_webhook_url: Option<Spanned<Secret>>,
+    pub(super) mattermost_webhook_url_file: Option<PathBuf>,
+    pub(super) rocketchat_api_url: Option<Spanned<Secret>>,
+    pub(super) rocketchat_token_id: Option<Spanned<Secret>>,
+    pub(super) rocketchat_token_id_file: Option<PathBuf>,
+    pub(super) rocketchat_token: Option<Spanned<Secret>>,
+    pub(super) rocketchat_token_file: Option<PathBuf>,
+    pub(super) telegram_api_url: Option<Spanned<Secret>>,
+    pub(super) telegram_bot_token: Option<Spanned<Secret>>,
+    pub(super) telegram_bot_token_file: Option<PathBuf>,
+    pub(super) webex_api_url: Option<Spanned<Secret>>,
 }
 
 impl GlobalConfig {
@@ -49,16 +84,115 @@ impl GlobalConfig {
             auth_username: self.smtp_auth_username.clone(),
             auth_password: self.smtp_auth_password.clone(),
             auth_password_file: self.smtp_auth_password_file.clone(),
+            auth_secret: self.smtp_auth_secret.clone(),
+            auth_secret_file: self.smtp_auth_secret_file.clone(),
+            auth_identity: self.smtp_auth_identity.clone(),
             require_tls: self.smtp_require_tls,
+            force_implicit_tls: self.smtp_force_implicit_tls,
             tls_config: self.smtp_tls_config.clone(),
         }
     }
 
-    /// What chat by Slack's webhooks is sent by.
+    /// What Slack's messages are sent by.
     pub(super) fn slack(&self) -> SlackGlobals<'_> {
         SlackGlobals {
-            api_url: self.slack_api_url.as_ref(),
-            api_url_file: self.slack_api_url_file.as_ref(),
+            api_url: secret(&self.slack_api_url, &self.slack_api_url_file),
+            app_token: secret(&self.slack_app_token, &self.slack_app_token_file),
+            app_url: self.slack_app_url.as_ref(),
         }
     }
+
+    /// Mattermost's webhook.
+    pub(super) fn mattermost(&self) -> SecretSetting<'_> {
+        secret(&self.mattermost_webhook_url, &self.mattermost_webhook_url_file)
+    }
+
+    /// What Rocket.Chat's messages are sent by.
+    pub(super) fn rocketchat(&self) -> RocketchatGlobals<'_> {
+        RocketchatGlobals {
+            api_url: self.rocketchat_api_url.as_ref(),
+            token_id: secret(&self.rocketchat_token_id, &self.rocketchat_token_id_file),
+            token: secret(&self.rocketchat_token, &self.rocketchat_token_file),
+        }
+    }
+
+    /// What Telegram's messages are sent by.
+    pub(super) fn telegram(&self) -> TelegramGlobals<'_> {
+        TelegramGlobals {
+            api_url: self.telegram_api_url.as_ref(),
+            bot_token: secret(&self.telegram_bot_token, &self.telegram_bot_token_file),
+        }
+    }
+
+    /// Reports secrets that are given twice, whether or not a receiver uses them.
+    pub(super) fn check(&self, diagnostics: &mut Diagnostics) {
+        let (slack, rocketchat) = (self.slack(), self.rocketchat());
+        for (name, setting) in [
+            ("slack_api_url", slack.api_url),
+            ("slack_app_token", slack.app_token),
+            ("mattermost_webhook_url", self.mattermost()),
+            ("rocketchat_token_id", rocketchat.token_id),
+            ("rocketchat_token", rocketchat.token),
+            ("telegram_bot_token", self.telegram().bot_token),
+            ("opsgenie_api_key", self.opsgenie().key),
+            ("victorops_api_key", self.victorops().key),
+            ("wechat_api_secret", self.wechat().0.key),
+        ] {
+            if let SecretSetting { value: Some(value), file: Some(_) } = setting {
+                let message = format!("only one of `{name}` and `{name}_file` can be given");
+                diagnostics.report(value, message);
+            }
+        }
+        // Both are right where they lead to the same place, as on the way from the one to the other.
+        let app_url = slack.app_url.map_or(SLACK_APP_URL, |url| url.value.expose());
+        let same = slack.api_url.value.is_some_and(|url| url.value.expose() == app_url);
+        if slack.api_url.is_set() && slack.app_token.is_set() && !same {
+            let place = slack.api_url.value.or(slack.app_token.value);
+            diagnostics.report(
+                place.map(|value| value.place).unwrap_or_default(),
+                "only one of `slack_api_url`, `slack_api_url_file` and `slack_app_token`, \
+                 `slack_app_token_file` can be given",
+            );
+        }
+    }
+
+    /// What PagerDuty is told by.
+    pub(super) fn pagerduty(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals { url: self.pagerduty_url.as_ref(), ..ServiceGlobals::default() }
+    }
+
+    /// What Opsgenie is told by.
+    pub(super) fn opsgenie(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals {
+            url: self.opsgenie_api_url.as_ref(),
+            key: secret(&self.opsgenie_api_key, &self.opsgenie_api_key_file),
+        }
+    }
+
+    /// What VictorOps is told by.
+    pub(super) fn victorops(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals {
+            url: self.victorops_api_url.as_ref(),
+            key: secret(&self.victorops_api_key, &self.victorops_api_key_file),
+        }
+    }
+
+    /// What WeCom is told by, and the company.
+    pub(super) fn wechat(&self) -> (ServiceGlobals<'_>, Option<&Spanned<String>>) {
+        let service = ServiceGlobals {
+            url: self.wechat_api_url.as_ref(),
+            key: secret(&self.wechat_api_secret, &self.wechat_api_secret_file),
+        };
+        (service, self.wechat_api_corp_id.as_ref())
+    }
+
+    /// Where Jira is.
+    pub(super) fn jira(&self) -> ServiceGlobals<'_> {
+        ServiceGlobals { url: self.jira_api_url.as_ref(), ..ServiceGlobals::default() }
+    }
+}
+
+/// A secret and its file.
+fn secret<'a>(value: &'a Option<Spanned<Secret>>, file: &'a Option<PathBuf>) -> SecretSetting<'a> {
+    SecretSetting { value: value.as_ref(), file: file.as_ref() }
 }

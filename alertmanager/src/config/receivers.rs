@@ -16,8 +16,13 @@ use super::global::GlobalConfig;
 use super::watchdog::WATCHDOG;
 use crate::dispatch::{Fallbacks, Lane, Lanes};
 use crate::notify::{
-    ConsoleConfig, ConsoleNotifier, DEFAULT_TIMEOUT, EmailConfig, Notifier, Shared, SlackConfig,
-    WatchdogNotifier, WebhookConfig,
+    ConsoleConfig, ConsoleNotifier, DEFAULT_TIMEOUT, DiscordConfig, ElasticsearchConfig,
+    EmailConfig, ExecConfig, GoogleChatConfig, GotifyConfig, IncidentioConfig, IrcConfig,
+    JiraConfig, MatrixConfig, MattermostConfig, MsteamsConfig, MsteamsV2Config, Notifier,
+    NtfyConfig, OpsgenieConfig, PagerdutyConfig, PushoverConfig, RocketchatConfig,
+    ServicenowConfig, Shared, SlackConfig, SnsConfig, SplunkConfig, SyslogConfig, TelegramConfig,
+    TwilioConfig, VictoropsConfig, WatchdogNotifier, WebexConfig, WebhookConfig, WechatConfig,
+    XmppConfig, ZulipConfig,
 };
 use crate::template::Templates;
 
@@ -42,6 +47,62 @@ pub struct ReceiverConfig {
     slack_configs: Vec<Spanned<SlackConfig>>,
     #[serde(default)]
     webhook_configs: Vec<Spanned<WebhookConfig>>,
+    #[serde(default)]
+    pagerduty_configs: Vec<Spanned<PagerdutyConfig>>,
+    #[serde(default)]
+    opsgenie_configs: Vec<Spanned<OpsgenieConfig>>,
+    #[serde(default)]
+    victorops_configs: Vec<Spanned<VictoropsConfig>>,
+    #[serde(default)]
+    pushover_configs: Vec<Spanned<PushoverConfig>>,
+    #[serde(default)]
+    sns_configs: Vec<Spanned<SnsConfig>>,
+    #[serde(default)]
+    wechat_configs: Vec<Spanned<WechatConfig>>,
+    #[serde(default)]
+    jira_configs: Vec<Spanned<JiraConfig>>,
+    #[serde(default)]
+    servicenow_configs: Vec<Spanned<ServicenowConfig>>,
+    #[serde(default)]
+    incidentio_configs: Vec<Spanned<IncidentioConfig>>,
+    #[serde(default)]
+    elasticsearch_configs: Vec<Spanned<ElasticsearchConfig>>,
+    #[serde(default)]
+    exec_configs: Vec<Spanned<ExecConfig>>,
+    #[serde(default)]
+    gotify_configs: Vec<Spanned<GotifyConfig>>,
+    #[serde(default)]
+    irc_configs: Vec<Spanned<IrcConfig>>,
+    #[serde(default)]
+    ntfy_configs: Vec<Spanned<NtfyConfig>>,
+    #[serde(default)]
+    splunk_configs: Vec<Spanned<SplunkConfig>>,
+    #[serde(default)]
+    syslog_configs: Vec<Spanned<SyslogConfig>>,
+    #[serde(default)]
+    twilio_configs: Vec<Spanned<TwilioConfig>>,
+    #[serde(default)]
+    xmpp_configs: Vec<Spanned<XmppConfig>>,
+    #[serde(default)]
+    mattermost_configs: Vec<Spanned<MattermostConfig>>,
+    #[serde(default)]
+    rocketchat_configs: Vec<Spanned<RocketchatConfig>>,
+    #[serde(default)]
+    discord_configs: Vec<Spanned<DiscordConfig>>,
+    #[serde(default)]
+    telegram_configs: Vec<Spanned<TelegramConfig>>,
+    #[serde(default)]
+    msteams_configs: Vec<Spanned<MsteamsConfig>>,
+    #[serde(default)]
+    msteamsv2_configs: Vec<Spanned<MsteamsV2Config>>,
+    #[serde(default)]
+    matrix_configs: Vec<Spanned<MatrixConfig>>,
+    #[serde(default)]
+    zulip_configs: Vec<Spanned<ZulipConfig>>,
+    #[serde(default)]
+    googlechat_configs: Vec<Spanned<GoogleChatConfig>>,
+    #[serde(default)]
+    webex_configs: Vec<Spanned<WebexConfig>>,
     #[serde(default)]
     console_configs: Vec<Spanned<ConsoleConfig>>,
 }
@@ -103,7 +164,104 @@ impl Receivers {
                 (slack.send_resolved.as_ref(), built)
             });
             ways.add(&config.webhook_configs, |webhook, place| {
-                (webhook.send_resolved.as_ref(), webhook.build(place, shared.http, diagnostics))
+                (webhook.send_resolved.as_ref(), webhook.build(place, shared, diagnostics))
+            });
+            ways.add(&config.pagerduty_configs, |pager, place| {
+                let built = pager.build(place, global.pagerduty(), shared, diagnostics);
+                (pager.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.opsgenie_configs, |pager, place| {
+                let built = pager.build(place, global.opsgenie(), shared, diagnostics);
+                (pager.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.victorops_configs, |pager, place| {
+                let built = pager.build(place, global.victorops(), shared, diagnostics);
+                (pager.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.pushover_configs, |push, place| {
+                (push.send_resolved.as_ref(), push.build(place, shared, diagnostics))
+            });
+            ways.add(&config.sns_configs, |sns, place| {
+                (sns.send_resolved.as_ref(), sns.build(place, shared, diagnostics))
+            });
+            ways.add(&config.wechat_configs, |chat, place| {
+                let (service, corp_id) = global.wechat();
+                let built = chat.build(place, service, corp_id, shared, diagnostics);
+                (chat.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.jira_configs, |tickets, place| {
+                let built = tickets.build(place, global.jira(), shared, diagnostics);
+                (tickets.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.servicenow_configs, |tickets, place| {
+                (tickets.send_resolved.as_ref(), tickets.build(place, shared, diagnostics))
+            });
+            ways.add(&config.incidentio_configs, |incidents, place| {
+                (incidents.send_resolved.as_ref(), incidents.build(place, shared, diagnostics))
+            });
+            ways.add(&config.elasticsearch_configs, |elasticsearch, place| {
+                (
+                    elasticsearch.send_resolved.as_ref(),
+                    elasticsearch.build(place, shared, diagnostics),
+                )
+            });
+            ways.add(&config.gotify_configs, |gotify, place| {
+                (gotify.send_resolved.as_ref(), gotify.build(place, shared, diagnostics))
+            });
+            ways.add(&config.irc_configs, |irc, place| {
+                (irc.send_resolved.as_ref(), irc.build(place, shared, diagnostics))
+            });
+            ways.add(&config.ntfy_configs, |ntfy, place| {
+                (ntfy.send_resolved.as_ref(), ntfy.build(place, shared, diagnostics))
+            });
+            ways.add(&config.splunk_configs, |splunk, place| {
+                (splunk.send_resolved.as_ref(), splunk.build(place, shared, diagnostics))
+            });
+            ways.add(&config.syslog_configs, |syslog, place| {
+                (syslog.send_resolved.as_ref(), syslog.build(place, shared, diagnostics))
+            });
+            ways.add(&config.twilio_configs, |twilio, place| {
+                (twilio.send_resolved.as_ref(), twilio.build(place, shared, diagnostics))
+            });
+            ways.add(&config.xmpp_configs, |xmpp, place| {
+                (xmpp.send_resolved.as_ref(), xmpp.build(place, shared, diagnostics))
+            });
+            ways.add(&config.exec_configs, |exec, place| {
+                (exec.send_resolved.as_ref(), exec.build(place, diagnostics))
+            });
+            ways.add(&config.mattermost_configs, |mattermost, place| {
+                let built = mattermost.build(place, global.mattermost(), shared, diagnostics);
+                (mattermost.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.rocketchat_configs, |rocketchat, place| {
+                let built = rocketchat.build(place, global.rocketchat(), shared, diagnostics);
+                (rocketchat.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.discord_configs, |discord, place| {
+                (discord.send_resolved.as_ref(), discord.build(place, shared, diagnostics))
+            });
+            ways.add(&config.telegram_configs, |telegram, place| {
+                let built = telegram.build(place, global.telegram(), shared, diagnostics);
+                (telegram.send_resolved.as_ref(), built)
+            });
+            ways.add(&config.msteams_configs, |teams, place| {
+                (teams.send_resolved.as_ref(), teams.build(place, shared, diagnostics))
+            });
+            ways.add(&config.msteamsv2_configs, |teams, place| {
+                (teams.send_resolved.as_ref(), teams.build(place, shared, diagnostics))
+            });
+            ways.add(&config.matrix_configs, |matrix, place| {
+                (matrix.send_resolved.as_ref(), matrix.build(place, shared, diagnostics))
+            });
+            ways.add(&config.zulip_configs, |zulip, place| {
+                (zulip.send_resolved.as_ref(), zulip.build(place, shared, diagnostics))
+            });
+            ways.add(&config.googlechat_configs, |chat, place| {
+                (chat.send_resolved.as_ref(), chat.build(place, shared, diagnostics))
+            });
+            ways.add(&config.webex_configs, |webex, place| {
+                let api_url = global.webex_api_url.as_ref();
+                (webex.send_resolved.as_ref(), webex.build(place, api_url, shared, diagnostics))
             });
             ways.add(&config.console_configs, |console, _| {
                 (console.send_resolved.as_ref(), Some(ConsoleNotifier))
@@ -198,5 +356,40 @@ impl Entries<'_> {
 impl From<&ReceiverConfig> for Place {
     fn from(config: &ReceiverConfig) -> Self {
         config.name.place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config;
+
+    #[test]
+    fn a_receiver_may_hold_several_kinds_and_several_of_a_kind() {
+        let text = "global: {smtp_from: v@x.org, smtp_smarthost: 'mail:25'}\n\
+            route: {receiver: ops}\nreceivers:\n- name: ops\n  \
+            email_configs: [{to: a@x.org}, {to: b@x.org}]\n  \
+            ntfy_configs: [{topic: a}, {topic: b}]\n  \
+            irc_configs: [{server: h, channel: '#a'}]\n  \
+            syslog_configs: [{address: h}]\n  \
+            exec_configs: [{command: [/bin/true]}]\n  \
+            console_configs: [{send_resolved: false}]\n\
+            - name: nobody\n";
+        let config = config::parse("f.yml", text, Path::new("."), None).unwrap();
+        let mut lanes: Vec<_> = config.receivers.notifiers().map(|(lane, _)| lane).collect();
+        lanes.sort_unstable();
+        let expected = [
+            "ops/console/0",
+            "ops/email/0",
+            "ops/email/1",
+            "ops/exec/0",
+            "ops/irc/0",
+            "ops/ntfy/0",
+            "ops/ntfy/1",
+            "ops/syslog/0",
+        ];
+        assert_eq!(lanes, expected);
+        assert_eq!(config.receivers.len(), 2);
     }
 }

@@ -75,3 +75,52 @@ pub(super) fn route(config: &WatchdogConfig) -> Spanned<RouteConfig> {
 fn part(period: Period, of: u32) -> Period {
     Period::from((period.duration() / of).max(Duration::from_millis(1)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use base::labels::Labels;
+
+    use super::*;
+    use crate::config::parse;
+
+    #[track_caller]
+    fn receivers(yaml: &str, alert: &str) -> String {
+        let config = parse("f.yml", yaml, Path::new("."), None);
+        let config = config.unwrap_or_else(|faults| panic!("{faults}"));
+        let routes = config.route.matching(&Labels::from_pairs([("alertname", alert)]));
+        let shown = routes.iter().map(|route| {
+            let lanes = config.lanes[&route.receiver].iter().map(|lane| lane.id.as_str());
+            let lanes = lanes.collect::<Vec<_>>().join(" ");
+            format!("{} every {} {}", lanes, route.group_interval, route.repeat_interval)
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn its_alert_goes_to_its_address_and_no_other_alert_does() {
+        let ping = "watchdog: {url: 'http://127.0.0.1:1/ping', interval: 1m}\n";
+        let ops = "route: {receiver: ops}\nreceivers: [{name: ops, console_configs: [{}]}]\n";
+        let own = "veilleur-watchdog/watchdog/0 every 15s 45s";
+        assert_eq!(receivers(&format!("{ping}{ops}"), WATCHDOG_ALERT), own);
+        assert_eq!(receivers(&format!("{ping}{ops}"), "Down"), "ops/console/0 every 5m 4h");
+        // Also where nobody else is configured.
+        assert_eq!(receivers(ping, WATCHDOG_ALERT), own);
+        assert_eq!(receivers(ping, "Down"), "console/console/0 every 5m 4h");
+    }
+
+    #[test]
+    fn its_rule_is_evaluated_twice_as_often_as_it_is_told() {
+        let config = WatchdogConfig::default();
+        let group = rule_group(&config).unwrap();
+        assert_eq!((group.len(), group.interval()), (1, Period::from_secs(30)));
+    }
+
+    #[test]
+    fn a_receiver_that_there_is_not_is_a_fault() {
+        let yaml = "watchdog: {url: 'http://h/', despite: [nobody]}\n";
+        let faults = parse("f.yml", yaml, Path::new("."), None).unwrap_err().to_string();
+        assert_eq!(faults, "f.yml:1:41: there is no receiver `nobody`");
+    }
+}

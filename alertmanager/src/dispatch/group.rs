@@ -11,8 +11,10 @@ use std::time::Duration;
 use base::labels::{Labels, escape_value};
 use base::sample::Timestamp;
 
+use super::ask::GroupTimes;
 use super::route::Route;
 use crate::alerts::{Alert, ByLabels};
+use crate::drill;
 
 /// By what a group is known, also after a restart: its route and its labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +23,14 @@ pub struct GroupKey {
     pub route: String,
     /// The labels that the alerts agree on.
     pub labels: Labels,
+}
+
+impl GroupKey {
+    /// The group of an alert with `labels` on `route`. A drill has one of its own.
+    pub fn of(route: &Route, labels: &Labels) -> Self {
+        let group = route.group_by.group_labels(labels);
+        Self { route: route.key.clone(), labels: drill::group_labels(group, labels) }
+    }
 }
 
 /// Prints the key as Alertmanager's webhooks have it: `{}/{team="db"}:{alertname="Down"}`.
@@ -41,6 +51,8 @@ pub struct Group {
     key: GroupKey,
     route: Arc<Route>,
     alerts: ByLabels<Arc<Alert>>,
+    /// When it was made.
+    met_at: Timestamp,
     /// The first tick; every `group_interval` after it is another.
     first_tick: Timestamp,
     last_flush: Option<Timestamp>,
@@ -76,6 +88,7 @@ impl Group {
             key,
             route,
             alerts: ByLabels::default(),
+            met_at: now,
             first_tick: first,
             last_flush: told_at,
             changed_at: None,
@@ -139,6 +152,11 @@ impl Group {
         self.last_flush = self.last_flush.map(|last| last.min(now));
         self.let_go_at = self.let_go_at.map(|at| at.min(now));
         self.changed_at = self.changed_at.map(|at| at.min(now));
+    }
+
+    /// Since when it is there, and when there is something to do.
+    pub fn times(&self) -> GroupTimes {
+        GroupTimes { since: self.met_at, due: self.due() }
     }
 
     /// When there is something to do; `None` where nothing is.

@@ -90,9 +90,9 @@ pub struct Route {
     pub key: String,
     /// Its place among all nodes of the tree, as [`Route::all`] has them.
     pub place: usize,
-    matchers: Vec<Matcher>,
-    goes_on: bool,
-    routes: Vec<Self>,
+    pub(super) matchers: Vec<Matcher>,
+    pub(super) goes_on: bool,
+    pub(super) routes: Vec<Self>,
     /// Those below it that may match an alert.
     index: Index<usize>,
 }

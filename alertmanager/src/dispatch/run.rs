@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::ask::AskDispatch;
 use super::audience::{Fallbacks, Listener, World, about};
 use super::decide::{Decision, Known, News, decide, says_the_same};
 use super::group::{Group, GroupKey};
@@ -62,6 +63,7 @@ pub struct Dispatcher {
     looked_at: Timestamp,
     /// What was told of groups that there are no more, or by lanes that no longer serve them.
     orphans: HashSet<LaneGroup>,
+    questions: AskDispatch,
     made_at: Timestamp,
 }
 
@@ -88,6 +90,7 @@ impl Dispatcher {
             groups: Groups::default(),
             looked_at: now,
             orphans: HashSet::new(),
+            questions: AskDispatch::default(),
             made_at: now,
         };
         let alerts = dispatcher.alerts.unsorted();
@@ -98,6 +101,11 @@ impl Dispatcher {
             dispatcher.take(alert, now);
         }
         dispatcher
+    }
+
+    /// Answers those who ask by `questions`.
+    pub fn answering(self, questions: AskDispatch) -> Self {
+        Self { questions, ..self }
     }
 
     /// The same, where receivers that cannot be told have others in their place.
@@ -115,8 +123,10 @@ impl Dispatcher {
     /// The state failed.
     pub async fn adopt(&mut self) -> Result<(), StateError> {
         let now = self.made_at;
-        let told: Vec<_> = self.outbox.told_keys();
-        for key in self.outbox.intended_keys() {
+        // What is told of silences and windows is no group of alerts.
+        let groups = |keys: Vec<LaneGroup>| keys.into_iter().filter(|key| !key.is_notice());
+        let told: Vec<_> = groups(self.outbox.told_keys()).collect();
+        for key in groups(self.outbox.intended_keys()) {
             let configured = self.lanes.values().flatten().any(|lane| lane.id == key.lane);
             if !configured || !self.is_served(&key, now) && !told.contains(&key) {
                 info!(lane = key.lane, "a message is withdrawn: it is no longer to be told");
@@ -157,11 +167,16 @@ impl Dispatcher {
         loop {
             let now = Timestamp::now();
             let next = self.step(now).await?;
+            self.questions.answer(|key| {
+                let id = self.groups.named(key).first()?;
+                self.groups.get(*id).map(Group::times)
+            });
             let wait = next.map_or(AT_LEAST, |next| next.since(now).min(AT_LEAST));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = self.alerts.changed() => {}
                 () = self.outbox.news() => {}
+                () = self.questions.asked() => {}
                 () = self.mutes.silences.changed() => {}
                 () = sleep(wait) => {}
             }
@@ -193,7 +208,7 @@ impl Dispatcher {
                 self.divert(id, now).await?;
             }
             // It was over, withdrawn and let go while it was on its way, and it arrived.
-            if !self.is_served(&news, now) {
+            if !news.is_notice() && !self.is_served(&news, now) {
                 self.orphans.insert(news);
             }
         }
@@ -201,17 +216,19 @@ impl Dispatcher {
         self.reconcile(now).await?;
         self.alerts.forget_ended(now);
         let due = self.groups.next_due();
-        Ok(due.into_iter().chain(self.mutes.silences.next_edge(now)).min())
+        Ok(due.into_iter().chain(self.mutes.next_edge(now)).min())
     }
 
     /// Finds the groups of which something else is held back now: where `changed` by an alert, and
     /// where a silence or a minute has begun or ended.
     fn compare_held(&mut self, changed: bool, now: Timestamp) {
-        let (version, edge) = self.mutes.silences.epoch(now);
+        let (version, edge) = self.mutes.epoch(now);
         let muted_at = (version, edge, now.millis().div_euclid(60_000));
         let all = changed || (self.muted_at.0, self.muted_at.1) != (version, edge);
         let minute = self.muted_at.2 != muted_at.2
             && self.routes.iter().any(|route| !route.times.is_always());
+        // What has settled already need not wait a second time.
+        let since = if self.muted_at.1 == edge { now } else { self.mutes.let_go_since(edge, now) };
         self.muted_at = muted_at;
         if !all && !minute {
             return;
@@ -220,7 +237,7 @@ impl Dispatcher {
             let Some(group) = self.groups.get(id) else { continue };
             if all || !group.route().times.is_always() {
                 let held = held(group, &self.mutes, now);
-                self.groups.change(id, |group| group.hold(held, now));
+                self.groups.change(id, |group| group.hold(held, since));
             }
         }
     }
@@ -228,29 +245,24 @@ impl Dispatcher {
     /// Puts an alert into the groups that it belongs to.
     fn take(&mut self, alert: Arc<Alert>, now: Timestamp) {
         let root = Arc::clone(&self.root);
-        for route in root.matching(&alert.labels) {
-            let labels = route.group_by.group_labels(&alert.labels);
-            let known = self.groups.find(route.place, &labels);
+        for route in root.of(&alert.labels).iter() {
+            let key = GroupKey::of(route, &alert.labels);
+            let known = self.groups.find(route.place, &key.labels);
             // Of what has ended nobody was told here; what others know is reconciled below.
-            let Some(id) = known.or_else(|| {
-                alert.is_firing().then(|| self.begin_group(route.place, labels, &alert, now))?
-            }) else {
-                continue;
+            let id = match known {
+                Some(id) => id,
+                None if alert.is_firing() => self.begin_group(route, key, &alert, now),
+                None => continue,
             };
             self.groups.change(id, |group| group.insert(Arc::clone(&alert), now));
         }
     }
 
     /// A group that `alert` is the first of.
-    fn begin_group(
-        &mut self,
-        place: usize,
-        labels: Labels,
-        alert: &Alert,
-        now: Timestamp,
-    ) -> Option<GroupId> {
-        let route = Arc::clone(self.routes.get(place)?);
-        let key = GroupKey { route: route.key.clone(), labels };
+    fn begin_group(&mut self, route: &Route, key: GroupKey, alert: &Alert, now: Timestamp) -> GroupId {
+        // A drill comes by a route that is not in the tree.
+        let shared = self.routes.get(route.place).map(Arc::clone);
+        let route = shared.unwrap_or_else(|| Arc::new(route.alone()));
         let id = key.to_string();
         let told = self.told(&route, &id);
         let told_at = told.iter().map(|told| told.at).max();
@@ -260,7 +272,7 @@ impl Dispatcher {
             group.insert(self.now(known, now), now);
         }
         group.set_back(now);
-        Some(self.groups.insert(id, group))
+        self.groups.insert(id, group)
     }
 
     /// What the lanes of the receiver of `route` were last told of a group.
@@ -478,7 +490,7 @@ fn held(group: &Group, mutes: &Mutes, now: Timestamp) -> BTreeSet<Labels> {
     alerts.map(|alert| alert.labels.clone()).collect()
 }
 
-/// Whether two messages say the same, if in other words.
+/// Whether two messages say the same.
 fn is_same(a: &Flush, b: &Flush) -> bool {
     says_the_same(&a.alerts, &b.alerts) && says_the_same(&a.kept, &b.kept)
 }

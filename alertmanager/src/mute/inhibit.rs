@@ -21,6 +21,7 @@ use crate::matchers;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InhibitRuleConfig {
+    /// How people call it.
     name: Option<String>,
     /// Labels with their values; the older form of `source_matchers`.
     source_match: BTreeMap<Spanned<String>, String>,
@@ -39,6 +40,8 @@ pub struct InhibitRuleConfig {
 /// A rule.
 #[derive(Clone, Debug)]
 pub struct InhibitRule {
+    /// Its name, else what it says: `source {...} target {...}`.
+    pub title: String,
     source: Vec<Matcher>,
     target: Vec<Matcher>,
     equal: BTreeSet<String>,
@@ -75,15 +78,31 @@ impl InhibitRuleConfig {
             }
             equal.insert(name.value.clone());
         }
-        InhibitRule {
-            source: matchers::build_all(source.0, source.1, source.2, diagnostics),
-            target: matchers::build_all(target.0, target.1, target.2, diagnostics),
-            equal,
-        }
+        let source = matchers::build_all(source.0, source.1, source.2, diagnostics);
+        let target = matchers::build_all(target.0, target.1, target.2, diagnostics);
+        let says = || {
+            let (source, target) = (matchers::print_all(&source), matchers::print_all(&target));
+            format!("source {source} target {target}")
+        };
+        InhibitRule { title: self.name.clone().unwrap_or_else(says), source, target, equal }
     }
 }
 
 impl InhibitRule {
+    /// Whether it can hold back an alert with `labels`.
+    pub fn is_about(&self, labels: &Labels) -> bool {
+        matches(&self.target, labels)
+    }
+
+    /// What its source must have, beside the labels in which both must agree.
+    pub fn source_of(&self, labels: &Labels) -> String {
+        let agreed = self.equal.iter().map(|name| {
+            let value = labels.get(name).unwrap_or_default();
+            Matcher::equal(name, value)
+        });
+        matchers::print_all(&self.source.iter().cloned().chain(agreed).collect::<Vec<_>>())
+    }
+
     /// The values in which both must agree.
     fn agreement(&self, labels: &Labels) -> Labels {
         labels.filter(|name| self.equal.contains(name))
@@ -137,6 +156,11 @@ impl Inhibitor {
 
     /// The labels of an alert that holds back the one with `labels`.
     pub fn inhibited_by(&self, labels: &Labels) -> Option<&Labels> {
+        self.inhibition_of(labels).map(|(_, source)| source)
+    }
+
+    /// The same, with the rule.
+    pub fn inhibition_of(&self, labels: &Labels) -> Option<(&InhibitRule, &Labels)> {
         if self.sources == 0 {
             return None;
         }
@@ -148,7 +172,8 @@ impl Inhibitor {
             }
             let firing = sources.get(&rule.agreement(labels))?;
             let on_both_sides = matches(&rule.source, labels);
-            firing.iter().find(|(_, both)| !on_both_sides || !**both).map(|(source, _)| source)
+            let mut free = firing.iter().filter(|(_, both)| !on_both_sides || !**both);
+            free.next().map(|(source, _)| (rule, source))
         })
     }
 }

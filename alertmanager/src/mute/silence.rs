@@ -17,6 +17,7 @@ use base::matcher::{MatchOp, Matcher};
 use base::sample::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex as Turn, Notify};
+use tracing::info;
 
 use super::index::Index;
 use crate::state::{State, StateError, StoredSilence};
@@ -25,6 +26,8 @@ use crate::state::{State, StateError, StoredSilence};
 const KEEP_EXPIRED: Duration = Duration::from_secs(120 * 3600);
 /// The most that there may be.
 const MOST: usize = 100_000;
+/// The annotation that says why we ended a silence ourselves.
+pub const ENDED_BECAUSE: &str = "veilleur_ended_because";
 
 /// Whether a silence holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +125,11 @@ impl Silence {
     /// Whether it is about an alert with `labels`.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.matchers.iter().all(|matcher| matcher.matches_labels(labels))
+    }
+
+    /// Whether it holds at `now` for an alert with `labels`.
+    pub fn holds(&self, labels: &Labels, now: Timestamp) -> bool {
+        self.state(now) == SilenceState::Active && self.matches(labels)
     }
 
     /// Whether somebody who asks for silences with these matchers is shown it: it has each of them,
@@ -234,8 +242,10 @@ impl Silences {
             }
         }
         let id = new.id.clone();
+        let (by, matchers) = (new.created_by.clone(), crate::matchers::print_all(&new.matchers));
         changed.push(new);
         self.write(changed).await?;
+        info!(silence = id, by, matchers, "a silence is set");
         Ok(id)
     }
 
@@ -245,12 +255,32 @@ impl Silences {
     ///
     /// Nothing has changed then.
     pub async fn expire(&self, id: &str, now: Timestamp) -> Result<(), SilenceError> {
+        self.expire_because(id, None, now).await
+    }
+
+    /// As [`Silences::expire`], with a note of why in its annotation [`ENDED_BECAUSE`].
+    ///
+    /// # Errors
+    ///
+    /// Nothing has changed then.
+    pub async fn expire_because(
+        &self,
+        id: &str,
+        why: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), SilenceError> {
         let _turn = self.turn.lock().await;
         let silence = self.get(id).ok_or_else(|| SilenceError::NotFound(id.to_owned()))?;
         if silence.state(now) == SilenceState::Expired {
             return Err(SilenceError::Expired(id.to_owned()));
         }
-        self.write(vec![expired(&silence, now)]).await
+        let mut ended = expired(&silence, now);
+        if let Some(why) = why {
+            ended.annotations.insert(ENDED_BECAUSE.to_owned(), why.to_owned());
+        }
+        self.write(vec![ended]).await?;
+        info!(silence = id, why = why.unwrap_or("somebody asked for it"), "a silence is ended");
+        Ok(())
     }
 
     /// Forgets those that ended long ago.
@@ -282,6 +312,11 @@ impl Silences {
         Ok(())
     }
 
+    /// Wakes whoever waits for a change: something else that holds alerts has changed.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+    }
+
     /// Waits until one has changed.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -295,6 +330,16 @@ impl Silences {
     /// All of them, also those that have ended.
     pub fn all(&self) -> Vec<Arc<Silence>> {
         self.lock().by_id.values().cloned().collect()
+    }
+
+    /// All of them as they were at `at`: each in the revision that was the last then.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn as_of(&self, at: Timestamp) -> Result<Vec<Arc<Silence>>, StateError> {
+        let rows = self.state.silences_as_of(at).await?;
+        Ok(rows.iter().filter_map(from_row).map(Arc::new).collect())
     }
 
     /// The ids of those that hold at `now` for an alert with `labels`, sorted.
@@ -355,7 +400,7 @@ fn expired(silence: &Silence, now: Timestamp) -> Silence {
 }
 
 /// A random id in the form of a UUID, version 4 (RFC 9562).
-fn new_id() -> Result<String, SilenceError> {
+pub(super) fn new_id() -> Result<String, SilenceError> {
     let failed = |_| SilenceError::Invalid("the system gives no random numbers".to_owned());
     let random = ring::rand::generate::<[u8; 16]>(&ring::rand::SystemRandom::new());
     let mut bytes = random.map_err(failed)?.expose();

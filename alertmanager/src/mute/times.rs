@@ -120,8 +120,8 @@ pub fn build_all(
         if name.value.is_empty() {
             diagnostics.report(name, "a time interval has no name");
         }
-        let parts = config.value.time_intervals.iter().map(|part| part.build(diagnostics));
-        let interval = TimeInterval { parts: parts.collect() };
+        let parts = &config.value.time_intervals;
+        let interval = build_parts(parts, &TimeZone::UTC, diagnostics);
         if all.insert(name.value.clone(), Arc::new(interval)).is_some() {
             diagnostics.report(name, format!("there are two time intervals `{}`", name.value));
         }
@@ -153,21 +153,35 @@ pub fn find_all(
     found
 }
 
+/// An interval that holds where one of `parts` does; those without a location are in `zone`.
+pub(super) fn build_parts(
+    parts: &[TimesConfig],
+    zone: &TimeZone,
+    diagnostics: &mut Diagnostics,
+) -> TimeInterval {
+    TimeInterval { parts: parts.iter().map(|part| part.build(zone, diagnostics)).collect() }
+}
+
+/// The zone with that name; UTC where it is a fault.
+pub(super) fn zone(name: &Spanned<String>, diagnostics: &mut Diagnostics) -> TimeZone {
+    ranges::zone(&name.value).unwrap_or_else(|| {
+        let help = "write a name such as `Europe/Paris`; see timedatectl list-timezones";
+        let message = format!("`{}` is not a time zone", name.value);
+        diagnostics.report_with_help(name, message, help);
+        TimeZone::UTC
+    })
+}
+
 impl TimesConfig {
     /// An interval of this part alone.
     pub fn interval(&self, diagnostics: &mut Diagnostics) -> TimeInterval {
-        TimeInterval { parts: vec![self.build(diagnostics)] }
+        TimeInterval { parts: vec![self.build(&TimeZone::UTC, diagnostics)] }
     }
 
-    fn build(&self, diagnostics: &mut Diagnostics) -> Times {
+    fn build(&self, default: &TimeZone, diagnostics: &mut Diagnostics) -> Times {
         let zone = match &self.location {
-            None => TimeZone::UTC,
-            Some(name) => ranges::zone(&name.value).unwrap_or_else(|| {
-                let help = "write a name such as `Europe/Paris`; see timedatectl list-timezones";
-                let message = format!("`{}` is not a time zone", name.value);
-                diagnostics.report_with_help(name, message, help);
-                TimeZone::UTC
-            }),
+            None => default.clone(),
+            Some(name) => zone(name, diagnostics),
         };
         let mut each = |texts: &[Spanned<String>], read: ranges::Read| {
             let mut found = Vec::new();
@@ -220,6 +234,15 @@ impl TimeRangeConfig {
 }
 
 impl TimeInterval {
+    /// Whether it holds at every half hour of a year: then there is no time at which it does not.
+    pub(super) fn is_always(&self) -> bool {
+        // 2028 has all days that a year can have.
+        const BEGIN: i64 = 1_830_297_600_000;
+        let half_hours = (0..366 * 48).map(|n| BEGIN + n * 1_800_000);
+        self.parts.iter().any(|part| part.years.is_empty())
+            && half_hours.map(Timestamp::from_millis).all(|at| self.contains(at))
+    }
+
     /// Whether it holds at `now`.
     pub fn contains(&self, now: Timestamp) -> bool {
         let Ok(now) = jiff::Timestamp::from_millisecond(now.millis()) else { return false };

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use base::diagnostic::Spanned;
 use serde::Deserialize;
 
+use super::links::web;
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use crate::alerts::Alert;
 
@@ -41,7 +42,7 @@ impl Notifier for ConsoleNotifier {
 }
 
 /// A line for each alert, with its texts below.
-fn render(notification: &Notification) -> String {
+pub(super) fn render(notification: &Notification) -> String {
     let mut text = String::new();
     for alert in &notification.alerts {
         let state = match (alert.ended, alert.stale_since) {
@@ -49,12 +50,16 @@ fn render(notification: &Notification) -> String {
             (None, Some(_)) => "FIRING (stale)".to_owned(),
             (None, None) => "FIRING".to_owned(),
         };
-        let since = alert.ended.map_or(alert.starts_at, |(at, _)| at);
-        text.push_str(&format!("[{state}] {} since {}\n", one_line(&title(alert)), clock(since)));
+        let until = alert.ended.map_or(String::new(), |(at, _)| format!(" until {}", clock(at)));
+        let (title, since) = (one_line(&title(alert)), clock(alert.starts_at));
+        text.push_str(&format!("[{state}] {title} since {since}{until}\n"));
         for (name, value) in &alert.annotations {
             for line in value.lines() {
                 text.push_str(&format!("    {name}: {}\n", one_line(line)));
             }
+        }
+        if let Some(graph) = web(&alert.generator_url) {
+            text.push_str(&format!("    graph: {graph}\n"));
         }
     }
     text
@@ -96,11 +101,12 @@ mod tests {
             starts_at: Timestamp::from_millis(1_700_000_000_000),
             ended: None,
             stale_since: None,
-            generator_url: String::new(),
+            generator_url: "http://v/#a".into(),
         };
         let ended = Alert {
             ended: Some((Timestamp::from_millis(1_700_000_060_000), Ending::TargetRemoved)),
             annotations: BTreeMap::new(),
+            generator_url: "javascript:x".into(),
             ..alert.clone()
         };
         let notification = Notification {
@@ -119,9 +125,9 @@ mod tests {
         assert_eq!(
             render(&notification),
             "[FIRING] CheckFailed {check=\"q\u{fffd}[31m\"} since 2023-11-14 22:13:20 UTC\n    \
-             description: 12 files\n    description: at most 10\n\
+             description: 12 files\n    description: at most 10\n    graph: http://v/#a\n\
              [EXPIRED: TARGET REMOVED] CheckFailed {check=\"q\u{fffd}[31m\"} since \
-             2023-11-14 22:14:20 UTC\n"
+             2023-11-14 22:13:20 UTC until 2023-11-14 22:14:20 UTC\n"
         );
     }
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::notifier::DeliveryError;
+use super::notifier::{DeliveryError, excerpt};
 
 /// What is read of an answer, and in which time: what is longer is no answer of a service.
 const MAX_ANSWER: usize = 64 << 10;
@@ -100,6 +100,13 @@ impl Answer {
     pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or(Value::Null)
     }
+
+    /// What it is where it is nothing that the service says: a page that some proxy puts in between,
+    /// a text that broke off (F14).
+    pub(super) fn strange(&self) -> DeliveryError {
+        let said = excerpt(self.body.trim());
+        DeliveryError::transient(format!("the answer is not that of the service: `{said}`"))
+    }
 }
 
 impl Service {
@@ -115,6 +122,22 @@ impl Service {
             None => global.build(place, diagnostics),
         };
         Some(Self { access: access?, idle: Arc::default() })
+    }
+
+    /// As [`Self::send`], within `limit` where there is one.
+    ///
+    /// # Errors
+    ///
+    /// There was no answer in time.
+    pub(super) async fn send_within(
+        &self,
+        call: Call<'_>,
+        limit: Option<Duration>,
+    ) -> Result<Answer, DeliveryError> {
+        let sent = self.send(call);
+        let Some(limit) = limit else { return sent.await };
+        let late = |_| DeliveryError::transient(format!("no answer within {limit:?}"));
+        tokio::time::timeout(limit, sent).await.map_err(late)?
     }
 
     /// Sends a request.

@@ -7,30 +7,35 @@
 //! header of its own (X17, X18).
 
 mod config;
+mod smtp;
 
-pub use config::{EmailConfig, EmailGlobals};
+pub use config::{EmailConfig, EmailGlobals, ThreadingConfig};
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use base::labels::Labels;
+use lettre::Message;
+use lettre::address::Envelope;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, MultiPart, SinglePart};
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::client::TlsParameters;
 use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
+use super::document;
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use super::texts::{Renderer, Text, one_line};
 use crate::template::{Escape, Templates};
-use base::http::access::SecretSource;
+use smtp::Login;
 
-/// The longest that one step of the conversation may take.
-const STEP: Duration = Duration::from_secs(15);
 /// The longest subject.
 const MAX_SUBJECT: usize = 200;
+/// The longest of the other headers, which may be lists of addresses; a line has less than 998 bytes
+/// all the same, because they are folded.
+const MAX_HEADER: usize = 900;
+
 /// Sends to one list of recipients.
 #[derive(Clone, Debug)]
 pub struct EmailNotifier {
@@ -39,13 +44,27 @@ pub struct EmailNotifier {
     host: String,
     port: u16,
     hello: ClientId,
-    credentials: Option<(String, SecretSource)>,
+    login: Option<Login>,
     tls: TlsMode,
     subject: Text,
     headers: Vec<(HeaderName, Text)>,
+    threading: Threading,
     html: Text,
     text: Text,
     templates: Arc<Templates>,
+}
+
+/// Which mails are a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Threading {
+    /// Those of a group, from its first alert to its all-clear.
+    Incident,
+    /// All of a group.
+    Group,
+    /// All of a group on one day, by UTC.
+    Day,
+    /// None.
+    Nothing,
 }
 
 /// When TLS begins.
@@ -72,56 +91,18 @@ impl Notifier for EmailNotifier {
         "email"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let plain = Renderer::new(&self.templates, notification, Escape::Text);
+        let subject = one_line(&plain.render(&self.subject), MAX_SUBJECT);
+        format!("{subject}\n\n{}", plain.render(&self.text))
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let message = self.message(notification).map_err(DeliveryError::permanent)?;
-        let tls = match self.tls.clone() {
-            TlsMode::Implicit(parameters) => Tls::Wrapper(parameters),
-            TlsMode::Required(parameters) => Tls::Required(parameters),
-            TlsMode::IfOffered(parameters) => Tls::Opportunistic(parameters),
-        };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&self.host)
-            .port(self.port)
-            .hello_name(self.hello.clone())
-            .tls(tls)
-            .timeout(Some(STEP));
-        if let Some((username, password)) = &self.credentials {
-            let password = password.read().map_err(DeliveryError::transient)?;
-            builder = builder
-                .credentials(Credentials::new(username.clone(), password.expose().to_owned()))
-                .authentication(vec![Mechanism::Plain, Mechanism::Login]);
-        }
-        match builder.build().send(message).await {
-            // The last answer, after the mail itself, was positive.
-            Ok(_) => Ok(Receipt::default()),
-            Err(error) => {
-                let reason = reason(&error);
-                // Of these, servers say by some that a mail is too large, or that it looks bad.
-                let code = error.status().map(|code| code.to_string()).unwrap_or_default();
-                match error.is_permanent() {
-                    true if matches!(code.as_str(), "550" | "552" | "554") => {
-                        Err(DeliveryError::bad_message(reason))
-                    }
-                    true => Err(DeliveryError::permanent(reason)),
-                    false => Err(DeliveryError::transient(reason)),
-                }
-            }
-        }
+        // The last answer, after the mail itself, was positive (F14).
+        smtp::send(self, &message).await?;
+        Ok(Receipt::default())
     }
-}
-
-/// The error with its causes.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    one_line(&text, 300)
 }
 
 impl EmailNotifier {
@@ -136,12 +117,15 @@ impl EmailNotifier {
             .subject(one_line(&plain.render(&self.subject), MAX_SUBJECT))
             .date(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
             .message_id(Some(id(&notification.id)));
-        if notification.thread != notification.id {
-            let first = id(&notification.thread);
-            builder = builder.in_reply_to(first.clone()).references(first);
+        if let Some(first) = self.first(notification) {
+            builder = builder.in_reply_to(id(&first)).references(id(&first));
         }
+        // Said here, so that no header that is only shown adds a recipient (X18).
+        let recipients = self.to.iter().map(|mailbox| mailbox.email.clone()).collect();
+        let envelope = Envelope::new(Some(self.from.email.clone()), recipients);
+        builder = builder.envelope(envelope.map_err(|error| error.to_string())?);
         for (name, text) in &self.headers {
-            let value = one_line(&plain.render(text), MAX_SUBJECT);
+            let value = one_line(&plain.render(text), MAX_HEADER);
             builder = builder.raw_header(HeaderValue::new(name.clone(), value));
         }
         let (text, html) = (plain.render(&self.text), marked.render(&self.html));
@@ -152,7 +136,22 @@ impl EmailNotifier {
         };
         built.map_err(|error| format!("the mail cannot be written: {error}"))
     }
+
+    /// What stands for the first mail of the thread, where this one is not it itself.
+    fn first(&self, notification: &Notification) -> Option<String> {
+        let group = || Labels::from_pairs([("group", &notification.group_key)]).fingerprint();
+        let day = || document::time(notification.at).chars().take(10).collect::<String>();
+        match self.threading {
+            Threading::Nothing => None,
+            Threading::Incident => {
+                (notification.thread != notification.id).then(|| notification.thread.clone())
+            }
+            Threading::Group => Some(format!("group-{:016x}", group())),
+            Threading::Day => Some(format!("group-{:016x}-{}", group(), day())),
+        }
+    }
 }
+
 #[cfg(test)]
 mod tests {
     use base::diagnostic::{Diagnostics, Spanned};
@@ -197,6 +196,46 @@ mod tests {
         }
         let first = Notification { thread: "id2".into(), ..notification() };
         assert!(!written("", &first).contains("References"));
+    }
+
+    #[test]
+    fn threads_are_as_configured() {
+        let check = |extra: &str, expected: Option<&str>| {
+            let mail = written(extra, &notification());
+            let found = mail.lines().find_map(|line| line.strip_prefix("References: "));
+            let found = found.map(|id| id.split('@').next().unwrap().trim_start_matches('<'));
+            let group = Labels::from_pairs([("group", &notification().group_key)]).fingerprint();
+            let expected = expected.map(|id| id.replace("GROUP", &format!("{group:016x}")));
+            assert_eq!(found, expected.as_deref(), "{extra}");
+        };
+        check("", Some("id1"));
+        check(", threading: {enabled: false}", None);
+        check(", threading: {enabled: true, thread_by_date: none}", Some("group-GROUP"));
+        check(
+            ", threading: {enabled: true, thread_by_date: daily}",
+            Some("group-GROUP-2023-11-14"),
+        );
+        check(", headers: {References: '<own@x>'}", Some("own"));
+    }
+
+    #[test]
+    fn headers_change_what_is_shown_and_nobody_who_gets_it() {
+        // X17, X18
+        let label = "victim@example.com\r\nBcc: victim@example.com";
+        let mut message = notification();
+        for alert in &mut message.alerts {
+            alert.labels = alert.labels.with("mail", label);
+        }
+        let headers = ", headers: {To: '{{ .CommonLabels.mail }}', Cc: 'c@example.org', \
+                       Reply-To: '{{ .CommonLabels.mail }}'}";
+        let notifier = build(&format!("{GOOD}{headers}}}")).0.unwrap();
+        let mail = notifier.message(&message).unwrap();
+        let recipients: Vec<_> = mail.envelope().to().iter().map(ToString::to_string).collect();
+        assert_eq!(recipients, ["ops@example.org", "b@example.org"]);
+        let text = String::from_utf8(mail.formatted()).unwrap();
+        assert_eq!(text.matches("\r\nTo: ").count() + usize::from(text.starts_with("To: ")), 1);
+        let (head, _) = text.split_once("\r\n\r\n").unwrap();
+        assert!(!head.contains("\r\nBcc:"), "{head}");
     }
 
     #[test]

@@ -14,8 +14,10 @@ use base::http::access::HttpConfig;
 use base::labels::Labels;
 use base::sample::Timestamp;
 
+use super::console::render;
 use super::refusal::Refusal;
 use crate::alerts::Alert;
+use crate::drill;
 use crate::outbox::{Due, LONGEST_WAIT, Reason};
 use crate::template::Templates;
 
@@ -48,20 +50,21 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// The message that `due` is, sent at `at` by whom people reach at `external_url`.
+    /// The message that `due` is, sent at `at` by whom people reach at `external_url`. One about a
+    /// drill says so.
     pub fn of(due: &Due, at: Timestamp, external_url: &str) -> Self {
         let mut alerts: Vec<&Arc<Alert>> = due.flush.alerts.iter().collect();
         alerts.sort_by(|a, b| {
             b.is_firing().cmp(&a.is_firing()).then_with(|| a.labels.cmp(&b.labels))
         });
-        let alerts = alerts.into_iter().map(|alert| Alert::clone(alert)).collect();
+        let alerts = alerts.into_iter().map(|alert| drill::marked(Alert::clone(alert))).collect();
         Self {
             id: due.id.clone(),
             thread: due.thread.clone(),
             reference: due.reference.clone(),
             receiver: due.flush.receiver.clone(),
             group_key: due.key.group_key.clone(),
-            group_labels: due.flush.group_labels.clone(),
+            group_labels: drill::marked_labels(due.flush.group_labels.clone()),
             route_labels: due.flush.route_labels.clone(),
             reason: due.flush.reason,
             alerts,
@@ -111,6 +114,11 @@ pub struct Shared<'a> {
 pub trait Notifier: Send + Sync + std::fmt::Debug {
     /// What it is, as its configuration calls it: `email`, `slack`.
     fn integration(&self) -> &'static str;
+
+    /// What people would read of a message, without sending it; by default a plain text.
+    fn preview(&self, notification: &Notification) -> String {
+        render(notification)
+    }
 
     /// Hands over a message. The lane limits how long it may take.
     ///
@@ -186,15 +194,31 @@ impl DeliveryError {
         };
         match status {
             408 | 425 | 429 | 500.. => {
-                let value = headers.get("retry-after").and_then(|value| value.to_str().ok());
-                let retry_after = value.and_then(|value| retry_after(value, now));
-                Self::Transient { reason, retry_after }
+                Self::Transient { reason, retry_after: asked_wait(headers, now) }
             }
             // What cannot be read, is too large, or has something in it that is not taken.
             400 | 413 | 414 | 415 | 422 | 431 => Self::bad_message(reason),
             _ => Self::permanent(reason),
         }
     }
+
+    /// The same, where it is worth another try no sooner than after so many seconds, which a service
+    /// may name in a way of its own.
+    pub(super) fn after(self, seconds: Option<f64>) -> Self {
+        let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        match (self, wait) {
+            (Self::Transient { reason, .. }, Some(wait)) => {
+                Self::Transient { reason, retry_after: Some(wait.min(LONGEST_WAIT)) }
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+/// How long the service asks to wait by the header `Retry-After`.
+pub(super) fn asked_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get("retry-after")?.to_str().ok()?;
+    retry_after(value, now)
 }
 
 /// What a service said, short enough for a log.

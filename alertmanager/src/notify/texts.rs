@@ -15,6 +15,9 @@ use crate::template::{
     AlertData, Dialect, Escape, NotificationData, Options, Template, Templates, Value,
 };
 
+/// The largest structure that is made of a group, in bytes.
+const LARGE: usize = 1 << 20;
+
 /// A setting that is a template, parsed when the configuration is read.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
@@ -58,7 +61,33 @@ impl<'a> Renderer<'a> {
         notification: &'a Notification,
         escape: Escape,
     ) -> Self {
-        let data = data(notification).into_value();
+        Self::of(templates, notification, escape, data(notification))
+    }
+
+    /// For texts that tell how many alerts of the group are not in `notification`.
+    pub(super) fn with_left_out(
+        templates: &'a Arc<Templates>,
+        notification: &'a Notification,
+        left_out: usize,
+    ) -> Self {
+        let truncated_alerts = u64::try_from(left_out).unwrap_or(u64::MAX);
+        let data = NotificationData { truncated_alerts, ..data(notification) };
+        Self::of(templates, notification, Escape::Text, data)
+    }
+
+    /// With room for structures that hold every alert of a large group.
+    pub(super) fn with_room(mut self) -> Self {
+        self.options.limits.output = LARGE;
+        self
+    }
+
+    fn of(
+        templates: &'a Arc<Templates>,
+        notification: &'a Notification,
+        escape: Escape,
+        data: NotificationData,
+    ) -> Self {
+        let data = data.into_value();
         let options = Options {
             escape,
             external_url: &notification.external_url,
@@ -69,13 +98,26 @@ impl<'a> Renderer<'a> {
 
     /// The text; where its template fails, the plain one of ours.
     pub(super) fn render(&self, text: &Text) -> String {
-        match self.templates.render(&text.template, &self.data, &self.options) {
+        self.render_as(text, self.options.escape)
+    }
+
+    /// As [`Self::render`], for a place where other rules hold.
+    pub(super) fn render_as(&self, text: &Text, escape: Escape) -> String {
+        let options = Options { escape, ..self.options };
+        match self.templates.render(&text.template, &self.data, &options) {
             Ok(text) => text,
             Err(error) => {
                 warn!(setting = text.name, %error, "a template failed; a plain text is sent instead");
-                format!("{}\n(the template of `{}` failed: {error})", self.fallback, text.name)
+                let plain =
+                    format!("{}\n(the template of `{}` failed: {error})", self.fallback, text.name);
+                escape.escaped(&plain)
             }
         }
+    }
+
+    /// The plain text of ours where `text` is blank: no service takes an empty message.
+    pub(super) fn unless_blank(&self, text: String) -> String {
+        if text.trim().is_empty() { self.options.escape.escaped(&self.fallback) } else { text }
     }
 }
 
@@ -89,7 +131,7 @@ fn fallback(notification: &Notification) -> String {
         .map(|alert| {
             let instance =
                 alert.labels.get("instance").map_or(String::new(), |i| format!(" on {i}"));
-            format!("{}{instance}", alert.name())
+            one_line(&format!("{}{instance}", alert.name()), 200)
         })
         .collect();
     let more = notification.alerts.len().saturating_sub(MOST);
@@ -100,10 +142,12 @@ fn fallback(notification: &Notification) -> String {
 }
 
 fn data(notification: &Notification) -> NotificationData {
+    // So that a check that says a whole log leaves room for the others, and for the rest.
+    let most = (32_000 / notification.alerts.len().max(1)).clamp(500, 4000);
     NotificationData {
         receiver: notification.receiver.clone(),
         reason: notification.reason.as_str().to_owned(),
-        alerts: notification.alerts.iter().map(alert).collect(),
+        alerts: notification.alerts.iter().map(|one| alert(one, most)).collect(),
         group_labels: notification.group_labels.clone(),
         route_labels: notification.route_labels.clone(),
         external_url: notification.external_url.clone(),
@@ -111,10 +155,11 @@ fn data(notification: &Notification) -> NotificationData {
     }
 }
 
-fn alert(alert: &Alert) -> AlertData {
+/// The alert with texts of at most `most` characters.
+fn alert(alert: &Alert, most: usize) -> AlertData {
     let mut annotations = LabelsBuilder::default();
     for (name, text) in &alert.annotations {
-        annotations.set(name, text);
+        annotations.set(name, &shortened(text, most));
     }
     // What no template of Alertmanager's knows of stands among the texts (F42).
     match alert.ended {
@@ -142,12 +187,63 @@ pub(super) fn one_line(text: &str, most: usize) -> String {
     shortened(clean.trim(), most)
 }
 
-/// The text, at most `most` characters long.
+/// The text, at most `most` characters long. What was escaped as one is not cut in two.
 pub(super) fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
-        None => text.to_owned(),
+    if text.char_indices().nth(most).is_none() {
+        return text.to_owned();
     }
+    let end = text.char_indices().nth(most.saturating_sub(1)).map_or(0, |(at, _)| at);
+    format!("{}…", whole(&text[..end]))
+}
+
+/// The text, at most `most` bytes of UTF-8 long.
+pub(super) fn shortened_bytes(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(most.saturating_sub('…'.len_utf8()));
+    format!("{}…", whole(&text[..end]))
+}
+
+/// The text, cut to `most` by `cut` where it is longer; its last line, which counts what is left out
+/// or leads on from it, is kept where that is a short one.
+pub(super) fn but_last_line(
+    text: &str,
+    most: usize,
+    cut: impl Fn(&str, usize) -> String,
+) -> String {
+    let text = text.trim();
+    let whole = cut(text, most);
+    match text.rsplit_once('\n') {
+        Some((before, last)) if whole != text && last.len() <= most / 4 && !last.contains('<') => {
+            format!("{}\n{last}", cut(before.trim_end(), most - last.len() - 1))
+        }
+        _ => whole,
+    }
+}
+
+/// The text without a backslash or a reference that was begun at its end.
+fn whole(text: &str) -> &str {
+    let slashes = text.len() - text.trim_end_matches('\\').len();
+    let text = if slashes % 2 == 1 { &text[..text.len() - 1] } else { text };
+    let begun = |at: &usize| {
+        let name = &text[at + 1..];
+        name.len() < 8 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '#')
+    };
+    match text.rfind('&').filter(begun) {
+        Some(at) => &text[..at],
+        None => text,
+    }
+}
+
+/// The text without control characters but line feeds and tabs, and without those that turn the
+/// direction of writing.
+pub(super) fn printable(text: &str) -> String {
+    let odd = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().filter(|c| !odd(*c)).collect()
 }
 
 #[cfg(test)]
@@ -232,6 +328,17 @@ pub(super) mod tests {
     fn texts_are_cut_between_characters() {
         assert_eq!(shortened("äöü", 3), "äöü");
         assert_eq!(shortened("äöüß", 3), "äö…");
+        assert_eq!(shortened_bytes("äöü", 6), "äöü");
+        assert_eq!(shortened_bytes("äöüß", 7), "äö…");
         assert_eq!(one_line("a\r\nBcc: x", 100), "a  Bcc: x");
+        assert_eq!(shortened("a&amp;b", 4), "a…");
+        assert_eq!(shortened("a&amp;b", 7), "a&amp;b");
+        assert_eq!(shortened(r"a\\\*b", 5), r"a\\…");
+        assert_eq!(shortened(r"a\\\*b", 4), r"a\\…");
+        assert_eq!(but_last_line(" ab\ncd ", 10, shortened), "ab\ncd");
+        assert_eq!(but_last_line("abcdefghijkl\nend", 12, shortened), "abcdefg…\nend");
+        assert_eq!(but_last_line("abc\nabcdefghijkl", 12, shortened), "abc\nabcdefg…");
+        assert_eq!(but_last_line("abcdefghijkl\n<b>", 12, shortened), "abcdefghijk…");
+        assert_eq!(printable("a\r\n\tb\u{202e}c\u{7}"), "a\n\tbc");
     }
 }

@@ -1,23 +1,29 @@
-//! Posts JSON in the form of Alertmanager's webhooks, version 4.
+//! Posts JSON in the form of Alertmanager's webhooks, version 4, or in one that is configured.
 //!
 //! Source: the webhook section of Alertmanager's configuration reference.
 //!
 //! Invariant: the fields and their names are those of version 4; what we add has other names.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::Method;
+use base::labels::Labels;
 use base::period::Period;
+use base::sample::Timestamp;
 use base::secret::Secret;
-use jiff::fmt::temporal::DateTimePrinter;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::http::{Call, Service, check_url};
-use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
+use super::webhook_text;
+use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
+use super::payload::{Payload, PayloadConfig};
+use super::texts::Renderer;
 use crate::alerts::Alert;
-use crate::json;
+use crate::template::Templates;
 use base::http::access::{HttpConfig, SecretSource};
 
 /// An entry of `webhook_configs`, as written.
@@ -36,6 +42,8 @@ pub struct WebhookConfig {
     pub max_alerts: usize,
     /// The longest that it may take; 0 is the lane's limit.
     pub timeout: Option<Period>,
+    /// What is posted in place of version 4: a structure of templates.
+    pub payload: Option<Spanned<PayloadConfig>>,
 }
 
 /// Posts to one address.
@@ -45,14 +53,15 @@ pub struct WebhookNotifier {
     service: Service,
     max_alerts: usize,
     timeout: Option<Duration>,
+    payload: Option<(Payload, Arc<Templates>)>,
 }
 
 impl WebhookConfig {
-    /// The notifier; `http` is the global configuration of HTTP.
+    /// The notifier.
     pub fn build(
         &self,
         place: Place,
-        http: &HttpConfig,
+        shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<WebhookNotifier> {
         if let Some(url) = &self.url {
@@ -65,12 +74,20 @@ impl WebhookConfig {
         if both == (false, false) {
             diagnostics.report(place, "`url` is missing");
         }
-        let service = Service::build(self.http_config.as_ref(), http, place, diagnostics);
+        let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
+        let payload = match &self.payload {
+            Some(written) => {
+                let payload = written.value.build("payload", written.place, diagnostics)?;
+                Some((payload, Arc::clone(shared.templates)))
+            }
+            None => None,
+        };
         Some(WebhookNotifier {
             url: url?,
             service: service?,
             max_alerts: self.max_alerts,
             timeout: self.timeout.filter(|t| !t.is_zero()).map(Period::duration),
+            payload,
         })
     }
 }
@@ -82,109 +99,93 @@ impl Notifier for WebhookNotifier {
     }
 
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
-        let body = body(notification, self.max_alerts);
         let url = self.url.read().map_err(DeliveryError::transient)?;
-        let sent = self.service.send(Call::post(&url, "application/json", body));
-        let answer = match self.timeout {
-            Some(limit) => tokio::time::timeout(limit, sent)
-                .await
-                .map_err(|_| DeliveryError::transient(format!("no answer within {limit:?}")))?,
-            None => sent.await,
-        }?;
+        let call = match &self.payload {
+            None => {
+                Call::post(&url, "application/json", webhook_text::text(notification, self.max_alerts))
+            }
+            Some(_) => Call::json(Method::POST, &url, &self.body(notification)),
+        };
+        let answer = self.service.send_within(call, self.timeout).await?;
         answer.taken(notification.at)?;
         Ok(Receipt::default())
     }
 }
 
-/// As many digits of a second as there are.
-const PRINTER: DateTimePrinter = DateTimePrinter::new();
+impl WebhookNotifier {
+    /// The message as it is configured, else in version 4.
+    fn body(&self, notification: &Notification) -> Value {
+        match &self.payload {
+            None => body(notification, self.max_alerts),
+            Some((payload, templates)) => {
+                let (kept, left_out) = within(notification, self.max_alerts);
+                let kept = Notification { alerts: kept.to_vec(), ..notification.clone() };
+                let renderer = Renderer::with_left_out(templates, &kept, left_out).with_room();
+                payload.render(&renderer)
+            }
+        }
+    }
+}
+
+/// The first alerts, and how many are left out; 0 is any number.
+fn within(notification: &Notification, max_alerts: usize) -> (&[Alert], usize) {
+    let all = notification.alerts.len();
+    let kept = if max_alerts == 0 { all } else { all.min(max_alerts) };
+    (notification.alerts.get(..kept).unwrap_or_default(), all - kept)
+}
 
 /// The message in version 4.
-fn body(notification: &Notification, max_alerts: usize) -> Vec<u8> {
-    let kept = match max_alerts {
-        0 => notification.alerts.len(),
-        most => notification.alerts.len().min(most),
-    };
-    // About as much as an alert takes.
-    let mut to = Vec::with_capacity(kept * 512 + 512);
-    to.extend_from_slice(b"{\"version\":\"4\",\"groupKey\":");
-    json::text(&mut to, &notification.group_key);
-    to.extend_from_slice(b",\"truncatedAlerts\":");
-    to.extend_from_slice((notification.alerts.len() - kept).to_string().as_bytes());
-    for (name, text) in [
-        ("status", notification.status()),
-        ("receiver", &notification.receiver),
-        ("externalURL", &notification.external_url),
-        ("notificationId", &notification.id),
-    ] {
-        field(&mut to, name);
-        json::text(&mut to, text);
-    }
-    field(&mut to, "groupLabels");
-    json::labels(&mut to, &notification.group_labels);
-    field(&mut to, "commonLabels");
-    json::labels(&mut to, &notification.common_labels());
-    field(&mut to, "commonAnnotations");
-    texts(&mut to, &notification.common_annotations());
-    field(&mut to, "alerts");
-    to.push(b'[');
-    for shown in &notification.alerts[..kept] {
-        alert(&mut to, shown);
-        to.push(b',');
-    }
-    json::end_list(&mut to);
-    to.push(b'}');
-    to
+pub(super) fn body(notification: &Notification, max_alerts: usize) -> Value {
+    let (kept, left_out) = within(notification, max_alerts);
+    json!({
+        "version": "4",
+        "groupKey": notification.group_key,
+        "truncatedAlerts": left_out,
+        "status": notification.status(),
+        "receiver": notification.receiver,
+        "groupLabels": object(&notification.group_labels),
+        "commonLabels": object(&notification.common_labels()),
+        "commonAnnotations": notification.common_annotations(),
+        "externalURL": notification.external_url,
+        "alerts": kept.iter().map(alert).collect::<Vec<_>>(),
+        "notificationId": notification.id,
+    })
 }
 
-fn alert(to: &mut Vec<u8>, alert: &Alert) {
-    to.extend_from_slice(b"{\"status\":");
-    json::text(to, if alert.is_firing() { "firing" } else { "resolved" });
-    field(to, "labels");
-    json::labels(to, &alert.labels);
-    field(to, "annotations");
-    texts(to, &alert.annotations);
-    field(to, "startsAt");
-    json::time(to, alert.starts_at, &PRINTER);
-    field(to, "endsAt");
-    match alert.ended {
-        Some((at, _)) => json::time(to, at, &PRINTER),
-        // Go's zero time, as Alertmanager writes it.
-        None => json::text(to, "0001-01-01T00:00:00Z"),
-    }
-    field(to, "generatorURL");
-    json::text(to, &alert.generator_url);
-    to.extend_from_slice(b",\"fingerprint\":\"");
-    json::hexadecimal(to, alert.labels.fingerprint());
-    to.push(b'"');
+fn alert(alert: &Alert) -> Value {
+    let mut value = json!({
+        "status": if alert.is_firing() { "firing" } else { "resolved" },
+        "labels": object(&alert.labels),
+        "annotations": alert.annotations,
+        "startsAt": time(Some(alert.starts_at)),
+        "endsAt": time(alert.ended.map(|(at, _)| at)),
+        "generatorURL": alert.generator_url,
+        "fingerprint": format!("{:016x}", alert.labels.fingerprint()),
+    });
     if let Some(since) = alert.stale_since {
-        field(to, "staleSince");
-        json::time(to, since, &PRINTER);
+        value["staleSince"] = json!(time(Some(since)));
     }
     if let Some((_, ending)) = alert.ended {
-        field(to, "ending");
-        json::text(to, ending.as_str());
+        value["ending"] = json!(ending.as_str());
     }
-    to.push(b'}');
+    value
 }
 
-/// Begins a further field of an object.
-fn field(to: &mut Vec<u8>, name: &str) {
-    to.push(b',');
-    json::text(to, name);
-    to.push(b':');
+fn object(labels: &Labels) -> Value {
+    labels.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
 }
 
-fn texts(to: &mut Vec<u8>, texts: &BTreeMap<String, String>) {
-    json::object(to, texts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+/// RFC 3339; no time is Go's zero time, as Alertmanager writes it.
+fn time(at: Option<Timestamp>) -> String {
+    at.and_then(|at| jiff::Timestamp::from_millisecond(at.millis()).ok())
+        .map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use base::labels::Labels;
-    use base::sample::Timestamp;
-    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
 
+    use super::super::sink::{Judges, SECRET, misbehave, written};
     use super::*;
     use crate::alerts::Ending;
     use crate::outbox::Reason;
@@ -213,6 +214,29 @@ mod tests {
         }
     }
 
+    fn build(
+        config: Spanned<WebhookConfig>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<WebhookNotifier> {
+        let (http, templates) = (HttpConfig::default(), Arc::new(Templates::defaults()));
+        let shared = Shared { http: &http, templates: &templates };
+        config.value.build(config.place, shared, diagnostics)
+    }
+
+    #[test]
+    fn writes_what_is_configured() {
+        let mut diagnostics = Diagnostics::new("f.yml");
+        let yaml = "{url: 'http://127.0.0.1:1/x', max_alerts: 1, payload: {text: '{{ .Status }}: {{ .CommonAnnotations.summary }}',\n\
+                    alerts: '{{ range .Alerts }}{{ .Labels.instance }}{{ end }}', more: '{{ .TruncatedAlerts }}', by: {name: veilleur}}}";
+        let config = base::yaml::read(yaml, &mut diagnostics).unwrap();
+        let notifier = build(config, &mut diagnostics);
+        assert_eq!(diagnostics.to_string(), "");
+        let expected = json!({
+            "text": "firing: it is down", "alerts": "a", "more": 1, "by": {"name": "veilleur"},
+        });
+        assert_eq!(notifier.unwrap().body(&notification()), expected);
+    }
+
     #[test]
     fn writes_version_4() {
         let expected = json!({
@@ -231,19 +255,34 @@ mod tests {
                  "fingerprint": "x", "ending": "resolved"},
             ],
         });
-        let read = |body: Vec<u8>| serde_json::from_slice::<Value>(&body).unwrap();
-        let mut got = read(body(&notification(), 0));
+        for most in [0, 1] {
+            let text = webhook_text::text(&notification(), most);
+            let text: Value = serde_json::from_slice(&text).unwrap();
+            assert_eq!(text, body(&notification(), most));
+        }
+        let mut got = body(&notification(), 0);
         let mut expected = expected;
         for n in 0..2 {
             let fingerprint = notification().alerts[n].labels.fingerprint();
             expected["alerts"][n]["fingerprint"] = json!(format!("{fingerprint:016x}"));
         }
         assert_eq!(got.take(), expected);
-        let cut = read(body(&notification(), 1));
+        let cut = body(&notification(), 1);
         assert_eq!(
             (cut["truncatedAlerts"].clone(), cut["alerts"].as_array().unwrap().len()),
             (json!(1), 1)
         );
+    }
+
+    #[tokio::test]
+    async fn survives_every_bad_answer() {
+        // Whatever program is behind it says something else: the status is all that counts.
+        misbehave(Judges::Status, &[], |url| {
+            let (config, mut diagnostics) =
+                written::<WebhookConfig>(&format!("{{url: '{url}/{SECRET}'}}"));
+            build(config, &mut diagnostics).unwrap()
+        })
+        .await;
     }
 
     #[test]
@@ -251,7 +290,7 @@ mod tests {
         let check = |yaml: &str, expected: &str| {
             let mut diagnostics = Diagnostics::new("f.yml");
             let config: Spanned<WebhookConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-            config.value.build(config.place, &HttpConfig::default(), &mut diagnostics);
+            build(config, &mut diagnostics);
             assert_eq!(diagnostics.to_string(), expected, "{yaml}");
         };
         check("{url: 'http://127.0.0.1:1/x'}", "");
@@ -264,6 +303,10 @@ mod tests {
         check(
             "{url: 'http://h/', url_file: /x}",
             "f.yml:1:1: only one of `url` and `url_file` can be given",
+        );
+        check(
+            "{url: 'http://h/', payload: {a: '{{ nope }}'}}",
+            "f.yml:1:33: template: payload:1: function \"nope\" not defined",
         );
     }
 }

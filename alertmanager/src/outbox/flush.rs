@@ -44,6 +44,12 @@ impl Reason {
     }
 }
 
+/// When the message of that id was put into the outbox: an id begins with it.
+pub fn queued_at(id: &str) -> Option<Timestamp> {
+    let millis = i64::from_str_radix(id.get(..12)?, 16).ok()?;
+    Some(Timestamp::from_millis(millis))
+}
+
 /// What is to be told of a group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flush {

@@ -11,7 +11,7 @@ use promql::{EvalError, Output, Query, Session, Value};
 
 use super::group::Sources;
 use super::missing::{Inputs, Watched};
-use super::states::{Active, AlertStates, Changes, Found};
+use super::states::{Active, AlertStates, Changes, Fate, Found};
 use super::template::{Seen, Texts};
 use crate::state::RuleAlertState;
 use crate::template::QuerySample;
@@ -72,13 +72,16 @@ impl AlertingRule {
         }
         let present: HashSet<&Labels> = found.iter().map(|found| &found.labels).collect();
         let missing = states.iter().any(|active| !present.contains(&active.labels));
-        let inputs = match missing {
+        let inputs = match missing && sources.holds_missing {
             true => Inputs::read(&self.query, &sources.storage, at, sources.lookback)
                 .map_err(|error| error.to_string())?,
             false => Inputs::default(),
         };
         let watched = Watched { targets: &sources.targets, started: sources.started };
         let fate = |active: &Active| {
+            if !sources.holds_missing {
+                return Fate::Over;
+            }
             let own = active.labels.filter(|name| !self.written_labels.contains_key(name));
             inputs.fate(active, &own.with(ALERT_NAME, ""), at, watched)
         };
@@ -168,7 +171,11 @@ impl Sources {
 
     /// How expressions are evaluated.
     pub(super) fn options(&self) -> promql::Options<'static> {
-        promql::Options { lookback: self.lookback, ..promql::Options::default() }
+        promql::Options {
+            lookback: self.lookback,
+            subquery_step: self.subquery_step,
+            ..promql::Options::default()
+        }
     }
 }
 

@@ -52,15 +52,32 @@ struct RuleConfig {
     annotations: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
+/// What becomes of a setting that nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is a fault.
+    #[default]
+    Refused,
+    /// It is somebody else's: rule files that other programs read too have some.
+    Ignored,
+}
+
 /// Reads the rule file at `path`; groups without an interval have `interval`.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with it.
-pub fn read_file(path: &Path, interval: Period) -> Result<Vec<RuleGroup>, Diagnostics> {
+pub fn read_file(
+    path: &Path,
+    interval: Period,
+    unknown: Unknown,
+) -> Result<Vec<RuleGroup>, Diagnostics> {
     let name = path.display().to_string();
     let mut diagnostics = Diagnostics::new(&name);
     let file: Option<RuleFile> = base::yaml::read_file(path, &mut diagnostics);
+    if unknown == Unknown::Ignored {
+        diagnostics.retain(|fault| !base::yaml::is_unknown_setting(fault));
+    }
     let groups = file.unwrap_or_default().build(&name, interval, &mut diagnostics);
     diagnostics.into_result(groups)
 }

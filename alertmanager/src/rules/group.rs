@@ -65,6 +65,10 @@ pub struct Sources {
     pub external_url: Arc<str>,
     /// How far back a sample counts.
     pub lookback: Duration,
+    /// From one evaluation to the next in a subquery that says nothing about it.
+    pub subquery_step: Duration,
+    /// Whether an alert whose data are missing stays; else it is over, as in Prometheus.
+    pub holds_missing: bool,
     /// When we were started.
     pub started: Timestamp,
     /// Counts samples that were stored.

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::flapping::Flapping;
 use super::group::{GroupState, RuleGroup, Sources};
 use super::view::Rules;
 use crate::alerts::Alerts;
@@ -100,6 +101,7 @@ impl RuleRunner {
         let mut planned = self.next_tick(Timestamp::now());
         let mut early: Option<Timestamp> = None;
         let mut rest_until = Timestamp::MIN;
+        let mut flapping = Flapping::default();
         loop {
             let now = Timestamp::now();
             let at = early.map_or(planned, |early| early.min(planned));
@@ -113,7 +115,7 @@ impl RuleRunner {
             }
             news.caught_up();
             early = None;
-            state = self.evaluate(state, at).await?;
+            state = self.evaluate(state, &mut flapping, at).await?;
             rest_until = at + self.group.interval().duration() / NEWS_PER_INTERVAL;
             if at < planned {
                 self.metrics.early.with_label_values(&[self.group.name()]).inc();
@@ -135,7 +137,12 @@ impl RuleRunner {
     }
 
     /// One evaluation, everything that it changed made durable, and then told.
-    async fn evaluate(&self, mut state: GroupState, now: Timestamp) -> anyhow::Result<GroupState> {
+    async fn evaluate(
+        &self,
+        mut state: GroupState,
+        flapping: &mut Flapping,
+        now: Timestamp,
+    ) -> anyhow::Result<GroupState> {
         let watch = Stopwatch::start();
         let (group, sources) = (Arc::clone(&self.group), self.sources.clone());
         // Off the runtime's threads: an expensive expression must not hold up anything else.
@@ -145,7 +152,7 @@ impl RuleRunner {
         })
         .await?;
         self.state.save_rule_alerts(&evaluation.stored, &evaluation.ended).await?;
-        self.alerts.put(evaluation.alerts);
+        self.alerts.put(flapping.pass(evaluation.alerts, now));
         self.rules.set(self.group.view(&state, Some(now)));
         let name = self.group.name();
         let good = self.group.len() - evaluation.failed;

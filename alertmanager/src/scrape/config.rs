@@ -179,6 +179,7 @@ impl ScrapeConfig {
             tls_config: self.tls_config.clone(),
             follow_redirects: None,
             enable_http2: self.enable_http2,
+            ..HttpConfig::default()
         };
         let limits = self.limits(diagnostics);
         let access = http.build(place, diagnostics)?;

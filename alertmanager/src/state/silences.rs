@@ -33,14 +33,22 @@ impl State {
         )
         .fetch_all(&self.pool)
         .await?;
-        let read = |row: &sqlx::any::AnyRow| {
-            Ok(StoredSilence {
-                id: row.try_get("id")?,
-                updated_at: Timestamp::from_millis(row.try_get("updated_at")?),
-                ends_at: Timestamp::from_millis(row.try_get("ends_at")?),
-                body: row.try_get("body")?,
-            })
-        };
+        rows.iter().map(read).collect()
+    }
+
+    /// The revision of every silence that was its last at `at`.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn silences_as_of(&self, at: Timestamp) -> Result<Vec<StoredSilence>, StateError> {
+        let rows = sqlx::query(
+            "SELECT id, updated_at, ends_at, body FROM silences s WHERE revision = \
+             (SELECT MAX(revision) FROM silences WHERE id = s.id AND updated_at <= $1)",
+        )
+        .bind(at.millis())
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter().map(read).collect()
     }
 
@@ -81,4 +89,13 @@ impl State {
         .await?;
         Ok(())
     }
+}
+
+fn read(row: &sqlx::any::AnyRow) -> Result<StoredSilence, StateError> {
+    Ok(StoredSilence {
+        id: row.try_get("id")?,
+        updated_at: Timestamp::from_millis(row.try_get("updated_at")?),
+        ends_at: Timestamp::from_millis(row.try_get("ends_at")?),
+        body: row.try_get("body")?,
+    })
 }

@@ -48,7 +48,7 @@ impl Output {
     pub(super) fn literal(&mut self, text: &str) -> Result<(), Failure> {
         match self.escape {
             Escape::Html => self.tracker.feed(text, &mut |piece| self.text.push_str(piece)),
-            Escape::Text | Escape::Entities => self.text.push_str(text),
+            Escape::Text | Escape::Entities | Escape::Markup(_) => self.text.push_str(text),
         }
     }
 
@@ -72,11 +72,13 @@ impl Output {
             Value::Safe(safe, _) => Some(*safe),
             _ => None,
         };
-        if self.escape == Escape::Entities {
-            return match safe {
-                Some(Safe::Html) => self.text.push_str(text),
-                _ => escape::push_entities(&mut self.text, text),
-            };
+        match (self.escape, safe) {
+            (Escape::Entities | Escape::Markup(_), Some(Safe::Html)) => {
+                return self.text.push_str(text);
+            }
+            (Escape::Entities, _) => return escape::push_entities(&mut self.text, text),
+            (Escape::Markup(markup), _) => return self.text.push_str(&markup.escaped(text)),
+            (Escape::Text | Escape::Html, _) => {}
         }
         let tracker = &mut self.tracker;
         let context = tracker.context().map_err(|refused| Failure::from(refused.message()))?;

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use crate::diagnostic::{Diagnostics, Place, Spanned};
-use crate::http::client::Client;
+use crate::http::client::{Client, Proxy};
 use crate::http::tls::TlsConfig;
 use crate::http::{HeaderMap, header};
 use crate::secret::Secret;
@@ -28,6 +28,11 @@ pub struct HttpConfig {
     pub tls_config: Option<Spanned<TlsConfig>>,
     /// Whether redirects are followed: ours never are; only `false` and nothing are taken.
     pub follow_redirects: Option<Spanned<bool>>,
+    /// The proxy through which others are reached: `http://proxy.example:3128`, with a user name and
+    /// a password where it asks for them.
+    pub proxy_url: Option<Spanned<Secret>>,
+    /// What is reached without it: names, addresses and networks with commas between.
+    pub no_proxy: Option<Spanned<String>>,
     /// HTTP/2 is not spoken; the setting is taken because it changes nothing that one sees.
     pub enable_http2: Option<bool>,
 }
@@ -150,13 +155,42 @@ impl HttpConfig {
             }
             Some(Identity::Token { scheme, token })
         });
+        let proxy = self.proxy(diagnostics);
         let tls = self.tls_config.as_ref();
         match Client::new(&tls.map(|tls| tls.value.clone()).unwrap_or_default()) {
             Ok(client) => {
-                Some(HttpAccess { client: client.remembering(), identity: basic.or(token) })
+                let client = client.remembering();
+                let client = match proxy {
+                    Some(proxy) => client.through(proxy),
+                    None => client,
+                };
+                Some(HttpAccess { client, identity: basic.or(token) })
             }
             Err(error) => {
                 diagnostics.report(tls.map_or(place, |tls| tls.place), error.to_string());
+                None
+            }
+        }
+    }
+}
+
+impl HttpConfig {
+    fn proxy(&self, diagnostics: &mut Diagnostics) -> Option<Proxy> {
+        let except = self.no_proxy.as_ref().map_or("", |except| except.value.as_str());
+        let Some(url) = self.proxy_url.as_ref().filter(|url| !url.value.is_empty()) else {
+            if let Some(except) = self.no_proxy.as_ref().filter(|except| !except.value.is_empty()) {
+                diagnostics.report(except, "`no_proxy` is of use with `proxy_url` only");
+            }
+            return None;
+        };
+        match Proxy::new(url.value.expose(), except) {
+            Ok(proxy) => Some(proxy),
+            Err(fault) => {
+                diagnostics.report_with_help(
+                    url,
+                    fault,
+                    "write it like `http://proxy.example:3128`",
+                );
                 None
             }
         }
@@ -247,6 +281,12 @@ mod tests {
             "{basic_auth: {username: a}, authorization: {credentials: b}}",
             "f.yml:1:14: only one of `basic_auth` and `authorization` can be given",
         );
+        check(
+            "{proxy_url: 'socks5://u:s3cret@h'}",
+            "f.yml:1:13: a proxy is spoken to by `http`\n  \
+             help: write it like `http://proxy.example:3128`",
+        );
+        check("no_proxy: a", "f.yml:1:11: `no_proxy` is of use with `proxy_url` only");
         check(
             "tls_config: {cert_file: /none}",
             "f.yml:1:13: cannot use the client certificate: cert_file and key_file belong together",

@@ -10,98 +10,26 @@
 //! ceasing to ask for pieces. No redirect is followed and no cookie kept.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response, Uri, header};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, CertificateError};
 
+pub use super::connection::{Connection, HTTP2_OR_1, Phases, Socket, TlsSession, is_http2};
 use super::failure::rustls_error;
 pub use super::failure::{ClientError, Failure};
 use super::lookup;
 use super::names::Names;
+pub use super::origin::Origin;
+pub use super::proxy::Proxy;
 use super::tls::{TlsConfig, TlsError, Trust};
 use crate::clock::Stopwatch;
-
-/// How long each phase took; those that were not reached are empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Phases {
-    /// Resolving the name.
-    pub resolve: Option<Duration>,
-    /// Opening the connection.
-    pub connect: Option<Duration>,
-    /// The TLS handshake.
-    pub tls: Option<Duration>,
-    /// From the request to the first byte of the answer.
-    pub first_byte: Option<Duration>,
-    /// From the first byte to the last.
-    pub transfer: Option<Duration>,
-}
-
-impl Phases {
-    /// What is being done, by the first phase that is empty, on a way with or without TLS.
-    pub fn doing(&self, tls: bool) -> &'static str {
-        match self {
-            Self { resolve: None, .. } => "resolving the name",
-            Self { connect: None, .. } => "connecting",
-            Self { tls: None, .. } if tls => "in the TLS handshake",
-            Self { first_byte: None, .. } => "waiting for the answer to begin",
-            _ => "reading the answer",
-        }
-    }
-}
-
-/// Where a URL leads: scheme, host and port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// Whether it is `https`.
-    pub tls: bool,
-    /// The name or address, an IPv6 address without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-impl Origin {
-    /// The origin of an absolute `http` or `https` URL without a user name in it.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the URL.
-    pub fn of(url: &Uri) -> Result<Self, ClientError> {
-        let wrong = |what: &str| ClientError::new(Failure::Address, format!("`{url}` {what}"));
-        let tls = match url.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(wrong("is not an http or https URL")),
-        };
-        let authority = url.authority().ok_or_else(|| wrong("has no host"))?;
-        if authority.as_str().contains('@') {
-            let message = "a URL cannot hold a user name; use basic_auth";
-            return Err(ClientError::new(Failure::Address, message));
-        }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || authority.as_str().ends_with(':') || authority.port_u16() == Some(0) {
-            return Err(wrong("has no host or no port"));
-        }
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Self { tls, host: host.to_owned(), port })
-    }
-}
 
 /// Opens connections, all with the same trust.
 #[derive(Clone)]
@@ -110,6 +38,8 @@ pub struct Client {
     server_name: Option<String>,
     /// Names that were resolved before; none where each look must be a fresh one.
     names: Option<Names>,
+    /// Who passes requests on.
+    proxy: Option<Arc<Proxy>>,
 }
 
 impl fmt::Debug for Client {
@@ -130,7 +60,7 @@ impl Client {
             trust.get()?;
         }
         let server_name = tls.server_name.clone();
-        Ok(Self { trust: Arc::new(trust), server_name, names: None })
+        Ok(Self { trust: Arc::new(trust), server_name, names: None, proxy: None })
     }
 
     /// The same client, which goes on for some minutes with what names were resolved to before while
@@ -140,7 +70,14 @@ impl Client {
         Self { names: Some(Names::default()), ..self }
     }
 
-    /// Opens a connection to `origin`, noting how long the phases took.
+    /// The same client, which reaches others through `proxy`.
+    #[must_use]
+    pub fn through(self, proxy: Proxy) -> Self {
+        Self { proxy: Some(Arc::new(proxy)), ..self }
+    }
+
+    /// Opens a connection to `origin`, noting how long the phases took. Through a proxy these are
+    /// the times that it takes to reach the proxy.
     ///
     /// # Errors
     ///
@@ -150,16 +87,26 @@ impl Client {
         origin: &Origin,
         phases: &mut Phases,
     ) -> Result<Connection, ClientError> {
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.serves(origin));
+        let next = proxy.map_or(origin, |proxy| proxy.origin());
         let watch = Stopwatch::start();
         let addresses = match &self.names {
-            Some(names) => names.resolve(&origin.host, origin.port).await?,
-            None => resolve(&origin.host, origin.port).await?,
+            Some(names) => names.resolve(&next.host, next.port).await?,
+            None => resolve(&next.host, next.port).await?,
         };
         phases.resolve = Some(watch.elapsed());
 
         let watch = Stopwatch::start();
-        let socket = dial(&addresses).await?;
+        let mut socket = dial(&addresses).await?;
         phases.connect = Some(watch.elapsed());
+        match proxy {
+            Some(proxy) if origin.tls => proxy.tunnel(&mut socket, origin).await?,
+            Some(proxy) => {
+                let connection = self.speak(socket, origin, phases).await?;
+                return Ok(connection.to_proxy().knowing_us(proxy.authorization().cloned()));
+            }
+            None => {}
+        }
         self.speak(socket, origin, phases).await
     }
 
@@ -178,6 +125,21 @@ impl Client {
         let peer = socket.peer_addr().ok();
         // Small requests go out at once.
         let _ = socket.set_nodelay(true);
+        self.speak_over(socket, peer, origin, phases).await
+    }
+
+    /// As [`Client::speak`], over whatever leads to `origin`, which was dialled at `peer`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] of the TLS handshake.
+    pub async fn speak_over(
+        &self,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+        peer: Option<SocketAddr>,
+        origin: &Origin,
+        phases: &mut Phases,
+    ) -> Result<Connection, ClientError> {
         if !origin.tls {
             return Connection::open(socket, origin, peer, None).await;
         }
@@ -188,7 +150,10 @@ impl Client {
             let socket = self.handshake(socket, &origin.host).await?;
             phases.tls = Some(watch.elapsed());
             let session = TlsSession::of(socket.get_ref().1);
-            Connection::open(socket, origin, peer, Some(session)).await
+            match session.is_http2 {
+                true => Connection::open_http2(socket, origin, peer, Some(session)).await,
+                false => Connection::open(socket, origin, peer, Some(session)).await,
+            }
         })
         .await
     }
@@ -301,155 +266,4 @@ pub async fn dial_from(
     let socket = socket.map_err(failed)?;
     socket.bind(SocketAddr::new(source, 0)).map_err(failed)?;
     socket.connect(address).await.map_err(failed)
-}
-
-/// What a TLS handshake has agreed on.
-#[derive(Clone, Debug)]
-pub struct TlsSession {
-    /// `TLS 1.2` or `TLS 1.3`.
-    pub version: &'static str,
-    /// The cipher suite by the name that IANA gives it.
-    pub cipher: String,
-    /// What the peer showed of itself, its own certificate first.
-    pub certificates: Vec<CertificateDer<'static>>,
-}
-
-impl TlsSession {
-    /// What was agreed on `connection`, whose handshake is done.
-    pub fn of(connection: &rustls::ClientConnection) -> Self {
-        let version = match connection.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
-            Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
-            _ => "unknown",
-        };
-        let suite = connection.negotiated_cipher_suite();
-        // rustls marks those of TLS 1.3, IANA does not.
-        let cipher = suite.and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
-        let cipher = cipher.replace("TLS13_", "TLS_");
-        let chain = connection.peer_certificates().unwrap_or_default();
-        let certificates = chain.iter().map(|one| one.clone().into_owned()).collect();
-        Self { version, cipher, certificates }
-    }
-}
-
-type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send + Sync>>;
-
-/// An open connection; can serve several requests, one after the other.
-pub struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    driver: Option<Driver>,
-    authority: String,
-    /// Whether a proxy reads the requests, which wants to be told the whole URL.
-    to_proxy: bool,
-    /// The address that was really dialled.
-    pub peer: Option<SocketAddr>,
-    /// What was agreed on, where it is encrypted.
-    pub tls: Option<TlsSession>,
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
-    }
-}
-
-impl Connection {
-    /// Speaks HTTP to `origin` over `socket`, which was dialled at `peer`.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure::Reset`].
-    pub async fn open(
-        socket: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
-        origin: &Origin,
-        peer: Option<SocketAddr>,
-        tls: Option<TlsSession>,
-    ) -> Result<Self, ClientError> {
-        let (sender, driver) = http1::handshake(TokioIo::new(socket))
-            .await
-            .map_err(|error| ClientError::from_hyper("open HTTP", &error))?;
-        let host = match origin.host.contains(':') {
-            true => format!("[{}]", origin.host),
-            false => origin.host.clone(),
-        };
-        let authority = match (origin.tls, origin.port) {
-            (false, 80) | (true, 443) => host,
-            (_, port) => format!("{host}:{port}"),
-        };
-        let driver: Driver = Box::pin(driver);
-        Ok(Self { sender, driver: Some(driver), authority, to_proxy: false, peer, tls })
-    }
-
-    /// The same connection, on which a proxy passes the requests on.
-    #[must_use]
-    pub fn to_proxy(self) -> Self {
-        Self { to_proxy: true, ..self }
-    }
-
-    /// Sends `request` and waits for the head of the answer. The URL may be absolute; what is sent
-    /// is its path, to a proxy the whole of it, and its host where no `Host` is set.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure::Reset`] or [`Failure::Protocol`].
-    pub async fn send(
-        &mut self,
-        mut request: Request<Full<Bytes>>,
-        phases: &mut Phases,
-    ) -> Result<Response<Incoming>, ClientError> {
-        if !self.to_proxy {
-            let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-            let path = path.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
-            *request.uri_mut() = path;
-        }
-        if !request.headers().contains_key(header::HOST) {
-            let host = self.authority.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
-            request.headers_mut().insert(header::HOST, host);
-        }
-        let watch = Stopwatch::start();
-        let answer = drive(&mut self.driver, self.sender.send_request(request)).await;
-        phases.first_byte = Some(watch.elapsed());
-        answer.map_err(|error| ClientError::from_hyper("no answer", &error))
-    }
-
-    /// The next piece of an answer's body, nothing at its end.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure::Reset`]: the body broke off.
-    pub async fn next(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, ClientError> {
-        loop {
-            match drive(&mut self.driver, body.frame()).await {
-                None => return Ok(None),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-                Some(Err(error)) => {
-                    return Err(ClientError::from_hyper("answer broke off", &error));
-                }
-            }
-        }
-    }
-
-    /// Whether the connection can take a further request; it may turn out closed all the same.
-    pub async fn is_open(&mut self) -> bool {
-        drive(&mut self.driver, self.sender.ready()).await.is_ok()
-    }
-}
-
-/// Waits for `answer` while the connection does its work.
-async fn drive<T>(driver: &mut Option<Driver>, answer: impl Future<Output = T>) -> T {
-    tokio::pin!(answer);
-    if let Some(connection) = driver {
-        tokio::select! {
-            biased;
-            answer = answer.as_mut() => return answer,
-            // The connection has ended; what it still had for us is in the answer.
-            _ = connection => {}
-        }
-        *driver = None;
-    }
-    answer.await
 }

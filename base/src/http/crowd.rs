@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::io::Phase;
+pub use super::io::Phase;
 
 /// Those who are connected. Clones share the room.
 #[derive(Clone, Debug)]
-pub(super) struct Crowd {
+pub struct Crowd {
     seats: usize,
     seats_of_address: usize,
     there: Arc<Mutex<There>>,
@@ -42,25 +42,20 @@ struct Present {
 
 /// A seat; free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub struct Seat {
     number: u64,
     crowd: Crowd,
 }
 
 impl Crowd {
     /// Room for `seats` in all, and for `seats_of_address` of one address.
-    pub(super) fn new(seats: usize, seats_of_address: usize) -> Self {
+    pub fn new(seats: usize, seats_of_address: usize) -> Self {
         Self { seats, seats_of_address, there: Arc::default() }
     }
 
     /// A seat for a connection from `address`, that knows by `phase` whether it is being answered and
     /// leaves when `leave` is cancelled; none where nobody can give way.
-    pub(super) fn enter(
-        &self,
-        address: IpAddr,
-        phase: Phase,
-        leave: CancellationToken,
-    ) -> Option<Seat> {
+    pub fn enter(&self, address: IpAddr, phase: Phase, leave: CancellationToken) -> Option<Seat> {
         let address = network_of(address);
         let mut there = self.lock();
         let There { came, present } = &mut *there;
@@ -76,7 +71,7 @@ impl Crowd {
     }
 
     /// Asks those few who have waited longest to leave: something else than seats has run out.
-    pub(super) fn relieve(&self) {
+    pub fn relieve(&self) {
         let present = &mut self.lock().present;
         for _ in 0..8 {
             make_way(present, |_| true);

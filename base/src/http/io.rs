@@ -27,16 +27,16 @@ const BUSY: u8 = 2;
 
 /// Where a connection is; shared by its socket and its handler.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Phase(Arc<AtomicU8>);
+pub struct Phase(Arc<AtomicU8>);
 
 impl Phase {
     /// A request's head is complete and its handler has begun.
-    pub(super) fn busy(&self) {
+    pub fn busy(&self) {
         self.0.store(BUSY, Ordering::Relaxed);
     }
 
     /// Whether a handler makes an answer now.
-    pub(super) fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         self.0.load(Ordering::Relaxed) == BUSY
     }
 

@@ -81,6 +81,8 @@ pub struct Web {
     tls: Option<ServerTls>,
     credentials: Arc<Credentials>,
     open: Vec<String>,
+    /// Paths that ask in their own way who somebody is.
+    open_too: Vec<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// The files that it was made of, as they were before they were read.
     files: Vec<(PathBuf, Stamp)>,
@@ -119,12 +121,18 @@ impl Web {
             tls: None,
             credentials: Arc::new(Credentials::new(BTreeMap::new(), &[])?),
             open: Vec::new(),
+            open_too: Vec::new(),
             headers: Vec::new(),
             files: Vec::new(),
             secret_files: Vec::new(),
             source: Source::None,
             openable: &[],
         })
+    }
+
+    /// Lets everybody reach these paths, too: whatever answers there asks who they are.
+    pub fn open_too(&mut self, paths: Vec<String>) {
+        self.open_too = paths;
     }
 
     /// TLS alone, for a listener that speaks something else than HTTP; none where it is not set.
@@ -205,7 +213,7 @@ impl Web {
             Source::None => None,
         };
         match web {
-            Some(web) => diagnostics.into_result(web),
+            Some(web) => diagnostics.into_result(Self { open_too: self.open_too.clone(), ..web }),
             None => Err(diagnostics),
         }
     }
@@ -323,6 +331,7 @@ impl WebConfig {
             tls,
             credentials: Arc::new(credentials),
             open: self.unauthenticated_paths.iter().map(|path| path.value.clone()).collect(),
+            open_too: Vec::new(),
             headers: self.http_server_config.build(diagnostics),
             files,
             secret_files,

@@ -54,6 +54,9 @@ pub(super) struct ReadFault {
     pub(super) kind: ReadFaultKind,
 }
 
+/// What the fault of a setting that nobody knows begins with; it is made of `what` below.
+pub(super) const UNKNOWN_SETTING: &str = "unknown setting `";
+
 #[derive(Debug)]
 pub(super) enum ReadFaultKind {
     Wrong(String),

@@ -10,6 +10,7 @@
 //! does less than it says.
 
 mod auth;
+mod proxy;
 mod http;
 mod tcp;
 mod dns;
@@ -287,9 +288,15 @@ mod tests {
         );
         check("timeout: 5s", "blackbox.yml:3:5: `prober` is missing");
         check(
-            "{prober: http, http: {proxy_url: 'http://p:1', oauth2: {client_id: x}}}",
-            "blackbox.yml:3:38: `proxy_url` is not supported: the proxy would dial where we cannot look\n\
-             blackbox.yml:3:60: `oauth2` is not supported",
+            "{prober: http, http: {proxy_url: 'https://u:s3cret@p:1', no_proxy: 'a b', oauth2: \
+             {client_id: x, token_url: y}, basic_auth: {username: u, password: p}}}",
+            "blackbox.yml:3:38: only a proxy at `http://...` is spoken to\n\
+             blackbox.yml:3:38: `a b` of what goes without the proxy is no name and no network\n  \
+             help: write it like `shop.example`, `10.0.0.1`, `10.0.0.0/8` or `*`\n\
+             blackbox.yml:3:87: only one of `basic_auth`, `authorization`, `bearer_token` and \
+             `oauth2` can be given\n\
+             blackbox.yml:3:87: either `client_secret` or `client_secret_file` is needed\n\
+             blackbox.yml:3:113: `y` is not an http or https URL",
         );
         check(
             "{prober: http, http: {methd: POST}}",
@@ -304,8 +311,8 @@ mod tests {
             "blackbox.yml:3:5: only one of `basic_auth`, `authorization` and `bearer_token` can be given",
         );
         check(
-            "{prober: http, http: {valid_http_versions: [HTTP/2.0]}}",
-            "blackbox.yml:3:49: HTTP/1.1 and HTTP/1.0 are spoken here, and none is among those wanted",
+            "{prober: http, http: {valid_http_versions: [HTTP/3.0]}}",
+            "blackbox.yml:3:49: HTTP/2.0, HTTP/1.1 and HTTP/1.0 are spoken here, and none is wanted",
         );
         check(
             "{prober: http, http: {compression: gzip, headers: {Accept-Encoding: deflate}}}",

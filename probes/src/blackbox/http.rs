@@ -16,6 +16,8 @@ use super::{Seen, chain, timed_out};
 use crate::Reason;
 use crate::guard::{Guard, Way};
 use crate::http::fetch::{Fetch, Plan};
+use crate::http::oauth2::OAuth2;
+use crate::http::route::Proxies;
 use crate::network::{Failed, Metrics};
 use crate::text::shown_line;
 
@@ -25,6 +27,9 @@ pub(super) struct HttpModule {
     pub(super) plan: Plan,
     pub(super) client: Client,
     pub(super) way: Way,
+    pub(super) proxies: Proxies,
+    /// Who gives the tokens that we show.
+    pub(super) oauth2: Option<Box<OAuth2>>,
     /// Whether the body is gzip and to be unpacked.
     pub(super) unpacks: bool,
     /// Whether certificates are verified.
@@ -111,12 +116,42 @@ impl Verdict {
     }
 }
 
+/// The plan with a token shown.
+async fn shown(
+    plan: &Plan,
+    oauth2: &OAuth2,
+    stop: &CancellationToken,
+    watch: Stopwatch,
+) -> Result<Plan, Failed> {
+    let value = stop.run_until_cancelled(oauth2.authorization()).await;
+    let value = value.unwrap_or_else(|| Err(timed_out(&oauth2.waiting(), watch)))?;
+    let mut headers = plan.headers.clone();
+    headers.insert(header::AUTHORIZATION, value);
+    Ok(plan.with_headers(headers))
+}
+
 impl HttpShot {
     pub(super) async fn look(&self, stop: &CancellationToken, watch: Stopwatch) -> Seen {
         let plan = self.plan.as_ref().unwrap_or(&self.module.plan);
-        let (url, first, client) = (self.url.clone(), self.client.clone(), &self.module.client);
-        let mut fetch = Fetch::guarded(plan, url, &self.guard, first, client);
-        let fetched = stop.run_until_cancelled(fetch.run()).await;
+        // Apart, so that those who need no token need no room for it.
+        let shown = match &self.module.oauth2 {
+            Some(oauth2) => Some(Box::pin(shown(plan, oauth2, stop, watch)).await),
+            None => None,
+        };
+        let (plan, failed) = match &shown {
+            Some(Ok(plan)) => (plan, None),
+            Some(Err(failed)) => (plan, Some(failed.clone())),
+            None => (plan, None),
+        };
+        let (url, clients) = (self.url.clone(), (self.client.clone(), &self.module.client));
+        let mut fetch = Fetch::guarded(plan, url, &self.guard, clients, &self.module.proxies);
+        let fetched = match failed {
+            Some(failed) => Some(Err(failed)),
+            None => stop.run_until_cancelled(fetch.run()).await,
+        };
+        if let (401, Some(oauth2)) = (fetch.status(), &self.module.oauth2) {
+            oauth2.forget();
+        }
         let mut length = fetch.length;
         let verdict = match fetched {
             Some(Ok(())) => match self.unpack(&fetch) {

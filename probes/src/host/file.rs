@@ -46,9 +46,9 @@ impl Descriptors {
 pub(super) struct Buffer(Vec<u8>);
 
 impl Buffer {
+    /// Without room yet: most collectors of hardware find nothing to read.
     pub(super) fn new() -> Self {
-        // An attribute of sysfs is a page at most.
-        Self(vec![0; 4096])
+        Self(Vec::new())
     }
 
     /// The first bytes, as many as the last file had.
@@ -174,7 +174,8 @@ fn read_all(file: &File, at_once: bool, buffer: &mut Vec<u8>) -> io::Result<usiz
             if length >= MOST_BYTES {
                 return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 16 MiB"));
             }
-            buffer.resize(2 * length, 0);
+            // An attribute of sysfs is a page at most.
+            buffer.resize((2 * length).max(4096), 0);
         }
         match file.read_at(&mut buffer[length..], length as u64) {
             Ok(0) => return Ok(length),

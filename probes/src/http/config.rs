@@ -6,14 +6,14 @@
 mod identity;
 mod step;
 
-pub(crate) use identity::BasicAuthConfig;
-use identity::{OAuth2Config, ProxyConfig};
+use identity::ProxyConfig;
+pub(crate) use identity::{BasicAuthConfig, OAuth2Config};
 
 use std::collections::BTreeMap;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::AuthorizationConfig;
-use base::http::client::Origin;
+use base::http::client::{HTTP2_OR_1, Origin};
 use base::http::header::{HeaderName, HeaderValue};
 use base::http::tls::TlsConfig;
 use base::http::{HeaderMap, Method, Uri};
@@ -61,6 +61,9 @@ macro_rules! with_request {
             /// Who passes requests on.
             #[serde(default)]
             proxy: Option<Spanned<ProxyConfig>>,
+            /// Whether HTTP/2 is offered, over TLS only; it is where nothing is said.
+            #[serde(default)]
+            http2: Option<bool>,
             /// Which addresses are dialled: `4`, `6` or `any`, which is what happens where nothing
             /// is said.
             #[serde(default)]
@@ -235,7 +238,8 @@ impl HttpConfig {
     fn route(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<Route> {
         let plain = Spanned { value: TlsConfig::default(), place };
         let tls = self.tls.as_ref().unwrap_or(&plain);
-        let trust = Trust::build(tls, &[b"http/1.1"], diagnostics);
+        let offered = if self.http2.unwrap_or(true) { HTTP2_OR_1 } else { &HTTP2_OR_1[1..] };
+        let trust = Trust::build(tls, offered, diagnostics);
         let version = self.ip_version.as_ref();
         let v4 = match version.map_or("any", |version| version.value.as_str()) {
             "any" => None,

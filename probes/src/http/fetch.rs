@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 
 use super::cookies::Cookies;
 use super::location;
-use super::route::Route;
+use super::route::{Proxies, Proxy, Route};
 use crate::Reason;
 use crate::chain::Seen;
 use crate::guard::Guard;
@@ -116,6 +116,7 @@ enum Road<'p> {
         first: Option<Client>,
         /// The client for the others.
         client: &'p Client,
+        proxies: &'p Proxies,
     },
 }
 
@@ -132,15 +133,16 @@ impl<'p> Fetch<'p> {
     }
 
     /// As [`Fetch::new`], for a page that a stranger chose: every connection is opened by `guard`.
-    /// The origin of `url` is spoken to by `first`, every other by `client`.
+    /// The origin of `url` is spoken to by `first`, every other by `client`; through `proxies`, where
+    /// there are some.
     pub(crate) fn guarded(
         plan: &'p Plan,
         url: Uri,
         guard: &'p Guard,
-        first: Client,
-        client: &'p Client,
+        (first, client): (Client, &'p Client),
+        proxies: &'p Proxies,
     ) -> Self {
-        Self::by(plan, url, Road::Guarded { guard, first: Some(first), client })
+        Self::by(plan, url, Road::Guarded { guard, first: Some(first), client, proxies })
     }
 
     fn by(plan: &'p Plan, url: Uri, road: Road<'p>) -> Self {
@@ -203,23 +205,37 @@ impl<'p> Fetch<'p> {
         }
     }
 
+    /// The proxy that passes on what goes to `origin`, where there is one.
+    fn proxy_to(&self, origin: &Origin) -> Option<&Proxy> {
+        match &self.road {
+            Road::Route(route) => route.proxy_to(origin),
+            Road::Guarded { proxies, .. } => proxies.to(origin),
+        }
+    }
+
     fn is_guarded(&self) -> bool {
         matches!(self.road, Road::Guarded { .. })
     }
 
     async fn open(&mut self, origin: &Origin) -> Result<Connection, Failed> {
         let here = &mut self.here;
-        let (guard, client) = match &self.road {
+        let (guard, client, proxies) = match &self.road {
             Road::Route(route) => {
                 self.seen = Seen::default();
                 return route.open(origin, here, &mut self.seen).await;
             }
-            Road::Guarded { guard, first, client } => (guard, first.as_ref().unwrap_or(client)),
+            Road::Guarded { guard, first, client, proxies } => {
+                (guard, first.as_ref().unwrap_or(client), proxies)
+            }
         };
+        let proxy = proxies.to(origin);
         let at = target::of_url(&self.url)
             .map_err(|bad| Failed::new(Reason::BadRedirect, bad.to_string()))?;
         let watch = Stopwatch::start();
-        let address = guard.choose(&at).await;
+        let address = match proxy {
+            Some(_) if proxies.skips_resolve => guard.admit_name(&at).map(|()| None),
+            _ => guard.choose(&at).await.map(Some),
+        };
         here.resolve = Some(watch.elapsed());
         let address = address.map_err(|refused| match (refused.reason, self.redirects) {
             (Reason::TargetNotAllowed, 1..) => {
@@ -228,8 +244,23 @@ impl<'p> Fetch<'p> {
             }
             _ => refused,
         })?;
-        self.dialled.get_or_insert((address, here.resolve.unwrap_or_default()));
+        if let Some(address) = address {
+            self.dialled.get_or_insert((address, here.resolve.unwrap_or_default()));
+        }
         let watch = Stopwatch::start();
+        let (Some(address), None) = (address, proxy) else {
+            // Apart, so that those who dial need no room for it.
+            return Box::pin(async {
+                let proxy = proxy.ok_or_else(|| Failed::new(Reason::Internal, "no address"))?;
+                let opened = proxy.open(origin).await;
+                here.connect = Some(watch.elapsed());
+                let (stream, peer) = opened?;
+                let spoken = client.speak_over(stream, peer, origin, here).await;
+                let connection = spoken.map_err(failed)?;
+                Ok(if origin.tls { connection } else { connection.to_proxy() })
+            })
+            .await;
+        };
         let socket = guard.dial(address).await;
         here.connect = Some(watch.elapsed());
         client.speak(socket?, origin, here).await.map_err(failed)
@@ -256,8 +287,8 @@ impl<'p> Fetch<'p> {
             .map_err(|error| Failed::new(Reason::Internal, format!("the request: {error}")))?;
         *request.headers_mut() = ask.headers.clone();
         // Over TLS the proxy was told when it was asked to connect.
-        if let (Road::Route(route), false) = (&self.road, origin.tls)
-            && let Some(value) = route.proxy_to(origin).and_then(|p| p.authorization.clone())
+        if let (Some(proxy), false) = (self.proxy_to(origin), origin.tls)
+            && let Some(value) = proxy.authorization.clone()
         {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
         }
@@ -266,11 +297,10 @@ impl<'p> Fetch<'p> {
 
     /// Whether a proxy has let the request pass; over TLS it was asked before.
     fn passed(&self, status: StatusCode, origin: &Origin) -> Result<(), Failed> {
-        let Road::Route(route) = &self.road else { return Ok(()) };
         if status != StatusCode::PROXY_AUTHENTICATION_REQUIRED || origin.tls {
             return Ok(());
         }
-        match route.proxy_to(origin) {
+        match self.proxy_to(origin) {
             Some(_) => {
                 let summary = "the proxy does not take who we say we are: HTTP status 407";
                 Err(Failed::new(Reason::ProxyFailed, summary))
@@ -283,6 +313,7 @@ impl<'p> Fetch<'p> {
     fn answered<B>(&mut self, answer: &Response<B>) -> Result<Option<Uri>, Failed> {
         let version = match answer.version() {
             Version::HTTP_10 => 1.0,
+            Version::HTTP_2 => 2.0,
             _ => 1.1,
         };
         let (status, headers) = (answer.status(), answer.headers().clone());

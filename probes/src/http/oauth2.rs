@@ -28,7 +28,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// Who gives tokens, and what for.
 #[derive(Debug)]
-pub(super) struct OAuth2 {
+pub(crate) struct OAuth2 {
     pub(super) url: Uri,
     pub(super) route: Route,
     pub(super) client_id: String,
@@ -83,7 +83,7 @@ struct Denied {
 
 impl OAuth2 {
     /// The value of the header `Authorization`; asks for a token where there is none that is good.
-    pub(super) async fn authorization(&self) -> Result<HeaderValue, Failed> {
+    pub(crate) async fn authorization(&self) -> Result<HeaderValue, Failed> {
         let kept = |token: &Option<Token>| {
             token.as_ref().filter(|token| token.is_good()).map(|token| token.authorization.clone())
         };
@@ -101,12 +101,12 @@ impl OAuth2 {
     }
 
     /// Forgets the token, which was refused.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         *self.cached.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// What it waits for.
-    pub(super) fn waiting(&self) -> String {
+    pub(crate) fn waiting(&self) -> String {
         let host = self.url.authority().map_or("", |authority| authority.as_str());
         format!("there is no token from `{host}`")
     }
@@ -154,7 +154,11 @@ impl OAuth2 {
         let agent = concat!("veilleur-agent/", env!("CARGO_PKG_VERSION"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let mut body = "grant_type=client_credentials".to_owned();
+        // blackbox_exporter's own example has it among the further fields.
+        let is_grant = |(name, _): &&(String, Secret)| name == "grant_type";
+        let grant = self.fields.iter().find(is_grant);
+        let grant = grant.map_or("client_credentials", |(_, grant)| grant.expose());
+        let mut body = format!("grant_type={}", url_escaped(grant));
         if self.in_body {
             body += &format!("&client_id={id}&client_secret={secret}");
         } else {
@@ -164,7 +168,7 @@ impl OAuth2 {
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
-        for (name, value) in &self.fields {
+        for (name, value) in self.fields.iter().filter(|field| !is_grant(field)) {
             body += &format!("&{}={}", url_escaped(name), url_escaped(value.expose()));
         }
         Ok(Plan {

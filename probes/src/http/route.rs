@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use base::clock::Stopwatch;
+use base::http::HeaderMap;
 use base::http::client::{Connection, Origin, Phases, dial, resolve};
 use base::http::header::HeaderValue;
 use tokio::net::TcpStream;
@@ -44,15 +45,37 @@ pub(super) struct IpChoice {
 
 /// Who passes requests on.
 #[derive(Clone, Debug)]
-pub(super) struct Proxy {
-    pub(super) origin: Origin,
-    pub(super) authorization: Option<HeaderValue>,
-    pub(super) except: Vec<Except>,
+pub(crate) struct Proxy {
+    pub(crate) origin: Origin,
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) except: Vec<Except>,
+    /// Further headers where it is asked to connect.
+    pub(crate) headers: HeaderMap,
+}
+
+/// Who passes on what goes to places that a stranger chose.
+#[derive(Debug, Default)]
+pub(crate) struct Proxies {
+    /// For pages without TLS.
+    pub(crate) plain: Option<Proxy>,
+    /// For those with it.
+    pub(crate) secured: Option<Proxy>,
+    /// Whether names are left to them, so that a place is judged by its name alone.
+    pub(crate) skips_resolve: bool,
+}
+
+impl Proxies {
+    /// The proxy that passes on what goes to `origin`, where there is one.
+    pub(super) fn to(&self, origin: &Origin) -> Option<&Proxy> {
+        let proxy = if origin.tls { &self.secured } else { &self.plain };
+        proxy.as_ref().filter(|proxy| proxy.passes_on(origin))
+    }
 }
 
 /// What is dialled without the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Except {
+pub(crate) enum Except {
+    Everything,
     /// A name, and every name below it.
     Name(String),
     /// Every address whose first bits are those of a network.
@@ -61,7 +84,7 @@ pub(super) enum Except {
 
 impl Except {
     /// Reads `shop.example`, `.shop.example`, `10.0.0.1` or `10.0.0.0/8`.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &str) -> Option<Self> {
         let whole = |net: IpAddr| if net.is_ipv4() { 32 } else { 128 };
         if let Some((net, bits)) = text.split_once('/') {
             let (net, bits): (IpAddr, u32) = (net.parse().ok()?, bits.parse().ok()?);
@@ -76,6 +99,7 @@ impl Except {
 
     fn has(&self, host: &str) -> bool {
         match (self, host.parse::<IpAddr>()) {
+            (Self::Everything, _) => true,
             (Self::Net(net, bits), Ok(address)) => contains(*net, *bits, address),
             (Self::Name(name), Err(_)) => {
                 let host = host.to_ascii_lowercase();
@@ -105,10 +129,14 @@ impl IpChoice {
 }
 
 impl Route {
+    /// The way without a proxy, to any address.
+    pub(crate) fn direct(trust: Trust) -> Self {
+        Self { trust, ip: IpChoice::default(), proxy: None }
+    }
+
     /// The proxy that passes on what goes to `origin`, where there is one.
     pub(super) fn proxy_to(&self, origin: &Origin) -> Option<&Proxy> {
-        let proxy = self.proxy.as_ref()?;
-        (!proxy.except.iter().any(|except| except.has(&origin.host))).then_some(proxy)
+        self.proxy.as_ref().filter(|proxy| proxy.passes_on(origin))
     }
 
     /// Whether a connection for `origin` that was dialled at `peer` ends on this host or this link.
@@ -140,12 +168,7 @@ impl Route {
         let watch = Stopwatch::start();
         let socket = dial(&addresses).await.map_err(failed).map_err(|why| of_proxy(proxy, why))?;
         let peer = socket.peer_addr().ok();
-        // Small requests go out at once.
-        let _ = socket.set_nodelay(true);
-        let stream: Box<dyn Duplex> = match proxy {
-            Some(proxy) if origin.tls => proxy.tunnel(socket, origin).await?,
-            _ => Box::new(socket),
-        };
+        let stream = via(proxy, socket, origin).await?;
         phases.connect = Some(watch.elapsed());
         if !origin.tls {
             let connection = Connection::open(stream, origin, peer, None).await.map_err(failed)?;
@@ -154,7 +177,25 @@ impl Route {
         let watch = Stopwatch::start();
         let stream = self.trust.handshake(stream, &origin.host, seen).await?.into_stream()?;
         phases.tls = Some(watch.elapsed());
-        Connection::open(stream, origin, peer, None).await.map_err(failed)
+        let opened = match seen.is_http2 {
+            true => Connection::open_http2(stream, origin, peer, None).await,
+            false => Connection::open(stream, origin, peer, None).await,
+        };
+        opened.map_err(failed)
+    }
+}
+
+/// A connection on which `origin` can be spoken to, over `socket` to `proxy` or to itself.
+async fn via(
+    proxy: Option<&Proxy>,
+    socket: TcpStream,
+    origin: &Origin,
+) -> Result<Box<dyn Duplex>, Failed> {
+    // Small requests go out at once.
+    let _ = socket.set_nodelay(true);
+    match proxy {
+        Some(proxy) if origin.tls => proxy.tunnel(socket, origin).await,
+        _ => Ok(Box::new(socket)),
     }
 }
 
@@ -166,6 +207,24 @@ fn of_proxy(proxy: Option<&Proxy>, why: Failed) -> Failed {
 }
 
 impl Proxy {
+    fn passes_on(&self, origin: &Origin) -> bool {
+        !self.except.iter().any(|except| except.has(&origin.host))
+    }
+
+    /// Opens a connection to `origin` through the proxy, which is dialled wherever it is: the
+    /// configuration names it. Returns the proxy's address too.
+    pub(super) async fn open(
+        &self,
+        origin: &Origin,
+    ) -> Result<(Box<dyn Duplex>, Option<SocketAddr>), Failed> {
+        let of_us = |why| of_proxy(Some(self), why);
+        let Origin { host, port, .. } = &self.origin;
+        let addresses = resolve(host, *port).await.map_err(failed).map_err(of_us)?;
+        let socket = dial(&addresses).await.map_err(failed).map_err(of_us)?;
+        let peer = socket.peer_addr().ok();
+        Ok((via(Some(self), socket, origin).await?, peer))
+    }
+
     /// Has the proxy open a connection to `origin`.
     async fn tunnel(&self, socket: TcpStream, origin: &Origin) -> Result<Box<dyn Duplex>, Failed> {
         let Origin { host, port, .. } = origin;
@@ -174,6 +233,12 @@ impl Proxy {
         let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
         if let Some(value) = &self.authorization {
             request.extend_from_slice(b"Proxy-Authorization: ");
+            request.extend_from_slice(value.as_bytes());
+            request.extend_from_slice(b"\r\n");
+        }
+        for (name, value) in &self.headers {
+            request.extend_from_slice(name.as_str().as_bytes());
+            request.extend_from_slice(b": ");
             request.extend_from_slice(value.as_bytes());
             request.extend_from_slice(b"\r\n");
         }

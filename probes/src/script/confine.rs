@@ -6,15 +6,12 @@
 //! that the thread has not: so the thread has none, or, for us as root, only those that a start needs,
 //! and these are out of its bounding set, so that no program gets them either. (An empty bounding set
 //! would do it too, but then programs with file capabilities, such as ping, could not be started at
-//! all.) That costs a few system calls for each thread and none for each start, where doing it in the
-//! child would cost us `posix_spawn`.
+//! all.) That costs a few system calls for each thread and none for each start.
 //!
 //! Invariant: a program is not started where something could not be taken away; a thread that took
 //! another user's identity for a start has its own again when that is over.
 
-use std::cell::Cell;
 use std::io;
-use std::sync::LazyLock;
 
 use nix::unistd::{Gid as NixGid, User, getgrouplist};
 use rustix::process::{Gid, Uid, geteuid, getgid, getgroups};
@@ -23,41 +20,6 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
     set_thread_res_gid, set_thread_res_uid,
 };
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
-
-/// Threads that can hand no privileges on. They are apart from the runtime's, of which nobody knows
-/// what else they will do.
-static CONFINED: LazyLock<io::Result<Runtime>> =
-    LazyLock::new(|| Builder::new_current_thread().thread_name("confined").build());
-
-thread_local! {
-    static IS_CONFINED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `start` on a thread that can hand no privileges on, or on any where the program is to keep
-/// ours.
-///
-/// # Errors
-///
-/// There are no such threads, or the privileges cannot be given up; then `start` is not run.
-pub(super) fn on_thread<T: Send + 'static>(
-    keeps_privileges: bool,
-    start: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<io::Result<T>>> {
-    if keeps_privileges {
-        return Ok(tokio::task::spawn_blocking(move || Ok(start())));
-    }
-    let confined =
-        CONFINED.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
-    Ok(confined.handle().spawn_blocking(move || {
-        if !IS_CONFINED.get() {
-            confine()?;
-            IS_CONFINED.set(true);
-        }
-        Ok(start())
-    }))
-}
 
 /// What root needs to start a program as somebody else: to become that user, to reach a program that
 /// belongs to that user, to put limits on it, and to end it.
@@ -68,7 +30,11 @@ const NEEDED: CapabilitySet = CapabilitySet::SETUID
     .union(CapabilitySet::KILL);
 
 /// Gives up, for this thread, every way to hand privileges on.
-fn confine() -> io::Result<()> {
+///
+/// # Errors
+///
+/// One of them cannot be given up; then nothing is to be started here.
+pub(super) fn confine() -> io::Result<()> {
     // Unknown before Linux 4.3, which has no ambient set either.
     let _ = clear_ambient_capability_set();
     let mut kept = CapabilitySet::empty();

@@ -1,8 +1,7 @@
 //! What a script may take of the host.
 //!
-//! The limits are put on the program right after its start, by `prlimit`: the attributes of
-//! `posix_spawn` know none. Between its start and the limits lie some microseconds in which the
-//! program is being loaded. Whatever it starts later inherits them.
+//! The process of a program puts them on itself before it is the program. Whatever it starts later
+//! inherits them.
 //!
 //! Invariant: no script leaves a memory image behind when it crashes: it could hold secrets.
 
@@ -11,8 +10,10 @@ use std::str::FromStr;
 
 use base::diagnostic::{Diagnostics, Spanned};
 use base::period::Period;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::Resource;
 use serde::Deserialize;
+
+use super::launch::Limit;
 
 /// A number of bytes: a whole number, or one with `KiB`, `MiB`, `GiB`, `TiB`, or their decimal
 /// sisters `kB`, `MB`, `GB`, `TB`.
@@ -163,23 +164,18 @@ impl LimitsConfig {
 }
 
 impl Limits {
-    /// Puts the limits on `pid`, which may have ended already. `tasks` is how many there are on the
-    /// host: the system counts all of a user's, not a script's, so its limit can only be a net
-    /// below the guard's count, and must not catch who has done nothing.
-    pub(super) fn put_on(&self, pid: Pid, tasks: u32) {
-        let both = |limit: u64| Rlimit { current: Some(limit), maximum: Some(limit) };
-        let all = [
+    /// The limits as the system has them. `tasks` is how many there are on the host: the system
+    /// counts all of a user's, not a script's, so its limit can only be a net below the guard's
+    /// count, and must not catch who has done nothing.
+    pub(super) fn all(&self, tasks: u32) -> [Limit; 6] {
+        [
             (Resource::As, self.memory),
             (Resource::Nproc, u64::from(tasks) + u64::from(self.processes)),
             (Resource::Nofile, u64::from(self.open_files)),
             (Resource::Core, 0),
             (Resource::Cpu, self.cpu_seconds),
             (Resource::Fsize, self.file_size),
-        ];
-        for (resource, limit) in all {
-            // It fails where our own limit is lower already, which is as good.
-            let _ = prlimit(Some(pid), resource, both(limit));
-        }
+        ]
     }
 }
 

@@ -7,7 +7,13 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use base::clock::Stopwatch;
+
+/// How old a number of tasks may be that need not be exact.
+const LATELY: Duration = Duration::from_millis(100);
 
 /// The variable by which what a script started is recognised.
 pub(super) const MARKER: &str = "VEILLEUR_RUN";
@@ -146,6 +152,20 @@ pub(super) fn adopted() -> Vec<i32> {
     }
     let list = String::from_utf8_lossy(&list);
     list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// As [`tasks`], at most a tenth of a second ago.
+pub(super) fn tasks_lately() -> u32 {
+    static KNOWN: Mutex<Option<(Stopwatch, u32)>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    match *known {
+        Some((read, tasks)) if read.elapsed() < LATELY => tasks,
+        _ => {
+            let (read, tasks) = (Stopwatch::start(), tasks());
+            *known = Some((read, tasks));
+            tasks
+        }
+    }
 }
 
 /// How many processes and threads there are on the host.

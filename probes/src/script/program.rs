@@ -9,8 +9,7 @@
 //! Why not execute the file by its descriptor (`execveat`), as would close even that gap: for a
 //! file that begins with `#!` the kernel hands the interpreter the path `/dev/fd/N`, so that the
 //! descriptor must stay open in the script (it would be a fourth one beside 0, 1 and 2), `$0` no
-//! longer names the script, and what it loads from beside itself is not found. Nor is `execveat`
-//! within reach of `posix_spawn`.
+//! longer names the script, and what it loads from beside itself is not found.
 //!
 //! Invariant: a [`Program`] was safe when it was made.
 

@@ -125,7 +125,7 @@ impl Run {
         let id = runs.last;
         runs.active.insert(id, Active { leader: None, limit, over: over.clone() });
         if runs.active.len() == 1 {
-            runs.tasks = processes::tasks();
+            runs.tasks = processes::tasks_lately();
         }
         Self { id, limit, over }
     }

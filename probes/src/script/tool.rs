@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::limits::Limits;
 use super::runs::Run;
 use super::spawn::{Command, Exit, PATH};
+use super::start::Start;
 use super::wait::{self, End};
-use super::{Start, check, report};
+use super::{check, report};
 use crate::outcome::{Outcome, Reason};
 use crate::text::shown;
 

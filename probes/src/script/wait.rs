@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use base::clock::Stopwatch;
 use rustix::process::Signal;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -70,10 +69,11 @@ pub(super) async fn see_through(
     max: usize,
     stop: &CancellationToken,
 ) -> io::Result<Ended> {
-    let Started { leader, end, has_ended, stdout, stderr } = started;
+    let Started { leader, end, has_ended, cgroup, stdout, stderr } = started;
     let mut running = Running {
         leader,
-        end: if has_ended { None } else { Some(watched(end)?) },
+        end,
+        has_ended,
         stdout: Capture::new(stdout, max)?,
         stderr: Capture::new(stderr, MAX_ERRORS)?,
         run,
@@ -82,31 +82,22 @@ pub(super) async fn see_through(
     let (end, left_behind) = running.finish(cause).await;
     let Running { stdout, stderr, run, leader, .. } = running;
     let swept = run.clean_up(leader.pid).await;
+    // Whatever is still in it ends with it.
+    drop(cgroup);
     Ok(Ended { end, stdout, stderr, left_behind: left_behind.max(swept) })
 }
 
-/// Registers the descriptor that is readable when the leader has ended.
-#[expect(
-    deprecated,
-    reason = "its replacement is unsafe because a descriptor could be swapped \
-    below it; an owned one never is"
-)]
-fn watched(end: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(end, Interest::READABLE)
-}
-
 /// Waits for the end of the leader.
-async fn ended(end: &Option<AsyncFd<OwnedFd>>) {
-    if let Some(end) = end {
-        // It fails only where the runtime ends, and all that is waited for with it.
-        let _ = end.readable().await;
-    }
+async fn ended(end: &AsyncFd<OwnedFd>) {
+    // It fails only where the runtime ends, and all that is waited for with it.
+    let _ = end.readable().await;
 }
 
 struct Running {
     leader: Leader,
-    /// Readable when the leader has ended; nothing where it had before anybody could wait.
-    end: Option<AsyncFd<OwnedFd>>,
+    /// Readable when the leader has ended.
+    end: AsyncFd<OwnedFd>,
+    has_ended: bool,
     stdout: Capture,
     stderr: Capture,
     run: Run,
@@ -158,7 +149,9 @@ impl Running {
         if end.is_some() {
             runs::count_killed();
         }
-        let _ = timeout(DEATH, ended(&self.end)).await;
+        if !self.has_ended {
+            let _ = timeout(DEATH, ended(&self.end)).await;
+        }
         let exit = self.leader.wait();
         let end = match (end, exit) {
             (Some(End::TimeUp) | None, None) => End::Undying,

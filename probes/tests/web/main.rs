@@ -5,6 +5,7 @@
 //! server    a server that answers as a test tells it, and what is looked at of an outcome
 //! journeys  JSON, and one request after the other
 //! access    tokens and proxies
+//! modules   both, as modules of blackbox_exporter's file have them
 //! pages     kinds of addresses, methods, limits, packed bodies
 //! written   what is wrong with a configuration is told with its place
 //! ```
@@ -17,5 +18,6 @@ mod common;
 mod server;
 mod journeys;
 mod access;
+mod modules;
 mod pages;
 mod written;

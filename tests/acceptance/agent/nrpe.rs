@@ -192,6 +192,19 @@ fn what_is_no_packet_is_not_answered_and_ends_nothing() {
     assert_eq!(nrpe.ask(&["-n", "-c", "ok"]).0, 0);
 }
 
+/// Whoever only connects keeps nobody out: neither from the same address nor, by many, from another.
+#[test]
+fn connections_that_ask_for_nothing_give_way_f52() {
+    let nrpe = Nrpe::with(Stage::new(), "  allowed: [127.0.0.0/8]\n");
+    let idle = || TcpStream::connect(("127.0.0.1", nrpe.port)).unwrap();
+    let held: Vec<_> = (0..80).map(|_| idle()).collect();
+    wait_until("those who came first are gone", || nrpe.results("gave-way") >= 16.0);
+    assert_eq!(nrpe.ask(&["-n", "-c", "ok"]).0, 0);
+    assert_eq!(nrpe.ask(&["-n", "-b", "127.0.0.9", "-c", "ok"]).0, 0);
+    assert_eq!(nrpe.results("busy"), 0.0);
+    drop(held);
+}
+
 #[test]
 fn a_command_that_hangs_is_ended_and_so_is_one_whose_client_has_left() {
     let nrpe = Nrpe::with(Stage::new(), "");

@@ -217,6 +217,54 @@ fn no_secret_of_the_evaluator_is_shown_x43() {
     )
     .unwrap();
     let target = server.address();
+    let url = server.url("");
+    let chat = format!(
+        "  telegram_configs: [{{api_url: '{url}', bot_token: {}, chat_id: 1}}]\n  \
+         discord_configs: [{{webhook_url: '{url}/discord/{}'}}]\n  \
+         mattermost_configs: [{{webhook_url: '{url}/mattermost/{}'}}]\n  \
+         msteams_configs: [{{webhook_url: '{url}/teams/{}'}}]\n  \
+         msteamsv2_configs: [{{webhook_url: '{url}/flow?sig={}'}}]\n  \
+         googlechat_configs: [{{webhook_url: '{url}/google?token={}'}}]\n  \
+         rocketchat_configs: [{{api_url: '{url}', token_id: {}, token: {}}}]\n  \
+         matrix_configs: [{{homeserver_url: '{url}', access_token: {}, room_id: '!a:b'}}]\n  \
+         zulip_configs: [{{api_url: '{url}/zulip', bot_email: a, api_key: {}, channel: a}}]\n  \
+         webex_configs: [{{api_url: '{url}/webex', room_id: a, \
+           http_config: {{authorization: {{credentials: {}}}}}}}]\n",
+        c(50),
+        c(51),
+        c(52),
+        c(53),
+        c(54),
+        c(55),
+        c(56),
+        c(57),
+        c(58),
+        c(59),
+        c(60),
+    );
+    let others = format!(
+        "  ntfy_configs: [{{url: '{url}/ntfy', topic: a, token: {}}}]\n  \
+         gotify_configs: [{{url: '{url}/gotify', token: {}, client_token: {}}}]\n  \
+         twilio_configs: [{{url: '{url}/twilio', account_sid: AC0123456789abcdef0123456789abcdef, \
+           auth_token: {}, from: a, to: '+33612345678'}}]\n  \
+         elasticsearch_configs: [{{url: '{url}/es', api_key: {}}}]\n  \
+         splunk_configs: [{{url: '{url}/splunk', token: {}}}]\n  \
+         irc_configs: [{{server: '{target}', tls: false, channel: '#a', password: {}, \
+           sasl_password: {}, channel_key: {}}}]\n  \
+         xmpp_configs: [{{jid: a@localhost, server: '{target}', password: {}, room: a@b, \
+           room_password: {}}}]\n",
+        c(70),
+        c(71),
+        c(72),
+        c(73),
+        c(74),
+        c(75),
+        c(76),
+        c(77),
+        c(78),
+        c(79),
+        c(80),
+    );
     let config = format!(
         "global:\n  scrape_interval: 500ms\n  evaluation_interval: 500ms\n  slack_api_url: {}\n  \
          smtp_smarthost: {target}\n  smtp_from: a@veilleur.test\n  smtp_auth_username: u\n  \
@@ -228,8 +276,8 @@ fn no_secret_of_the_evaluator_is_shown_x43() {
          - job_name: token\n  authorization: {{credentials: {}}}\n  \
          static_configs: [{{targets: ['{target}', '127.0.0.1:1']}}]\n\
          rule_files: ['{}']\nroute: {{receiver: all, group_wait: 0s}}\nreceivers:\n- name: all\n  \
-         slack_configs: [{{channel: '#a'}}]\n  email_configs: [{{to: b@veilleur.test}}]\n  \
-         webhook_configs:\n  - {{url: '{}'}}\n  \
+         slack_configs: [{{channel: '#a'}}]\n  email_configs: [{{to: b@veilleur.test}}]\n\
+         {chat}{others}  webhook_configs:\n  - {{url: '{}'}}\n  \
          - {{url: '{}', http_config: {{authorization: {{credentials: {}}}}}}}\n  \
          - {{url: '{}', http_config: {{basic_auth: {{username: u, password: {}}}}}}}\n\
          web:\n  basic_auth_users: {{anne: $2b$05$abcdefghijklmnopqrstuupWDwJQeCHYIBQy8WvkVB6ImhZ476YYy}}\n  \
@@ -258,7 +306,12 @@ fn no_secret_of_the_evaluator_is_shown_x43() {
     wait_until("all were asked", || {
         let asked = server.asked();
         let of = |start: &str| asked.iter().any(|asked| asked.path.starts_with(start));
-        of("/slack/") && of("/hook/") && asked.iter().filter(|a| a.path == "/hook").count() >= 2
+        let chats = ["/bot", "/discord", "/mattermost", "/teams", "/flow", "/google", "/zulip"];
+        let others = ["/ntfy", "/gotify", "/twilio", "/es", "/splunk"];
+        let more = ["/api/v1/chat.", "/_matrix", "/webex", "/slack/"];
+        chats.into_iter().chain(more).chain(others).all(of)
+            && of("/hook/")
+            && asked.iter().filter(|a| a.path == "/hook").count() >= 2
     });
     wait_until("that they failed is told", || ask("/health").contains("receiver:all/webhook/0"));
     look(&running, &ask, &["data"]);

@@ -136,6 +136,40 @@ fn certificates_on_both_sides() {
 }
 
 #[test]
+fn http_2_is_spoken_where_the_server_does() {
+    let stage = Stage::new();
+    stage.certificate();
+    let tls = "ssl http2; ssl_certificate DIR/cert.pem; ssl_certificate_key DIR/key.pem";
+    let _server = nginx(&stage, tls);
+    let trust = "tls: {ca_file: DIR/cert.pem}";
+    let ask = |path: &str, more: &str| {
+        format!("http: {{url: 'https://localhost:PORT/{path}', {trust}{more}}}")
+    };
+    let version = |probe: &str, expected: f64| {
+        let o = stage.check(probe, Reason::None, "");
+        assert_eq!(metric(&o, "probe_http_version"), expected, "{probe}");
+    };
+    version(&ask("method", ", http2: false"), 1.1);
+    version(&ask("method", ", method: head"), 2.0);
+    // More than may be on its way at once, in both directions.
+    let body = "x".repeat(300_000);
+    version(&ask("method", &format!(", method: post, body: '{body}', body_contains: POST")), 2.0);
+    version(&ask("big.txt", ", body_contains: ready"), 2.0);
+    version(&ask("big.txt", ", compression: gzip, body_contains: ready"), 2.0);
+    stage.check(&ask("cart", ""), Reason::HttpStatus, "HTTP status 403");
+    let journey = format!(
+        r#"
+http:
+  {trust}
+  steps:
+  - {{name: form, url: 'https://localhost:PORT/form', extract: {{csrf: {{regex: 'value="([^"]+)"'}}}}}}
+  - {{name: login, url: 'https://localhost:PORT/login?csrf=${{csrf}}', json: [{{path: $.total, equals: 12.5}}]}}
+"#
+    );
+    version(&journey, 2.0);
+}
+
+#[test]
 fn a_server_that_refuses_our_certificate_is_told() {
     let stage = Stage::new();
     stage.certificate();

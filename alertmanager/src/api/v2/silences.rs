@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::Shown;
+use super::super::silences::{confirms, look, too_long};
 use super::alerts::read_time;
 use super::{Failure, Parameters, answer, parse, read, time};
 use crate::mute::{Silence, SilenceError, SilenceState};
@@ -133,6 +134,21 @@ pub(in super::super) async fn set(
     sent.check()?;
     let now = Timestamp::now();
     let silence = sent.read(now).map_err(Failure::bad)?;
+    let settings = shown.config.routing().hygiene.clone();
+    if let Some(why) = too_long(&settings, &silence, now) {
+        return Err(Failure::bad(why));
+    }
+    // Its clients have no way to confirm, so they are asked only where the configuration says so.
+    if settings.confirm_everywhere && !confirms(&headers) {
+        let preview = look(&shown, &silence.matchers, now)
+            .await
+            .map_err(|error| Failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), None))?;
+        if !preview.why_confirm.is_empty() {
+            let why: Vec<_> = preview.why_confirm.iter().map(|why| why.text()).collect();
+            let help = "use `veilleur silence add --confirm`, or send `X-Veilleur-Confirm: yes`";
+            return Err(Failure::bad(format!("{}; if that is meant, {help}", why.join(", "))));
+        }
+    }
     let id = shown.mutes.silences.set(silence, now).await?;
     Ok(answer(&headers, &json!({"silenceID": id})))
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: recipients are addresses, never templates: no alert chooses who gets mail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,21 +16,14 @@ use lettre::transport::smtp::extension::ClientId;
 use serde::Deserialize;
 
 use super::super::texts::Text;
-use super::{EmailNotifier, TlsMode};
+use super::smtp::Login;
+use super::{EmailNotifier, Threading, TlsMode};
 use crate::template::Templates;
 use base::http::access::SecretSource;
 
 /// Headers that we write ourselves.
-const OWN_HEADERS: [&str; 8] = [
-    "message-id",
-    "references",
-    "in-reply-to",
-    "date",
-    "mime-version",
-    "content-type",
-    "bcc",
-    "cc",
-];
+const OWN_HEADERS: [&str; 6] =
+    ["message-id", "date", "mime-version", "content-type", "content-transfer-encoding", "bcc"];
 
 /// An entry of `email_configs`, as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -52,10 +45,12 @@ pub struct EmailConfig {
     pub auth_password: Option<Secret>,
     /// The file that holds it.
     pub auth_password_file: Option<PathBuf>,
-    /// For CRAM-MD5, which is not supported.
-    pub auth_secret: Option<Spanned<Secret>>,
-    /// Another identity than the user's; not supported.
-    pub auth_identity: Option<Spanned<String>>,
+    /// The secret for CRAM-MD5.
+    pub auth_secret: Option<Secret>,
+    /// The file that holds it.
+    pub auth_secret_file: Option<PathBuf>,
+    /// As whom we act, where it is not the user.
+    pub auth_identity: Option<String>,
     /// Whether STARTTLS is a must; by default it is.
     pub require_tls: Option<bool>,
     /// Whether TLS comes before everything else; by default on port 465.
@@ -68,6 +63,18 @@ pub struct EmailConfig {
     pub html: Option<Spanned<String>>,
     /// The text part, a template.
     pub text: Option<Spanned<String>>,
+    /// Which mails are a thread; by default those of a group from its first alert to its all-clear.
+    pub threading: Option<Spanned<ThreadingConfig>>,
+}
+
+/// Which mails are a thread, as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ThreadingConfig {
+    /// Whether all mails of a group are one.
+    pub enabled: bool,
+    /// `daily`: those of a day, by UTC; or `none`: all.
+    pub thread_by_date: Option<Spanned<String>>,
 }
 
 /// What `global:` says of mail.
@@ -85,8 +92,16 @@ pub struct EmailGlobals {
     pub auth_password: Option<Secret>,
     /// The file that holds it.
     pub auth_password_file: Option<PathBuf>,
+    /// The secret for CRAM-MD5.
+    pub auth_secret: Option<Secret>,
+    /// The file that holds it.
+    pub auth_secret_file: Option<PathBuf>,
+    /// As whom we act, where it is not the user.
+    pub auth_identity: Option<String>,
     /// Whether STARTTLS is a must.
     pub require_tls: Option<bool>,
+    /// Whether TLS comes before everything else.
+    pub force_implicit_tls: Option<bool>,
     /// Whom to trust, and who we are.
     pub tls_config: Option<Spanned<TlsConfig>>,
 }
@@ -105,7 +120,7 @@ impl EmailConfig {
         let from = address("from", "smtp_from", from, place, diagnostics);
         let smarthost = self.smarthost.as_ref().or(globals.smarthost.as_ref());
         let server = server(smarthost, place, diagnostics);
-        let credentials = self.credentials(place, globals, diagnostics);
+        let login = self.login(place, globals, diagnostics);
         let hello = self.hello.as_ref().or(globals.hello.as_ref());
         let hello = ClientId::Domain(hello.map_or("localhost".to_owned(), |h| h.value.clone()));
         let html = Text::build(
@@ -121,10 +136,12 @@ impl EmailConfig {
             diagnostics,
         );
         let (subject, headers) = self.headers(diagnostics);
+        let threading = self.threading(diagnostics);
         let tls = server.as_ref().and_then(|(host, port)| {
             let config = self.tls_config.as_ref().or(globals.tls_config.as_ref());
             let parameters = tls_parameters(host, config, place, diagnostics)?;
-            let implicit = self.force_implicit_tls.unwrap_or(*port == 465);
+            let implicit = self.force_implicit_tls.or(globals.force_implicit_tls);
+            let implicit = implicit.unwrap_or(*port == 465);
             Some(match self.require_tls.or(globals.require_tls).unwrap_or(true) {
                 _ if implicit => TlsMode::Implicit(parameters),
                 true => TlsMode::Required(parameters),
@@ -138,59 +155,87 @@ impl EmailConfig {
             host,
             port,
             hello,
-            credentials,
+            login,
             tls: tls?,
             subject: subject?,
             headers,
+            threading,
             html: html?,
             text: text?,
             templates: Arc::clone(templates),
         })
     }
 
-    fn credentials(
+    fn login(
         &self,
         place: Place,
         globals: &EmailGlobals,
         diagnostics: &mut Diagnostics,
-    ) -> Option<(String, SecretSource)> {
-        if let Some(secret) = &self.auth_secret {
-            diagnostics.report_with_help(
-                secret,
-                "CRAM-MD5 is not supported",
-                "use `auth_password`",
-            );
-        }
-        if let Some(identity) = &self.auth_identity {
-            diagnostics.report(identity, "`auth_identity` is not supported");
-        }
-        let username = self.auth_username.as_ref().or(globals.auth_username.as_ref())?.clone();
-        let own = self.auth_password.is_some() || self.auth_password_file.is_some();
-        let (password, file) = if own {
-            (self.auth_password.clone(), self.auth_password_file.clone())
-        } else {
-            (globals.auth_password.clone(), globals.auth_password_file.clone())
+    ) -> Option<Login> {
+        let mut source = |own: (&Option<Secret>, &Option<PathBuf>),
+                          global: (&Option<Secret>, &Option<PathBuf>),
+                          names| {
+            let given = own.0.is_some() || own.1.is_some();
+            let (value, file) = if given { own } else { global };
+            SecretSource::one_of(value.clone(), file.clone(), names, place, diagnostics)
         };
-        let names = ("auth_password", "auth_password_file");
-        match SecretSource::one_of(password, file, names, place, diagnostics) {
-            Some(password) => Some((username, password)),
-            None => {
-                diagnostics.report(place, format!("the user `{username}` has no password"));
-                None
+        let password = source(
+            (&self.auth_password, &self.auth_password_file),
+            (&globals.auth_password, &globals.auth_password_file),
+            ("auth_password", "auth_password_file"),
+        );
+        let secret = source(
+            (&self.auth_secret, &self.auth_secret_file),
+            (&globals.auth_secret, &globals.auth_secret_file),
+            ("auth_secret", "auth_secret_file"),
+        );
+        let username = self.auth_username.as_ref().or(globals.auth_username.as_ref());
+        let username = username.filter(|name| !name.is_empty())?.clone();
+        if password.is_none() && secret.is_none() {
+            diagnostics.report(place, format!("the user `{username}` has no password"));
+        }
+        let identity = self.auth_identity.as_ref().or(globals.auth_identity.as_ref());
+        Some(Login { username, password, secret, identity: identity.cloned().unwrap_or_default() })
+    }
+
+    fn threading(&self, diagnostics: &mut Diagnostics) -> Threading {
+        let own = ["references", "in-reply-to"];
+        let written =
+            |name: &Spanned<String>| own.contains(&name.value.to_ascii_lowercase().as_str());
+        let own = self.headers.keys().find(|name| written(name));
+        let Some(config) = &self.threading else {
+            // Whoever says himself what a mail refers to is not contradicted.
+            return if own.is_some() { Threading::Nothing } else { Threading::Incident };
+        };
+        if !config.value.enabled {
+            return Threading::Nothing;
+        }
+        if let Some(name) = own {
+            let message = format!("`{}` is set by `threading`", name.value);
+            diagnostics.report(name, message);
+        }
+        let by_date = config.value.thread_by_date.as_ref();
+        match by_date.map(|by| by.value.as_str()) {
+            Some("daily") => Threading::Day,
+            Some("none") => Threading::Group,
+            _ => {
+                let place = by_date.map_or(config.place, |by| by.place);
+                diagnostics.report(place, "`thread_by_date` is `none` or `daily`");
+                Threading::Group
             }
         }
     }
 
     fn headers(&self, diagnostics: &mut Diagnostics) -> (Option<Text>, Vec<(HeaderName, Text)>) {
         let (mut subject, mut headers) = (None, Vec::new());
+        let mut seen = BTreeSet::new();
         for (name, value) in &self.headers {
             let lower = name.value.to_ascii_lowercase();
+            if !seen.insert(lower.clone()) {
+                diagnostics.report(name, format!("the header `{}` is there twice", name.value));
+            }
             if lower == "subject" {
                 subject = Some(value);
-                continue;
-            }
-            if matches!(lower.as_str(), "to" | "from") {
-                diagnostics.report(name, format!("`{}` is set by `{lower}`", name.value));
                 continue;
             }
             let known = HeaderName::new_from_ascii(name.value.clone()).ok();
@@ -335,12 +380,25 @@ mod tests {
         );
         check(
             &format!(
-                "{GOOD}, auth_username: u, headers: {{Bcc: x, To: y}}, html: '{{{{ if }}}}'}}"
+                "{GOOD}, auth_username: u, headers: {{Bcc: x, bcc: y}}, html: '{{{{ if }}}}'}}"
             ),
             "f.yml:1:1: the user `u` has no password\n\
              f.yml:1:118: `Bcc` cannot be set\n\
-             f.yml:1:126: `To` is set by `to`\n\
-             f.yml:1:140: template: html:1: missing value for if",
+             f.yml:1:126: the header `bcc` is there twice\n\
+             f.yml:1:126: `bcc` cannot be set\n\
+             f.yml:1:141: template: html:1: missing value for if",
         );
+        check(
+            &format!("{GOOD}, threading: {{enabled: true}}, headers: {{References: x}}}}"),
+            "f.yml:1:101: `thread_by_date` is `none` or `daily`\n\
+             f.yml:1:128: `References` is set by `threading`",
+        );
+        check(
+            &format!("{GOOD}, auth_username: u, auth_secret: x, auth_secret_file: y}}"),
+            "f.yml:1:1: only one of `auth_secret` and `auth_secret_file` can be given\n\
+             f.yml:1:1: the user `u` has no password",
+        );
+        check(&format!("{GOOD}, auth_username: u, auth_secret: x}}"), "");
+        check(&format!("{GOOD}, headers: {{To: x, From: y, Cc: z, References: '<a@b>'}}}}"), "");
     }
 }

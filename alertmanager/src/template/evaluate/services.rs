@@ -72,7 +72,9 @@ impl Machine<'_> {
         let text = inner.into_string();
         Ok(match escape {
             Escape::Text => text.into(),
-            Escape::Html | Escape::Entities => Value::Safe(Safe::Html, text.into()),
+            Escape::Html | Escape::Entities | Escape::Markup(_) => {
+                Value::Safe(Safe::Html, text.into())
+            }
         })
     }
 

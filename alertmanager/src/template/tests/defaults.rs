@@ -94,7 +94,7 @@ fn texts_tell_what_where_and_since_when() {
         "slack.default.text",
         &data,
         "*DiskFull* on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n93 % full\n\
-         Disk /dev/sda1 is 93 % full.\n",
+         Disk /dev/sda1 is 93 % full.\n<https://v/graph?g0.expr=up&g0.tab=1|Graph>\n",
     );
     check(
         "slack.default.fallback",
@@ -112,9 +112,22 @@ fn texts_tell_what_where_and_since_when() {
          \x20 labels: job=node\n  source: https://v/graph?g0.expr=up&g0.tab=1\n",
     );
     check("__text_alert_list_markdown", &Value::list_of(ListKind::Alerts, vec![]), "");
-    let markdown = render("msteamsv2.default.text", &data, Escape::Text);
+    let markdown = render("jira.default.description", &data, Escape::Text);
     assert!(markdown.starts_with("# Firing\n\n**DiskFull** on web1:9100, since"), "{markdown}");
     assert!(markdown.contains("\n- summary: 93 % full\n- alertname = DiskFull\n"), "{markdown}");
+    let what = "Firing: DiskFull on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n";
+    for name in ["discord.default.message", "telegram.default.message"] {
+        let text = render(name, &data, Escape::Text);
+        assert!(text.starts_with(what), "{name}: {text}");
+    }
+    check(
+        "msteamsv2.default.text",
+        &data,
+        "**Firing: DiskFull** on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n\n\
+         93 % full\nDisk /dev/sda1 is 93 % full.\n\n\
+         [Graph](https://v/graph?g0.expr=up&g0.tab=1)\n\n\
+         [All alerts, and silences](https://v/#/alerts?receiver=team-a)",
+    );
 }
 
 #[test]
@@ -156,7 +169,9 @@ fn many_alerts_are_cut_and_counted() {
     let mail = render("email.default.html", &data, Escape::Html);
     assert!(mail.contains("Only the first 25 of 200 alerts are shown."));
     assert_eq!(mail.matches("Firing: DiskFull").count(), 25);
-    assert!(render("slack.default.text", &data, Escape::Text).contains("Only 10 of 200 alerts"));
+    for name in ["slack.default.text", "veilleur.default.text", "veilleur.default.markdown"] {
+        assert!(render(name, &data, Escape::Text).contains("Only 10 of 200 alerts"), "{name}");
+    }
 }
 
 /// What hostile data must not get into a mail: an element, an attribute, an address.

@@ -161,7 +161,8 @@ impl Guard {
         headers: &HeaderMap,
     ) -> Result<(), Response<Full<Bytes>>> {
         let web = self.current();
-        if web.credentials.is_empty() || web.open.iter().any(|open| open == path) {
+        let is_open = web.open.iter().chain(&web.open_too).any(|open| open == path);
+        if web.credentials.is_empty() || is_open {
             return Ok(());
         }
         const TEXT: &str = "text/plain; charset=utf-8";

@@ -2,13 +2,18 @@
 //!
 //! Invariant: of several ways none is taken, and the file is at fault.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::tls::TlsConfig;
 use base::http::{HeaderMap, header};
 use base::secret::Secret;
 
-use crate::http::config::{BasicAuthConfig, add_header};
+use crate::chain::Trust;
+use crate::http::config::{BasicAuthConfig, OAuth2Config, add_header};
+use crate::http::oauth2::OAuth2;
+use crate::http::route::Route;
 
 /// A token, as written.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -18,6 +23,41 @@ pub(super) struct AuthorizationConfig {
     kind: Option<String>,
     credentials: Option<Spanned<Secret>>,
     credentials_file: Option<Spanned<PathBuf>>,
+}
+
+/// Client credentials of OAuth 2, as written.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenConfig {
+    client_id: String,
+    client_secret: Option<Secret>,
+    client_secret_file: Option<PathBuf>,
+    token_url: Spanned<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    #[serde(default)]
+    endpoint_params: BTreeMap<String, Secret>,
+    tls_config: Option<Spanned<TlsConfig>>,
+}
+
+impl TokenConfig {
+    /// Who gives tokens, which is reached without the module's proxies, as with blackbox_exporter, and
+    /// wherever it is: the configuration names it. Reports what is wrong with what stands at `place`.
+    pub(super) fn build(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<OAuth2> {
+        let tls = Spanned { value: TlsConfig::default(), place };
+        let route = Route::direct(Trust::build(&tls, &[b"http/1.1"], diagnostics)?);
+        let config = OAuth2Config {
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.clone(),
+            client_secret_file: self.client_secret_file.clone(),
+            token_url: self.token_url.clone(),
+            scopes: self.scopes.clone(),
+            endpoint_params: self.endpoint_params.clone(),
+            credentials_in: None,
+            tls: self.tls_config.clone(),
+        };
+        config.build(place, Some(&route), diagnostics)
+    }
 }
 
 /// The settings of a section that say who we are.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::HeaderMap;
+use base::http::client::HTTP2_OR_1;
 use base::http::header::{self, HeaderValue};
 use base::http::tls::TlsConfig;
 use base::secret::Secret;
@@ -14,10 +15,12 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 
 use super::super::http::{Expect, HeaderRule, HttpModule};
-use super::auth::{AuthorizationConfig, Credentials, read};
+use super::auth::{AuthorizationConfig, Credentials, TokenConfig, read};
+use super::proxy::ProxySettings;
 use super::{client, way};
 use crate::http::config::{BasicAuthConfig, add_header, header_name, method};
 use crate::http::fetch::Plan;
+use crate::http::oauth2::OAuth2;
 use crate::network::regex;
 use crate::script::ByteSize;
 
@@ -53,18 +56,15 @@ pub(super) struct HttpModuleConfig {
     bearer_token: Option<Spanned<Secret>>,
     bearer_token_file: Option<Spanned<PathBuf>>,
     tls_config: Option<Spanned<TlsConfig>>,
-    /// HTTP/2 is not spoken; it changes nothing but what `probe_http_version` says.
-    #[serde(rename = "enable_http2")]
-    _enable_http2: Option<bool>,
+    enable_http2: Option<bool>,
     enable_http3: Option<Spanned<bool>>,
     /// Without a proxy it means nothing.
-    #[serde(rename = "skip_resolve_phase_with_proxy")]
-    _skip_resolve_phase_with_proxy: Option<bool>,
-    proxy_url: Option<Spanned<IgnoredAny>>,
-    proxy_from_environment: Option<Spanned<IgnoredAny>>,
-    proxy_connect_header: Option<Spanned<IgnoredAny>>,
-    no_proxy: Option<Spanned<IgnoredAny>>,
-    oauth2: Option<Spanned<IgnoredAny>>,
+    skip_resolve_phase_with_proxy: bool,
+    proxy_url: Option<Spanned<Secret>>,
+    proxy_from_environment: Option<Spanned<bool>>,
+    proxy_connect_header: BTreeMap<String, Vec<Spanned<Secret>>>,
+    no_proxy: Option<Spanned<String>>,
+    oauth2: Option<Spanned<TokenConfig>>,
     fail_if_body_json_matches_cel: Option<Spanned<IgnoredAny>>,
     fail_if_body_json_not_matches_cel: Option<Spanned<IgnoredAny>>,
 }
@@ -102,30 +102,58 @@ impl HttpModuleConfig {
         let built = client(self.tls_config.as_ref(), place, diagnostics);
         let limit = self.body_size_limit.as_ref().map(|limit| limit.value.0);
         let redirects = self.follow_redirects.unwrap_or(true).then_some(MAX_REDIRECTS);
+        let proxies = ProxySettings {
+            url: self.proxy_url.as_ref(),
+            except: self.no_proxy.as_ref(),
+            from_environment: self.proxy_from_environment.as_ref(),
+            headers: &self.proxy_connect_header,
+            skips_resolve: self.skip_resolve_phase_with_proxy,
+        };
+        let proxies = proxies.build(diagnostics);
+        let oauth2 = match &self.oauth2 {
+            Some(oauth2) => Some(Box::new(self.oauth2(oauth2, diagnostics)?)),
+            None => None,
+        };
+        let offered = if self.enable_http2.unwrap_or(true) { HTTP2_OR_1 } else { &HTTP2_OR_1[1..] };
         let expect = self.expect(diagnostics);
         let keeps_body = unpacks || !expect.body.is_empty();
         let body_limit = limit.filter(|limit| *limit > 0);
         let body_limit = body_limit.unwrap_or(if keeps_body { KEPT } else { u64::MAX });
         let (client, verifies) = built?;
+        let client = client.with_protocols(offered);
         let plan = Plan { method: method?, headers, body, redirects, body_limit, keeps_body };
-        Some(HttpModule { plan, client, way, unpacks, verifies, expect })
+        Some(HttpModule { plan, client, way, proxies, oauth2, unpacks, verifies, expect })
+    }
+
+    /// Who gives tokens, where nothing else says who we are.
+    fn oauth2(
+        &self,
+        oauth2: &Spanned<TokenConfig>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<OAuth2> {
+        let others = [
+            self.basic_auth.is_some(),
+            self.authorization.is_some(),
+            self.bearer_token.is_some(),
+            self.bearer_token_file.is_some(),
+        ];
+        if others.contains(&true) {
+            let message = "only one of `basic_auth`, `authorization`, `bearer_token` and `oauth2` \
+                           can be given";
+            diagnostics.report(oauth2, message);
+        }
+        oauth2.value.build(oauth2.place, diagnostics)
     }
 
     /// What others can do.
     fn report_missing(&self, diagnostics: &mut Diagnostics) {
-        let unchecked = ": the proxy would dial where we cannot look";
         let missing = [
-            ("proxy_url", &self.proxy_url, unchecked),
-            ("proxy_from_environment", &self.proxy_from_environment, unchecked),
-            ("proxy_connect_header", &self.proxy_connect_header, ""),
-            ("no_proxy", &self.no_proxy, ""),
-            ("oauth2", &self.oauth2, ""),
-            ("fail_if_body_json_matches_cel", &self.fail_if_body_json_matches_cel, ""),
-            ("fail_if_body_json_not_matches_cel", &self.fail_if_body_json_not_matches_cel, ""),
+            ("fail_if_body_json_matches_cel", &self.fail_if_body_json_matches_cel),
+            ("fail_if_body_json_not_matches_cel", &self.fail_if_body_json_not_matches_cel),
         ];
-        for (name, written, why) in missing {
+        for (name, written) in missing {
             if let Some(written) = written {
-                diagnostics.report(written, format!("`{name}` is not supported{why}"));
+                diagnostics.report(written, format!("`{name}` is not supported"));
             }
         }
         if let Some(enabled) = self.enable_http3.as_ref().filter(|enabled| enabled.value) {
@@ -207,11 +235,12 @@ impl HttpModuleConfig {
             match version.value.as_str() {
                 "HTTP/1.0" => versions.push(1.0),
                 "HTTP/1.1" => versions.push(1.1),
+                "HTTP/2.0" => versions.push(2.0),
                 _ => {}
             }
         }
         if let (Some(first), true) = (self.valid_http_versions.first(), versions.is_empty()) {
-            let message = "HTTP/1.1 and HTTP/1.0 are spoken here, and none is among those wanted";
+            let message = "HTTP/2.0, HTTP/1.1 and HTTP/1.0 are spoken here, and none is wanted";
             diagnostics.report(first, message);
         }
         let mut body = Vec::new();

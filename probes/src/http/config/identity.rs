@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::HeaderMap;
 use base::http::access::SecretSource;
 use base::http::client::Origin;
 use base::http::header::HeaderValue;
@@ -51,30 +52,30 @@ pub(super) struct ProxyConfig {
 /// Client credentials of OAuth 2, as written; the names are Prometheus's.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OAuth2Config {
+pub(crate) struct OAuth2Config {
     /// Our name.
-    client_id: String,
+    pub(crate) client_id: String,
     /// Our secret.
     #[serde(default)]
-    client_secret: Option<Secret>,
+    pub(crate) client_secret: Option<Secret>,
     /// The file with the secret; read when it is used.
     #[serde(default)]
-    client_secret_file: Option<PathBuf>,
+    pub(crate) client_secret_file: Option<PathBuf>,
     /// Who gives tokens.
-    token_url: Spanned<String>,
+    pub(crate) token_url: Spanned<String>,
     /// What the token is to be good for.
     #[serde(default)]
-    scopes: Vec<String>,
+    pub(crate) scopes: Vec<String>,
     /// Further fields of the request.
     #[serde(default)]
-    endpoint_params: BTreeMap<String, Secret>,
+    pub(crate) endpoint_params: BTreeMap<String, Secret>,
     /// Where the credentials are put: into the `header`, which is what happens where nothing is said,
     /// or the `body` of the request.
     #[serde(default)]
-    credentials_in: Option<Spanned<String>>,
+    pub(crate) credentials_in: Option<Spanned<String>>,
     /// Whom to trust there, and who we are; as with the pages where nothing is said.
     #[serde(default)]
-    tls: Option<Spanned<TlsConfig>>,
+    pub(crate) tls: Option<Spanned<TlsConfig>>,
 }
 
 impl BasicAuthConfig {
@@ -139,7 +140,7 @@ impl ProxyConfig {
             Some(auth) => Some(auth.value.build(auth, diagnostics)?),
             None => None,
         };
-        Some(Proxy { origin, authorization, except })
+        Some(Proxy { origin, authorization, except, headers: HeaderMap::new() })
     }
 }
 
@@ -185,7 +186,8 @@ impl HttpConfig {
 }
 
 impl OAuth2Config {
-    fn build(
+    /// Who gives tokens, reached by `route` as the pages are.
+    pub(crate) fn build(
         &self,
         place: Place,
         route: Option<&Route>,

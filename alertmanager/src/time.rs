@@ -1,4 +1,4 @@
-//! Times and lengths of time as parameters write them: seconds with fractions, RFC 3339, `5m`.
+//! Times and lengths of time as parameters and command lines write them: seconds with fractions, RFC 3339, `5m`.
 //!
 //! Invariant: what is out of the range of our times is refused, not cut off.
 
@@ -12,7 +12,7 @@ use base::sample::Timestamp;
 /// # Errors
 ///
 /// What is wrong with the text.
-pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         let millis = seconds * 1000.0;
         if millis.is_finite() && millis.abs() < i64::MAX as f64 / 2.0 {
@@ -29,7 +29,7 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
 /// # Errors
 ///
 /// What is wrong with the text.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         if (0.0..=1e9).contains(&seconds) {
             return Ok(Duration::from_secs_f64(seconds));
@@ -41,7 +41,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// RFC 3339, in UTC.
-pub(super) fn print_time(at: Timestamp) -> String {
+pub fn print_time(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.millis())
         .map_or_else(|_| at.to_string(), |at| at.to_string())
 }

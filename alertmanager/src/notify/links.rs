@@ -1,0 +1,82 @@
+//! The links of a message: to us, to the graph, to what is to be done.
+//!
+//! Invariant: what comes from an alert is a link only if it begins with `http://` or `https://` and
+//! has no space or control character in it (X13).
+
+use super::notifier::Notification;
+
+/// Where a message leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Links {
+    /// The alerts of the receiver, where they can be silenced.
+    pub(super) alerts: Option<String>,
+    /// Where one can see why the first alert fires.
+    pub(super) graph: Option<String>,
+    /// What to do about it, where all alerts say the same.
+    pub(super) runbook: Option<String>,
+}
+
+impl Links {
+    pub(super) fn of(notification: &Notification) -> Self {
+        let first = notification.alerts.first();
+        let runbook = notification.common_annotations().remove("runbook_url");
+        let alerts = format!("{}/#/alerts", notification.external_url);
+        Self {
+            alerts: web(&alerts),
+            graph: first.and_then(|alert| web(&alert.generator_url)),
+            runbook: runbook.as_deref().and_then(web),
+        }
+    }
+
+    /// Each with the word that leads there, the most useful one first.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [("Open", &self.alerts), ("Graph", &self.graph), ("What to do", &self.runbook)];
+        all.into_iter().filter_map(|(name, link)| Some((name, link.as_deref()?)))
+    }
+}
+
+/// `text` where it is the address of a web page.
+pub(super) fn web(text: &str) -> Option<String> {
+    let scheme = text.starts_with("http://") || text.starts_with("https://");
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "<>\"".contains(c);
+    (scheme && text.len() <= 2000 && !text.contains(odd)).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::texts::tests::notification;
+    use super::*;
+
+    #[test]
+    fn only_web_pages_are_links() {
+        // X13
+        let check = |text: &str, is_link: bool| assert_eq!(web(text).is_some(), is_link, "{text}");
+        check("https://wiki/x?y=1#z", true);
+        check("http://10.0.0.1:9090/graph", true);
+        check("javascript:alert(1)", false);
+        check("data:text/html,x", false);
+        check("http://a b", false);
+        check("http://a\r\nx", false);
+        check("http://a\"onclick=", false);
+        check("//host/x", false);
+        check("", false);
+    }
+
+    #[test]
+    fn the_runbook_counts_where_all_alerts_have_it() {
+        let mut message = notification();
+        message.alerts[0].annotations.insert("runbook_url".into(), "https://wiki/1".into());
+        assert_eq!(Links::of(&message).runbook, None);
+        message.alerts[1].annotations.insert("runbook_url".into(), "https://wiki/1".into());
+        let links = Links::of(&message);
+        let named: Vec<_> = links.named().collect();
+        assert_eq!(
+            named,
+            [
+                ("Open", "http://v/#/alerts"),
+                ("Graph", "http://v/#a"),
+                ("What to do", "https://wiki/1")
+            ]
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! What the settings of several services have in common: secrets that may stand in a file, own ones
+//! before global ones, and whom a message goes to.
+//!
+//! Invariant: an address, a secret and whom a message goes to come from the configuration alone; no
+//! alert chooses any of them.
+
+use std::path::PathBuf;
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::http::access::SecretSource;
+use base::secret::Secret;
+
+use super::http::check_url;
+
+/// A secret, or the file that holds it, as written in one place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SecretSetting<'a> {
+    /// The secret itself.
+    pub value: Option<&'a Spanned<Secret>>,
+    /// The file with it.
+    pub file: Option<&'a PathBuf>,
+}
+
+/// What a secret is called.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named {
+    /// The setting, and that of the file.
+    pub(super) names: (&'static str, &'static str),
+    /// The setting under `global:`, where there is one.
+    pub(super) global: Option<&'static str>,
+}
+
+impl<'a> SecretSetting<'a> {
+    /// These two as written.
+    pub(super) fn of(value: &'a Option<Spanned<Secret>>, file: &'a Option<PathBuf>) -> Self {
+        Self { value: value.as_ref(), file: file.as_ref() }
+    }
+
+    /// Whether either is there; an empty text is nothing.
+    pub fn is_set(&self) -> bool {
+        self.value.is_some_and(|value| !value.value.is_empty()) || self.file.is_some()
+    }
+
+    /// The secret that holds: this one, or else the global one. That there is none is reported.
+    pub(super) fn or(
+        self,
+        global: SecretSetting<'_>,
+        named: Named,
+        place: Place,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<SecretSource> {
+        let value = |setting: SecretSetting<'_>| setting.value.map(|value| value.value.clone());
+        if self.is_set() {
+            let file = self.file.cloned();
+            return SecretSource::one_of(value(self), file, named.names, place, diagnostics);
+        }
+        if !global.is_set() {
+            let (name, file) = named.names;
+            let help = match named.global {
+                Some(global) => format!("set it or `{file}` here, or `{global}` under `global:`"),
+                None => format!("set it or `{file}`"),
+            };
+            diagnostics.report_with_help(place, format!("`{name}` is missing"), help);
+            return None;
+        }
+        match (value(global), global.file) {
+            // That both are there is told where they stand.
+            (Some(_), Some(_)) => None,
+            (value, file) => {
+                let names = named.names;
+                SecretSource::one_of(value, file.cloned(), names, place, diagnostics)
+            }
+        }
+    }
+
+    /// As [`Self::or`], of an address.
+    pub(super) fn address_or(
+        self,
+        global: SecretSetting<'_>,
+        named: Named,
+        place: Place,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<SecretSource> {
+        let used = if self.is_set() { self } else { global };
+        if let Some(url) = used.value {
+            check_url(url, diagnostics);
+        }
+        self.or(global, named, place, diagnostics)
+    }
+}
+
+/// The base address of a service that is no secret: the own one, else the global one, else `default`;
+/// without a slash at its end.
+pub(super) fn base_address(
+    own: Option<&Spanned<Secret>>,
+    global: Option<&Spanned<Secret>>,
+    default: &str,
+    diagnostics: &mut Diagnostics,
+) -> String {
+    let written = own.or(global);
+    if let Some(url) = written {
+        check_url(url, diagnostics);
+    }
+    let url = written.map_or(default, |url| url.value.expose());
+    url.trim_end_matches('/').to_owned()
+}
+
+/// Whom a message goes to: a text that no alert has a part in.
+pub(super) fn fixed(
+    what: &str,
+    written: Option<&Spanned<String>>,
+    diagnostics: &mut Diagnostics,
+) -> Option<String> {
+    let written = written?;
+    if written.value.contains("{{") {
+        diagnostics.report_with_help(
+            written,
+            format!("the {what} cannot come from an alert"),
+            format!("make a receiver for each {what} and route to it"),
+        );
+        return None;
+    }
+    Some(written.value.clone()).filter(|text| !text.is_empty())
+}
+
+/// As [`fixed`]; that there is none is reported.
+pub(super) fn needed(
+    setting: &str,
+    what: &str,
+    written: Option<&Spanned<String>>,
+    place: Place,
+    diagnostics: &mut Diagnostics,
+) -> Option<String> {
+    if written.is_none_or(|written| written.value.is_empty()) {
+        diagnostics.report(place, format!("`{setting}` is missing"));
+        return None;
+    }
+    fixed(what, written, diagnostics)
+}
+
+/// `text` as a part of a path or a query.
+pub(super) fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// `url` with a further pair in its query.
+pub(super) fn with_query(url: &str, pair: &str) -> String {
+    let joint = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{joint}{pair}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMED: Named = Named { names: ("token", "token_file"), global: Some("service_token") };
+
+    #[test]
+    fn the_own_secret_comes_before_the_global_one() {
+        let secret = |text: &str| Spanned { value: Secret::new(text), place: Place::default() };
+        let file = PathBuf::from("/none");
+        let (own, global) = (secret("own"), secret("global"));
+        let check = |a: (bool, bool), b: (bool, bool), expected: &str| {
+            let setting = |(value, with_file): (bool, bool), secret| SecretSetting {
+                value: value.then_some(secret),
+                file: with_file.then_some(&file),
+            };
+            let mut diagnostics = Diagnostics::new("f");
+            let place = Place { line: 1, column: 1 };
+            let got = setting(a, &own).or(setting(b, &global), NAMED, place, &mut diagnostics);
+            let got = match got {
+                Some(SecretSource::Given(secret)) => secret.expose().to_owned(),
+                Some(SecretSource::File(path)) => path.display().to_string(),
+                None => diagnostics.to_string(),
+            };
+            assert_eq!(got, expected, "{a:?} {b:?}");
+        };
+        check((true, false), (true, false), "own");
+        check((false, true), (true, false), "/none");
+        check((false, false), (true, false), "global");
+        check((false, false), (false, true), "/none");
+        check(
+            (true, true),
+            (false, false),
+            "f:1:1: only one of `token` and `token_file` can be given",
+        );
+        check((false, false), (true, true), "");
+        check(
+            (false, false),
+            (false, false),
+            "f:1:1: `token` is missing\n  \
+             help: set it or `token_file` here, or `service_token` under `global:`",
+        );
+    }
+
+    #[test]
+    fn texts_become_parts_of_addresses() {
+        assert_eq!(percent_encoded("!a b:c/d~é"), "%21a%20b%3Ac%2Fd~%C3%A9");
+        assert_eq!(with_query("https://a/b", "c=d"), "https://a/b?c=d");
+        assert_eq!(with_query("https://a/b?x=y", "c=d"), "https://a/b?x=y&c=d");
+    }
+}
