@@ -63,7 +63,7 @@ fn build(parts: Vec<(String, MatchOp, String)>) -> Result<Vec<Matcher>, Matchers
 /// expressions, and texts; sorted.
 pub fn build_all(
     equal: &BTreeMap<Spanned<String>, String>,
-    patterns: &BTreeMap<Spanned<String>, Spanned<String>>,
+    patterns: &BTreeMap<Spanned<String>, Option<Spanned<String>>>,
     texts: &[Spanned<String>],
     diagnostics: &mut Diagnostics,
 ) -> Vec<Matcher> {
@@ -72,6 +72,10 @@ pub fn build_all(
         found.push(Matcher::equal(&name.value, value));
     }
     for (name, pattern) in patterns {
+        let Some(pattern) = pattern else {
+            diagnostics.report(name, format!("`{}` has no regular expression", name.value));
+            continue;
+        };
         // As Alertmanager writes it, which shows in the route's key.
         let anchored = format!("^(?:{})$", pattern.value);
         match Matcher::new(&name.value, MatchOp::Matches, &anchored) {
@@ -138,5 +142,14 @@ mod tests {
             "error: 4:4: end of input: expected an operator such as '=', '!=', '=~' or '!~'",
         );
         check("foo=~(", "error: `(` is not a usable regular expression: unclosed group");
+    }
+
+    #[test]
+    fn a_label_without_a_regular_expression_is_a_fault() {
+        let mut diagnostics = Diagnostics::new("f.yml");
+        let patterns = base::yaml::read("{a: , b: x}", &mut diagnostics).unwrap();
+        let found = build_all(&BTreeMap::new(), &patterns, &[], &mut diagnostics);
+        assert_eq!(found.len(), 1);
+        assert_eq!(diagnostics.to_string(), "f.yml:1:2: `a` has no regular expression");
     }
 }

@@ -37,15 +37,17 @@ pub(crate) fn run(report: &mut Report) {
     report.suite("alertmanager-config/examples", examples);
 }
 
-/// Whether the faults name something that the reference names: a setting, what is in quotes, or words
-/// that are a setting's: `Topic ARN`.
+/// Whether the faults name something that the reference names: a setting, what is in quotes, a field,
+/// or words that are a setting's, such as `Topic ARN`.
 fn named(faults: &str, expected: &str) -> Result<(), String> {
-    let names = Regex::new("\"([^\"]+)\"|([a-z]+(?:_[a-z]+)+)|(receiver|matchers)").unwrap();
-    let words = Regex::new("(?:[A-Z][A-Za-z]+ )+[A-Z][A-Za-z]+").unwrap();
+    let names = "\"([^\"]+)\"|([a-z]+(?:_[a-z]+)+)|(receiver|matchers)|field ([a-z]+)";
+    let names = Regex::new(names).unwrap();
     let found = names.captures_iter(expected).any(|captures| {
         captures.iter().skip(1).flatten().any(|name| faults.contains(name.as_str()))
     });
-    let setting = |words: &str| words.to_lowercase().replace(' ', "_");
-    let found = found || words.find_iter(expected).any(|w| faults.contains(&setting(w.as_str())));
+    let words: Vec<_> = expected.split(|c: char| !c.is_alphanumeric()).collect();
+    let setting = |words: &[&str]| format!("`{}`", words.join("_").to_lowercase());
+    let mut settings = (2..=3).flat_map(|count| words.windows(count)).map(setting);
+    let found = found || settings.any(|setting| faults.contains(&setting));
     if found { Ok(()) } else { Err(format!("expected: {expected}; told:\n{faults}")) }
 }

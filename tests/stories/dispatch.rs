@@ -195,6 +195,35 @@ async fn what_arrives_although_it_was_withdrawn_on_its_way_is_followed_by_its_en
 }
 
 #[tokio::test]
+async fn what_arrives_while_its_successor_waits_is_not_forgotten_f04() {
+    let mut story = Simulation::begin().await;
+    story.up = false;
+    story.fire("a b");
+    story.pass(20).await;
+    let due = story.outbox.next("ops/sink/0", at(100)).unwrap();
+    // While it is on its way another message is decided, which knows nothing of it.
+    story.end("a");
+    story.fire("c");
+    story.pass(60).await;
+    story.up = true;
+    story.hand_over("ops/sink/0", &due).await;
+    story.pass(300).await;
+    story.expect("80 ops a b, 85 ops b c, 130 ops A b c");
+}
+
+#[tokio::test]
+async fn an_ending_that_came_while_we_were_away_is_not_told_as_firing_f18() {
+    let mut story = Simulation::begin().await;
+    story.up = false;
+    story.fire("a b");
+    story.pass(20).await;
+    story.up = true;
+    story.restart(10, "b").await;
+    story.pass(300).await;
+    story.expect("31 ops b");
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_an_hour_delays_nothing() {
     let mut story = Simulation::begin().await;
     story.now = 10_000;

@@ -166,7 +166,7 @@ async fn a_notice_that_is_refused_for_good_is_not_thrown_at_the_receiver_again_a
     kept.pass(890).await;
     kept.story.expect("");
     kept.pass(30).await;
-    kept.story.expect("901 ops Silence");
+    kept.story.expect("900 ops Silence");
 }
 
 #[tokio::test]

@@ -121,6 +121,6 @@ mod tests {
     fn a_receiver_that_there_is_not_is_a_fault() {
         let yaml = "watchdog: {url: 'http://h/', despite: [nobody]}\n";
         let faults = parse("f.yml", yaml, Path::new("."), None).unwrap_err().to_string();
-        assert_eq!(faults, "f.yml:1:41: there is no receiver `nobody`");
+        assert_eq!(faults, "f.yml:1:40: there is no receiver `nobody`");
     }
 }

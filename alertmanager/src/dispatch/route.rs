@@ -28,7 +28,7 @@ pub struct RouteConfig {
     #[serde(rename = "match")]
     pub equal: BTreeMap<Spanned<String>, String>,
     /// Labels with regular expressions; the older form of `matchers`.
-    pub match_re: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub match_re: BTreeMap<Spanned<String>, Option<Spanned<String>>>,
     /// Which alerts go here.
     pub matchers: Vec<Spanned<String>>,
     /// Whether the next sibling is asked too.

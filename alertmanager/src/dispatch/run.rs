@@ -134,6 +134,17 @@ impl Dispatcher {
             }
         }
         self.orphans = told.into_iter().filter(|key| !self.is_served(key, now)).collect();
+        self.renew(now).await
+    }
+
+    /// Compares what waits with what is true: what has ended since is not told as firing.
+    async fn renew(&self, now: Timestamp) -> Result<(), StateError> {
+        for key in self.outbox.intended_keys() {
+            let Some(group) = self.groups.get(&key.group_key) else { continue };
+            let mut audience = self.audience(group, now);
+            audience.retain(|listener| listener.lane.id == key.lane);
+            self.tell(group, &audience, now).await?;
+        }
         Ok(())
     }
 

@@ -28,8 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const RECORD_EVERY: Duration = Duration::from_secs(15);
 /// The most pushed alerts that are recorded; those beyond are missing in previews.
 const MOST_RECORDED: usize = 10_000;
-/// How long a notice that a receiver refused for good waits.
-const TRY_AGAIN: Duration = Duration::from_secs(15 * 60);
 /// How old the note of a silence's use may be.
 const NOTE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -64,8 +62,6 @@ pub struct Keeper {
     parts: KeeperParts,
     /// When each silence last held an alert, and when that was noted.
     used: HashMap<String, (Timestamp, Timestamp)>,
-    /// The state that each lane was last to be told of, and when.
-    tried: HashMap<LaneGroup, (String, Timestamp)>,
     looked: Option<(Timestamp, (u64, Option<Timestamp>))>,
     recorded_at: Option<Timestamp>,
     /// The series that were written last.
@@ -97,7 +93,6 @@ impl Keeper {
         Ok(Self {
             parts,
             used,
-            tried: HashMap::new(),
             looked: None,
             recorded_at: None,
             windows: BTreeSet::new(),
@@ -172,16 +167,6 @@ impl Keeper {
         for key in known.iter().filter(|key| !wanted.contains_key(&key.group_key)) {
             flushes.extend(self.end(key, now).await?);
         }
-        // What a receiver refused for good is not thrown at it every few seconds.
-        self.tried.retain(|_, (_, at)| now.since(*at) < TRY_AGAIN && *at <= now);
-        flushes.retain(|(key, flush)| {
-            let state = flush.alerts.first().map_or("", notice::state_of).to_owned();
-            let is_new = self.tried.get(key).is_none_or(|(tried, _)| *tried != state);
-            if is_new {
-                self.tried.insert(key.clone(), (state, now));
-            }
-            is_new
-        });
         outbox.enqueue(flushes, now).await
     }
 

@@ -26,11 +26,11 @@ pub struct InhibitRuleConfig {
     /// Labels with their values; the older form of `source_matchers`.
     source_match: BTreeMap<Spanned<String>, String>,
     /// Labels with regular expressions; the older form of `source_matchers`.
-    source_match_re: BTreeMap<Spanned<String>, Spanned<String>>,
+    source_match_re: BTreeMap<Spanned<String>, Option<Spanned<String>>>,
     /// Which alerts hold others back.
     source_matchers: Vec<Spanned<String>>,
     target_match: BTreeMap<Spanned<String>, String>,
-    target_match_re: BTreeMap<Spanned<String>, Spanned<String>>,
+    target_match_re: BTreeMap<Spanned<String>, Option<Spanned<String>>>,
     /// Which alerts are held back.
     target_matchers: Vec<Spanned<String>>,
     /// The labels in which both must agree; one that is missing is empty.

@@ -126,6 +126,10 @@ impl Notifier for ElasticsearchNotifier {
         "elasticsearch"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        self.documents(notification).map_or_else(|e| e.to_string(), |(all, _)| all.concat())
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let (documents, began) = self.documents(notification)?;
         for batch in documents.chunks(BATCH) {
@@ -184,9 +188,10 @@ fn judge(answer: &Answer, sent: usize, notification: &Notification) -> Result<()
         let status = item["index"]["status"].as_u64().unwrap_or(0);
         (!(200..300).contains(&status)).then_some((status, &item["index"]["error"]))
     });
-    let (mut passes, mut first) = (false, None);
+    let (mut passes, mut malformed, mut first) = (false, false, None);
     for (status, error) in refused {
         passes |= matches!(status, 0 | 408 | 429 | 500..);
+        malformed |= matches!(status, 400 | 413);
         first.get_or_insert_with(|| {
             let kind = error["type"].as_str().unwrap_or("error");
             let why = error["reason"].as_str().unwrap_or_default();
@@ -195,6 +200,7 @@ fn judge(answer: &Answer, sent: usize, notification: &Notification) -> Result<()
     }
     match first {
         Some(reason) if passes => Err(DeliveryError::transient(reason)),
+        Some(reason) if malformed => Err(DeliveryError::bad_message(reason)),
         Some(reason) => Err(DeliveryError::permanent(reason)),
         None if items.len() < sent || said["errors"] == true => {
             let reason = format!("{} of {sent} documents were answered", items.len());

@@ -170,6 +170,14 @@ async fn the_end_stops_an_emergency_first() {
     assert_eq!(reference.as_deref(), Some("r3c"));
 
     let message = || Reply::json(200, json!({"status": 1, "request": "q"}));
+    // A change is an emergency of its own, which takes the place of the first, come what may.
+    let change = Notification { reference: reference.clone(), ..notification() };
+    for cancelled in [message(), Reply::text(500, "")] {
+        let next = Reply::json(200, json!({"status": 1, "receipt": "r4"}));
+        let (asked, reference) = taken(&phone, &sink, &change, &[next, cancelled]).await;
+        assert_eq!(lines(&asked), ["POST /1/messages.json", "POST /1/receipts/r3c/cancel.json"]);
+        assert_eq!(reference.as_deref(), Some("r4"));
+    }
     let end = over(reference.as_deref());
     let (asked, reference) = taken(&phone, &sink, &end, &[message(), message()]).await;
     assert_eq!(lines(&asked), ["POST /1/receipts/r3c/cancel.json", "POST /1/messages.json"]);

@@ -104,6 +104,10 @@ impl Notifier for ExecNotifier {
         "exec"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        webhook::body(notification, self.max_alerts).to_string()
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         // Again at each start: somebody may have changed it since.
         file::check(&self.program).map_err(|fault| DeliveryError::transient(fault.what))?;
@@ -210,7 +214,11 @@ fn judge(finished: std::io::Result<Finished>) -> Result<Receipt, DeliveryError> 
         }
         (Some(status @ (64..=68 | 70 | 72 | 73 | 76..=78)), _) => {
             let reason = format!("the program ended with status {status}{said}");
-            Err(DeliveryError::permanent(reason))
+            // EX_DATAERR: it is the message that it does not like.
+            Err(match status {
+                65 => DeliveryError::bad_message(reason),
+                _ => DeliveryError::permanent(reason),
+            })
         }
         (Some(status), _) => {
             let reason = format!("the program ended with status {status}{said}");

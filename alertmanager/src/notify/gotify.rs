@@ -113,6 +113,12 @@ impl Notifier for GotifyNotifier {
         "gotify"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let body = self.body(notification);
+        let said = ["title", "message"].map(|name| body[name].as_str());
+        said.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let token = self.token.read().map_err(DeliveryError::transient)?;
         let url = Secret::new(format!("{}/message", self.url));
@@ -129,7 +135,7 @@ impl Notifier for GotifyNotifier {
 impl GotifyNotifier {
     fn body(&self, notification: &Notification) -> Value {
         let renderer = Renderer::new(&self.templates, notification, Escape::Text);
-        let message = renderer.render(&self.message);
+        let message = renderer.unless_blank(renderer.render(&self.message));
         let mut body = json!({
             "title": one_line(&renderer.render(&self.title), MAX_TITLE),
             "message": shortened(message.trim(), MAX_MESSAGE),

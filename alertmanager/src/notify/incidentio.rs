@@ -170,17 +170,13 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<(), DeliveryError> {
 mod tests {
     use base::http::HeaderMap;
 
+    use super::super::sink::{shared, written};
     use super::super::texts::tests::notification;
     use super::*;
-    use crate::template::Templates;
 
     fn build(yaml: &str) -> (Option<IncidentioNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<IncidentioConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let http = HttpConfig::default();
-        let templates = std::sync::Arc::new(Templates::defaults());
-        let shared = Shared { http: &http, templates: &templates };
-        let built = config.value.build(config.place, shared, &mut diagnostics);
+        let (config, mut diagnostics) = written::<IncidentioConfig>(yaml);
+        let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
         (built, diagnostics.to_string())
     }
 

@@ -69,6 +69,10 @@ impl Notifier for IrcNotifier {
         "irc"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        self.lines(notification).join("\n")
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let said = self.lines(notification);
         let lines = Lines::new(self.server.open(self.tls).await?);
@@ -92,7 +96,7 @@ impl IrcNotifier {
     /// The lines of the message, each short enough, no more than there may be.
     fn lines(&self, notification: &Notification) -> Vec<String> {
         let renderer = Renderer::new(&self.templates, notification, Escape::Text);
-        let text = renderer.render(&self.text);
+        let text = renderer.unless_blank(renderer.render(&self.text));
         let mut lines: Vec<String> = text
             .lines()
             .map(|line| shortened_bytes(&one_line(line, MAX_LINE), MAX_LINE))
@@ -103,9 +107,6 @@ impl IrcNotifier {
             lines.truncate(self.max_lines - 1);
             let link = Links::of(notification).alerts.unwrap_or_default();
             lines.push(shortened_bytes(&format!("and {more} more: {link}"), MAX_LINE));
-        }
-        if lines.is_empty() {
-            lines.push(format!("[{}]", notification.status().to_uppercase()));
         }
         lines
     }
@@ -152,6 +153,11 @@ mod tests {
         message.alerts = (0..5000).map(|_| first.clone()).collect();
         let said = lines(", text: '{{ range .Alerts }}x\n\n{{ end }}', max_lines: 3", &message);
         assert_eq!(said, ["x", "x", "and 4998 more: http://v/#/alerts"]);
-        assert_eq!(lines(", text: '{{ if false }}x{{ end }}'", &message), ["[FIRING]"]);
+        assert_eq!(
+            lines(", text: '{{ if false }}x{{ end }}'", &message),
+            [
+                "[FIRING] CheckFailed on web:1, CheckFailed on web:1, CheckFailed on web:1, CheckFailed on web:1, CheckFailed on web:1, 4995 more"
+            ]
+        );
     }
 }

@@ -6,9 +6,9 @@
 //!                                          └──▶ none: create
 //! ```
 //!
-//! A group is one issue: the hash of its key is part of a label, the one that Alertmanager gives, so
-//! that an issue of either is found by both. The issue's key is kept as the reference of the thread,
-//! because a new issue is not found by its label at once.
+//! A group is one issue: the hash of its key is part of a label, the one that Alertmanager gives,
+//! so that an issue of either is found by both. The issue's key is kept as the reference of the
+//! thread, because a new issue is not found by its label at once.
 //!
 //! Source: Atlassian's documentation of Jira's REST API, versions 2 and 3.
 //!

@@ -129,6 +129,12 @@ impl Notifier for NtfyNotifier {
         "ntfy"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let body = self.body(notification);
+        let said = ["title", "message"].map(|name| body[name].as_str());
+        said.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let body = self.body(notification);
         // By the whole body as JSON: in a header, a title could not be in UTF-8.
@@ -154,7 +160,8 @@ impl NtfyNotifier {
         if !title.is_empty() {
             set("title", json!(title));
         }
-        set("message", json!(shortened_bytes(renderer.render(&self.message).trim(), MAX_MESSAGE)));
+        let text = renderer.unless_blank(renderer.render(&self.message));
+        set("message", json!(shortened_bytes(text.trim(), MAX_MESSAGE)));
         if let Some(priority) = priority(&renderer.render(&self.priority)) {
             set("priority", json!(priority));
         }

@@ -207,7 +207,7 @@ fn judge(answer: &Answer, version_1: bool, now: Timestamp) -> Result<(), Deliver
     answer.taken(now)?;
     match answer.json()["status"].as_str() {
         Some("success") => Ok(()),
-        Some(status) if status.contains("invalid") => Err(DeliveryError::permanent(format!(
+        Some(status) if status.contains("invalid") => Err(DeliveryError::bad_message(format!(
             "the answer was: {}",
             excerpt(answer.body.trim())
         ))),

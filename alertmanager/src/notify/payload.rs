@@ -2,8 +2,8 @@
 //! a webhook, the fields of a ticket.
 //!
 //! A text that renders to JSON becomes that JSON, so that `'{{ .Alerts | toJson }}'` is a list and
-//! `'{{ len .Alerts }}'` a number; one that renders to nothing is `null`. Any other text stays a text,
-//! also where it could be read as YAML.
+//! `'{{ len .Alerts }}'` a number; one that renders to nothing is `null`. Any other text stays a
+//! text, also where it could be read as YAML.
 //!
 //! Invariant: what a template gave is data; it is never taken as a template again.
 

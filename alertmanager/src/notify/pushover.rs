@@ -1,7 +1,8 @@
 //! Pushes to phones by Pushover.
 //!
-//! What fires is an emergency by default: the phone repeats it until somebody confirms. When the
-//! group is over the repetition is cancelled; the receipt of the emergency is kept for that.
+//! What fires is an emergency by default: the phone repeats it until somebody confirms. A later
+//! emergency of the group takes its place, and when the group is over the repetition is cancelled;
+//! the receipt of the emergency is kept for that.
 //!
 //! Source: Pushover's documentation of its message and receipt API.
 //!
@@ -19,6 +20,7 @@ use base::http::access::SecretSource;
 use base::sample::Timestamp;
 use base::secret::Secret;
 use serde_json::Value;
+use tracing::warn;
 
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, excerpt};
@@ -78,8 +80,9 @@ impl Notifier for PushoverNotifier {
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let token = self.token.read().map_err(DeliveryError::transient)?;
         let user = self.user.read().map_err(DeliveryError::transient)?;
-        if let (false, Some(receipt)) = (notification.is_firing(), &notification.reference) {
-            self.cancel(receipt, &token, notification.at).await?;
+        let (now, earlier) = (notification.at, notification.reference.as_deref());
+        if let (false, Some(receipt)) = (notification.is_firing(), earlier) {
+            self.cancel(receipt, &token, now).await?;
         }
         let keys = [("token", token.expose()), ("user", user.expose())];
         let fields = self.fields(notification);
@@ -87,8 +90,17 @@ impl Notifier for PushoverNotifier {
         let body = form(keys.into_iter().chain(fields)).into_bytes();
         let answer =
             self.service.send(Call::post(&self.url, "application/x-www-form-urlencoded", body));
-        let value = judge(&answer.await?, notification.at)?;
-        Ok(Receipt { reference: value["receipt"].as_str().map(str::to_owned) })
+        let value = judge(&answer.await?, now)?;
+        let reference = value["receipt"].as_str().map(str::to_owned);
+        if let (true, Some(receipt), true) = (notification.is_firing(), earlier, reference.is_some())
+        {
+            // The new emergency takes the place of the one before. That it was told counts; if both
+            // are repeated, somebody is woken twice.
+            if let Err(error) = self.cancel(receipt, &token, now).await {
+                warn!(%error, "an earlier emergency goes on");
+            }
+        }
+        Ok(Receipt { reference })
     }
 }
 

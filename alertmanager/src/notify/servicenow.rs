@@ -1,12 +1,12 @@
 //! Opens incidents in ServiceNow, notes what changes, resolves them and opens them again.
 //!
-//! A group is one incident: the hash of its key is the `correlation_id`, by which an active incident
-//! is found again; its `sys_id` is kept as the reference of the thread.
+//! A group is one incident: the hash of its key is the `correlation_id`, by which an active one is
+//! found again; its `sys_id` is kept as the reference of the thread.
 //!
 //! Source: ServiceNow's documentation of the Table API and of the table `incident`.
 //!
-//! Invariant: an incident is created only after none was found, so that a message that is sent again
-//! makes no second one; what alerts bring cannot bring HTML into a work note.
+//! Invariant: an incident is created only after none was found, so that a message that is sent
+//! again makes no second one; what alerts bring cannot bring HTML into a work note.
 
 mod config;
 

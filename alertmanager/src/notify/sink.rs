@@ -256,9 +256,9 @@ pub(super) async fn misbehave_but<N: Notifier>(
         ("nothing", Reply::text(200, ""), by_body),
         ("half a body", Reply::Raw(cut.into()), by_body),
         ("null", Reply::json(200, Value::Null), by_body),
-        ("depth", Reply::text(200, &deep), by_body),
+        ("depth", Reply::text(200, &deep), "again"),
         ("gzip that nobody asked for", zipped, by_body),
-        ("endless", Reply::Endless, by_body),
+        ("endless", Reply::Endless, "again"),
     ];
     let notifier = build(&sink.url());
     assert!(!format!("{notifier:?}").contains(SECRET), "{notifier:?}");

@@ -104,6 +104,11 @@ impl Notifier for SplunkNotifier {
         "splunk"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let events = notification.alerts.iter().map(|alert| self.event(alert, notification));
+        events.collect::<Vec<_>>().join("\n")
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let mut asked_for = Vec::new();
         for batch in notification.alerts.chunks(BATCH) {
@@ -180,7 +185,11 @@ fn judge(answer: &Answer, ack: bool, now: Timestamp) -> Result<Option<u64>, Deli
         }
         Some(code) => {
             let reason = format!("the answer was code {code}: {}", excerpt(text));
-            Err(DeliveryError::permanent(reason))
+            // 5, 6, 12, 13, 15: there is something in the events that is not taken.
+            Err(match code {
+                5 | 6 | 12 | 13 | 15 => DeliveryError::bad_message(reason),
+                _ => DeliveryError::permanent(reason),
+            })
         }
     }
 }

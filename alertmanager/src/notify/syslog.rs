@@ -63,6 +63,10 @@ impl Notifier for SyslogNotifier {
         "syslog"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        self.messages(notification).join("\n")
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let messages = self.messages(notification);
         match self.transport {

@@ -151,6 +151,10 @@ impl Notifier for TwilioNotifier {
         "twilio"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        self.text(notification)
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let token = self.token.read().map_err(DeliveryError::transient)?;
         let pair = STANDARD.encode(format!("{}:{}", self.user, token.expose()));
@@ -162,14 +166,15 @@ impl Notifier for TwilioNotifier {
 }
 
 impl TwilioNotifier {
-    fn form(&self, notification: &Notification) -> String {
+    /// An empty text is refused; that something is the matter is still worth a message.
+    fn text(&self, notification: &Notification) -> String {
         let renderer = Renderer::new(&self.templates, notification, Escape::Text);
-        let text = renderer.render(&self.text);
-        let mut body = shortened(text.trim(), MAX_BODY);
-        if body.is_empty() {
-            // An empty body is refused; that something is the matter is still worth a message.
-            body = format!("[{}] {}", notification.status().to_uppercase(), notification.receiver);
-        }
+        let text = renderer.unless_blank(renderer.render(&self.text));
+        shortened(text.trim(), MAX_BODY)
+    }
+
+    fn form(&self, notification: &Notification) -> String {
+        let body = self.text(notification);
         let (name, sender) = &self.sender;
         [("To", &self.to), (*name, sender), ("Body", &body)]
             .map(|(name, value)| format!("{name}={}", percent_encoded(value)))

@@ -198,7 +198,7 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<(), DeliveryError> {
     answer.taken(now)?;
     if answer.json()["result"] == "failure" {
         let reason = format!("the answer was: {}", excerpt(answer.body.trim()));
-        return Err(DeliveryError::permanent(reason));
+        return Err(DeliveryError::bad_message(reason));
     }
     confirmed(answer, now, "VictorOps", |value| value["result"] == "success").map(drop)
 }
@@ -208,16 +208,14 @@ mod tests {
     use base::http::HeaderMap;
 
     use super::super::paging::tests::flood;
+    use super::super::sink::{shared, written};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<VictoropsNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<VictoropsConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let http = HttpConfig::default();
-        let shared = Shared { http: &http, templates: &Arc::new(Templates::defaults()) };
+        let (config, mut diagnostics) = written::<VictoropsConfig>(yaml);
         let globals = ServiceGlobals::default();
-        let built = config.value.build(config.place, globals, shared, &mut diagnostics);
+        let built = shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
         (built, diagnostics.to_string())
     }
 

@@ -1,8 +1,8 @@
 //! Writes to people, departments and tags in WeCom, the WeChat for companies.
 //!
-//! A message needs an access token, which is fetched anew for each: a notifier keeps nothing between
-//! two messages, WeCom gives the same token again while it is valid, and one that was taken back is
-//! never used.
+//! A message needs an access token, which is fetched anew for each: a notifier keeps nothing
+//! between two messages, WeCom gives the same token again while it is valid, and one that was taken
+//! back is never used.
 //!
 //! Source: WeCom's documentation of `gettoken` and of application messages.
 //!
@@ -221,16 +221,14 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<Value, DeliveryError> {
 mod tests {
     use base::http::HeaderMap;
 
+    use super::super::sink::{shared, written};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<WechatNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<WechatConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let http = HttpConfig::default();
-        let shared = Shared { http: &http, templates: &Arc::new(Templates::defaults()) };
+        let (config, mut diagnostics) = written::<WechatConfig>(yaml);
         let globals = ServiceGlobals::default();
-        let built = config.value.build(config.place, globals, None, shared, &mut diagnostics);
+        let built = shared(|shared| config.value.build(config.place, globals, None, shared, &mut diagnostics));
         (built, diagnostics.to_string())
     }
 

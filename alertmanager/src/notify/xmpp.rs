@@ -68,6 +68,11 @@ impl Notifier for XmppNotifier {
         "xmpp"
     }
 
+    fn preview(&self, notification: &Notification) -> String {
+        let renderer = Renderer::new(&self.templates, notification, Escape::Text);
+        shortened(renderer.render(&self.text).trim(), MAX_TEXT)
+    }
+
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let password = self.password.read().map_err(DeliveryError::transient)?;
         let mut session = Session::connect(self).await?;
@@ -96,7 +101,7 @@ impl Notifier for XmppNotifier {
 impl XmppNotifier {
     fn message(&self, notification: &Notification, to: &str, kind: &str) -> String {
         let renderer = Renderer::new(&self.templates, notification, Escape::Text);
-        let text = renderer.render(&self.text);
+        let text = renderer.unless_blank(renderer.render(&self.text));
         let mut most = MAX_TEXT;
         let mut body = escaped(&shortened(text.trim(), most));
         while body.len() > MAX_ESCAPED {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base::sample::Timestamp;
 
 use super::queue::{Entry, Queue};
-use super::{Due, LaneGroup, LastTold};
+use super::{Due, Flush, LaneGroup, LastTold};
 use crate::alerts::Alert;
 
 /// What was told, with the ids of its record and of that of the flush that told it.
@@ -57,6 +57,19 @@ impl Inner {
     pub(super) fn may_know(&self, key: &LaneGroup) -> &[Arc<Alert>] {
         let perhaps = self.perhaps.get(key).filter(|perhaps| perhaps.unanswered);
         perhaps.map_or(&[], |perhaps| perhaps.alerts.as_slice())
+    }
+
+    /// The alerts that a lane was told of, or may have been, of which `due` says nothing.
+    pub(super) fn known_before(&self, due: &Due) -> Vec<Arc<Alert>> {
+        // Of a notice only the last is known.
+        if due.key.is_notice() {
+            return Vec::new();
+        }
+        let Flush { alerts, kept, .. } = &*due.flush;
+        let said: HashSet<_> = alerts.iter().chain(kept).map(|alert| &alert.labels).collect();
+        let told = self.told.get(&due.key).map_or(&[][..], |told| &told.last.firing);
+        let known = told.iter().chain(self.may_know(&due.key));
+        known.filter(|alert| !said.contains(&alert.labels)).cloned().collect()
     }
 
     /// What a lane counts as told of a group, if it may have been told what waits for it.

@@ -4,7 +4,6 @@
 //! Invariant: what is noted together is one batch of the journal, so a crash leaves all of it or
 //! nothing.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use base::sample::Timestamp;
@@ -58,10 +57,9 @@ impl Outbox {
         if let Some(entry) = current {
             batch.remove(Table::Intent, entry.record);
         }
-        // Of what an earlier message may have told, this one says nothing.
-        let told: HashSet<_> = due.flush.alerts.iter().map(|alert| &alert.labels).collect();
-        let perhaps = inner.may_know(&due.key).iter();
-        let silent: Vec<_> = perhaps.filter(|a| !told.contains(&a.labels)).cloned().collect();
+        // Decided before an earlier message arrived, or perhaps did, it says nothing of what that one
+        // told; dispatch compares, and tells the end.
+        let silent = inner.known_before(due);
         // What is remembered is the flush as it is in the journal, or another one.
         let same = current.filter(|entry| Arc::ptr_eq(&entry.flush, &due.flush));
         let same = same.filter(|_| silent.is_empty());

@@ -247,20 +247,11 @@ impl<'p> Fetch<'p> {
         if let Some(address) = address {
             self.dialled.get_or_insert((address, here.resolve.unwrap_or_default()));
         }
-        let watch = Stopwatch::start();
         let (Some(address), None) = (address, proxy) else {
             // Apart, so that those who dial need no room for it.
-            return Box::pin(async {
-                let proxy = proxy.ok_or_else(|| Failed::new(Reason::Internal, "no address"))?;
-                let opened = proxy.open(origin).await;
-                here.connect = Some(watch.elapsed());
-                let (stream, peer) = opened?;
-                let spoken = client.speak_over(stream, peer, origin, here).await;
-                let connection = spoken.map_err(failed)?;
-                Ok(if origin.tls { connection } else { connection.to_proxy() })
-            })
-            .await;
+            return Box::pin(proxies.open(client, origin, here)).await;
         };
+        let watch = Stopwatch::start();
         let socket = guard.dial(address).await;
         here.connect = Some(watch.elapsed());
         client.speak(socket?, origin, here).await.map_err(failed)

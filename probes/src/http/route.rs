@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use base::clock::Stopwatch;
 use base::http::HeaderMap;
-use base::http::client::{Connection, Origin, Phases, dial, resolve};
+use base::http::client::{Client, Connection, Origin, Phases, dial, resolve};
 use base::http::header::HeaderValue;
 use tokio::net::TcpStream;
 
@@ -69,6 +69,24 @@ impl Proxies {
     pub(super) fn to(&self, origin: &Origin) -> Option<&Proxy> {
         let proxy = if origin.tls { &self.secured } else { &self.plain };
         proxy.as_ref().filter(|proxy| proxy.passes_on(origin))
+    }
+
+    /// A connection by `client` to `origin` through its proxy, noting how long the phases took.
+    pub(super) async fn open(
+        &self,
+        client: &Client,
+        origin: &Origin,
+        phases: &mut Phases,
+    ) -> Result<Connection, Failed> {
+        let missing = || Failed::new(Reason::Internal, "neither an address nor a proxy");
+        let proxy = self.to(origin).ok_or_else(missing)?;
+        let watch = Stopwatch::start();
+        let opened = proxy.open(origin).await;
+        phases.connect = Some(watch.elapsed());
+        let (stream, peer) = opened?;
+        let spoken = client.speak_over(stream, peer, origin, phases).await;
+        let connection = spoken.map_err(failed)?;
+        Ok(if origin.tls { connection } else { connection.to_proxy() })
     }
 }
 

@@ -2,22 +2,17 @@
 //!
 //! Invariant: the shapes are those of the documentation of the alert API.
 
-use base::diagnostic::{Diagnostics, Spanned};
 use base::http::HeaderMap;
-use base::http::access::HttpConfig;
 
-use super::super::notifier::Shared;
 use super::super::paging::ServiceGlobals;
+use super::super::sink::{shared, written};
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<OpsgenieNotifier>, String) {
-    let mut diagnostics = Diagnostics::new("f.yml");
-    let config: Spanned<OpsgenieConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-    let http = HttpConfig::default();
-    let shared = Shared { http: &http, templates: &Arc::new(Templates::defaults()) };
+    let (config, mut diagnostics) = written::<OpsgenieConfig>(yaml);
     let globals = ServiceGlobals::default();
-    let built = config.value.build(config.place, globals, shared, &mut diagnostics);
+    let built = shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
     (built, diagnostics.to_string())
 }
 

@@ -2,23 +2,18 @@
 //!
 //! Invariant: the shapes are those of the documentation of the events API.
 
-use base::diagnostic::{Diagnostics, Spanned};
 use base::http::HeaderMap;
-use base::http::access::HttpConfig;
 
-use super::super::notifier::Shared;
 use super::super::paging::ServiceGlobals;
 use super::super::paging::tests::flood;
+use super::super::sink::{shared, written};
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<PagerdutyNotifier>, String) {
-    let mut diagnostics = Diagnostics::new("f.yml");
-    let config: Spanned<PagerdutyConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-    let http = HttpConfig::default();
-    let shared = Shared { http: &http, templates: &Arc::new(Templates::defaults()) };
+    let (config, mut diagnostics) = written::<PagerdutyConfig>(yaml);
     let globals = ServiceGlobals::default();
-    let built = config.value.build(config.place, globals, shared, &mut diagnostics);
+    let built = shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
     (built, diagnostics.to_string())
 }
 

@@ -2,20 +2,15 @@
 //!
 //! Invariant: the fields are those of the documentation of the message API.
 
-use base::diagnostic::{Diagnostics, Spanned};
 use base::http::HeaderMap;
-use base::http::access::HttpConfig;
 
-use super::super::notifier::Shared;
+use super::super::sink::{shared, written};
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<PushoverNotifier>, String) {
-    let mut diagnostics = Diagnostics::new("f.yml");
-    let config: Spanned<PushoverConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-    let http = HttpConfig::default();
-    let shared = Shared { http: &http, templates: &Arc::new(Templates::defaults()) };
-    let built = config.value.build(config.place, shared, &mut diagnostics);
+    let (config, mut diagnostics) = written::<PushoverConfig>(yaml);
+    let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
     (built, diagnostics.to_string())
 }
 

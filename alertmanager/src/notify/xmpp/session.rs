@@ -202,7 +202,8 @@ impl Session {
                 })
                 .await?;
             if has_status(&answer, "201") {
-                // By joining we have made it; nobody is there, and nobody may come in yet.
+                // By joining we have made it: nobody is there, and nobody may come in yet.
+                self.destroy(room).await?;
                 return Err(DeliveryError::permanent(format!("there is no room `{room}`")));
             }
             let why = answer.child("error").map(condition);
@@ -213,6 +214,17 @@ impl Session {
             return Ok(nick);
         }
         Err(DeliveryError::transient("every nick is taken in the room"))
+    }
+
+    /// Takes back a room that we have made.
+    async fn destroy(&mut self, room: &str) -> Result<(), DeliveryError> {
+        self.send(&format!(
+            "<iq type='set' id='destroy' to='{}'>\
+             <query xmlns='http://jabber.org/protocol/muc#owner'><destroy/></query></iq>",
+            escaped(room)
+        ))
+        .await?;
+        self.wait(|e| e.name == "iq" && e.attribute("id") == "destroy").await.map(drop)
     }
 
     /// Sends `message`, and waits until the server has worked it off.
@@ -438,14 +450,22 @@ mod tests {
             assert_eq!(told(play(&script, visit).await.0), expected, "{said}");
         };
         check(
-            "<presence from='r@c/v'><x><status code='110'/><status code='201'/></x></presence>",
-            "never: there is no room `r@c`",
-        )
-        .await;
-        check(
             "<presence type='error'><error type='auth'><forbidden/></error></presence>",
             "never: the room cannot be joined: forbidden",
         )
         .await;
+    }
+
+    #[tokio::test]
+    async fn a_room_that_is_not_there_is_not_made() {
+        let made = "<presence from='r@c/v'><x><status code='201'/></x></presence>";
+        let script = [
+            ("<stream:stream", FEATURES),
+            ("<presence", made),
+            ("<destroy/>", "<iq id='destroy' type='result'/>"),
+        ];
+        let visit = async |mut session: Session| session.join("r@c", "v", None).await;
+        let (result, _) = play(&script, visit).await;
+        assert_eq!(told(result), "never: there is no room `r@c`");
     }
 }
