@@ -6,7 +6,7 @@
 //!
 //! Invariant: an alert is known by its labels; at most one of each is here, in its newest state.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +78,9 @@ impl Alert {
     }
 }
 
+/// Something for each alert, found by its labels.
+pub(crate) type ByLabels<T> = HashMap<Labels, T, foldhash::fast::RandomState>;
+
 /// All alerts. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Alerts {
@@ -87,22 +90,27 @@ pub struct Alerts {
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_labels: HashMap<Labels, Arc<Alert>>,
-    changed: HashSet<Labels>,
+    by_labels: ByLabels<Arc<Alert>>,
+    changed: HashSet<Labels, foldhash::fast::RandomState>,
+    /// Those that ended, in the order in which that was heard. Its bound is that of the alerts.
+    ended: VecDeque<Labels>,
 }
 
 impl Alerts {
     /// Takes the newest state of some alerts. Dispatch is woken where it says something new; a
     /// text that differs is kept and wakes nobody.
-    pub fn put(&self, alerts: impl IntoIterator<Item = Alert>) {
+    pub fn put<A: Into<Arc<Alert>>>(&self, alerts: impl IntoIterator<Item = A>) {
         // Whatever makes the alerts may look at those that are here.
-        let alerts: Vec<Alert> = alerts.into_iter().collect();
+        let alerts: Vec<Arc<Alert>> = alerts.into_iter().map(Into::into).collect();
         let mut inner = self.lock();
         for alert in alerts {
             let labels = alert.labels.clone();
-            let same = inner.by_labels.get(&labels).is_some_and(|old| old.tells_the_same(&alert));
-            inner.by_labels.insert(labels.clone(), Arc::new(alert));
-            if !same {
+            let ended = alert.ended.is_some();
+            let known = inner.by_labels.insert(labels.clone(), Arc::clone(&alert));
+            if ended && known.as_ref().is_none_or(|known| known.is_firing()) {
+                inner.ended.push_back(labels.clone());
+            }
+            if !known.is_some_and(|known| known.tells_the_same(&alert)) {
                 inner.changed.insert(labels);
             }
         }
@@ -128,6 +136,14 @@ impl Alerts {
         self.lock().by_labels.get(labels).cloned()
     }
 
+    /// The newest state of some, each in the place of the one that is given.
+    pub fn newest<'a>(&self, alerts: impl IntoIterator<Item = &'a Arc<Alert>>) -> Vec<Arc<Alert>> {
+        let inner = self.lock();
+        let newest =
+            |alert: &'a Arc<Alert>| Arc::clone(inner.by_labels.get(&alert.labels).unwrap_or(alert));
+        alerts.into_iter().map(newest).collect()
+    }
+
     /// Those that `keep` says, in no order.
     pub fn filter(&self, keep: impl Fn(&Alert) -> bool) -> Vec<Arc<Alert>> {
         self.lock().by_labels.values().filter(|alert| keep(alert)).cloned().collect()
@@ -135,18 +151,30 @@ impl Alerts {
 
     /// All of them, sorted by labels.
     pub fn all(&self) -> Vec<Arc<Alert>> {
-        let mut all: Vec<_> = self.lock().by_labels.values().cloned().collect();
+        let mut all = self.unsorted();
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
         all
+    }
+
+    /// All of them in any order: for a hundred thousand, sorting is most of the work.
+    pub fn unsorted(&self) -> Vec<Arc<Alert>> {
+        self.lock().by_labels.values().cloned().collect()
     }
 
     /// Drops what ended long ago. Whoever was told of it is kept in the state, not here.
     pub fn forget_ended(&self, now: Timestamp) {
         let mut inner = self.lock();
-        let Inner { by_labels, changed } = &mut *inner;
-        by_labels.retain(|labels, alert| {
-            changed.contains(labels) || alert.ended.is_none_or(|(at, _)| now.since(at) < KEEP_ENDED)
-        });
+        let Inner { by_labels, changed, ended } = &mut *inner;
+        while let Some(labels) = ended.front() {
+            let at = by_labels.get(labels).and_then(|alert| alert.ended);
+            match at {
+                Some((at, _)) if changed.contains(labels) || now.since(at) < KEEP_ENDED => return,
+                Some(_) => drop(by_labels.remove(labels)),
+                // It fires again; its next end stands further back.
+                None => {}
+            }
+            ended.pop_front();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -132,6 +132,8 @@ pub struct Routing {
     pub external_labels: Labels,
     /// How long an alert lasts that is pushed without an end.
     pub resolve_timeout: Duration,
+    /// The configuration, without secrets.
+    pub shown: String,
     /// How silences are kept in order.
     pub hygiene: Hygiene,
 }
@@ -147,6 +149,7 @@ impl Default for ConfigState {
             external_labels: Labels::empty(),
             resolve_timeout: Duration::from_secs(300),
             hygiene: Hygiene::default(),
+            shown: String::new(),
         };
         Self { fault: std::sync::Mutex::default(), routing: ArcSwap::from_pointee(routing) }
     }

@@ -329,6 +329,7 @@ impl App {
             inhibit_rules: config.inhibit_rules.clone(),
             external_labels: config.external_labels.clone(),
             resolve_timeout: config.resolve_timeout,
+            shown: config.shown.clone(),
             hygiene: config.hygiene.clone(),
         });
         self.judging.take_over(config, blind).await?;

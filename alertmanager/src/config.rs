@@ -9,6 +9,7 @@
 
 mod global;
 mod receivers;
+mod shown;
 mod fallbacks;
 mod watchdog;
 
@@ -102,6 +103,8 @@ pub struct Config {
     pub sources: Vec<Arc<Source>>,
     /// What tells somebody outside that we are well.
     pub watchdog: Option<Watchdog>,
+    /// The sections of Alertmanager as others are shown them.
+    pub shown: String,
 }
 
 /// What may be opened to everybody: whether we live, and how we are (S1).
@@ -121,7 +124,8 @@ pub fn parse(
 ) -> Result<Config, Diagnostics> {
     let mut diagnostics = Diagnostics::new(name);
     let file = base::yaml::read(text, &mut diagnostics);
-    build(file, folder, web_file, diagnostics)
+    let config = build(file, folder, web_file, diagnostics)?;
+    Ok(Config { shown: shown::shown(text), ..config })
 }
 
 /// The configuration in the file at `path`.
@@ -132,7 +136,9 @@ pub fn parse(
 pub fn read(path: &Path, web_file: Option<&Path>) -> Result<Config, Diagnostics> {
     let mut diagnostics = Diagnostics::new(&path.display().to_string());
     let file = base::yaml::read_file(path, &mut diagnostics);
-    build(file, path.parent().unwrap_or(Path::new(".")), web_file, diagnostics)
+    let config = build(file, path.parent().unwrap_or(Path::new(".")), web_file, diagnostics)?;
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    Ok(Config { shown: shown::shown(&text), ..config })
 }
 
 fn build(
@@ -236,6 +242,7 @@ fn build(
         windows,
         sources,
         watchdog,
+        shown: String::new(),
     })
 }
 

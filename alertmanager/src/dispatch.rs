@@ -18,6 +18,7 @@
 
 mod route;
 mod group;
+mod groups;
 mod decide;
 mod ask;
 mod held;

@@ -5,6 +5,7 @@
 //!
 //! Invariant: only `app` knows all stages.
 
+pub(crate) mod json;
 pub mod time;
 pub mod relabel;
 pub mod matchers;

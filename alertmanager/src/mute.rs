@@ -21,6 +21,7 @@ mod silence;
 mod maintenance;
 
 pub use blind::{Blind, MONITORING_BLIND};
+pub(crate) use index::Index;
 pub use inhibit::{InhibitRule, InhibitRuleConfig, Inhibitor};
 pub use maintenance::{
     Asked, Maintenance, MaintenanceConfig, MaintenanceError, Occurrence, Phase, Span, Window,

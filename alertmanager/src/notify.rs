@@ -27,6 +27,7 @@ mod sink;
 mod paging;
 mod payload;
 mod console;
+mod webhook_text;
 mod webhook;
 mod slack;
 mod mattermost;

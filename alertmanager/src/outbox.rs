@@ -9,18 +9,22 @@
 //! the present, not the past. Beyond [`MOST_WAITING`] of a lane nothing is lost either: dispatch
 //! goes on comparing what is not in yet with what was told (F11).
 //!
-//! Invariant: the database is written first; what is in memory is what a restart would find.
+//! An intent is on the disk before anybody acts on it. That it was delivered outlives the process at
+//! once and the machine a second later: at worst a message is repeated, under its id.
+//!
+//! Invariant: the journal is written first; what is in memory is what a restart would find.
 
 mod flush;
-mod codec;
+mod record;
 mod queue;
 mod inner;
+mod outcome;
 mod notice;
 
 pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Waiting, queued_at};
 pub use notice::NOTICE;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,13 +33,10 @@ use base::sample::Timestamp;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::alerts::Alert;
-use crate::state::{Attempt, AttemptFilter, InFlight, Intent, State, StateError};
-use codec::{
-    alerts_from_json, alerts_to_json, flush_from_json, flush_to_json, told_from_row, told_to_row,
-};
-use inner::Inner;
+use crate::state::{Attempt, AttemptFilter, Batch, State, StateError, Table};
+use inner::{Inner, Kept, Perhaps};
 use queue::{Entry, Queue};
+use record::Intent;
 
 /// The longest that an intent is ever put off: what a service may ask for at most.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
@@ -56,46 +57,52 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The database failed. A row that is not ours is left out with a warning.
+    /// The journal cannot be read. A record that is not ours is left out with a warning.
     pub async fn open(state: State) -> Result<Self, StateError> {
         let mut inner = Inner::default();
-        for told in state.told().await? {
-            let key = LaneGroup { lane: told.lane.clone(), group_key: told.group_key.clone() };
-            match told_from_row(&told) {
-                Some(last) => {
-                    inner.told.insert(key, last);
-                }
-                None => tracing::warn!(lane = told.lane, "what was told cannot be read"),
-            }
-        }
-        for mut intent in state.outbox().await? {
-            let text = std::mem::take(&mut intent.flush);
-            let Some(flush) = flush_from_json(&text) else {
-                tracing::warn!(lane = intent.lane, "an intent cannot be read");
-                continue;
+        let mut flushes: HashMap<u64, Arc<Flush>> = HashMap::new();
+        let unreadable = |what| tracing::warn!(what, "a record of the outbox cannot be read");
+        let journal = state.journal();
+        journal.each(Table::Flush, |id, bytes| match record::flush(bytes) {
+            Some(flush) => drop(flushes.insert(id, Arc::new(flush))),
+            None => unreadable("flush"),
+        })?;
+        journal.each(Table::Told, |record, bytes| {
+            let Some((key, told, flush_record)) = record::told(bytes) else {
+                return unreadable("told");
             };
+            let Some(flush) = flushes.get(&flush_record) else { return unreadable("told") };
+            let last = Arc::new(LastTold::by(flush, told.thread, told.reference, told.at));
+            inner.told.insert(key, Kept { last, record, flush_record });
+        })?;
+        journal.each(Table::Intent, |record, bytes| {
+            let Some((intent, flush_record)) = record::intent(bytes) else {
+                return unreadable("intent");
+            };
+            let Some(flush) = flushes.get(&flush_record) else { return unreadable("intent") };
             let queue = inner.lanes.entry(intent.lane.clone()).or_default();
             if intent.attempts > 0 {
                 let since =
                     queue.failing_since.map_or(intent.created_at, |at| at.min(intent.created_at));
                 queue.failing_since = Some(since);
             }
-            let fresh_at = intent.created_at;
-            queue.put(Entry { intent, flush, fresh_at });
-        }
-        for message in state.in_flight().await? {
-            if let Some(alerts) = alerts_from_json(&message.alerts) {
-                let key = LaneGroup { lane: message.lane, group_key: message.group_key };
-                inner.perhaps.insert(key, alerts);
+            let (fresh_at, flush) = (intent.created_at, Arc::clone(flush));
+            queue.put(Entry { intent, flush, fresh_at, record, flush_record });
+        })?;
+        journal.each(Table::InFlight, |record, bytes| match record::in_flight(bytes) {
+            // Nobody waits for the answer any more.
+            Some((key, alerts)) => {
+                inner.perhaps.insert(key, Perhaps { record, alerts, unanswered: true });
             }
-        }
+            None => unreadable("in flight"),
+        })?;
         let inner = Arc::new(Mutex::new(inner));
         Ok(Self { state, inner, queued: Arc::default(), told: Arc::default() })
     }
 
     /// What a lane was last told of a group.
-    pub fn last_told(&self, key: &LaneGroup) -> Option<LastTold> {
-        self.lock().told.get(key).cloned()
+    pub fn last_told(&self, key: &LaneGroup) -> Option<Arc<LastTold>> {
+        self.lock().told.get(key).map(|told| Arc::clone(&told.last))
     }
 
     /// Of which groups which lanes were told.
@@ -117,9 +124,10 @@ impl Outbox {
     /// What is waiting for a lane of a group.
     pub fn intended(&self, key: &LaneGroup) -> Option<Intended> {
         let inner = self.lock();
-        let entry = inner.lanes.get(&key.lane)?.get(&key.group_key)?;
-        let Entry { intent, flush, fresh_at } = entry;
-        Some(Intended { flush: flush.clone(), fresh_at: *fresh_at, refused: intent.refused })
+        let Entry { intent, flush, fresh_at, .. } =
+            inner.lanes.get(&key.lane)?.get(&key.group_key)?;
+        let flush = Arc::clone(flush);
+        Some(Intended { flush, fresh_at: *fresh_at, refused: intent.refused })
     }
 
     /// Whether what waits for a lane of a group has to take another way: it was refused for good, or
@@ -141,24 +149,20 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The database failed; the texts are as before.
+    /// The journal failed; the texts are as before.
     pub async fn refresh(
         &self,
         key: &LaneGroup,
         flush: Flush,
         now: Timestamp,
     ) -> Result<(), StateError> {
-        let id = {
-            let inner = self.lock();
-            let queue = inner.lanes.get(&key.lane);
-            queue.and_then(|queue| queue.get(&key.group_key)).map(|entry| entry.intent.id.clone())
-        };
-        let Some(id) = id else { return Ok(()) };
-        self.state.refresh_intent(&id, &flush_to_json(&flush)).await?;
         let mut inner = self.lock();
-        if let Some(queue) = inner.lanes.get_mut(&key.lane) {
-            queue.refresh(&key.group_key, &id, flush, now);
-        }
+        let Some(queue) = inner.lanes.get_mut(&key.lane) else { return Ok(()) };
+        let Some(Entry { flush_record, .. }) = queue.get(&key.group_key) else { return Ok(()) };
+        let mut batch = Batch::default();
+        batch.put(Table::Flush, *flush_record, |to| record::put_flush(to, &flush));
+        self.state.journal().write(batch)?;
+        queue.refresh(&key.group_key, flush, now);
         Ok(())
     }
 
@@ -176,7 +180,7 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The database failed; none is in.
+    /// The journal failed; none is in.
     pub async fn enqueue(
         &self,
         flushes: Vec<(LaneGroup, Flush)>,
@@ -185,10 +189,11 @@ impl Outbox {
         if flushes.is_empty() {
             return Ok(());
         }
-        let mut entries = Vec::with_capacity(flushes.len());
-        let mut rows = Vec::with_capacity(flushes.len());
+        // Two routes may lead to the same: the later one counts.
+        let flushes: BTreeMap<LaneGroup, Flush> = flushes.into_iter().collect();
+        let (mut batch, mut entries) = (Batch::default(), Vec::with_capacity(flushes.len()));
         for (key, flush) in flushes {
-            let Some(refused) = self.make_room(&key) else { continue };
+            let Some(refused) = self.make_room(&key, &mut batch) else { continue };
             let intent = Intent {
                 id: self.new_id(&key, now),
                 lane: key.lane,
@@ -198,12 +203,15 @@ impl Outbox {
                 next_at: now,
                 last_error: String::new(),
                 refused,
-                flush: String::new(),
             };
-            rows.push(Intent { flush: flush_to_json(&flush), ..intent.clone() });
-            entries.push(Entry { intent, flush, fresh_at: now });
+            let journal = self.state.journal();
+            let (record, flush_record) = (journal.new_id(), journal.new_id());
+            batch.put(Table::Flush, flush_record, |to| record::put_flush(to, &flush));
+            batch.put(Table::Intent, record, |to| record::put_intent(to, &intent, flush_record));
+            let flush = Arc::new(flush);
+            entries.push(Entry { intent, flush, fresh_at: now, record, flush_record });
         }
-        self.state.enqueue(&rows).await?;
+        self.state.journal().commit(batch).await?;
         let mut inner = self.lock();
         for entry in entries {
             inner.lanes.entry(entry.intent.lane.clone()).or_default().put(entry);
@@ -213,12 +221,14 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether the intent that another will replace was refused; nothing where there is no room for
-    /// another.
-    fn make_room(&self, key: &LaneGroup) -> Option<bool> {
+    /// Takes out what another will replace, and says whether it was refused; nothing where there is
+    /// no room for another.
+    fn make_room(&self, key: &LaneGroup, batch: &mut Batch) -> Option<bool> {
         let mut inner = self.lock();
         let queue = inner.lanes.entry(key.lane.clone()).or_default();
         if let Some(entry) = queue.get(&key.group_key) {
+            batch.remove(Table::Intent, entry.record);
+            batch.remove(Table::Flush, entry.flush_record);
             return Some(entry.intent.refused);
         }
         if queue.len() < MOST_WAITING {
@@ -234,23 +244,29 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The database failed.
+    /// The journal failed.
     pub async fn withdraw(&self, key: &LaneGroup) -> Result<(), StateError> {
-        let told = self.lock().counts_as_told(key);
-        let known = told.as_ref().filter(|last| !last.firing.is_empty());
-        let row = known.map(|last| told_to_row(key, last));
-        self.state.withdraw(&key.lane, &key.group_key, row.as_ref()).await?;
-        if told.is_some() && row.is_none() {
-            self.state.forget_told(&key.lane, &key.group_key).await?;
-        }
         let mut inner = self.lock();
+        let mut batch = Batch::default();
+        let entry = inner.lanes.get(&key.lane).and_then(|queue| queue.get(&key.group_key));
+        if let Some(entry) = entry {
+            batch.remove(Table::Intent, entry.record);
+            batch.remove(Table::Flush, entry.flush_record);
+        }
+        let counted = inner.counts_as_told(key);
+        let is_known = counted.is_some();
+        let told = counted.and_then(|last| {
+            let flush = last.as_flush();
+            self.note_told(&inner, &mut batch, key, last, None, &flush)
+        });
+        inner.perhaps.get(key).into_iter().for_each(|p| batch.remove(Table::InFlight, p.record));
+        self.state.journal().write(batch)?;
         inner.perhaps.remove(key);
-        if let Some(last) = told {
-            if last.firing.is_empty() {
-                inner.told.remove(key);
-            } else {
-                inner.told.insert(key.clone(), last);
-            }
+        if is_known {
+            match told {
+                Some(told) => inner.told.insert(key.clone(), told),
+                None => inner.told.remove(key),
+            };
             inner.news.insert(key.clone());
             self.told.notify_one();
         }
@@ -264,19 +280,6 @@ impl Outbox {
         Ok(())
     }
 
-    /// Notes that `due` is handed over now: should no answer come, not even to us, its receiver may
-    /// have been told.
-    ///
-    /// # Errors
-    ///
-    /// The database failed.
-    pub async fn handing_over(&self, due: &Due) -> Result<(), StateError> {
-        let alerts = self.lock().perhaps_told(due);
-        let LaneGroup { lane, group_key } = due.key.clone();
-        let alerts = alerts_to_json(&alerts);
-        self.state.hand_over(&InFlight { lane, group_key, alerts }).await
-    }
-
     /// The intent of a lane whose turn it is, of those that are due at `now`; else when the next one
     /// is.
     pub fn next(&self, lane: &str, now: Timestamp) -> Result<Due, Option<Timestamp>> {
@@ -284,13 +287,13 @@ impl Outbox {
         let Inner { lanes, told, .. } = &mut *inner;
         let Entry { intent, flush, .. } = lanes.get_mut(lane).ok_or(None)?.next(now)?;
         let key = LaneGroup { lane: lane.to_owned(), group_key: intent.group_key.clone() };
-        let told = told.get(&key);
+        let told = told.get(&key).map(|told| &told.last);
         let thread = told.map_or(&intent.id, |told| &told.thread).clone();
         let reference = told.and_then(|told| told.reference.clone());
         Ok(Due {
             id: intent.id.clone(),
             key,
-            flush: flush.clone(),
+            flush: Arc::clone(flush),
             thread,
             reference,
             attempts: intent.attempts,
@@ -303,129 +306,6 @@ impl Outbox {
     /// Waits until something is put in. To miss nothing, enable it before asking for what is due.
     pub fn queued(&self) -> Notified<'_> {
         self.queued.notified()
-    }
-
-    /// Notes that `due` was delivered at `now`, and what the service calls it, where it said so.
-    ///
-    /// # Errors
-    ///
-    /// The database failed; it will be delivered again under the same id.
-    pub async fn delivered(
-        &self,
-        due: &Due,
-        reference: Option<String>,
-        now: Timestamp,
-    ) -> Result<(), StateError> {
-        let told = due.flush.alerts.iter().filter(|alert| alert.is_firing());
-        let mut firing: Vec<_> = told.chain(&due.flush.kept).cloned().collect();
-        // Decided before an earlier message arrived, or perhaps did, it says nothing of what that one
-        // told; dispatch compares, and tells the end.
-        for alert in self.lock().known_before(due) {
-            if !firing.iter().any(|other: &Alert| other.labels == alert.labels) {
-                firing.push(alert);
-            }
-        }
-        let last = LastTold {
-            thread: due.thread.clone(),
-            reference: reference.or_else(|| due.reference.clone()),
-            at: now,
-            receiver: due.flush.receiver.clone(),
-            group_labels: due.flush.group_labels.clone(),
-            firing,
-        };
-        // All clear: the next message of this group begins a new thread.
-        let clear = last.firing.is_empty();
-        self.state.delivered(&due.id, &told_to_row(&due.key, &last), clear, &due.tries).await?;
-        let mut inner = self.lock();
-        if let Some(queue) = inner.lanes.get_mut(&due.key.lane) {
-            if queue.get(&due.key.group_key).is_some_and(|entry| entry.intent.id == due.id) {
-                queue.remove(&due.key.group_key);
-            }
-            queue.failing_since = None;
-            queue.took_turn();
-        }
-        if clear {
-            inner.told.remove(&due.key);
-        } else {
-            inner.told.insert(due.key.clone(), last);
-        }
-        inner.perhaps.remove(&due.key);
-        inner.news.insert(due.key.clone());
-        drop(inner);
-        self.told.notify_one();
-        Ok(())
-    }
-
-    /// Notes that `due` could not be delivered and is to be tried again at `next_at`; dispatch hears
-    /// of it, because what waits for that lane may have to take another way.
-    ///
-    /// # Errors
-    ///
-    /// The database failed; it is tried again all the same.
-    pub async fn postponed(
-        &self,
-        due: &Due,
-        next_at: Timestamp,
-        error: &str,
-    ) -> Result<(), StateError> {
-        self.put_off(due, next_at, error, false).await
-    }
-
-    /// Notes that `due` was refused for good. It is tried again at `next_at` all the same, since what
-    /// is at fault may be mended by then; dispatch hears of it.
-    ///
-    /// # Errors
-    ///
-    /// The database failed; it is tried again all the same.
-    pub async fn refused(
-        &self,
-        due: &Due,
-        next_at: Timestamp,
-        error: &str,
-    ) -> Result<(), StateError> {
-        self.put_off(due, next_at, error, true).await
-    }
-
-    async fn put_off(
-        &self,
-        due: &Due,
-        next_at: Timestamp,
-        error: &str,
-        refused: bool,
-    ) -> Result<(), StateError> {
-        let (changed, perhaps) = {
-            let mut inner = self.lock();
-            let changed = inner.put_off(due, next_at, error, refused);
-            (changed, inner.perhaps.contains_key(&due.key))
-        };
-        self.told.notify_one();
-        match changed {
-            Some(intent) => self.state.postponed(&intent, perhaps, &due.tries).await,
-            None => self.state.save_attempts(&due.tries).await,
-        }
-    }
-
-    /// Changes what a lane counts as told without telling it: an ending that it does not want to
-    /// hear of. Nothing left means that the group is all clear.
-    ///
-    /// # Errors
-    ///
-    /// The database failed.
-    pub async fn count_as_told(
-        &self,
-        key: &LaneGroup,
-        firing: Vec<Alert>,
-    ) -> Result<(), StateError> {
-        let Some(mut last) = self.last_told(key) else { return Ok(()) };
-        if firing.is_empty() {
-            self.state.forget_told(&key.lane, &key.group_key).await?;
-            self.lock().told.remove(key);
-            return Ok(());
-        }
-        last.firing = firing;
-        self.state.count_as_told(&told_to_row(key, &last)).await?;
-        self.lock().told.insert(key.clone(), last);
-        Ok(())
     }
 
     /// The groups of which something was delivered, failed, was refused or found no room since the
@@ -464,7 +344,7 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The database failed.
+    /// The journal failed.
     pub async fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<Attempt>, StateError> {
         self.state.attempts(filter).await
     }

@@ -7,21 +7,21 @@
 //! acceptance tests.
 //!
 //! Invariant: what was taken is on the disk; only the end of an alert that is pushed again and again
-//! may be older there, and a restart adds the time in which nobody could push.
+//! may be older there, never by more than half of the time that it lasts. A restart adds the time in
+//! which nobody could push.
 
 mod run;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::labels::Labels;
 use base::sample::Timestamp;
-use serde_json::{Value, json};
 use tokio::sync::{Mutex as Turn, Notify};
 
-use crate::alerts::{Alert, Alerts, Ending};
-use crate::state::{State, StateError, StoredPush, alert_from_json, alert_to_json};
+use crate::alerts::{Alert, Alerts, ByLabels, Ending};
+use crate::state::{Batch, Reader, State, StateError, Table, put_alert, put_time};
 
 /// The most that may fire at a time.
 const MOST: usize = 1_000_000;
@@ -55,11 +55,15 @@ pub enum PushError {
 /// An alert that fires.
 #[derive(Clone, Debug)]
 struct Firing {
-    alert: Alert,
+    alert: Arc<Alert>,
     ends_at: Timestamp,
     /// Nobody said when it ends.
     by_timeout: bool,
     updated_at: Timestamp,
+    /// Its record in the journal.
+    record: u64,
+    /// The end that stands there.
+    stored_end: Timestamp,
 }
 
 /// What is known of when a pushed alert ends.
@@ -84,8 +88,9 @@ pub struct Pushed {
 
 #[derive(Debug, Default)]
 struct Inner {
-    firing: HashMap<Labels, Firing>,
-    ends: BTreeSet<(Timestamp, Labels)>,
+    firing: ByLabels<Firing>,
+    /// By when they end, and the id of the record.
+    ends: BTreeMap<(Timestamp, u64), Labels>,
 }
 
 impl Pushed {
@@ -93,19 +98,28 @@ impl Pushed {
     ///
     /// # Errors
     ///
-    /// The database failed. A row that is not ours is left out with a warning.
+    /// The journal cannot be read. A record that is not ours is left out with a warning.
     pub async fn open(state: State, alerts: Alerts, blind: Duration) -> Result<Self, StateError> {
+        let mut times: HashMap<u64, Lasts> = HashMap::new();
+        state.journal().each(Table::PushTimes, |record, bytes| {
+            times.extend(Lasts::read(&mut Reader::new(bytes)).map(|lasts| (record, lasts)));
+        })?;
         let mut inner = Inner::default();
-        for row in state.pushed_alerts().await? {
-            match from_row(&row) {
-                Some(mut firing) => {
-                    firing.ends_at = firing.ends_at + blind;
-                    inner.insert(firing);
-                }
-                None => tracing::warn!("a pushed alert cannot be read"),
+        state.journal().each(Table::Push, |record, bytes| match read(bytes) {
+            Some((alert, lasts)) => {
+                let lasts = times.get(&record).copied().unwrap_or(lasts);
+                inner.insert(Firing {
+                    alert: Arc::new(alert),
+                    ends_at: lasts.ends_at + blind,
+                    by_timeout: lasts.by_timeout,
+                    updated_at: lasts.updated_at,
+                    record,
+                    stored_end: lasts.ends_at,
+                });
             }
-        }
-        alerts.put(inner.firing.values().map(|firing| firing.alert.clone()));
+            None => tracing::warn!("a pushed alert cannot be read"),
+        })?;
+        alerts.put(inner.firing.values().map(|firing| Arc::clone(&firing.alert)));
         let inner = Arc::new(Mutex::new(inner));
         Ok(Self { state, alerts, inner, changed: Arc::default(), turn: Arc::default() })
     }
@@ -122,46 +136,54 @@ impl Pushed {
         timeout: Duration,
     ) -> Result<(), PushError> {
         let _turn = self.turn.lock().await;
-        let mut taken: BTreeMap<Labels, Firing> = BTreeMap::new();
-        let mut rows: BTreeMap<Labels, StoredPush> = BTreeMap::new();
-        for push in pushes {
-            let new = firing(push, now, timeout);
-            let labels = new.alert.labels.clone();
-            let before = taken.get(&labels).cloned().or_else(|| self.before(&labels));
-            let merged = match &before {
-                Some(before) => merge(before, new),
-                None => new,
-            };
-            // A later end alone is written with the next change.
-            let durable = before.as_ref().is_some_and(|before| {
-                before.alert == merged.alert && before.ends_at <= merged.ends_at
-            });
-            if !durable || rows.contains_key(&labels) {
-                rows.insert(labels.clone(), to_row(&merged));
-            }
-            taken.insert(labels, merged);
-        }
+        let mut taken = self.merged(pushes, now, timeout);
         let is_over = |firing: &Firing| firing.ends_at <= now;
-        let new = taken.iter().filter(|(_, firing)| !is_over(firing));
+        let new = taken.iter().filter(|taken| taken.before.is_none() && !is_over(&taken.firing));
         if self.lock().firing.len() + new.count() > MOST {
             return Err(PushError::TooMany);
         }
-        let ended: Vec<_> = taken.iter().filter(|(_, firing)| is_over(firing)).collect();
-        ended.iter().for_each(|(labels, _)| drop(rows.remove(*labels)));
-        let ended: Vec<_> =
-            ended.iter().map(|(labels, _)| labels.as_encoded().to_owned()).collect();
-        let rows: Vec<_> = rows.into_values().collect();
-        self.state.save_pushed_alerts(&rows, &ended).await?;
+        let (mut batch, mut later) = (Batch::default(), Batch::default());
+        for Taken { firing, before } in &mut taken {
+            let Firing { alert, ends_at, record, .. } = &*firing;
+            if is_over(firing) {
+                if *record != 0 {
+                    batch.remove(Table::Push, *record);
+                    batch.remove(Table::PushTimes, *record);
+                }
+                continue;
+            }
+            let same = before.as_ref().filter(|before| Arc::ptr_eq(before, alert)).is_some();
+            let record = match *record {
+                0 => self.state.journal().new_id(),
+                known => known,
+            };
+            let lasts = firing.lasts();
+            if !same || *ends_at < firing.stored_end {
+                batch.put(Table::Push, record, |to| write(to, alert, lasts));
+                batch.remove(Table::PushTimes, record);
+            } else if firing.stored_end < now + ends_at.since(now) / 2 {
+                // Nobody waits for it: until it is on the disk the older end counts.
+                later.put(Table::PushTimes, record, |to| lasts.write(to));
+            } else {
+                continue;
+            }
+            (firing.record, firing.stored_end) = (record, *ends_at);
+        }
+        self.state.journal().write(later).map_err(StateError::from)?;
+        self.state.journal().commit(batch).await.map_err(StateError::from)?;
         let mut inner = self.lock();
         let mut told = Vec::with_capacity(taken.len());
-        for (labels, firing) in taken {
-            let (alert, ends_at) = (firing.alert.clone(), firing.ends_at);
+        for Taken { firing, before } in taken {
+            let known = before.is_some_and(|before| Arc::ptr_eq(&before, &firing.alert));
             if is_over(&firing) {
-                inner.remove(&labels);
-                told.push(Alert { ended: Some((ends_at, Ending::Resolved)), ..alert });
+                inner.remove(&firing.alert.labels);
+                let ended = Some((firing.ends_at, Ending::Resolved));
+                told.push(Arc::new(Alert { ended, ..Alert::clone(&firing.alert) }));
             } else {
+                if !known {
+                    told.push(Arc::clone(&firing.alert));
+                }
                 inner.insert(firing);
-                told.push(alert);
             }
         }
         drop(inner);
@@ -170,15 +192,34 @@ impl Pushed {
         Ok(())
     }
 
-    /// The alert with these labels as it is known, also when it has just ended.
-    fn before(&self, labels: &Labels) -> Option<Firing> {
-        if let Some(firing) = self.lock().firing.get(labels) {
-            return Some(firing.clone());
+    /// What there will be, each alert once.
+    fn merged(&self, pushes: Vec<Push>, now: Timestamp, timeout: Duration) -> Vec<Taken> {
+        let inner = self.lock();
+        let mut taken: Vec<Taken> = Vec::with_capacity(pushes.len());
+        let mut places: ByLabels<usize> = ByLabels::default();
+        places.reserve(pushes.len());
+        for push in pushes {
+            let labels = push.labels.clone();
+            if let Some(earlier) = places.get(&labels).and_then(|place| taken.get_mut(*place)) {
+                earlier.firing = merge(Some(&earlier.firing), push, now, timeout);
+                continue;
+            }
+            let known = inner.firing.get(&labels);
+            let ended = if known.is_none() { self.just_ended(&labels) } else { None };
+            let firing = merge(known.or(ended.as_ref()), push, now, timeout);
+            places.insert(labels, taken.len());
+            taken.push(Taken { firing, before: known.map(|known| Arc::clone(&known.alert)) });
         }
+        taken
+    }
+
+    /// The alert with these labels, where it has ended not long ago.
+    fn just_ended(&self, labels: &Labels) -> Option<Firing> {
         let alert = self.alerts.get(labels)?;
         let (ends_at, _) = alert.ended?;
-        let alert = Alert { ended: None, ..Alert::clone(&alert) };
-        Some(Firing { alert, ends_at, by_timeout: false, updated_at: ends_at })
+        let alert = Arc::new(Alert { ended: None, ..Alert::clone(&alert) });
+        let (by_timeout, updated_at) = (false, ends_at);
+        Some(Firing { alert, ends_at, by_timeout, updated_at, record: 0, stored_end: ends_at })
     }
 
     /// When the alert with these labels ends, if it was pushed.
@@ -197,19 +238,22 @@ impl Pushed {
         let _turn = self.turn.lock().await;
         let over: Vec<Firing> = {
             let inner = self.lock();
-            let over = inner.ends.iter().take_while(|(ends_at, _)| *ends_at <= now);
+            let over = inner.ends.iter().take_while(|((ends_at, _), _)| *ends_at <= now);
             over.filter_map(|(_, labels)| inner.firing.get(labels).cloned()).collect()
         };
-        let ended: Vec<_> =
-            over.iter().map(|firing| firing.alert.labels.as_encoded().to_owned()).collect();
-        self.state.save_pushed_alerts(&[], &ended).await?;
+        let mut batch = Batch::default();
+        for firing in &over {
+            batch.remove(Table::Push, firing.record);
+            batch.remove(Table::PushTimes, firing.record);
+        }
+        self.state.journal().commit(batch).await?;
         let mut inner = self.lock();
         over.iter().for_each(|firing| inner.remove(&firing.alert.labels));
-        let next = inner.ends.first().map(|(ends_at, _)| *ends_at);
+        let next = inner.ends.first_key_value().map(|((ends_at, _), _)| *ends_at);
         drop(inner);
         self.alerts.put(over.into_iter().map(|firing| Alert {
             ended: Some((firing.ends_at, Ending::Resolved)),
-            ..firing.alert
+            ..Alert::clone(&firing.alert)
         }));
         Ok(next)
     }
@@ -223,47 +267,105 @@ impl Inner {
     fn insert(&mut self, firing: Firing) {
         let labels = firing.alert.labels.clone();
         self.remove(&labels);
-        self.ends.insert((firing.ends_at, labels.clone()));
+        self.ends.insert((firing.ends_at, firing.record), labels.clone());
         self.firing.insert(labels, firing);
     }
 
     fn remove(&mut self, labels: &Labels) {
         if let Some(known) = self.firing.remove(labels) {
-            self.ends.remove(&(known.ends_at, labels.clone()));
+            self.ends.remove(&(known.ends_at, known.record));
         }
     }
 }
 
-fn firing(push: Push, now: Timestamp, timeout: Duration) -> Firing {
+/// An alert that is being taken.
+#[derive(Debug)]
+struct Taken {
+    firing: Firing,
+    /// What it was until now, if it fired.
+    before: Option<Arc<Alert>>,
+}
+
+/// How long an alert lasts.
+#[derive(Clone, Copy, Debug)]
+struct Lasts {
+    ends_at: Timestamp,
+    by_timeout: bool,
+    updated_at: Timestamp,
+}
+
+impl Lasts {
+    fn write(self, to: &mut Vec<u8>) {
+        put_time(to, self.ends_at);
+        to.push(u8::from(self.by_timeout));
+        put_time(to, self.updated_at);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let ends_at = reader.time()?;
+        let by_timeout = reader.byte()? != 0;
+        Some(Self { ends_at, by_timeout, updated_at: reader.time()? })
+    }
+}
+
+impl Firing {
+    fn lasts(&self) -> Lasts {
+        let Self { ends_at, by_timeout, updated_at, .. } = *self;
+        Lasts { ends_at, by_timeout, updated_at }
+    }
+}
+
+/// The form in which alerts are written.
+const FORM: u8 = 1;
+
+fn write(to: &mut Vec<u8>, alert: &Alert, lasts: Lasts) {
+    to.push(FORM);
+    put_alert(to, alert);
+    lasts.write(to);
+}
+
+fn read(record: &[u8]) -> Option<(Alert, Lasts)> {
+    let mut reader = Reader::new(record);
+    if reader.byte()? != FORM {
+        return None;
+    }
+    Some((reader.alert()?, Lasts::read(&mut reader)?))
+}
+
+/// The same alert, as it was and as it is pushed now: where their times overlap it is one, and keeps
+/// its earliest start. Where it says nothing new it is the one that is there.
+fn merge(before: Option<&Firing>, push: Push, now: Timestamp, timeout: Duration) -> Firing {
     let starts_at = push.starts_at.unwrap_or_else(|| push.ends_at.map_or(now, |end| end.min(now)));
-    Firing {
+    let mut merged = Firing {
         ends_at: push.ends_at.unwrap_or(now + timeout),
         by_timeout: push.ends_at.is_none(),
         updated_at: now,
-        alert: Alert {
+        record: before.map_or(0, |before| before.record),
+        stored_end: before.map_or(now, |before| before.stored_end),
+        alert: Arc::new(Alert {
             labels: push.labels,
             annotations: push.annotations,
             starts_at,
             ended: None,
             stale_since: None,
             generator_url: push.generator_url,
-        },
-    }
-}
-
-/// The same alert, pushed before and pushed now: where their times overlap it is one, and keeps its
-/// earliest start.
-fn merge(before: &Firing, new: Firing) -> Firing {
+        }),
+    };
+    let Some(before) = before else { return merged };
     let within = |time: Timestamp| time > before.alert.starts_at && time < before.ends_at;
-    let overlaps = within(new.ends_at)
-        || within(new.alert.starts_at)
-        || new.alert.starts_at <= before.alert.starts_at && new.ends_at >= before.ends_at;
+    let overlaps = within(merged.ends_at)
+        || within(starts_at)
+        || starts_at <= before.alert.starts_at && merged.ends_at >= before.ends_at;
     if !overlaps {
-        return new;
+        return merged;
     }
-    let mut merged = new;
-    merged.alert.starts_at = merged.alert.starts_at.min(before.alert.starts_at);
-    let is_over = |firing: &Firing| firing.ends_at <= merged.updated_at;
+    if before.alert.starts_at < starts_at {
+        Arc::make_mut(&mut merged.alert).starts_at = before.alert.starts_at;
+    }
+    if merged.alert == before.alert {
+        merged.alert = Arc::clone(&before.alert);
+    }
+    let is_over = |firing: &Firing| firing.ends_at <= now;
     // An end that was said counts more than one that was not; of two that were, the later.
     let keeps_end = match (is_over(before), is_over(&merged)) {
         (true, true) => true,
@@ -274,29 +376,6 @@ fn merge(before: &Firing, new: Firing) -> Firing {
         (merged.ends_at, merged.by_timeout) = (before.ends_at, before.by_timeout);
     }
     merged
-}
-
-fn to_row(firing: &Firing) -> StoredPush {
-    let body = json!({
-        "alert": alert_to_json(&firing.alert),
-        "byTimeout": firing.by_timeout,
-        "updatedAt": firing.updated_at.millis(),
-    });
-    StoredPush {
-        labels: firing.alert.labels.as_encoded().to_owned(),
-        ends_at: firing.ends_at,
-        body: body.to_string(),
-    }
-}
-
-fn from_row(row: &StoredPush) -> Option<Firing> {
-    let body: Value = serde_json::from_str(&row.body).ok()?;
-    Some(Firing {
-        alert: alert_from_json(&body["alert"])?,
-        ends_at: row.ends_at,
-        by_timeout: body["byTimeout"].as_bool()?,
-        updated_at: Timestamp::from_millis(body["updatedAt"].as_i64()?),
-    })
 }
 
 #[cfg(test)]

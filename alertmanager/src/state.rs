@@ -2,46 +2,43 @@
 //!
 //! ```text
 //! rule_alerts   rule, labels          how far each alert of a rule is
-//! told          lane, group           what a receiver was last told of a group
-//! outbox        lane, group           what it is to be told next: durable before it is sent
-//! pushed_alerts labels                alerts that others push, until they end
 //! silences      id, revision          what is not to be told for a while
 //! notes         kind, name            small records of several kinds
-//! in_flight     lane, group           what a receiver may have been told: no answer came
 //! messages      id                    what was handed over to whom
 //! attempts      message, number       when it was, and what came of it
 //! facts         name                  single facts, such as when we were last alive
 //! ```
 //!
 //! It is SQL in a dialect that SQLite and PostgreSQL share; the embedded SQLite file is the default.
+//! What comes and goes by the thousand is in the [`Journal`] beside it: alerts that others push,
+//! what receivers are to be told and were told, and attempts on their way into the history.
 //!
-//! Invariant: what a method returned `Ok` for is on the disk; only what is in flight survives a crash
-//! of ours and perhaps not one of the machine.
+//! Invariant: what a method returned `Ok` for is on the disk; what of the journal may be a second
+//! late there says so.
 
-mod codec;
 mod history;
-mod in_flight;
-mod outbox;
+mod journal;
+mod record;
 mod rule_alerts;
 mod silences;
-mod pushed_alerts;
+mod unsaved;
 mod notes;
 
-pub use codec::{alert_from_json, alert_to_json};
 pub use history::{Attempt, AttemptAlert, AttemptFilter, AttemptResult};
-pub use in_flight::InFlight;
+pub use journal::{Batch, Journal, Table};
 pub use notes::{Note, NoteKind};
-pub use outbox::{Intent, Told};
-pub use pushed_alerts::StoredPush;
+pub use record::{Reader, put_alert, put_number, put_text, put_time};
 pub use rule_alerts::{RuleAlertState, StoredAlert};
 pub use silences::StoredSilence;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::sample::Timestamp;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
+use unsaved::Unsaved;
 
 /// Each step makes the tables of one version from those of the version before.
 const MIGRATIONS: &[&str] = &["
@@ -78,6 +75,11 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE in_flight (
         lane TEXT NOT NULL, group_key TEXT NOT NULL, alerts TEXT NOT NULL,
         PRIMARY KEY (lane, group_key));
+", "
+    DROP TABLE in_flight;
+    DROP TABLE told;
+    DROP TABLE outbox;
+    DROP TABLE pushed_alerts;
 "];
 
 /// Why the state cannot be used.
@@ -86,6 +88,9 @@ pub enum StateError {
     /// The database refused.
     #[error("the state database failed: {0}")]
     Database(#[from] sqlx::Error),
+    /// The disk refused.
+    #[error("the journal of the state cannot be used: {0}")]
+    Journal(#[from] std::io::Error),
     /// It was written by a later version of ours.
     #[error("the state database has version {0}, this program knows {1}; install the newer one")]
     TooNew(i64, usize),
@@ -103,16 +108,16 @@ pub enum StateError {
 #[derive(Clone, Debug)]
 pub struct State {
     pool: AnyPool,
-    /// Does not wait for the disk.
-    quick: AnyPool,
+    journal: Journal,
+    unsaved: Arc<Mutex<Unsaved>>,
 }
 
 impl State {
-    /// Opens the state in `file`, making it where there is none.
+    /// Opens the state in `file` and the journal beside it, making them where there are none.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened as a database of ours.
+    /// The file cannot be opened as a database of ours, or the journal not as one.
     pub async fn open(file: &Path) -> Result<Self, StateError> {
         sqlx::any::install_default_drivers();
         let address = format!("sqlite://{}?mode=rwc", file.display());
@@ -126,13 +131,13 @@ impl State {
             .after_connect(|connection, _| Box::pin(prepare(connection)))
             .connect(&address)
             .await?;
-        let quick = AnyPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(Duration::from_secs(30))
-            .after_connect(|connection, _| Box::pin(prepare_quick(connection)))
-            .connect(&address)
-            .await?;
-        let state = Self { pool, quick };
+        let path = file.with_extension("journal");
+        let journal = match tokio::task::spawn_blocking(move || Journal::open(&path)).await {
+            Ok(journal) => journal?,
+            Err(panic) => return Err(std::io::Error::other(panic).into()),
+        };
+        let unsaved = Arc::new(Mutex::new(Unsaved::read(&journal)?));
+        let state = Self { pool, journal, unsaved };
         state.migrate().await?;
         Ok(state)
     }
@@ -152,7 +157,9 @@ impl State {
             .max_lifetime(None)
             .connect("sqlite::memory:")
             .await?;
-        let state = Self { quick: pool.clone(), pool };
+        let journal = Journal::in_memory()?;
+        let unsaved = Arc::new(Mutex::new(Unsaved::read(&journal)?));
+        let state = Self { pool, journal, unsaved };
         state.migrate().await?;
         Ok(state)
     }
@@ -218,9 +225,19 @@ impl State {
         Ok(())
     }
 
+    /// What comes and goes by the thousand.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// Waits until everything is written and lets go of the file.
     pub async fn close(&self) {
-        self.quick.close().await;
+        if let Err(error) = self.save_history().await {
+            tracing::error!(%error, "the end of the history stays in the journal");
+        }
+        if let Err(error) = self.journal.sync().await {
+            tracing::error!(%error, "the end of the journal cannot be written");
+        }
         self.pool.close().await;
     }
 }
@@ -235,13 +252,6 @@ async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     ] {
         sqlx::raw_sql(pragma).execute(&mut *connection).await?;
     }
-    Ok(())
-}
-
-/// As [`prepare`], but a commit is only in the system's memory when it returns.
-async fn prepare_quick(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-    prepare(connection).await?;
-    sqlx::raw_sql("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
     Ok(())
 }
 

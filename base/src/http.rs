@@ -28,7 +28,7 @@ use flate2::write::{GzDecoder, GzEncoder};
 use http_body_util::BodyExt;
 pub use http_body_util::Full;
 use hyper::body::Body as _;
-pub use hyper::body::Incoming as Body;
+pub use hyper::body::{Frame, Incoming as Body};
 pub use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use tokio::time::timeout;
 

@@ -20,6 +20,11 @@ FIGURES = {
     "m3": ["checks_per_s", "wanted_per_s", "cpu_us_per_check", "machine_cpu_us_per_check",
            "own_cpu_us_per_check", "added_cpu_us_per_check", "late_p50_s", "late_p99_s",
            "slot_max_over_mean", "pss_now_mib"],
+    "m7": ["post_alerts_per_s", "post_cpu_us_per_alert", "post_p99_ms", "cpu_us_per_alert_in_all", "all_notified_s", "webhooks",
+           "again_cpu_us_per_alert", "idle_cores_with_alerts", "groups_p50_ms", "groups_cpu_ms", "alerts_p50_ms", "reload_ms",
+           "regrouped_ms", "rss_idle_mib", "rss_peak_mib", "rss_end_mib", "p50_ms", "p90_ms", "p99_ms", "max_ms", "cpu_us_per_alert",
+           "post_per_s", "post_cpu_us", "list_p50_ms", "silences_after_kill", "alerts_after_term", "alerts_after_kill",
+           "alerts_after_kill_10000", "alerts_after_kill_50000", "ready_after_kill_50000_ms"],
     "floor": ["checks_per_s", "wanted_per_s", "own_cpu_us_per_check", "added_cpu_us_per_check", "cpu_us_per_check", "late_p50_s", "late_p99_s", "rss_now_mib"],
     "m8": ["fault_to_hook_s_p50", "fault_to_hook_s_max", "first_bad_to_hook_s_p50", "recover_to_hook_s_p50", "missed", "cores"],
     "idle": ["rss_mib", "pss_mib", "own_cpu_percent", "tree_cpu_percent", "threads"],
@@ -85,8 +90,11 @@ def main():
                 bare.setdefault(row["load"], []).append(row)
             continue
         for row in result["rows"]:
-            # m2 has no loads but ways to look.
+            # m2 has no loads but ways to look, m7 parts with numbers of alerts.
             load = row.get("load") or row.get("module", "")
+            if "part" in row:
+                number_of = {"load": "%s alerts", "single": "one alert, %s others active"}.get(row["part"], row["part"])
+                load = number_of % row.get("count", row.get("active")) if "%" in number_of else number_of
             by_load.setdefault(load, {}).setdefault(result["subject"], []).append(row)
         if result.get("binary_bytes"):
             print("binary of %s: %.1f MB" % (result["subject"], result["binary_bytes"] / 1e6))

@@ -4,7 +4,7 @@
 # the project).
 #
 #   tests/bench/run.sh            m1 (scrape of an agent), m2 (looks on request), m3 (script checks),
-#                                 m8 (fault to webhook)
+#                                 m7 (alerts in Alertmanager's place), m8 (fault to webhook)
 #   tests/bench/run.sh m1 m8      only these
 #   tests/bench/run.sh idle       an agent with 50 checks a minute that nobody asks, beside node_exporter
 #   tests/bench/run.sh floor      script checks beside a bare loop of posix_spawn: as many as go, also from an
@@ -31,9 +31,9 @@ PEERS=${PEERS:-$(dirname "$(dirname "$(dirname "$(tests/peers/fetch.sh --where)"
 MEASURE_DIR=$(realpath "$harness")
 export CARGO_TARGET_DIR MEASURE_OUT MEASURE_WORK MEASURE_DIR PEERS
 
-[ $# -gt 0 ] || set -- m1 m2 m3 m8
+[ $# -gt 0 ] || set -- m1 m2 m3 m7 m8
 programs=(--bin veilleur-agent)
-case " $* " in *" m8 "*) programs+=(--bin veilleur) ;; esac
+case " $* " in *" m7 "* | *" m8 "*) programs+=(--bin veilleur) ;; esac
 cargo build --locked --quiet --release "${programs[@]}"
 VEILLEUR_PEERS=$PEERS tests/peers/fetch.sh
 
@@ -64,6 +64,7 @@ measure() {
   # What the harness has no measure of is one of our own script.
   case $script in
     agent.py) script=$project/tests/bench/agent.py arguments=("$1") && shift ;;
+    alerts.py) script=$project/tests/bench/alerts.py ;;
     *) script=$harness/$script ;;
   esac
   while [ "$1" != -- ]; do
@@ -91,6 +92,10 @@ for name in "$@"; do
       schedulers
       measure m3 agent.py checks --seconds 30 -- m3/nagios4 m3/icinga2
       ;;
+    m7)
+      alertmanager_templates
+      measure m7 alerts.py -- m7/alertmanager
+      ;;
     m8)
       alertmanager_templates
       measure m8 m8_detect.py --faults 8 -- m8/prometheus m8/vmalert-tuned
@@ -102,7 +107,7 @@ for name in "$@"; do
       measure nrpe agent.py nrpe --
       ;;
     *)
-      echo "there is no measure $name; there are m1, m2, m3, m8, idle, floor and nrpe" >&2
+      echo "there is no measure $name; there are m1, m2, m3, m7, m8, idle, floor and nrpe" >&2
       exit 2
       ;;
   esac

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::Shown;
 use super::reply::{Failure, success};
 use super::silences::{LONG, SentMatchers, ask_to_confirm, confirms, look, times};
-use super::v2::{read, time};
+use super::v2::{read_any as read, time};
 use crate::matchers;
 use crate::mute::{Asked, MaintenanceError, Occurrence, Span, Window};
 

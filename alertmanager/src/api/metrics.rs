@@ -13,6 +13,9 @@ use super::Shown;
 use super::reply::compressed;
 use crate::outbox::MOST_WAITING;
 
+/// The version of Alertmanager that our API is compared with.
+const ALERTMANAGER: &str = "0.33.1";
+
 /// Metrics that are looked up when somebody asks.
 #[derive(Clone, Debug)]
 pub struct Gauges {
@@ -37,6 +40,15 @@ impl Gauges {
         metrics
             .gauges("veilleur_build_info", "A constant 1 with the version.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        // Karma looks here for what it may ask.
+        metrics
+            .gauges(
+                "alertmanager_build_info",
+                "A constant 1 with the version of Alertmanager whose API this is.",
+                &["version"],
+            )
+            .with_label_values(&[ALERTMANAGER])
             .set(1);
         let gauge = |name: &str, help: &str| metrics.gauge(name, help);
         Self {

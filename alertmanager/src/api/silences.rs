@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::reply::{Failure, success};
 use super::v2::silences::SentMatcher;
-use super::v2::{read, time};
+use super::v2::{read_any as read, time};
 use super::{ConfigState, Shown, object};
 use crate::alerts::Alert;
 use crate::hygiene::{self, Hygiene, Preview};
@@ -93,8 +93,9 @@ pub(super) fn times(
     duration: Option<String>,
     now: Timestamp,
 ) -> Result<(Timestamp, Timestamp), Failure> {
-    let read = |name: &str, text| {
-        super::v2::alerts::time(text).map_err(|error| Failure::bad_data(format!("{name}: {error}")))
+    let read = |name: &str, text: Option<String>| {
+        let time = super::v2::alerts::read_time(text.as_deref().unwrap_or(""));
+        time.map_err(|error| Failure::bad_data(format!("{name}: {error}")))
     };
     let start = read("startsAt", start)?.unwrap_or(now);
     let end = match (read("endsAt", end)?, duration) {

@@ -4,6 +4,8 @@
 //!
 //! Invariant: what was answered with 2xx is on the disk.
 
+mod pieces;
+mod shape;
 pub(super) mod alerts;
 pub(super) mod groups;
 pub(super) mod silences;
@@ -11,13 +13,13 @@ pub(super) mod status;
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base::labels::Labels;
 use base::matcher::{Matcher, Pattern};
 use base::sample::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -33,20 +35,37 @@ const MAX_BODY: usize = 32 << 20;
 /// How long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A request that has no answer.
+/// A request that has no answer: the status, the text, and Alertmanager's number of the fault where
+/// it has one.
 #[derive(Debug)]
-pub(super) struct Failure(StatusCode, String);
+pub(super) struct Failure(StatusCode, String, Option<u16>);
 
 impl Failure {
     fn bad(message: impl Into<String>) -> Self {
-        Self(StatusCode::BAD_REQUEST, message.into())
+        Self(StatusCode::BAD_REQUEST, message.into(), None)
+    }
+
+    /// What Alertmanager's own checks of a request say: a number, which is the status too where it is
+    /// one.
+    fn coded(code: u16, message: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(code).ok().filter(|_| code < 600);
+        Self(status.unwrap_or(StatusCode::UNPROCESSABLE_ENTITY), message.into(), Some(code))
+    }
+
+    /// Something that must be there is not.
+    fn required(what: &str) -> Self {
+        Self::coded(602, format!("{what} in body is required"))
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let headers = [(header::CONTENT_TYPE, "application/json")];
-        (self.0, headers, json!(self.1).to_string()).into_response()
+        let body = match self.2 {
+            Some(code) => json!({"code": code, "message": self.1}),
+            None => json!(self.1),
+        };
+        (self.0, headers, body.to_string()).into_response()
     }
 }
 
@@ -56,26 +75,60 @@ fn answer(request: &HeaderMap, value: &Value) -> Response {
 
 /// The same in the shape of Prometheus's API.
 impl From<Failure> for super::reply::Failure {
-    fn from(Failure(status, message): Failure) -> Self {
+    fn from(Failure(status, message, _): Failure) -> Self {
         let kind = if status == StatusCode::BAD_REQUEST { "bad_data" } else { "body" };
         Self::new(status, kind, message)
     }
 }
 
-/// The body of a request.
-pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
-    let body = match timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(body)) => body,
+/// Does what takes long on a thread that may wait.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), None))
+}
+
+/// The body of a request, which is JSON and says so: a page of another site cannot send that
+/// without asking us first (X30). `what` names it.
+async fn read(headers: &HeaderMap, body: Body, what: &str) -> Result<Bytes, Failure> {
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or(""));
+    let kind = kind.unwrap_or("application/octet-stream");
+    let media = kind.split(';').next().unwrap_or("").trim();
+    if !media.contains('/') {
+        return Err(Failure::coded(400, format!("the content type {kind:?} is none")));
+    }
+    if !media.eq_ignore_ascii_case("application/json") {
+        let message =
+            format!("unsupported media type {media:?}, only [application/json] are allowed");
+        return Err(Failure::coded(415, message));
+    }
+    let body = whole(body).await?;
+    if body.is_empty() { Err(Failure::required(what)) } else { Ok(body) }
+}
+
+async fn whole(body: Body) -> Result<Bytes, Failure> {
+    match timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => {
             let message = format!("the body is not complete, or has more than {MAX_BODY} bytes");
-            return Err(Failure(StatusCode::PAYLOAD_TOO_LARGE, message));
+            Err(Failure(StatusCode::PAYLOAD_TOO_LARGE, message, None))
         }
         Err(_) => {
             let message = "the body did not arrive in time".to_owned();
-            return Err(Failure(StatusCode::REQUEST_TIMEOUT, message));
+            Err(Failure(StatusCode::REQUEST_TIMEOUT, message, None))
         }
-    };
-    serde_json::from_slice(&body).map_err(|error| Failure::bad(format!("the body: {error}")))
+    }
+}
+
+/// What a body says that need not say that it is JSON.
+pub(super) async fn read_any<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, Failure> {
+    parse(&whole(body).await?)
+}
+
+/// What a body says.
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| Failure::coded(400, format!("the body: {error}")))
 }
 
 /// The parameters of a request, some of which come more than once.
@@ -89,23 +142,25 @@ impl Parameters {
         pairs.map(Self).map_err(|_| Failure::bad("the parameters cannot be read"))
     }
 
-    fn flag(&self, name: &str) -> Result<bool, Failure> {
-        match self.get(name) {
-            None | Some("true") => Ok(true),
-            Some("false") => Ok(false),
-            Some(other) => {
-                Err(Failure::bad(format!("{name}: {other:?} is neither true nor false")))
-            }
-        }
+    /// As Alertmanager reads it: whatever is not one of many forms of yes is no.
+    fn flag(&self, name: &str) -> bool {
+        const YES: &[&str] =
+            &["true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled"];
+        let text = self.get(name).filter(|text| !text.is_empty());
+        text.is_none_or(|text| YES.contains(&text.to_lowercase().as_str()))
     }
 
+    /// The last value of a name counts.
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0.iter().rfind(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     fn filter(&self) -> Result<Vec<Matcher>, Failure> {
         let mut filter = Vec::new();
         for (_, text) in self.0.iter().filter(|(name, _)| name == "filter") {
+            if matches!(text.trim(), "" | "{" | "}") {
+                return Err(Failure::bad(format!("bad matcher format: {text}")));
+            }
             let parsed = matchers::parse(text).map_err(|e| Failure::bad(format!("filter: {e}")));
             filter.extend(parsed?);
         }
@@ -144,10 +199,10 @@ impl Wanted {
         let parameters = Parameters::read(query)?;
         Ok(Self {
             now,
-            active: parameters.flag("active")?,
-            silenced: parameters.flag("silenced")?,
-            inhibited: parameters.flag("inhibited")?,
-            muted: parameters.flag("muted")?,
+            active: parameters.flag("active"),
+            silenced: parameters.flag("silenced"),
+            inhibited: parameters.flag("inhibited"),
+            muted: parameters.flag("muted"),
             filter: parameters.filter()?,
             receiver: parameters.receiver()?,
         })
@@ -161,55 +216,35 @@ impl Wanted {
         self.filter.iter().all(|matcher| matcher.matches_labels(labels))
     }
 
-    /// An alert as it is shown, if it is wanted in the state that it is in.
-    fn show(&self, shown: &Shown, alert: &Alert, routes: &[&Route]) -> Option<Value> {
+    /// Appends an alert as it is shown, with a comma behind it, if it is wanted in the state that
+    /// it is in. `routes` are those that lead it to receivers, `told_by` those of them by which it
+    /// is looked at.
+    fn show(
+        &self,
+        to: &mut Vec<u8>,
+        shown: &Shown,
+        alert: &Alert,
+        routes: &[&Route],
+        told_by: &[&Route],
+    ) {
         let held = HeldBy {
             silences: shown.mutes.silences.silenced_by(&alert.labels, self.now),
             alert: shown.mutes.inhibited_by(&alert.labels),
-            times: times(shown, alert, routes, self.now),
+            times: times(shown, alert, told_by, self.now),
         };
         let is_held = !held.silences.is_empty() || held.alert.is_some() || !held.times.is_empty();
         let wanted = (self.active || is_held)
             && (self.silenced || held.silences.is_empty())
             && (self.inhibited || held.alert.is_none())
             && (self.muted || held.times.is_empty());
-        wanted.then(|| self.object(shown, alert, &held, is_held, routes))
-    }
-
-    fn object(
-        &self,
-        shown: &Shown,
-        alert: &Alert,
-        held: &HeldBy,
-        is_held: bool,
-        routes: &[&Route],
-    ) -> Value {
-        let times = shown.pushed.times(&alert.labels);
-        // What our rules found ends when they say so: never before they have looked again.
-        let ends_at = times.map_or(self.now + shown.config.resolve_timeout(), |t| t.ends_at);
-        let inhibited_by = held.alert.iter().map(|by| format!("{:016x}", by.fingerprint()));
-        let mut receivers: Vec<&str> = Vec::new();
-        for route in routes {
-            if !receivers.contains(&route.receiver.as_str()) {
-                receivers.push(&route.receiver);
-            }
+        if wanted {
+            let times = shown.pushed.times(&alert.labels);
+            // What our rules found ends when they say so: never before they have looked again.
+            let ends_at = times.map_or(self.now + shown.config.resolve_timeout(), |t| t.ends_at);
+            let updated_at = times.map_or(alert.starts_at, |times| times.updated_at);
+            shape::put(to, alert, &held, (ends_at, updated_at), routes);
+            to.push(b',');
         }
-        json!({
-            "annotations": alert.annotations,
-            "endsAt": time(ends_at),
-            "fingerprint": format!("{:016x}", alert.labels.fingerprint()),
-            "receivers": receivers.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
-            "startsAt": time(alert.starts_at),
-            "status": {
-                "inhibitedBy": inhibited_by.collect::<Vec<_>>(),
-                "mutedBy": held.times,
-                "silencedBy": held.silences,
-                "state": if is_held { "suppressed" } else { "active" },
-            },
-            "updatedAt": time(times.map_or(alert.starts_at, |times| times.updated_at)),
-            "generatorURL": alert.generator_url,
-            "labels": super::object(&alert.labels),
-        })
     }
 }
 

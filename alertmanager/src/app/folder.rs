@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! veilleur-data/
-//!   lock       held while a process uses the folder
-//!   samples/   what was scraped and recorded
-//!   state.db   alerts, what was told, the outbox
+//!   lock            held while a process uses the folder
+//!   samples/        what was scraped and recorded
+//!   state.db        timers of alerts, silences
+//!   state.journal   alerts that were pushed, what was told, the outbox
 //! ```
 //!
 //! Invariant: nothing in the folder is read or written without the lock.

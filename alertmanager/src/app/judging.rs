@@ -78,7 +78,7 @@ impl Judging {
         let now = Timestamp::now();
         self.reconcile(&config.groups, blind, now).await?;
         self.rules.clear();
-        let alerts = self.alerts.all();
+        let alerts = self.alerts.unsorted();
         self.mutes.set_rules(config.inhibit_rules.clone(), alerts.iter().map(AsRef::as_ref));
         self.mutes.maintenance.set_windows(config.windows.clone());
         self.start_dispatch(config, now).await?;
@@ -109,7 +109,7 @@ impl Judging {
         let fires: HashSet<Labels> = firing.iter().map(|alert| alert.labels.clone()).collect();
         let fired = gone.iter().filter(|row| row.fired_at.is_some());
         let fired = fired.map(|row| self.sources.stored_alert(row));
-        let all = self.alerts.all().into_iter();
+        let all = self.alerts.unsorted().into_iter();
         let shown =
             all.filter(|alert| alert.is_firing() && self.pushed.times(&alert.labels).is_none());
         let ended: Vec<Alert> = fired

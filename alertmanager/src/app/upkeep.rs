@@ -15,7 +15,7 @@ use super::folder::DataFolder;
 use crate::mute::Silences;
 use crate::state::State;
 
-/// How often appended samples are made durable.
+/// How often appended samples, and the journal of the state, are made durable.
 const SYNC: Duration = Duration::from_secs(1);
 /// How often old samples are moved to blocks and dropped.
 const MAINTAIN: Duration = Duration::from_secs(60);
@@ -45,6 +45,8 @@ pub(super) fn start(supervisor: &Supervisor, data: &DataFolder, history: Duratio
     let maintenance = data.maintenance.clone();
     supervisor.supervise("maintenance", move |stop| maintenance.clone().run(stop));
     let state = data.state.clone();
+    supervisor.supervise("journal", move |stop| sync_journal(state.clone(), stop));
+    let state = data.state.clone();
     supervisor.supervise("alive", move |stop| stay_alive(state.clone(), stop));
     let state = data.state.clone();
     supervisor.supervise("history", move |stop| forget_attempts(state.clone(), history, stop));
@@ -67,6 +69,15 @@ async fn every(
 async fn forget_silences(silences: Silences, stop: CancellationToken) -> anyhow::Result<()> {
     while stop.run_until_cancelled(sleep(MAINTAIN)).await.is_some() {
         silences.forget_expired(Timestamp::now()).await?;
+    }
+    Ok(())
+}
+
+/// What is written without a wait is on the disk a little later (G2), and the history in its table.
+async fn sync_journal(state: State, stop: CancellationToken) -> anyhow::Result<()> {
+    while stop.run_until_cancelled(sleep(SYNC)).await.is_some() {
+        state.save_history().await?;
+        state.journal().sync().await?;
     }
     Ok(())
 }

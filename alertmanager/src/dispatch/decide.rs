@@ -3,6 +3,7 @@
 //! Invariant: the decision depends on nothing but its arguments, and telling what it says makes the
 //! next decision "nothing".
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use base::labels::Labels;
@@ -20,7 +21,7 @@ pub enum Decision {
     /// It is to be told.
     Tell(News),
     /// It does not want to hear of endings; count it as told that these fire.
-    CountAsTold(Vec<Alert>),
+    CountAsTold(Vec<Arc<Alert>>),
 }
 
 /// What a receiver is to be told.
@@ -29,16 +30,16 @@ pub struct News {
     /// Why.
     pub reason: Reason,
     /// Of what: what fires, and what it was told of and has ended.
-    pub alerts: Vec<Alert>,
+    pub alerts: Vec<Arc<Alert>>,
     /// What it was told of and is held back now: it goes on to know that these fire.
-    pub kept: Vec<Alert>,
+    pub kept: Vec<Arc<Alert>>,
 }
 
 /// What a receiver knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     /// The alerts that it was told are firing.
-    pub told: &'a [Alert],
+    pub told: &'a [Arc<Alert>],
     /// When it was last told.
     pub told_at: Option<Timestamp>,
 }
@@ -54,16 +55,18 @@ pub fn decide(
     send_resolved: bool,
     is_held: &dyn Fn(&Labels) -> bool,
 ) -> Decision {
-    let tellable = |alert: &&Alert| alert.is_firing() && !is_held(&alert.labels);
-    let firing: Vec<&Alert> = now_alerts.iter().map(AsRef::as_ref).filter(tellable).collect();
-    let fires = |alert: &Alert| firing.iter().any(|other| other.labels == alert.labels);
-    let was_told = |alert: &Alert| known.told.iter().any(|other| other.labels == alert.labels);
-    let (held, free): (Vec<&Alert>, Vec<&Alert>) =
+    let tellable = |alert: &&Arc<Alert>| alert.is_firing() && !is_held(&alert.labels);
+    let firing: Vec<&Arc<Alert>> = now_alerts.iter().filter(tellable).collect();
+    let fires: HashSet<&Labels> = firing.iter().map(|alert| &alert.labels).collect();
+    let told: HashSet<&Labels> = known.told.iter().map(|alert| &alert.labels).collect();
+    let (held, free): (Vec<&Arc<Alert>>, Vec<&Arc<Alert>>) =
         known.told.iter().partition(|alert| is_held(&alert.labels));
-    let gone: Vec<&Alert> = free.into_iter().filter(|alert| !fires(alert)).collect();
-    let new = firing.iter().any(|alert| !was_told(alert));
-    let clones =
-        |alerts: &[&Alert]| -> Vec<Alert> { alerts.iter().map(|alert| (*alert).clone()).collect() };
+    let gone: Vec<&Arc<Alert>> =
+        free.into_iter().filter(|alert| !fires.contains(&alert.labels)).collect();
+    let new = firing.iter().any(|alert| !told.contains(&alert.labels));
+    let shared = |alerts: &[&Arc<Alert>]| -> Vec<Arc<Alert>> {
+        alerts.iter().map(|alert| Arc::clone(alert)).collect()
+    };
 
     let reason = if new && known.told.is_empty() {
         Reason::First
@@ -71,7 +74,7 @@ pub fn decide(
         Reason::NewAlerts
     } else if !gone.is_empty() {
         if !send_resolved {
-            return Decision::CountAsTold([clones(&firing), clones(&held)].concat());
+            return Decision::CountAsTold([shared(&firing), shared(&held)].concat());
         }
         Reason::Resolved
     } else if !firing.is_empty()
@@ -81,29 +84,28 @@ pub fn decide(
     } else {
         return Decision::Nothing;
     };
-    let mut alerts: Vec<Alert> = clones(&firing);
-    if send_resolved {
-        alerts.extend(gone.iter().map(|alert| ended(alert, now_alerts, now)));
+    let mut alerts = shared(&firing);
+    if send_resolved && !gone.is_empty() {
+        let known: HashMap<&Labels, &Arc<Alert>> =
+            now_alerts.iter().map(|alert| (&alert.labels, alert)).collect();
+        alerts.extend(gone.iter().map(|told| ended(told, known.get(&told.labels).copied(), now)));
     }
-    Decision::Tell(News { reason, alerts, kept: clones(&held) })
+    Decision::Tell(News { reason, alerts, kept: shared(&held) })
 }
 
 /// The end of an alert that somebody was told of: as the group knows it, else as of now.
-fn ended(told: &Alert, now_alerts: &[Arc<Alert>], now: Timestamp) -> Alert {
-    match now_alerts.iter().find(|alert| alert.labels == told.labels) {
-        Some(alert) => Alert::clone(alert),
-        None => Alert { ended: Some((now, Ending::Resolved)), stale_since: None, ..told.clone() },
-    }
+fn ended(told: &Alert, known: Option<&Arc<Alert>>, now: Timestamp) -> Arc<Alert> {
+    let ended =
+        || Alert { ended: Some((now, Ending::Resolved)), stale_since: None, ..told.clone() };
+    known.map_or_else(|| Arc::new(ended()), Arc::clone)
 }
 
 /// Whether two lists have the same alerts in the same states.
-pub(super) fn says_the_same(a: &[Alert], b: &[Alert]) -> bool {
-    let key = |alert: &Alert| (alert.labels.clone(), alert.is_firing());
-    let mut a: Vec<_> = a.iter().map(key).collect();
-    let mut b: Vec<_> = b.iter().map(key).collect();
-    a.sort();
-    b.sort();
-    a == b
+pub(super) fn says_the_same(a: &[Arc<Alert>], b: &[Arc<Alert>]) -> bool {
+    let states = |alerts: &[Arc<Alert>]| -> HashSet<(Labels, bool)> {
+        alerts.iter().map(|alert| (alert.labels.clone(), alert.is_firing())).collect()
+    };
+    a.len() == b.len() && states(a) == states(b)
 }
 
 #[cfg(test)]
@@ -118,20 +120,21 @@ mod tests {
 
     /// An alert by its letter: a lower case one fires, an upper case one has ended. Those of `h` are
     /// held back.
-    fn alert(letter: char) -> Alert {
-        Alert {
+    fn alert(letter: char) -> Arc<Alert> {
+        Arc::new(Alert {
             labels: Labels::from_pairs([("alertname", letter.to_ascii_lowercase().to_string())]),
             annotations: BTreeMap::new(),
             starts_at: at(0),
             ended: letter.is_ascii_uppercase().then(|| (at(50), Ending::Resolved)),
             stale_since: None,
             generator_url: String::new(),
-        }
+        })
     }
 
-    fn letters(alerts: &[Alert]) -> String {
-        let letter =
-            |a: &Alert| if a.is_firing() { a.name().to_owned() } else { a.name().to_uppercase() };
+    fn letters(alerts: &[Arc<Alert>]) -> String {
+        let letter = |a: &Arc<Alert>| {
+            if a.is_firing() { a.name().to_owned() } else { a.name().to_uppercase() }
+        };
         alerts.iter().map(letter).collect()
     }
 
@@ -140,7 +143,7 @@ mod tests {
     fn check(told: &str, group: &str, seconds: i64, expected: &str) {
         for send_resolved in [true, false] {
             let told: Vec<_> = told.chars().map(alert).collect();
-            let group: Vec<_> = group.chars().map(|c| Arc::new(alert(c))).collect();
+            let group: Vec<_> = group.chars().map(alert).collect();
             let known = Known { told: &told, told_at: (!told.is_empty()).then(|| at(0)) };
             let repeat = Period::from_secs(100);
             let held = |labels: &Labels| labels.get("alertname") == Some("h");

@@ -3,7 +3,7 @@
 //! Invariant: a group is due at its ticks only: first after `group_wait`, then every
 //! `group_interval`; a tick at which nothing changed costs nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use base::sample::Timestamp;
 
 use super::ask::GroupTimes;
 use super::route::Route;
-use crate::alerts::Alert;
+use crate::alerts::{Alert, ByLabels};
 use crate::drill;
 
 /// By what a group is known, also after a restart: its route and its labels.
@@ -50,7 +50,7 @@ impl fmt::Display for GroupKey {
 pub struct Group {
     key: GroupKey,
     route: Arc<Route>,
-    alerts: BTreeMap<Labels, Arc<Alert>>,
+    alerts: ByLabels<Arc<Alert>>,
     /// When it was made.
     met_at: Timestamp,
     /// The first tick; every `group_interval` after it is another.
@@ -87,7 +87,7 @@ impl Group {
         Self {
             key,
             route,
-            alerts: BTreeMap::new(),
+            alerts: ByLabels::default(),
             met_at: now,
             first_tick: first,
             last_flush: told_at,
@@ -108,7 +108,12 @@ impl Group {
         &self.route
     }
 
-    /// Its alerts, sorted by labels.
+    /// Whether one of its alerts has ended.
+    pub fn has_ended(&self) -> bool {
+        self.alerts.values().any(|alert| !alert.is_firing())
+    }
+
+    /// Its alerts, in no order.
     pub fn alerts(&self) -> impl Iterator<Item = &Arc<Alert>> {
         self.alerts.values()
     }
@@ -194,6 +199,8 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use base::diagnostic::{Diagnostics, Place};
 
     use super::*;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::matchers;
-use crate::mute::{self, RouteTimes, TimeIntervals};
+use crate::mute::{self, Index, RouteTimes, TimeIntervals};
 
 /// A node of the tree, as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -88,9 +88,13 @@ pub struct Route {
     pub times: RouteTimes,
     /// The way to the node, by its matchers and those of its parents: `{}/{team="db"}`.
     pub key: String,
+    /// Its place among all nodes of the tree, as [`Route::all`] has them.
+    pub place: usize,
     pub(super) matchers: Vec<Matcher>,
     pub(super) goes_on: bool,
     pub(super) routes: Vec<Self>,
+    /// Those below it that may match an alert.
+    pub(super) index: Index<usize>,
 }
 
 /// What the nodes of a tree refer to.
@@ -134,7 +138,8 @@ impl Route {
             return Vec::new();
         }
         let mut found = Vec::new();
-        for route in &self.routes {
+        let below = if self.routes.is_empty() { Vec::new() } else { self.index.of(labels) };
+        for route in below.into_iter().filter_map(|place| self.routes.get(place)) {
             let below = route.matching(labels);
             let hit = !below.is_empty();
             found.extend(below);
@@ -167,6 +172,28 @@ impl Route {
             node["routes"] = self.routes.iter().map(Self::describe).collect();
         }
         node
+    }
+
+    /// The node without those below it.
+    pub fn alone(&self) -> Self {
+        Self {
+            receiver: self.receiver.clone(),
+            group_by: self.group_by.clone(),
+            labels: self.labels.clone(),
+            times: self.times.clone(),
+            key: self.key.clone(),
+            matchers: self.matchers.clone(),
+            routes: Vec::new(),
+            index: Index::default(),
+            ..*self
+        }
+    }
+
+    /// Gives the node and those below it their places, from `next` on.
+    fn number(&mut self, next: &mut usize) {
+        self.place = *next;
+        *next += 1;
+        self.routes.iter_mut().for_each(|route| route.number(next));
     }
 
     /// The node and all below it.
@@ -209,7 +236,9 @@ impl RouteConfig {
             labels: Labels::empty(),
             key: "",
         };
-        self.node(place, &inherited, world, 0, diagnostics)
+        let mut root = self.node(place, &inherited, world, 0, diagnostics);
+        root.number(&mut 0);
+        root
     }
 
     fn node(
@@ -253,6 +282,10 @@ impl RouteConfig {
                 routes.push(below);
             }
         }
+        let mut index = Index::default();
+        for (place, route) in routes.iter().enumerate() {
+            index.add(&route.matchers, place);
+        }
         Route {
             receiver: node.receiver.unwrap_or_default(),
             group_by: node.group_by,
@@ -262,9 +295,11 @@ impl RouteConfig {
             labels: node.labels,
             times,
             key,
+            place: 0,
             matchers,
             goes_on: self.goes_on,
             routes,
+            index,
         }
     }
 

@@ -1,9 +1,11 @@
 //! The loop of dispatch, and the groups that it keeps.
 //!
+//! What a pass costs grows with what has changed and what is due, not with what there is.
+//!
 //! Invariant: an intent is durable before anything else happens with it; a group is looked at only
 //! when it is due, or when news of its messages came.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use super::ask::AskDispatch;
 use super::audience::{Fallbacks, Listener, World, about};
 use super::decide::{Decision, Known, News, decide, says_the_same};
 use super::group::{Group, GroupKey};
+use super::groups::{GroupId, Groups};
 use super::route::Route;
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::mute::Mutes;
@@ -53,7 +56,11 @@ pub struct Dispatcher {
     mutes: Mutes,
     /// What the silences and the minute were when groups were last compared with them.
     muted_at: (u64, Option<Timestamp>, i64),
-    groups: HashMap<String, Group>,
+    groups: Groups,
+    /// The nodes of the tree by their places, each alone.
+    routes: Vec<Arc<Route>>,
+    /// When it last looked: a clock that was set back is told by it.
+    looked_at: Timestamp,
     /// What was told of groups that there are no more, or by lanes that no longer serve them.
     orphans: HashSet<LaneGroup>,
     questions: AskDispatch,
@@ -72,6 +79,7 @@ impl Dispatcher {
         now: Timestamp,
     ) -> Self {
         let mut dispatcher = Self {
+            routes: root.all().into_iter().map(|route| Arc::new(route.alone())).collect(),
             root: Arc::new(root),
             lanes,
             fallbacks: Fallbacks::new(),
@@ -79,12 +87,13 @@ impl Dispatcher {
             outbox,
             mutes,
             muted_at: Default::default(),
-            groups: HashMap::new(),
+            groups: Groups::default(),
+            looked_at: now,
             orphans: HashSet::new(),
             questions: AskDispatch::default(),
             made_at: now,
         };
-        let alerts = dispatcher.alerts.all();
+        let alerts = dispatcher.alerts.unsorted();
         for alert in &alerts {
             dispatcher.mutes.put(alert);
         }
@@ -131,20 +140,26 @@ impl Dispatcher {
     /// Compares what waits with what is true: what has ended since is not told as firing.
     async fn renew(&self, now: Timestamp) -> Result<(), StateError> {
         for key in self.outbox.intended_keys() {
-            let Some(group) = self.groups.get(&key.group_key) else { continue };
-            let mut audience = self.audience(group, now);
-            audience.retain(|listener| listener.lane.id == key.lane);
-            self.tell(group, &audience, now).await?;
+            for group in self.groups.named(&key.group_key) {
+                let Some(group) = self.groups.get(*group) else { continue };
+                let mut audience = self.audience(group, now);
+                audience.retain(|listener| listener.lane.id == key.lane);
+                let (held, mut flushes) = (held(group, &self.mutes, now), Vec::new());
+                self.tell(group, &held, &audience, now, &mut flushes).await?;
+                self.outbox.enqueue(flushes, now).await?;
+            }
         }
         Ok(())
     }
 
     /// Whether there is a group of that key of which that lane hears.
     fn is_served(&self, key: &LaneGroup, now: Timestamp) -> bool {
-        let Some(group) = self.groups.get(&key.group_key) else { return false };
-        let own = self.lanes.get(&group.route().receiver);
-        own.is_some_and(|lanes| lanes.iter().any(|lane| lane.id == key.lane))
-            || self.audience(group, now).iter().any(|listener| listener.lane.id == key.lane)
+        let groups = self.groups.named(&key.group_key).iter();
+        groups.filter_map(|id| self.groups.get(*id)).any(|group| {
+            let own = self.lanes.get(&group.route().receiver);
+            own.is_some_and(|lanes| lanes.iter().any(|lane| lane.id == key.lane))
+                || self.audience(group, now).iter().any(|listener| listener.lane.id == key.lane)
+        })
     }
 
     fn world(&self) -> World<'_> {
@@ -167,7 +182,10 @@ impl Dispatcher {
         loop {
             let now = Timestamp::now();
             let next = self.step(now).await?;
-            self.questions.answer(|key| self.groups.get(key).map(Group::times));
+            self.questions.answer(|key| {
+                let id = self.groups.named(key).first()?;
+                self.groups.get(*id).map(Group::times)
+            });
             let wait = next.map_or(AT_LEAST, |next| next.since(now).min(AT_LEAST));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -191,31 +209,28 @@ impl Dispatcher {
             compare_held |= self.mutes.put(&alert);
             self.take(alert, now);
         }
+        if now < self.looked_at {
+            for id in self.groups.ids() {
+                self.groups.change(id, |group| group.set_back(now));
+            }
+        }
+        self.looked_at = now;
         self.compare_held(compare_held, now);
         for news in self.outbox.take_news() {
-            if let Some(group) = self.groups.get_mut(&news.group_key) {
-                group.touch(now);
-                self.let_go(&news.group_key);
-                self.divert(&news.group_key, now).await?;
+            for id in self.groups.named(&news.group_key).to_vec() {
+                self.groups.change(id, |group| group.touch(now));
+                self.let_go(id);
+                self.divert(id, now).await?;
             }
             // It was over, withdrawn and let go while it was on its way, and it arrived.
             if !news.is_notice() && !self.is_served(&news, now) {
                 self.orphans.insert(news);
             }
         }
-        self.groups.values_mut().for_each(|group| group.set_back(now));
-        let due: Vec<String> = self
-            .groups
-            .iter()
-            .filter(|(_, group)| group.due().is_some_and(|due| due <= now))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in due {
-            self.flush(&key, now).await?;
-        }
+        self.flush(self.groups.due(now), now).await?;
         self.reconcile(now).await?;
         self.alerts.forget_ended(now);
-        let due = self.groups.values().filter_map(Group::due).min();
+        let due = self.groups.next_due();
         Ok(due.into_iter().chain(self.mutes.next_edge(now)).min())
     }
 
@@ -225,14 +240,19 @@ impl Dispatcher {
         let (version, edge) = self.mutes.epoch(now);
         let muted_at = (version, edge, now.millis().div_euclid(60_000));
         let all = changed || (self.muted_at.0, self.muted_at.1) != (version, edge);
-        let minute = self.muted_at.2 != muted_at.2;
+        let minute = self.muted_at.2 != muted_at.2
+            && self.routes.iter().any(|route| !route.times.is_always());
         // What has settled already need not wait a second time.
         let since = if self.muted_at.1 == edge { now } else { self.mutes.let_go_since(edge, now) };
         self.muted_at = muted_at;
-        for group in self.groups.values_mut() {
-            if all || minute && !group.route().times.is_always() {
+        if !all && !minute {
+            return;
+        }
+        for id in self.groups.ids() {
+            let Some(group) = self.groups.get(id) else { continue };
+            if all || !group.route().times.is_always() {
                 let held = held(group, &self.mutes, now);
-                group.hold(held, since);
+                self.groups.change(id, |group| group.hold(held, since));
             }
         }
     }
@@ -242,30 +262,42 @@ impl Dispatcher {
         let root = Arc::clone(&self.root);
         for route in root.of(&alert.labels).iter() {
             let key = GroupKey::of(route, &alert.labels);
-            let id = key.to_string();
-            if !self.groups.contains_key(&id) {
-                if !alert.is_firing() {
-                    // Nobody was told of it here; what others know is reconciled below.
-                    continue;
-                }
-                let told = self.told(route, &id);
-                let told_at = told.iter().map(|told| told.at).max();
-                let route = Arc::new(route.clone());
-                let mut group = Group::new(key, route, alert.starts_at, now, told_at);
-                // What has ended while nobody watched.
-                for known in told.iter().flat_map(|told| &told.firing) {
-                    group.insert(Arc::new(self.now(known, now)), now);
-                }
-                self.groups.insert(id.clone(), group);
-            }
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.insert(Arc::clone(&alert), now);
-            }
+            let known = self.groups.find(route.place, &key.labels);
+            // Of what has ended nobody was told here; what others know is reconciled below.
+            let id = match known {
+                Some(id) => id,
+                None if alert.is_firing() => self.begin_group(route, key, &alert, now),
+                None => continue,
+            };
+            self.groups.change(id, |group| group.insert(Arc::clone(&alert), now));
         }
     }
 
+    /// A group that `alert` is the first of.
+    fn begin_group(
+        &mut self,
+        route: &Route,
+        key: GroupKey,
+        alert: &Alert,
+        now: Timestamp,
+    ) -> GroupId {
+        // A drill comes by a route that is not in the tree.
+        let shared = self.routes.get(route.place).map(Arc::clone);
+        let route = shared.unwrap_or_else(|| Arc::new(route.alone()));
+        let id = key.to_string();
+        let told = self.told(&route, &id);
+        let told_at = told.iter().map(|told| told.at).max();
+        let mut group = Group::new(key, route, alert.starts_at, now, told_at);
+        // What has ended while nobody watched.
+        for known in told.iter().flat_map(|told| &told.firing) {
+            group.insert(self.now(known, now), now);
+        }
+        group.set_back(now);
+        self.groups.insert(id, group)
+    }
+
     /// What the lanes of the receiver of `route` were last told of a group.
-    fn told(&self, route: &Route, group_key: &str) -> Vec<LastTold> {
+    fn told(&self, route: &Route, group_key: &str) -> Vec<Arc<LastTold>> {
         let told = |lane: &Lane| {
             let key = LaneGroup { lane: lane.id.clone(), group_key: group_key.to_owned() };
             self.outbox.last_told(&key)
@@ -274,24 +306,28 @@ impl Dispatcher {
         lanes.into_iter().flatten().filter_map(told).collect()
     }
 
-    /// Compares what those who hear of a group know with what is true, and queues the difference.
-    async fn flush(&mut self, id: &str, now: Timestamp) -> Result<(), StateError> {
-        let Some(group) = self.groups.get_mut(id) else { return Ok(()) };
-        let held = held(group, &self.mutes, now);
-        group.hold(held, now);
-        let Some(group) = self.groups.get(id) else { return Ok(()) };
-        let audience = self.audience(group, now);
-        let repeat_at = self.tell(group, &audience, now).await?;
-        self.leave_out(id, &audience).await?;
-        if let Some(group) = self.groups.get_mut(id) {
-            group.flushed(now, repeat_at);
+    /// Compares what those who hear of groups know with what is true, and queues the differences.
+    async fn flush(&mut self, due: Vec<GroupId>, now: Timestamp) -> Result<(), StateError> {
+        let (mut flushes, mut looked_at) = (Vec::new(), Vec::with_capacity(due.len()));
+        for id in due {
+            let Some(group) = self.groups.get(id) else { continue };
+            let held = held(group, &self.mutes, now);
+            let audience = self.audience(group, now);
+            let repeat_at = self.tell(group, &held, &audience, now, &mut flushes).await?;
+            self.leave_out(id, &audience).await?;
+            self.groups.change(id, |group| group.hold(held, now));
+            looked_at.push((id, repeat_at));
         }
-        self.let_go(id);
+        self.outbox.enqueue(flushes, now).await?;
+        for (id, repeat_at) in looked_at {
+            self.groups.change(id, |group| group.flushed(now, repeat_at));
+            self.let_go(id);
+        }
         Ok(())
     }
 
     /// Queues a group for those who hear of it in the place of others: at once, they waited already.
-    async fn divert(&mut self, id: &str, now: Timestamp) -> Result<(), StateError> {
+    async fn divert(&mut self, id: GroupId, now: Timestamp) -> Result<(), StateError> {
         let Some(group) = self.groups.get(id) else { return Ok(()) };
         let receiver = &group.route().receiver;
         if !self.fallbacks.contains_key(receiver) {
@@ -299,27 +335,25 @@ impl Dispatcher {
         }
         let mut audience = self.audience(group, now);
         audience.retain(|listener| listener.receiver != *receiver);
-        self.tell(group, &audience, now).await?;
-        Ok(())
+        let (held, mut flushes) = (held(group, &self.mutes, now), Vec::new());
+        self.tell(group, &held, &audience, now, &mut flushes).await?;
+        self.outbox.enqueue(flushes, now).await
     }
 
-    /// Queues for each of `audience` what is news to it of a group; returns when the first of them is
-    /// to be told again although nothing changed.
+    /// Adds to `flushes` for each of `audience` what is news to it of a group, of which `held` are
+    /// held back; returns when the first of them is to be told again although nothing changed.
     async fn tell(
         &self,
         group: &Group,
+        held: &BTreeSet<Labels>,
         audience: &[Listener],
         now: Timestamp,
+        flushes: &mut Vec<(LaneGroup, Flush)>,
     ) -> Result<Option<Timestamp>, StateError> {
-        let held = held(group, &self.mutes, now);
         let route = Arc::clone(group.route());
         // With their newest texts, which alone are no reason to tell anybody anything.
-        let newest = |alert: &Arc<Alert>| {
-            self.alerts.get(&alert.labels).unwrap_or_else(|| Arc::clone(alert))
-        };
-        let alerts: Vec<_> = group.alerts().map(newest).collect();
+        let alerts = self.alerts.newest(group.alerts());
         let group_key = group.key().to_string();
-        let mut flushes = Vec::new();
         let mut repeat_at: Option<Timestamp> = None;
         for listener in audience {
             let key = LaneGroup { lane: listener.lane.id.clone(), group_key: group_key.clone() };
@@ -376,19 +410,19 @@ impl Dispatcher {
                 }
             }
         }
-        self.outbox.enqueue(flushes, now).await?;
         Ok(repeat_at)
     }
 
     /// Those who heard of a group in the place of others, and do no longer: what they were not told
     /// yet they need not hear, and of the end of what they were told they do.
-    async fn leave_out(&mut self, id: &str, audience: &[Listener]) -> Result<(), StateError> {
+    async fn leave_out(&mut self, id: GroupId, audience: &[Listener]) -> Result<(), StateError> {
         let Some(group) = self.groups.get(id) else { return Ok(()) };
         let reachable = self.world().reachable(&group.route().receiver, has_reports(group));
         let left_out = reachable
             .into_iter()
             .filter(|lane| !audience.iter().any(|listener| listener.lane.id == *lane))
-            .map(|lane| LaneGroup { lane, group_key: id.to_owned() });
+            .map(|lane| LaneGroup { lane, group_key: group.key().to_string() })
+            .collect::<Vec<_>>();
         for key in left_out {
             if self.outbox.last_told(&key).is_some() {
                 self.orphans.insert(key);
@@ -401,17 +435,19 @@ impl Dispatcher {
 
     /// Drops the alerts of a group that have ended and that nobody needs to be told of any more,
     /// and the group when none is left.
-    fn let_go(&mut self, id: &str) {
-        let Some(group) = self.groups.get(id) else { return };
+    fn let_go(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get(id).filter(|group| group.has_ended()) else { return };
+        let group_key = self.groups.key(id).unwrap_or_default();
         let mut needed: HashSet<Labels> = HashSet::new();
         for lane in self.world().reachable(&group.route().receiver, has_reports(group)) {
-            let key = LaneGroup { lane, group_key: id.to_owned() };
-            let told = self.outbox.last_told(&key).map_or_else(Vec::new, |told| told.firing);
-            let intended = self.outbox.intended(&key).map_or_else(Vec::new, |i| i.flush.alerts);
-            needed.extend(told.into_iter().chain(intended).map(|alert| alert.labels));
+            let key = LaneGroup { lane, group_key: group_key.to_owned() };
+            let (told, intended) = (self.outbox.last_told(&key), self.outbox.intended(&key));
+            let told = told.iter().flat_map(|told| &told.firing);
+            let intended = intended.iter().flat_map(|intended| &intended.flush.alerts);
+            needed.extend(told.chain(intended).map(|alert| alert.labels.clone()));
         }
-        let Some(group) = self.groups.get_mut(id) else { return };
-        if group.drop_ended(|alert| needed.contains(&alert.labels)) {
+        let drop_ended = |group: &mut Group| group.drop_ended(|a| needed.contains(&a.labels));
+        if self.groups.change(id, drop_ended).unwrap_or(false) {
             self.groups.remove(id);
         }
     }
@@ -442,7 +478,8 @@ impl Dispatcher {
                 Some(lane) if lane.send_resolved => {
                     warn!(lane = key.lane, group = key.group_key, "an ending is told late");
                     let alerts = told.firing.iter().map(|alert| self.now(alert, now)).collect();
-                    let (receiver, group_labels) = (told.receiver, told.group_labels);
+                    let receiver = told.receiver.clone();
+                    let group_labels = told.group_labels.clone();
                     let reason = Reason::Resolved;
                     // The route may be gone.
                     let (route_labels, kept) = (Labels::empty(), Vec::new());
@@ -463,14 +500,11 @@ impl Dispatcher {
 
     /// An alert that somebody was told of, as it is now: where nobody knows it any more, it has
     /// ended.
-    fn now(&self, told: &Alert, now: Timestamp) -> Alert {
-        match self.alerts.get(&told.labels) {
-            Some(known) => Alert::clone(&known),
-            None => {
-                let ended = Some((now, Ending::Resolved));
-                Alert { ended, stale_since: None, ..told.clone() }
-            }
-        }
+    fn now(&self, told: &Alert, now: Timestamp) -> Arc<Alert> {
+        self.alerts.get(&told.labels).unwrap_or_else(|| {
+            let ended = Some((now, Ending::Resolved));
+            Arc::new(Alert { ended, stale_since: None, ..told.clone() })
+        })
     }
 }
 
@@ -481,7 +515,7 @@ fn held(group: &Group, mutes: &Mutes, now: Timestamp) -> BTreeSet<Labels> {
     alerts.map(|alert| alert.labels.clone()).collect()
 }
 
-/// Whether two messages say the same, if in other words.
+/// Whether two messages say the same.
 fn is_same(a: &Flush, b: &Flush) -> bool {
     says_the_same(&a.alerts, &b.alerts) && says_the_same(&a.kept, &b.kept)
 }
@@ -493,7 +527,7 @@ fn has_reports(group: &Group) -> bool {
 }
 
 /// Says in the texts of an alert in whose place somebody hears of it.
-fn in_place_of(alert: &mut Alert, receiver: &str) {
+fn in_place_of(alert: &mut Arc<Alert>, receiver: &str) {
     let text = format!("told in the place of `{receiver}`, which cannot be reached");
-    alert.annotations.insert("in_place_of".to_owned(), text);
+    Arc::make_mut(alert).annotations.insert("in_place_of".to_owned(), text);
 }

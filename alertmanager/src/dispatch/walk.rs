@@ -95,7 +95,10 @@ impl Route {
                 let key = format!("{{{DRILL_RECEIVER}=\"{}\"}}", escape_value(receiver));
                 // It is to be told at once, and of its end soon after.
                 let (group_wait, group_interval) = (Period::default(), Period::from_secs(5));
-                let route = Self { key, group_wait, group_interval, ..Self::to(receiver) };
+                // It has no place in the tree: one of its own beyond all that there are.
+                let own = Labels::from_pairs([(DRILL_RECEIVER, receiver)]).fingerprint();
+                let place = usize::MAX ^ usize::try_from(own >> 1).unwrap_or_default();
+                let route = Self { key, place, group_wait, group_interval, ..Self::to(receiver) };
                 Nodes::Drill(Box::new(route))
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: exactly one stage of a way decides.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::period::Period;
@@ -36,7 +37,7 @@ pub(super) struct OnLane {
     /// Its name: `ops/email/0`.
     pub(super) lane: String,
     /// What it was last told of the group, where this alert is in it.
-    pub(super) told: Option<LastTold>,
+    pub(super) told: Option<Arc<LastTold>>,
     /// What waits.
     pub(super) waits: bool,
     /// Attempts at messages about the alert, oldest first.

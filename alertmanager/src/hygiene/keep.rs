@@ -173,7 +173,7 @@ impl Keeper {
     /// Whether a lane was told of a state, or is about to be.
     fn knows(&self, key: &LaneGroup, state: &str) -> bool {
         let outbox = &self.parts.outbox;
-        let says = |alerts: &[Alert]| {
+        let says = |alerts: &[Arc<Alert>]| {
             alerts.iter().any(|alert| alert.is_firing() && notice::state_of(alert) == state)
         };
         match outbox.intended(key) {
@@ -209,8 +209,8 @@ impl Keeper {
         let silence = mutes.silences.get(id);
         let window = mutes.maintenance.current(now).iter().find(|one| one.id == id).cloned();
         let end = |alert: &Alert| notice::ended(alert, silence.as_deref(), window.as_deref(), now);
-        let alerts = told.firing.iter().map(end).collect();
-        let flush = flush(&told.receiver, told.group_labels, Reason::Resolved, alerts);
+        let alerts = told.firing.iter().map(|alert| end(alert)).collect();
+        let flush = flush(&told.receiver, told.group_labels.clone(), Reason::Resolved, alerts);
         Ok(Some((key.clone(), flush)))
     }
 
@@ -365,7 +365,7 @@ fn flush(receiver: &str, group_labels: Labels, reason: Reason, alerts: Vec<Alert
         group_labels,
         route_labels: Labels::empty(),
         reason,
-        alerts,
+        alerts: alerts.into_iter().map(Arc::new).collect(),
         kept: Vec::new(),
     }
 }

@@ -10,8 +10,9 @@ use base::matcher::{MatchOp, Matcher};
 
 /// Names of sets of matchers.
 #[derive(Clone, Debug)]
-pub(super) struct Index<T> {
-    by_label: HashMap<(String, String), Vec<T>>,
+pub(crate) struct Index<T> {
+    /// By the name of the label, and its value.
+    by_label: HashMap<String, HashMap<String, Vec<T>>>,
     /// Those that ask for no label with one value.
     others: Vec<T>,
 }
@@ -24,28 +25,27 @@ impl<T> Default for Index<T> {
 
 impl<T: Clone + Ord> Index<T> {
     /// Adds a set by its name.
-    pub(super) fn add(&mut self, matchers: &[Matcher], name: T) {
+    pub(crate) fn add(&mut self, matchers: &[Matcher], name: T) {
         // An empty value is that of a label that is not there.
         let plain = |m: &&Matcher| m.op() == MatchOp::Equal && !m.value().is_empty();
-        match matchers.iter().find(plain) {
-            Some(matcher) => {
-                let label = (matcher.name().to_owned(), matcher.value().to_owned());
-                self.by_label.entry(label).or_default().push(name);
-            }
-            None => self.others.push(name),
-        }
+        let Some(matcher) = matchers.iter().find(plain) else {
+            self.others.push(name);
+            return;
+        };
+        let values = self.by_label.entry(matcher.name().to_owned()).or_default();
+        values.entry(matcher.value().to_owned()).or_default().push(name);
     }
 
     /// The names of the sets that may accept `labels`, sorted.
-    pub(super) fn of(&self, labels: &Labels) -> Vec<T> {
+    pub(crate) fn of(&self, labels: &Labels) -> Vec<T> {
         let mut found = self.others.clone();
         if !self.by_label.is_empty() {
             for (name, value) in labels {
-                let label = (name.to_owned(), value.to_owned());
-                found.extend(self.by_label.get(&label).into_iter().flatten().cloned());
+                let sets = self.by_label.get(name).and_then(|values| values.get(value));
+                found.extend(sets.into_iter().flatten().cloned());
             }
         }
-        found.sort();
+        found.sort_unstable();
         found.dedup();
         found
     }

@@ -55,6 +55,8 @@ pub struct Inhibitor {
     /// that ask for no such label.
     by_source: Index<usize>,
     by_target: Index<usize>,
+    /// How many alerts hold others back.
+    sources: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -137,9 +139,13 @@ impl Inhibitor {
             if alert.is_firing() {
                 let both = matches(&rule.target, &alert.labels);
                 let firing = sources.entry(agreement).or_default();
-                changed |= firing.insert(alert.labels.clone(), both).is_none();
+                let new = firing.insert(alert.labels.clone(), both).is_none();
+                self.sources += usize::from(new);
+                changed |= new;
             } else if let Some(firing) = sources.get_mut(&agreement) {
-                changed |= firing.remove(&alert.labels).is_some();
+                let known = firing.remove(&alert.labels).is_some();
+                self.sources -= usize::from(known);
+                changed |= known;
                 if firing.is_empty() {
                     sources.remove(&agreement);
                 }
@@ -155,6 +161,9 @@ impl Inhibitor {
 
     /// The same, with the rule.
     pub fn inhibition_of(&self, labels: &Labels) -> Option<(&InhibitRule, &Labels)> {
+        if self.sources == 0 {
+            return None;
+        }
         let candidates = self.by_target.of(labels).into_iter();
         candidates.filter_map(|place| self.rules.get(place)).find_map(|candidate| {
             let Rule { rule, sources } = candidate;

@@ -1,14 +1,18 @@
 //! Speaking to a service over HTTP.
 //!
+//! A connection is kept for the next message: opening one costs more than the message itself.
+//!
 //! Invariant: no redirect is followed, no cookie is kept, at most [`MAX_ANSWER`] of the answer is
 //! read and within [`PATIENCE`], and the address, which may hold a secret, is never part of an error
 //! (X19, X48).
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base::clock::Stopwatch;
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::{HttpAccess, HttpConfig};
-use base::http::client::{ClientError, Failure, Origin, Phases};
+use base::http::client::{ClientError, Connection, Failure, Origin, Phases};
 use base::http::{Full, HeaderMap, Method, Request, Uri, header};
 use base::sample::Timestamp;
 use base::secret::Secret;
@@ -22,10 +26,24 @@ use super::notifier::{DeliveryError, excerpt};
 const MAX_ANSWER: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How a service is spoken to.
+/// A connection that nobody has used for so long is not used again: the service may be about to
+/// close it.
+const MAX_IDLE: Duration = Duration::from_secs(20);
+
+/// How a service is spoken to. Clones share the connection.
 #[derive(Clone, Debug)]
 pub(super) struct Service {
     access: HttpAccess,
+    /// One at the most; a second message at the same time has its own.
+    idle: Arc<Mutex<Option<Idle>>>,
+}
+
+/// A connection between two messages.
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    origin: Origin,
+    since: Stopwatch,
 }
 
 /// A request. Further headers are those that say who we are to this service.
@@ -103,7 +121,7 @@ impl Service {
             Some(config) => config.value.build(config.place, diagnostics),
             None => global.build(place, diagnostics),
         };
-        Some(Self { access: access? })
+        Some(Self { access: access?, idle: Arc::default() })
     }
 
     /// As [`Self::send`], within `limit` where there is one.
@@ -152,17 +170,30 @@ impl Service {
             Failure::Address => no_url(),
             _ => DeliveryError::transient(error.to_string()),
         };
-        let mut connection =
-            self.access.client.connect(&origin, &mut phases).await.map_err(failed)?;
-        let answer = connection.send(request, &mut phases).await.map_err(failed)?;
+        let kept = self.take_idle(&origin);
+        let again = kept.is_some().then(|| request.clone());
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.access.client.connect(&origin, &mut phases).await.map_err(failed)?,
+        };
+        let answer = match (connection.send(request, &mut phases).await, again) {
+            (Err(_), Some(request)) => {
+                // It was closed meanwhile; a message that arrived all the same has the same id.
+                connection =
+                    self.access.client.connect(&origin, &mut phases).await.map_err(failed)?;
+                connection.send(request, &mut phases).await.map_err(failed)?
+            }
+            (answer, _) => answer.map_err(failed)?,
+        };
         let (head, mut incoming) = answer.into_parts();
-        let mut bytes = Vec::new();
+        let (mut bytes, mut complete) = (Vec::new(), false);
         let reading = async {
-            while bytes.len() <= MAX_ANSWER {
+            while bytes.len() <= MAX_ANSWER && !complete {
                 match connection.next(&mut incoming).await {
                     Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+                    Ok(None) => complete = true,
                     // The status is known; that the rest of the text broke off changes nothing.
-                    Ok(None) | Err(_) => break,
+                    Err(_) => break,
                 }
             }
         };
@@ -176,8 +207,22 @@ impl Service {
         if bytes.len() > MAX_ANSWER {
             return Err(endless(format!("its text is longer than {MAX_ANSWER} bytes")));
         }
+        if complete {
+            let since = Stopwatch::start();
+            *self.lock() = Some(Idle { connection, origin, since });
+        }
         let body = String::from_utf8_lossy(&bytes).into_owned();
         Ok(Answer { status, headers: head.headers, body })
+    }
+
+    fn take_idle(&self, origin: &Origin) -> Option<Connection> {
+        let idle = self.lock().take()?;
+        let usable = idle.origin == *origin && idle.since.elapsed() < MAX_IDLE;
+        usable.then_some(idle.connection)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -241,7 +241,7 @@ impl LaneRunner {
             message: due.id.clone(),
             number: due.attempts.saturating_add(tried).saturating_add(1),
             reason: due.flush.reason.as_str().to_owned(),
-            alerts: due.flush.alerts.iter().map(AttemptAlert::of).collect(),
+            alerts: due.flush.alerts.iter().map(|alert| AttemptAlert::of(alert)).collect(),
             alert_count: due.flush.alerts.len(),
             result,
             answer,

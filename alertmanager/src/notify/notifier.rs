@@ -53,8 +53,11 @@ impl Notification {
     /// The message that `due` is, sent at `at` by whom people reach at `external_url`. One about a
     /// drill says so.
     pub fn of(due: &Due, at: Timestamp, external_url: &str) -> Self {
-        let mut alerts: Vec<_> = due.flush.alerts.iter().cloned().map(drill::marked).collect();
-        alerts.sort_by_key(|alert| (!alert.is_firing(), alert.labels.clone()));
+        let mut alerts: Vec<&Arc<Alert>> = due.flush.alerts.iter().collect();
+        alerts.sort_by(|a, b| {
+            b.is_firing().cmp(&a.is_firing()).then_with(|| a.labels.cmp(&b.labels))
+        });
+        let alerts = alerts.into_iter().map(|alert| drill::marked(Alert::clone(alert))).collect();
         Self {
             id: due.id.clone(),
             thread: due.thread.clone(),

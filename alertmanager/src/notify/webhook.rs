@@ -21,6 +21,7 @@ use super::http::{Call, Service, check_url};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
 use super::payload::{Payload, PayloadConfig};
 use super::texts::Renderer;
+use super::webhook_text;
 use crate::alerts::Alert;
 use crate::template::Templates;
 use base::http::access::{HttpConfig, SecretSource};
@@ -99,7 +100,14 @@ impl Notifier for WebhookNotifier {
 
     async fn notify(&self, notification: &Notification) -> Result<Receipt, DeliveryError> {
         let url = self.url.read().map_err(DeliveryError::transient)?;
-        let call = Call::json(Method::POST, &url, &self.body(notification));
+        let call = match &self.payload {
+            None => Call::post(
+                &url,
+                "application/json",
+                webhook_text::text(notification, self.max_alerts),
+            ),
+            Some(_) => Call::json(Method::POST, &url, &self.body(notification)),
+        };
         let answer = self.service.send_within(call, self.timeout).await?;
         answer.taken(notification.at)?;
         Ok(Receipt::default())
@@ -249,6 +257,11 @@ mod tests {
                  "fingerprint": "x", "ending": "resolved"},
             ],
         });
+        for most in [0, 1] {
+            let text = webhook_text::text(&notification(), most);
+            let text: Value = serde_json::from_slice(&text).unwrap();
+            assert_eq!(text, body(&notification(), most));
+        }
         let mut got = body(&notification(), 0);
         let mut expected = expected;
         for n in 0..2 {

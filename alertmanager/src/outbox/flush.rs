@@ -2,6 +2,8 @@
 //!
 //! Invariant: plain values; nothing here knows the database or a clock.
 
+use std::sync::Arc;
+
 use base::labels::Labels;
 use base::sample::Timestamp;
 
@@ -60,9 +62,9 @@ pub struct Flush {
     /// Why.
     pub reason: Reason,
     /// The alerts that fire, and those that the receiver was told of and that have ended.
-    pub alerts: Vec<Alert>,
+    pub alerts: Vec<Arc<Alert>>,
     /// Alerts that are held back and not told of, of which it goes on to know that they fire.
-    pub kept: Vec<Alert>,
+    pub kept: Vec<Arc<Alert>>,
 }
 
 /// By what an intent and what was told are known.
@@ -88,7 +90,7 @@ pub struct LastTold {
     /// The labels of the group.
     pub group_labels: Labels,
     /// The alerts that it was told are firing.
-    pub firing: Vec<Alert>,
+    pub firing: Vec<Arc<Alert>>,
 }
 
 /// An intent that is due.
@@ -99,7 +101,7 @@ pub struct Due {
     /// The lane and the group.
     pub key: LaneGroup,
     /// What is to be told.
-    pub flush: Flush,
+    pub flush: Arc<Flush>,
     /// The id of the thread that it belongs to; its own where it begins one.
     pub thread: String,
     /// What the service calls an earlier message of the thread, where it said so.
@@ -118,7 +120,7 @@ pub struct Due {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intended {
     /// What is to be told.
-    pub flush: Flush,
+    pub flush: Arc<Flush>,
     /// Of when its texts are.
     pub fresh_at: Timestamp,
     /// Whether it was refused for good.
@@ -134,4 +136,36 @@ pub struct Waiting {
     pub oldest: Option<Timestamp>,
     /// How many of them the service has refused for good.
     pub refused: usize,
+}
+
+impl LastTold {
+    /// A flush that told just this.
+    pub(super) fn as_flush(&self) -> Flush {
+        Flush {
+            receiver: self.receiver.clone(),
+            group_labels: self.group_labels.clone(),
+            route_labels: Labels::empty(),
+            reason: Reason::First,
+            alerts: self.firing.clone(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// What is known to whom `flush` was told at `at`.
+    pub(super) fn by(
+        flush: &Flush,
+        thread: String,
+        reference: Option<String>,
+        at: Timestamp,
+    ) -> Self {
+        let told = flush.alerts.iter().filter(|alert| alert.is_firing());
+        Self {
+            thread,
+            reference,
+            at,
+            receiver: flush.receiver.clone(),
+            group_labels: flush.group_labels.clone(),
+            firing: told.chain(&flush.kept).cloned().collect(),
+        }
+    }
 }

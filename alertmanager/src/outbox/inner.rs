@@ -1,24 +1,41 @@
 //! What the outbox holds in memory: the queues of the lanes, what was told, and what may have been.
 //!
-//! Invariant: plain values behind one lock; what changes them is written to the database by whoever
+//! Invariant: plain values behind one lock; what changes them is written to the journal by whoever
 //! holds it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use base::sample::Timestamp;
 
 use super::queue::{Entry, Queue};
-use super::{Due, LaneGroup, LastTold};
+use super::{Due, Flush, LaneGroup, LastTold};
 use crate::alerts::Alert;
-use crate::state::Intent;
+
+/// What was told, with the ids of its record and of that of the flush that told it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) last: Arc<LastTold>,
+    pub(super) record: u64,
+    pub(super) flush_record: u64,
+}
+
+/// Alerts of which a receiver may have been told, since no answer came, with the id of the record.
+#[derive(Debug)]
+pub(super) struct Perhaps {
+    pub(super) record: u64,
+    pub(super) alerts: Vec<Arc<Alert>>,
+    /// Whether it is known that no answer came, else the message is on its way.
+    pub(super) unanswered: bool,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     pub(super) lanes: BTreeMap<String, Queue>,
-    pub(super) told: HashMap<LaneGroup, LastTold>,
+    pub(super) told: HashMap<LaneGroup, Kept>,
     /// The alerts that a receiver may have been told of, firing or ended, since no answer came; its
     /// bound is the number of intents.
-    pub(super) perhaps: HashMap<LaneGroup, Vec<Alert>>,
+    pub(super) perhaps: HashMap<LaneGroup, Perhaps>,
     /// What has come of intents since dispatch last asked, and what was not let in; its bound is
     /// the number of groups and lanes.
     pub(super) news: HashSet<LaneGroup>,
@@ -29,35 +46,41 @@ pub(super) struct Inner {
 
 impl Inner {
     /// What a lane may have been told of a group once `due` was handed over.
-    pub(super) fn perhaps_told(&self, due: &Due) -> Vec<Alert> {
+    pub(super) fn perhaps_told(&self, due: &Due) -> Vec<Arc<Alert>> {
         let mut alerts = due.flush.alerts.clone();
-        for alert in self.perhaps.get(&due.key).into_iter().flatten() {
-            if !alerts.iter().any(|other| other.labels == alert.labels) {
-                alerts.push(alert.clone());
-            }
-        }
+        add(&mut alerts, self.may_know(&due.key));
         alerts
     }
 
+    /// What a lane may have been told of a group before what is on its way now.
+    pub(super) fn may_know(&self, key: &LaneGroup) -> &[Arc<Alert>] {
+        let perhaps = self.perhaps.get(key).filter(|perhaps| perhaps.unanswered);
+        perhaps.map_or(&[], |perhaps| perhaps.alerts.as_slice())
+    }
+
     /// The alerts that a lane was told of, or may have been, of which `due` says nothing.
-    pub(super) fn known_before(&self, due: &Due) -> Vec<Alert> {
+    pub(super) fn known_before(&self, due: &Due) -> Vec<Arc<Alert>> {
         // Of a notice only the last is known.
         if due.key.is_notice() {
             return Vec::new();
         }
-        let told = self.told.get(&due.key).map_or(&[][..], |told| &told.firing);
-        let perhaps = self.perhaps.get(&due.key).map_or(&[][..], Vec::as_slice);
-        let silent =
-            |alert: &&Alert| !due.flush.alerts.iter().any(|other| other.labels == alert.labels);
-        let firing = perhaps.iter().filter(|alert| alert.is_firing());
-        told.iter().chain(firing).filter(silent).cloned().collect()
+        let Flush { alerts, kept, .. } = &*due.flush;
+        let said: HashSet<_> = alerts.iter().chain(kept).map(|alert| &alert.labels).collect();
+        let told = self.told.get(&due.key).map_or(&[][..], |told| &told.last.firing);
+        let perhaps = self.may_know(&due.key).iter().filter(|alert| alert.is_firing());
+        let known = told.iter().chain(perhaps);
+        known.filter(|alert| !said.contains(&alert.labels)).cloned().collect()
     }
 
     /// What a lane counts as told of a group, if it may have been told what waits for it.
     pub(super) fn counts_as_told(&self, key: &LaneGroup) -> Option<LastTold> {
-        let perhaps = self.perhaps.get(key).filter(|alerts| !alerts.is_empty())?;
+        let perhaps = self.may_know(key);
+        if perhaps.is_empty() {
+            return None;
+        }
         let Entry { intent, flush, .. } = self.lanes.get(&key.lane)?.get(&key.group_key)?;
-        let mut last = self.told.get(key).cloned().unwrap_or_else(|| LastTold {
+        let known = self.told.get(key).map(|told| LastTold::clone(&told.last));
+        let mut last = known.unwrap_or_else(|| LastTold {
             thread: intent.id.clone(),
             reference: None,
             at: intent.created_at,
@@ -65,14 +88,12 @@ impl Inner {
             group_labels: flush.group_labels.clone(),
             firing: Vec::new(),
         });
-        for alert in perhaps {
-            // Perhaps it was told to have ended: should it fire, that is news.
-            if !alert.is_firing() {
-                last.firing.retain(|other| other.labels != alert.labels);
-            } else if !last.firing.iter().any(|other| other.labels == alert.labels) {
-                last.firing.push(alert.clone());
-            }
-        }
+        // Perhaps it was told to have ended: should it fire, that is news.
+        let (firing, ended): (Vec<_>, Vec<_>) =
+            perhaps.iter().cloned().partition(|alert| alert.is_firing());
+        let ended: HashSet<_> = ended.iter().map(|alert| &alert.labels).collect();
+        last.firing.retain(|alert| !ended.contains(&alert.labels));
+        add(&mut last.firing, &firing);
         Some(last)
     }
 
@@ -83,11 +104,7 @@ impl Inner {
         next_at: Timestamp,
         error: &str,
         refused: bool,
-    ) -> Option<Intent> {
-        if due.may_have_arrived {
-            let perhaps = self.perhaps_told(due);
-            self.perhaps.insert(due.key.clone(), perhaps);
-        }
+    ) -> Option<Entry> {
         let Self { lanes, news, .. } = self;
         let queue = lanes.get_mut(&due.key.lane)?;
         queue.took_turn();
@@ -105,8 +122,16 @@ impl Inner {
         entry.intent.next_at = next_at;
         error.clone_into(&mut entry.intent.last_error);
         entry.intent.refused |= refused;
-        let intent = entry.intent.clone();
-        queue.put(entry);
-        Some(intent)
+        queue.put(entry.clone());
+        Some(entry)
     }
+}
+
+/// Adds those that are not there yet.
+pub(super) fn add(to: &mut Vec<Arc<Alert>>, alerts: &[Arc<Alert>]) {
+    if alerts.is_empty() {
+        return;
+    }
+    let known: HashSet<_> = to.iter().map(|alert| alert.labels.clone()).collect();
+    to.extend(alerts.iter().filter(|alert| !known.contains(&alert.labels)).cloned());
 }

@@ -9,11 +9,12 @@
 //! the logarithm of how many there are.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use base::sample::Timestamp;
 
+use super::record::Intent;
 use super::{Flush, LONGEST_WAIT};
-use crate::state::Intent;
 
 /// After an outage the newest is told first (F18); so that the oldest is not put off for good while
 /// more and more come, every fourth turn is its own.
@@ -22,11 +23,13 @@ const OLDEST_EVERY: u64 = 4;
 /// An intent with what is to be told.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    /// Its `flush` is empty: that text is in the database only.
     pub(super) intent: Intent,
-    pub(super) flush: Flush,
+    pub(super) flush: Arc<Flush>,
     /// Of when its texts are.
     pub(super) fresh_at: Timestamp,
+    /// Its record in the journal, and that of its flush.
+    pub(super) record: u64,
+    pub(super) flush_record: u64,
 }
 
 /// The queue of a lane.
@@ -65,10 +68,10 @@ impl Queue {
         self.entries.insert(group_key, entry);
     }
 
-    /// Puts newer texts into the intent `id` of a group.
-    pub(super) fn refresh(&mut self, group_key: &str, id: &str, flush: Flush, now: Timestamp) {
-        if let Some(entry) = self.entries.get_mut(group_key).filter(|entry| entry.intent.id == id) {
-            (entry.flush, entry.fresh_at) = (flush, now);
+    /// Puts newer texts into the intent of a group.
+    pub(super) fn refresh(&mut self, group_key: &str, flush: Flush, now: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(group_key) {
+            (entry.flush, entry.fresh_at) = (Arc::new(flush), now);
         }
     }
 
@@ -145,17 +148,18 @@ mod tests {
                 next_at: at(next),
                 last_error: String::new(),
                 refused: false,
-                flush: String::new(),
             },
-            flush: Flush {
+            flush: Arc::new(Flush {
                 receiver: "r".to_owned(),
                 group_labels: Labels::empty(),
                 route_labels: Labels::empty(),
                 reason: Reason::First,
                 alerts: Vec::new(),
                 kept: Vec::new(),
-            },
+            }),
             fresh_at: at(created),
+            record: 0,
+            flush_record: 0,
         }
     }
 

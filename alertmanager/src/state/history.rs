@@ -5,8 +5,8 @@
 //! attempts   message, number when it was handed over, how long that took, what came of it
 //! ```
 //!
-//! Invariant: an attempt is written together with what it changes in the outbox, in one
-//! transaction, so the history and what was told never contradict each other.
+//! Invariant: an attempt is in the journal together with what it changes in the outbox, and here a
+//! little later, so the history and what was told never contradict each other.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl AttemptResult {
         matches!(self, Self::Delivered | Self::Shortened)
     }
 
-    fn named(name: &str) -> Option<Self> {
+    pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|result| result.as_str() == name)
     }
 }
@@ -155,6 +155,7 @@ impl State {
     ///
     /// The database failed, or a row is not ours.
     pub async fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<Attempt>, StateError> {
+        self.save_history().await?;
         let rows = sqlx::query(
             "SELECT m.id, m.receiver, m.lane, m.group_key, m.reason, m.alerts, m.alert_count, \
              a.number, a.at, a.took, a.result, a.answer FROM attempts a \

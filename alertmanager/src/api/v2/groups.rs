@@ -2,17 +2,20 @@
 //!
 //! Invariant: an alert is in every group in which somebody is told of it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use base::labels::Labels;
 use base::sample::Timestamp;
-use serde_json::{Value, json};
 
-use super::super::{Shown, object};
-use super::{Failure, Wanted, answer};
+use super::super::{Routing, Shown};
+use super::pieces::{Pieces, answer};
+use super::{Failure, Wanted, off_the_runtime};
+use crate::alerts::Alert;
+use crate::json;
 
 /// `GET`
 pub(in super::super) async fn list(
@@ -21,24 +24,70 @@ pub(in super::super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let wanted = Wanted::read(query, Timestamp::now())?;
-    let routing = shown.config.routing();
-    let mut groups: BTreeMap<(Labels, String, String), Vec<Value>> = BTreeMap::new();
-    for alert in shown.alerts.all() {
-        if !alert.is_firing() || !wanted.matches(&alert.labels) {
-            continue;
-        }
-        for route in routing.route.matching(&alert.labels) {
-            if !wanted.is_for(&route.receiver) {
+    let groups = off_the_runtime(move || Groups::find(shown, wanted)).await?;
+    Ok(answer(&headers, groups))
+}
+
+/// A group: the place of its route, its labels, its alerts.
+type Group = (usize, Labels, Vec<Arc<Alert>>);
+
+/// The groups that are still to be written.
+struct Groups {
+    shown: Shown,
+    wanted: Wanted,
+    routing: Arc<Routing>,
+    left: std::vec::IntoIter<Group>,
+}
+
+impl Groups {
+    fn find(shown: Shown, wanted: Wanted) -> Self {
+        let routing = shown.config.routing();
+        let mut groups: HashMap<(usize, Labels), Vec<Arc<Alert>>> = HashMap::new();
+        for alert in shown.alerts.unsorted() {
+            if !alert.is_firing() || !wanted.matches(&alert.labels) {
                 continue;
             }
-            let labels = route.group_by.group_labels(&alert.labels);
-            let key = (labels, route.receiver.clone(), route.key.clone());
-            let value = wanted.show(&shown, &alert, &[route]);
-            if let Some(value) = value {
-                groups.entry(key).or_default().push(value);
+            for route in routing.route.matching(&alert.labels) {
+                if wanted.is_for(&route.receiver) {
+                    let labels = route.group_by.group_labels(&alert.labels);
+                    groups.entry((route.place, labels)).or_default().push(Arc::clone(&alert));
+                }
             }
         }
+        let routes = routing.route.all();
+        let name = |place: usize| routes.get(place).map(|route| (&route.receiver, &route.key));
+        let mut left: Vec<Group> =
+            groups.into_iter().map(|((place, labels), alerts)| (place, labels, alerts)).collect();
+        left.sort_by(|(a, one, _), (b, other, _)| {
+            one.cmp(other).then_with(|| name(*a).cmp(&name(*b)))
+        });
+        Self { shown, wanted, routing, left: left.into_iter() }
     }
-    let group = |((labels, receiver, _), alerts): ((Labels, String, String), Vec<Value>)| json!({"labels": object(&labels), "receiver": {"name": receiver}, "alerts": alerts});
-    Ok(answer(&headers, &groups.into_iter().map(group).collect()))
+}
+
+impl Pieces for Groups {
+    fn next(&mut self, to: &mut Vec<u8>) -> bool {
+        let Some((place, labels, mut alerts)) = self.left.next() else { return false };
+        let routes = self.routing.route.all();
+        let Some(&route) = routes.get(place) else { return true };
+        let start = to.len();
+        to.extend_from_slice(b"{\"alerts\":[");
+        let empty = to.len();
+        alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
+        for alert in &alerts {
+            let routes = self.routing.route.matching(&alert.labels);
+            self.wanted.show(to, &self.shown, alert, &routes, &[route]);
+        }
+        if to.len() == empty {
+            to.truncate(start);
+            return true;
+        }
+        json::end_list(to);
+        to.extend_from_slice(b",\"labels\":");
+        json::labels(to, &labels);
+        to.extend_from_slice(b",\"receiver\":{\"name\":");
+        json::text(to, &route.receiver);
+        to.extend_from_slice(b"}},");
+        true
+    }
 }

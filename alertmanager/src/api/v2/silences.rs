@@ -15,63 +15,81 @@ use serde_json::{Value, json};
 
 use super::super::Shown;
 use super::super::silences::{confirms, look, too_long};
-use super::alerts::time as read_time;
-use super::{Failure, Parameters, answer, read, time};
+use super::alerts::read_time;
+use super::{Failure, Parameters, answer, parse, read, time};
 use crate::mute::{Silence, SilenceError, SilenceState};
 
 /// A silence, as it is sent.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Sent {
-    #[serde(default)]
-    id: String,
-    matchers: Vec<SentMatcher>,
-    starts_at: String,
-    ends_at: String,
-    created_by: String,
-    comment: String,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
+    id: Option<String>,
+    matchers: Option<Vec<SentMatcher>>,
+    starts_at: Option<String>,
+    ends_at: Option<String>,
+    created_by: Option<String>,
+    comment: Option<String>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub(in super::super) struct SentMatcher {
-    name: String,
-    value: String,
-    is_regex: bool,
-    #[serde(default = "yes")]
-    is_equal: bool,
-}
-
-fn yes() -> bool {
-    true
+    name: Option<String>,
+    value: Option<String>,
+    is_regex: Option<bool>,
+    is_equal: Option<bool>,
 }
 
 impl SentMatcher {
     pub(in super::super) fn read(&self) -> Result<Matcher, String> {
-        let op = match (self.is_regex, self.is_equal) {
+        let op = match (self.is_regex.unwrap_or(false), self.is_equal.unwrap_or(true)) {
             (false, true) => MatchOp::Equal,
             (false, false) => MatchOp::NotEqual,
             (true, true) => MatchOp::Matches,
             (true, false) => MatchOp::NotMatches,
         };
-        Matcher::new(&self.name, op, &self.value).map_err(|error| error.to_string())
+        let (name, value) = (self.name.as_deref(), self.value.as_deref());
+        Matcher::new(name.unwrap_or(""), op, value.unwrap_or("")).map_err(|e| e.to_string())
     }
 }
 
 impl Sent {
+    /// What must be there and is not.
+    fn check(&self) -> Result<(), Failure> {
+        let required = |there: bool, name: &str| match there {
+            true => Ok(()),
+            false => Err(Failure::required(name)),
+        };
+        required(self.comment.is_some(), "comment")?;
+        required(self.created_by.is_some(), "createdBy")?;
+        required(self.ends_at.is_some(), "endsAt")?;
+        let Some(matchers) = &self.matchers else { return Err(Failure::required("matchers")) };
+        if matchers.is_empty() {
+            return Err(Failure::coded(612, "matchers in body should have at least 1 items"));
+        }
+        for (place, matcher) in matchers.iter().enumerate() {
+            required(matcher.is_regex.is_some(), &format!("matchers.{place}.isRegex"))?;
+            required(matcher.name.is_some(), &format!("matchers.{place}.name"))?;
+            required(matcher.value.is_some(), &format!("matchers.{place}.value"))?;
+        }
+        required(self.starts_at.is_some(), "startsAt")
+    }
+
     fn read(self, now: Timestamp) -> Result<Silence, String> {
-        let at =
-            |name: &str, text| read_time(Some(text))?.ok_or_else(|| format!("{name} is missing"));
+        // An empty time is the first there is, as in Alertmanager.
+        let at = |text: Option<String>| {
+            read_time(&text.unwrap_or_default()).map(Option::unwrap_or_default)
+        };
+        let matchers = self.matchers.unwrap_or_default();
         let silence = Silence {
-            id: self.id,
-            matchers: self.matchers.iter().map(SentMatcher::read).collect::<Result<_, _>>()?,
-            starts_at: at("startsAt", self.starts_at)?,
-            ends_at: at("endsAt", self.ends_at)?,
-            created_by: self.created_by,
-            comment: self.comment,
-            annotations: self.annotations,
+            id: self.id.unwrap_or_default(),
+            matchers: matchers.iter().map(SentMatcher::read).collect::<Result<_, _>>()?,
+            starts_at: at(self.starts_at)?,
+            ends_at: at(self.ends_at)?,
+            created_by: self.created_by.unwrap_or_default(),
+            comment: self.comment.unwrap_or_default(),
+            annotations: self.annotations.unwrap_or_default(),
             updated_at: now,
         };
         if silence.ends_at <= silence.starts_at {
@@ -84,6 +102,16 @@ impl Sent {
     }
 }
 
+/// Refuses what no silence's id can be.
+fn check_id(id: &str) -> Result<(), Failure> {
+    let parts: Vec<usize> = id.split('-').map(str::len).collect();
+    let plain = id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    if plain && parts == [8, 4, 4, 4, 12] {
+        return Ok(());
+    }
+    Err(Failure::coded(601, format!("silenceID in path must be of type uuid: {id:?}")))
+}
+
 impl From<SilenceError> for Failure {
     fn from(error: SilenceError) -> Self {
         let status = match error {
@@ -91,7 +119,7 @@ impl From<SilenceError> for Failure {
             SilenceError::NotFound(_) => StatusCode::NOT_FOUND,
             SilenceError::Expired(_) | SilenceError::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self(status, error.to_string())
+        Self(status, error.to_string(), None)
     }
 }
 
@@ -101,7 +129,9 @@ pub(in super::super) async fn set(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let sent: Sent = read(body).await?;
+    let sent: Option<Sent> = parse(&read(&headers, body, "silence").await?)?;
+    let sent = sent.unwrap_or_default();
+    sent.check()?;
     let now = Timestamp::now();
     let silence = sent.read(now).map_err(Failure::bad)?;
     let settings = shown.config.routing().hygiene.clone();
@@ -112,7 +142,7 @@ pub(in super::super) async fn set(
     if settings.confirm_everywhere && !confirms(&headers) {
         let preview = look(&shown, &silence.matchers, now)
             .await
-            .map_err(|error| Failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+            .map_err(|error| Failure(StatusCode::SERVICE_UNAVAILABLE, error.to_string(), None))?;
         if !preview.why_confirm.is_empty() {
             let why: Vec<_> = preview.why_confirm.iter().map(|why| why.text()).collect();
             let help = "use `veilleur silence add --confirm`, or send `X-Veilleur-Confirm: yes`";
@@ -135,7 +165,7 @@ pub(in super::super) async fn list(
     let mut found = Vec::new();
     for silence in shown.mutes.silences.all() {
         let state = silence.state(now);
-        if parameters.flag(state.as_str())? && silence.is_shown_by(&filter) {
+        if parameters.flag(state.as_str()) && silence.is_shown_by(&filter) {
             // Those that hold first, and of those the one that ends next; what is over, newest
             // first.
             let order = match state {
@@ -157,6 +187,7 @@ pub(in super::super) async fn one(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    check_id(&id)?;
     let silence = shown.mutes.silences.get(&id).ok_or(SilenceError::NotFound(id))?;
     Ok(answer(&headers, &object(&silence, Timestamp::now())))
 }
@@ -166,6 +197,7 @@ pub(in super::super) async fn expire(
     State(shown): State<Shown>,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
+    check_id(&id)?;
     shown.mutes.silences.expire(&id, Timestamp::now()).await?;
     Ok(StatusCode::OK.into_response())
 }

@@ -94,14 +94,14 @@ impl Rig {
             group_labels: Labels::from_pairs([("alertname", name)]),
             route_labels: Labels::empty(),
             reason: Reason::First,
-            alerts: vec![Alert {
+            alerts: vec![Arc::new(Alert {
                 labels: Labels::from_pairs([("alertname", name), ("instance", "x\ny")]),
                 annotations: BTreeMap::from([("description".to_owned(), "z".repeat(9000))]),
                 starts_at: at(0),
                 ended: None,
                 stale_since: None,
                 generator_url: String::new(),
-            }],
+            })],
             kept: Vec::new(),
         };
         let key = |name: &str| LaneGroup { lane: LANE.to_owned(), group_key: name.to_owned() };
