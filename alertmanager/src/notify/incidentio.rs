@@ -150,7 +150,7 @@ fn body(notification: &Notification, max_alerts: usize) -> Value {
     let mut short = notification.clone();
     for alert in &mut short.alerts {
         for text in alert.annotations.values_mut() {
-            *text = shortened_bytes(text, SHORT).into();
+            *text = shortened_bytes(text, SHORT);
         }
     }
     written(&short, 1)

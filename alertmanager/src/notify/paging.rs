@@ -148,7 +148,7 @@ pub(super) mod tests {
         let alert = |n: usize| {
             let mut alert = one.clone();
             alert.labels = alert.labels.with("instance", &format!("web:{n}"));
-            alert.annotations.insert("summary".into(), format!("{summary}{n}").into());
+            alert.annotations.insert("summary".into(), format!("{summary}{n}"));
             alert
         };
         Notification { alerts: (0..alerts).map(alert).collect(), ..notification() }

@@ -156,6 +156,9 @@ struct Inner {
     /// The disk failed: what the file holds is not known, so the next write begins another one
     /// (F33).
     suspect: bool,
+    /// A test has said that the disk is full.
+    #[cfg(test)]
+    full: bool,
 }
 
 impl Journal {
@@ -192,9 +195,17 @@ impl Journal {
             live: replayed.live,
             file: Arc::new(replayed.file),
             suspect: replayed.damaged,
+            #[cfg(test)]
+            full: false,
         };
         let shared = Shared { path, inner: Mutex::new(inner) };
         Self { shared: Arc::new(shared), turn: Arc::default() }
+    }
+
+    /// From now on the disk is full.
+    #[cfg(test)]
+    pub(crate) fn fill(&self) {
+        self.shared.lock().full = true;
     }
 
     /// An id that no record has.
@@ -311,6 +322,10 @@ impl Inner {
     fn append(&mut self, path: Option<&Path>, batch: &mut Batch) -> io::Result<u64> {
         if self.suspect {
             self.copy(path)?;
+        }
+        #[cfg(test)]
+        if self.full {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         let frame = batch.finish()?;
         if let Err(error) = self.file.write_all_at(frame, self.size) {

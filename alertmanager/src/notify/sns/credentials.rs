@@ -89,7 +89,6 @@ impl Keys {
             }),
             Self::Profile(name) => of_profile(name),
             Self::Ambient => {
-                let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
                 match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
                     (Some(access_key), Some(secret_key)) => Ok(Credentials {
                         access_key,
@@ -105,15 +104,23 @@ impl Keys {
     }
 }
 
+/// A variable that is not empty.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the keys of AWS stand in its own variables, where Alertmanager finds them, too"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
 /// The region that the environment names.
 pub(super) fn region_of_environment() -> Option<String> {
-    let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
     variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"))
 }
 
 fn of_profile(name: &str) -> Result<Credentials, String> {
-    let named = std::env::var_os("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from);
-    let home = || Some(Path::new(&std::env::var_os("HOME")?).join(".aws/credentials"));
+    let named = variable("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from);
+    let home = || Some(Path::new(&variable("HOME")?).join(".aws/credentials"));
     let path = named.or_else(home).ok_or("no keys are known: set `sigv4.access_key`")?;
     let text = std::fs::read_to_string(&path)
         .map_err(|error| format!("no keys are known: cannot read {}: {error}", path.display()))?;
