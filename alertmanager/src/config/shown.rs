@@ -305,7 +305,7 @@ inhibit_rules: []
 templates:
 - null
 ";
-        let shown = shown(text).replace("\"5m\"", "\"5m\"").replace(": 5m\n", ": \"5m\"\n");
+        let shown = shown(text).replace(": 5m\n", ": \"5m\"\n");
         assert_eq!(shown, expected);
         let again: Option<Node> = base::yaml::read(&shown, &mut Diagnostics::new(""));
         assert!(again.is_some());

@@ -5,6 +5,8 @@
 //! Invariant: an intent is durable before anything else happens with it; a group is looked at only
 //! when it is due, or when news of its messages came.
 
+mod adopt;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,6 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
 use super::ask::AskDispatch;
 use super::audience::{Fallbacks, Listener, World, about};
@@ -23,7 +24,7 @@ use super::groups::{GroupId, Groups};
 use super::route::Route;
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::mute::Mutes;
-use crate::outbox::{Flush, LaneGroup, LastTold, Outbox, Reason};
+use crate::outbox::{Flush, LaneGroup, LastTold, Outbox};
 use crate::state::StateError;
 
 /// One way to a receiver.
@@ -112,44 +113,6 @@ impl Dispatcher {
     #[must_use]
     pub fn with_fallbacks(self, fallbacks: Fallbacks) -> Self {
         Self { fallbacks, ..self }
-    }
-
-    /// Takes over what a run before, or another configuration, left: what it was about to tell and
-    /// is no longer so is withdrawn, and who was told and has lost its route is remembered. To be
-    /// called before anything is delivered.
-    ///
-    /// # Errors
-    ///
-    /// The state failed.
-    pub async fn adopt(&mut self) -> Result<(), StateError> {
-        let now = self.made_at;
-        // What is told of silences and windows is no group of alerts.
-        let groups = |keys: Vec<LaneGroup>| keys.into_iter().filter(|key| !key.is_notice());
-        let told: Vec<_> = groups(self.outbox.told_keys()).collect();
-        for key in groups(self.outbox.intended_keys()) {
-            let configured = self.lanes.values().flatten().any(|lane| lane.id == key.lane);
-            if !configured || !self.is_served(&key, now) && !told.contains(&key) {
-                info!(lane = key.lane, "a message is withdrawn: it is no longer to be told");
-                self.outbox.withdraw(&key).await?;
-            }
-        }
-        self.orphans = told.into_iter().filter(|key| !self.is_served(key, now)).collect();
-        self.renew(now).await
-    }
-
-    /// Compares what waits with what is true: what has ended since is not told as firing.
-    async fn renew(&self, now: Timestamp) -> Result<(), StateError> {
-        for key in self.outbox.intended_keys() {
-            for group in self.groups.named(&key.group_key) {
-                let Some(group) = self.groups.get(*group) else { continue };
-                let mut audience = self.audience(group, now);
-                audience.retain(|listener| listener.lane.id == key.lane);
-                let (held, mut flushes) = (held(group, &self.mutes, now), Vec::new());
-                self.tell(group, &held, &audience, now, &mut flushes).await?;
-                self.outbox.enqueue(flushes, now).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Whether there is a group of that key of which that lane hears.
@@ -450,52 +413,6 @@ impl Dispatcher {
         if self.groups.change(id, drop_ended).unwrap_or(false) {
             self.groups.remove(id);
         }
-    }
-
-    /// What was told of groups that there are no more: the route or the alert went while we were
-    /// away or were given another configuration. When its alerts have ended, the receiver is told
-    /// so (F04).
-    async fn reconcile(&mut self, now: Timestamp) -> Result<(), StateError> {
-        let mut flushes = Vec::new();
-        for key in self.orphans.clone() {
-            let Some(told) = self.outbox.last_told(&key) else {
-                self.orphans.remove(&key);
-                continue;
-            };
-            if self.is_served(&key, now) {
-                self.orphans.remove(&key);
-                continue;
-            }
-            let still_fires = |alert: &Alert| {
-                self.alerts.get(&alert.labels).is_some_and(|alert| alert.is_firing())
-            };
-            let is_held = |alert: &Alert| self.mutes.is_held(&alert.labels, now);
-            let waits = told.firing.iter().any(|alert| still_fires(alert) || is_held(alert))
-                || self.outbox.intended(&key).is_some();
-            let lane = self.lanes.values().flatten().find(|lane| lane.id == key.lane);
-            match lane {
-                Some(_) if waits => {}
-                Some(lane) if lane.send_resolved => {
-                    warn!(lane = key.lane, group = key.group_key, "an ending is told late");
-                    let alerts = told.firing.iter().map(|alert| self.now(alert, now)).collect();
-                    let receiver = told.receiver.clone();
-                    let group_labels = told.group_labels.clone();
-                    let reason = Reason::Resolved;
-                    // The route may be gone.
-                    let (route_labels, kept) = (Labels::empty(), Vec::new());
-                    let flush =
-                        Flush { receiver, group_labels, route_labels, reason, alerts, kept };
-                    flushes.push((key, flush));
-                }
-                _ => {
-                    if lane.is_none() {
-                        info!(lane = key.lane, "the receiver is no longer configured");
-                    }
-                    self.outbox.count_as_told(&key, Vec::new()).await?;
-                }
-            }
-        }
-        self.outbox.enqueue(flushes, now).await
     }
 
     /// An alert that somebody was told of, as it is now: where nobody knows it any more, it has
