@@ -3,7 +3,6 @@
 //! Invariant: both get the same requests, byte for byte.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -38,42 +37,24 @@ pub(crate) struct Message {
     pub(crate) json: Value,
 }
 
-/// Debian's Alertmanager reads its templates from where its package would have put them; where
-/// nothing is there, it sees a `/usr/share` of its own with them.
-fn alertmanager(program: &Path, arguments: Vec<String>) -> Program {
-    if Path::new("/usr/share/prometheus").exists() {
-        return Program::start(program.to_str().unwrap(), arguments);
-    }
-    let share = program.parent().unwrap().parent().unwrap().join("share");
-    let script =
-        "mount -t overlay -o lowerdir=\"$1\":/usr/share overlay /usr/share && shift && exec \"$@\"";
-    let first =
-        ["-m", "sh", "-c", script, "sh", share.to_str().unwrap(), program.to_str().unwrap()];
-    Program::start("unshare", first.into_iter().map(str::to_owned).chain(arguments))
-}
-
 impl Sides {
     /// Starts both; `config` is given the address of a sink. Nothing where there is no Alertmanager.
     pub(crate) fn start(config: impl Fn(&HttpServer) -> String) -> Option<Self> {
-        let program = peers::program("prometheus-alertmanager")?;
+        let mut theirs = Some(peers::alertmanager()?);
         let dir = tempfile::tempdir().unwrap();
-        let begin = |name: &'static str| {
+        let mut begin = |name: &'static str| {
             let (sink, port) = (HttpServer::sink(), free_port());
             let file = dir.path().join(format!("{name}.yml"));
             std::fs::write(&file, config(&sink)).unwrap();
             let data = dir.path().join(name).display().to_string();
             let (file, listen) = (file.display().to_string(), format!("127.0.0.1:{port}"));
-            let program = if name == "theirs" {
-                alertmanager(
-                    &program,
-                    vec![
-                        format!("--config.file={file}"),
-                        format!("--storage.path={data}"),
-                        format!("--web.listen-address={listen}"),
-                        "--cluster.listen-address=".to_owned(),
-                        "--log.level=error".to_owned(),
-                    ],
-                )
+            let program = if let Some(mut command) = theirs.take() {
+                command
+                    .arg(format!("--config.file={file}"))
+                    .arg(format!("--storage.path={data}"))
+                    .arg(format!("--web.listen-address={listen}"))
+                    .args(["--cluster.listen-address=", "--log.level=error"]);
+                Program::spawn(command)
             } else {
                 let options = ["--config", &file, "--data", &data, "--listen", &listen];
                 Program::start("veilleur", options)

@@ -4,12 +4,29 @@
 //!
 //! Invariant: where one is missing the test that wants it says so; with `CI` set it fails then.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Where the program is, such as `prometheus`, `promtool`, `amtool`; nothing where it is missing,
 /// which is told.
 pub fn program(name: &str) -> Option<PathBuf> {
     find(&format!("root/usr/bin/{name}"), "tests/peers/fetch.sh unpacks it")
+}
+
+/// A command that runs Debian's Alertmanager, which reads its templates from where its package would
+/// have put them; where nothing is there, it sees a `/usr/share` of its own with them. Nothing where
+/// it is missing, which is told.
+pub fn alertmanager() -> Option<Command> {
+    let program = program("prometheus-alertmanager")?;
+    if Path::new("/usr/share/prometheus").exists() {
+        return Some(Command::new(program));
+    }
+    let share = program.parent()?.parent()?.join("share");
+    let script =
+        "mount -t overlay -o lowerdir=\"$1\":/usr/share overlay /usr/share && shift && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, "sh"]).arg(share).arg(program);
+    Some(command)
 }
 
 /// The interpreter of Python that has the packages that tests talk to; nothing where it is missing,

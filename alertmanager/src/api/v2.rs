@@ -11,6 +11,7 @@ pub(super) mod groups;
 pub(super) mod silences;
 pub(super) mod status;
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -20,6 +21,8 @@ use base::labels::Labels;
 use base::matcher::{Matcher, Pattern};
 use base::sample::Timestamp;
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -124,6 +127,25 @@ async fn whole(body: Body) -> Result<Bytes, Failure> {
 /// What a body says that need not say that it is JSON.
 pub(super) async fn read_any<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, Failure> {
     parse(&whole(body).await?)
+}
+
+/// An object: what is written as a list of its values is none.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reading<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reading<T> {
+            type Value = T;
+            fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                to.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        from.deserialize_map(Reading(PhantomData)).map(Self)
+    }
 }
 
 /// What a body says.

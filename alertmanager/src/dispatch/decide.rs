@@ -38,7 +38,7 @@ pub struct News {
 /// What a receiver knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    /// The alerts that it was told are firing.
+    /// The alerts that it was told are firing; those that have ended it was perhaps told of, too.
     pub told: &'a [Arc<Alert>],
     /// When it was last told.
     pub told_at: Option<Timestamp>,
@@ -58,7 +58,9 @@ pub fn decide(
     let tellable = |alert: &&Arc<Alert>| alert.is_firing() && !is_held(&alert.labels);
     let firing: Vec<&Arc<Alert>> = now_alerts.iter().filter(tellable).collect();
     let fires: HashSet<&Labels> = firing.iter().map(|alert| &alert.labels).collect();
-    let told: HashSet<&Labels> = known.told.iter().map(|alert| &alert.labels).collect();
+    // What is in doubt is told in any case: that it fires as well as that it has ended.
+    let sure = known.told.iter().filter(|alert| alert.is_firing());
+    let told: HashSet<&Labels> = sure.map(|alert| &alert.labels).collect();
     let (held, free): (Vec<&Arc<Alert>>, Vec<&Arc<Alert>>) =
         known.told.iter().partition(|alert| is_held(&alert.labels));
     let gone: Vec<&Arc<Alert>> =
@@ -171,6 +173,9 @@ mod tests {
         check("a", "ab", 10, "new alerts ab");
         check("ab", "aB", 10, "resolved aB / count a");
         check("a", "A", 10, "resolved A / count ");
+        // In doubt: perhaps it was told to have ended.
+        check("A", "a", 10, "new alerts a");
+        check("A", "A", 10, "resolved A / count ");
         // It ended while nobody watched: a restart, a rule that is gone.
         check("a", "", 10, "resolved A / count ");
         check("ab", "cA", 10, "new alerts cAB / new alerts c");

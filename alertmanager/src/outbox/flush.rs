@@ -89,7 +89,8 @@ pub struct LastTold {
     pub receiver: String,
     /// The labels of the group.
     pub group_labels: Labels,
-    /// The alerts that it was told are firing.
+    /// The alerts that it was told are firing. One that has ended is in doubt: it was told that it
+    /// fires, and then perhaps that it does not.
     pub firing: Vec<Arc<Alert>>,
 }
 
@@ -146,8 +147,8 @@ impl LastTold {
             group_labels: self.group_labels.clone(),
             route_labels: Labels::empty(),
             reason: Reason::First,
-            alerts: self.firing.clone(),
-            kept: Vec::new(),
+            alerts: Vec::new(),
+            kept: self.firing.clone(),
         }
     }
 

@@ -88,11 +88,13 @@ impl Inner {
             group_labels: flush.group_labels.clone(),
             firing: Vec::new(),
         });
-        // Perhaps it was told to have ended: should it fire, that is news.
+        // Of what it was perhaps told to have ended nobody knows what it believes: should it fire,
+        // that is news, and should it not, its end is.
         let (firing, ended): (Vec<_>, Vec<_>) =
             perhaps.iter().cloned().partition(|alert| alert.is_firing());
-        let ended: HashSet<_> = ended.iter().map(|alert| &alert.labels).collect();
-        last.firing.retain(|alert| !ended.contains(&alert.labels));
+        let doubtful: HashSet<_> = ended.iter().map(|alert| &alert.labels).collect();
+        last.firing.retain(|alert| !doubtful.contains(&alert.labels));
+        add(&mut last.firing, &ended);
         add(&mut last.firing, &firing);
         Some(last)
     }

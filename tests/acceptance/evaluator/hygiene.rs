@@ -10,6 +10,8 @@ use tests::{ask, peers, wait_until};
 
 use crate::rig::Evaluator;
 
+const JSON: &str = "content-type: application/json\r\n";
+
 fn config(sink: &HttpServer, more: &str) -> String {
     format!(
         "route: {{receiver: ops, group_by: [alertname], group_wait: 0s, group_interval: 1s}}\n\
@@ -28,12 +30,13 @@ impl Evaluator {
     fn push(&self, names: &[&str]) {
         let alert = |name: &&str| json!({"labels": {"alertname": name, "host": "db1"}});
         let body: Value = names.iter().map(alert).collect();
-        let answer = ask("POST", &self.url("/api/v2/alerts"), "", &body.to_string());
+        let answer = ask("POST", &self.url("/api/v2/alerts"), JSON, &body.to_string());
         assert_eq!(answer.map(|(status, _)| status), Some(200));
     }
 
     fn post(&self, path: &str, headers: &str, body: &Value) -> (u16, Value) {
-        let (status, body) = ask("POST", &self.url(path), headers, &body.to_string()).unwrap();
+        let headers = format!("{JSON}{headers}");
+        let (status, body) = ask("POST", &self.url(path), &headers, &body.to_string()).unwrap();
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 

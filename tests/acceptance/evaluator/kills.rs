@@ -216,8 +216,11 @@ impl Laboratory {
         self.sink.note(Event::Quiet);
         let events = self.sink.events();
         let verdict = check(&events);
-        let last: Vec<_> = events.iter().rev().take(60).rev().collect();
-        assert!(verdict.violations.is_empty(), "seed {seed}: {:#?}\n{last:#?}", verdict.violations);
+        let first = verdict.violations.first().and_then(|first| first.split(':').next());
+        let place = first.map_or(0, |place| place.parse::<usize>().unwrap());
+        let before = &events[place.saturating_sub(60)..events.len().min(place + 1)];
+        let violations = &verdict.violations;
+        assert!(violations.is_empty(), "seed {seed}: {violations:#?}\n{before:#?}");
         let (_, silences) = self.evaluator.get("/api/v2/silences").unwrap();
         for id in &self.silences {
             assert!(silences.contains(id), "seed {seed}: silence {id} is lost");

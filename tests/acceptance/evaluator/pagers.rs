@@ -97,13 +97,12 @@ fn sent(server: &HttpServer, side: &str) -> Vec<(String, Value)> {
 
 #[test]
 fn alertmanager_and_we_send_the_same() {
-    let Some(program) = peers::program("prometheus-alertmanager") else { return };
+    let Some(mut command) = peers::alertmanager() else { return };
     let server = services();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("alertmanager.yml");
     std::fs::write(&file, receivers(&server, "/theirs")).unwrap();
     let port = free_port();
-    let mut command = Command::new(program);
     command.arg(format!("--config.file={}", file.display()));
     command.arg(format!("--storage.path={}", dir.path().join("data").display()));
     command.arg(format!("--web.listen-address=127.0.0.1:{port}"));

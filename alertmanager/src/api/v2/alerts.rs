@@ -18,7 +18,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::super::{Routing, Shown};
 use super::pieces::{Pieces, answer};
-use super::{Failure, Wanted, off_the_runtime, parse, read};
+use super::{Failure, Object, Wanted, off_the_runtime, parse, read};
 use crate::alerts::Alert;
 use crate::pushed::{Push, PushError};
 
@@ -160,9 +160,9 @@ pub(in super::super) async fn push(
         Ok(body) => body,
         Err(failure) => return failure.into_response(),
     };
-    let sent = parse::<Option<Vec<Sent<'_>>>>(&body).map(Option::unwrap_or_default);
+    let sent = parse::<Option<Vec<Object<Sent<'_>>>>>(&body).map(Option::unwrap_or_default);
     let checked = sent.and_then(|sent| {
-        sent.iter().enumerate().try_for_each(|(place, alert)| alert.check(place))?;
+        sent.iter().enumerate().try_for_each(|(place, Object(alert))| alert.check(place))?;
         Ok(sent)
     });
     let sent = match checked {
@@ -171,7 +171,7 @@ pub(in super::super) async fn push(
     };
     let now = Timestamp::now();
     let (mut pushes, mut faults) = (Vec::with_capacity(sent.len()), Vec::new());
-    for alert in sent {
+    for Object(alert) in sent {
         match alert.read(now) {
             Ok(push) => pushes.push(push),
             Err(fault) => faults.push(fault),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::super::Shown;
 use super::super::silences::{confirms, look, too_long};
 use super::alerts::read_time;
-use super::{Failure, Parameters, answer, parse, read, time};
+use super::{Failure, Object, Parameters, answer, parse, read, time};
 use crate::mute::{Silence, SilenceError, SilenceState};
 
 /// A silence, as it is sent.
@@ -129,8 +129,8 @@ pub(in super::super) async fn set(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let sent: Option<Sent> = parse(&read(&headers, body, "silence").await?)?;
-    let sent = sent.unwrap_or_default();
+    let sent: Option<Object<Sent>> = parse(&read(&headers, body, "silence").await?)?;
+    let sent = sent.map(|Object(sent)| sent).unwrap_or_default();
     sent.check()?;
     let now = Timestamp::now();
     let silence = sent.read(now).map_err(Failure::bad)?;

@@ -56,7 +56,8 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
                     ended_since.insert(alert);
                 } else {
                     ever_fired.insert(alert);
-                    fired_before_crash.insert(alert, crashes);
+                    // As long as nobody has heard of it: the end may be of a time before that.
+                    fired_before_crash.entry(alert).or_insert(crashes);
                 }
             }
             Event::Acknowledged(alert, fires) => {
@@ -91,6 +92,7 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
                     .any(|(alert, fires)| *fires && ended_since.contains(alert.as_str()));
                 for alert in alerts.keys() {
                     ended_since.remove(alert.as_str());
+                    fired_before_crash.insert(alert, crashes);
                 }
                 match have.insert(id, crashes) {
                     Some(before) if before < crashes => verdict.repeats += 1,
@@ -173,6 +175,9 @@ fn the_checker_finds_what_is_wrong_and_nothing_else() {
         ("+a 1:a 2:a .", "nothing new"),
         ("+a 1:a ! 2:a .", "nothing new"),
         ("+a -a 1:A .", "nobody was told"),
+        // It began again while the end of before was on its way again.
+        ("+a 1:a -a 2?A ! +a 2:A 3:a .", ""),
+        ("+a -a ! +a 1:A 2:a .", ""),
     ];
     for (text, expected) in cases {
         let found = check(&record(text)).violations;
