@@ -56,7 +56,7 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
                     ended_since.insert(alert);
                 } else {
                     ever_fired.insert(alert);
-                    // As long as nobody has heard of it: the end may be of a time before that.
+                    // What is decided while a message is on its way may tell its end again.
                     fired_before_crash.entry(alert).or_insert(crashes);
                 }
             }
@@ -92,7 +92,6 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
                     .any(|(alert, fires)| *fires && ended_since.contains(alert.as_str()));
                 for alert in alerts.keys() {
                     ended_since.remove(alert.as_str());
-                    fired_before_crash.insert(alert, crashes);
                 }
                 match have.insert(id, crashes) {
                     Some(before) if before < crashes => verdict.repeats += 1,
