@@ -4,12 +4,12 @@
 # the project).
 #
 #   tests/bench/run.sh            m1 (scrape of an agent), m2 (looks on request), m3 (script checks),
-#                                 m7 (alerts in Alertmanager's place), m8 (fault to webhook)
-#   tests/bench/run.sh m1 m8      only these
+#                                 m7 (alerts in Alertmanager's place), m8 (fault to webhook), and these:
 #   tests/bench/run.sh idle       an agent with 50 checks a minute that nobody asks, beside node_exporter
 #   tests/bench/run.sh floor      script checks beside a bare loop of posix_spawn: as many as go, also from an
 #                                 agent of 200 MiB; and half as many as the loop starts
 #   tests/bench/run.sh nrpe       round trips of check_nrpe, to us and to NRPE's daemon
+#   tests/bench/run.sh m1 m8      only these
 #
 # RUNS (1) repeats everything. Results are in MEASURE_OUT, by default bench-peers in cargo's folder.
 set -euo pipefail
@@ -31,7 +31,7 @@ PEERS=${PEERS:-$(dirname "$(dirname "$(dirname "$(tests/peers/fetch.sh --where)"
 MEASURE_DIR=$(realpath "$harness")
 export CARGO_TARGET_DIR MEASURE_OUT MEASURE_WORK MEASURE_DIR PEERS
 
-[ $# -gt 0 ] || set -- m1 m2 m3 m7 m8
+[ $# -gt 0 ] || set -- m1 m2 m3 m7 m8 idle floor nrpe
 programs=(--bin veilleur-agent)
 case " $* " in *" m7 "* | *" m8 "*) programs+=(--bin veilleur) ;; esac
 cargo build --locked --quiet --release "${programs[@]}"
