@@ -48,16 +48,22 @@ pub fn exchange(method: &str, url: &str, headers: &str, body: &str) -> Option<(S
     stream.set_read_timeout(Some(LIMIT)).ok()?;
     // HTTP/1.0, so that the answer comes in one piece and then the end.
     let length = body.len();
-    write!(
-        stream,
+    let request = format!(
         "{method} /{path} HTTP/1.0\r\nhost: {address}\r\n{headers}content-length: {length}\r\n\r\n{body}"
-    )
-    .ok()?;
+    );
+    // A server that refuses may answer and close before it has read everything: what it said by then
+    // counts, if it is whole.
+    let is_sent = stream.write_all(request.as_bytes()).is_ok();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok()?;
+    let is_read = stream.read_to_end(&mut answer).is_ok();
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.to_owned(), body.to_owned()))
+    let announced = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    });
+    let is_whole = is_sent && is_read || announced == Some(body.len());
+    is_whole.then(|| (head.to_owned(), body.to_owned()))
 }
 
 /// What `curl` says with these arguments: its exit status, the status of the answer (0 where there is

@@ -186,6 +186,7 @@ fn a_page_and_a_page_that_did_not_come_are_explained() {
     );
     // As it was then, whatever has become of the silence.
     let then = evaluator.value("vector(time())");
+    wait_until("it is past", || evaluator.value("vector(time())") != then);
     let url = format!("http://127.0.0.1:{}/api/v2/silence/{id}", evaluator.port);
     assert_eq!(ask("DELETE", &url, "", "").unwrap().0, 200);
     wait_until("the series of alerts go on", || {
