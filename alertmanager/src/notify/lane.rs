@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 use super::minimal::minimal;
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use super::status::LaneStates;
+use crate::crash;
 use crate::outbox::{Due, LONGEST_WAIT, Outbox};
 use crate::state::{Attempt, AttemptAlert, AttemptResult};
 
@@ -175,6 +176,7 @@ impl LaneRunner {
         let seed = due.id.bytes().fold(7, |n: u64, b| n.wrapping_mul(31) + u64::from(b));
         let (refused, reason, retry_after) = match handed {
             Ok(receipt) => {
+                crash::point("message.sent");
                 let (group, reason) = (&due.key.group_key, due.flush.reason.as_str());
                 info!(lane = self.lane, group, reason, "delivered");
                 self.states.delivered(&self.lane, at);
