@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use base::sample::Timestamp;
+use foldhash::fast::RandomState;
 
 use super::queue::{Entry, Queue};
 use super::{Due, Flush, LaneGroup, LastTold};
@@ -65,7 +66,8 @@ impl Inner {
             return Vec::new();
         }
         let Flush { alerts, kept, .. } = &*due.flush;
-        let said: HashSet<_> = alerts.iter().chain(kept).map(|alert| &alert.labels).collect();
+        let said: HashSet<_, RandomState> =
+            alerts.iter().chain(kept).map(|alert| &alert.labels).collect();
         let told = self.told.get(&due.key).map_or(&[][..], |told| &told.last.firing);
         let perhaps = self.may_know(&due.key).iter().filter(|alert| alert.is_firing());
         let known = told.iter().chain(perhaps);
@@ -92,7 +94,7 @@ impl Inner {
         // that is news, and should it not, its end is.
         let (firing, ended): (Vec<_>, Vec<_>) =
             perhaps.iter().cloned().partition(|alert| alert.is_firing());
-        let doubtful: HashSet<_> = ended.iter().map(|alert| &alert.labels).collect();
+        let doubtful: HashSet<_, RandomState> = ended.iter().map(|alert| &alert.labels).collect();
         last.firing.retain(|alert| !doubtful.contains(&alert.labels));
         add(&mut last.firing, &ended);
         add(&mut last.firing, &firing);
@@ -134,6 +136,6 @@ pub(super) fn add(to: &mut Vec<Arc<Alert>>, alerts: &[Arc<Alert>]) {
     if alerts.is_empty() {
         return;
     }
-    let known: HashSet<_> = to.iter().map(|alert| alert.labels.clone()).collect();
+    let known: HashSet<_, RandomState> = to.iter().map(|alert| alert.labels.clone()).collect();
     to.extend(alerts.iter().filter(|alert| !known.contains(&alert.labels)).cloned());
 }
