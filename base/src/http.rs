@@ -10,6 +10,7 @@ mod names;
 mod origin;
 mod percent;
 mod except;
+mod dial;
 mod connection;
 mod proxy;
 pub mod client;

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use base::http::client::{ClientError, dial_from, resolve};
+use base::http::client::{ClientError, Opened, dial_from, open, resolve};
 use tokio::net::TcpStream;
 
 use crate::Reason;
@@ -57,7 +57,12 @@ impl Guard {
         Ok(address)
     }
 
-    /// Opens a connection to an address that was chosen.
+    /// Opens a connection to an address that was chosen, perhaps only to see that it can be opened.
+    pub(crate) async fn open(&self, address: SocketAddr) -> Result<Opened, Failed> {
+        open(self.way.source, address).await.map_err(failed)
+    }
+
+    /// As [`Self::open`], to talk.
     pub(crate) async fn dial(&self, address: SocketAddr) -> Result<TcpStream, Failed> {
         dial_from(self.way.source, address).await.map_err(failed)
     }

@@ -15,13 +15,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, CertificateError};
 
 pub use super::connection::{Connection, HTTP2_OR_1, Phases, Socket, TlsSession, drive, is_http2};
+pub use super::dial::{Opened, dial, dial_from, open};
 pub use super::except::{Except, in_network};
 use super::failure::rustls_error;
 pub use super::failure::{ClientError, Failure};
@@ -233,38 +234,4 @@ pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientErr
         Ok(_) => Err(ClientError::new(Failure::NoSuchName, format!("resolve {host}: no address"))),
         Err((kind, error)) => Err(ClientError::new(kind, format!("resolve {host}: {error}"))),
     }
-}
-
-/// Opens a connection to the first of `addresses` that takes one.
-///
-/// # Errors
-///
-/// The failure of the last address.
-pub async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, ClientError> {
-    let mut failure = ClientError::new(Failure::NoSuchName, "no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failure = ClientError::from_io(&format!("connect to {address}"), &error),
-        }
-    }
-    Err(failure)
-}
-
-/// As [`dial`], to one address, from `source` where that is said.
-///
-/// # Errors
-///
-/// [`ClientError`] of the connection; `source` is not ours.
-pub async fn dial_from(
-    source: Option<IpAddr>,
-    address: SocketAddr,
-) -> Result<TcpStream, ClientError> {
-    let Some(source) = source else { return dial(&[address]).await };
-    let doing = format!("connect to {address} from {source}");
-    let failed = |error: io::Error| ClientError::from_io(&doing, &error);
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let socket = socket.map_err(failed)?;
-    socket.bind(SocketAddr::new(source, 0)).map_err(failed)?;
-    socket.connect(address).await.map_err(failed)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base::clock::Stopwatch;
 use base::family::MetricFamily;
-use base::http::client::{Client, TlsSession};
+use base::http::client::{Client, Opened, TlsSession};
 use regex::bytes::{Captures, Regex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -106,7 +106,15 @@ impl TcpShot {
 
     async fn talk(&self, progress: &mut Progress) -> Result<(), Failed> {
         let (socket, host) = match &self.at {
-            Place::Net(at) => (self.connect(at, progress).await?, at.host.as_str()),
+            Place::Net(at) => {
+                let opened = self.connect(at, progress).await?;
+                if self.module.steps.is_empty() && !self.module.tls {
+                    progress.is_connected = true;
+                    return Ok(());
+                }
+                let socket = opened.into_stream().map_err(|error| not_watched(&error))?;
+                (Box::new(socket) as Box<dyn Socket>, at.host.as_str())
+            }
             // A certificate of a service that only this host reaches is made for it.
             Place::Socket(path) => (open(path, progress).await?, "localhost"),
         };
@@ -124,11 +132,7 @@ impl TcpShot {
         Ok(())
     }
 
-    async fn connect(
-        &self,
-        at: &HostPort,
-        progress: &mut Progress,
-    ) -> Result<Box<dyn Socket>, Failed> {
+    async fn connect(&self, at: &HostPort, progress: &mut Progress) -> Result<Opened, Failed> {
         progress.waits_for = "the name is not resolved";
         let watch = Stopwatch::start();
         let address = self.guard.choose(at).await;
@@ -136,7 +140,7 @@ impl TcpShot {
         let address = address?;
         progress.dialled = Some((address, watch.elapsed()));
         progress.waits_for = "there is no connection";
-        Ok(Box::new(self.guard.dial(address).await?))
+        self.guard.open(address).await
     }
 
     fn measure(&self, progress: &Progress) -> Metrics {
@@ -162,6 +166,11 @@ impl TcpShot {
         }
         metrics
     }
+}
+
+/// A connection that is there and cannot be talked over, for want of memory.
+fn not_watched(error: &std::io::Error) -> Failed {
+    Failed::new(Reason::Internal, format!("the connection cannot be watched: {error}"))
 }
 
 /// Opens the socket at `path`.
