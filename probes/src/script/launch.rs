@@ -34,6 +34,8 @@ pub(super) struct Launch<'l> {
     pub(super) descriptors: [RawFd; 3],
     /// Descriptors that it would inherit and must not.
     pub(super) close: &'l [RawFd],
+    /// Signals whose answer may not be the usual; it has that to all others.
+    pub(super) signals: &'l [c_int],
     pub(super) limits: &'l [Limit],
 }
 
@@ -129,9 +131,9 @@ unsafe fn become_program(orders: &Orders<'_>) -> c_int {
     let launch = &orders.launch;
     // SAFETY: every pointer is to something in `orders`; each of the calls is one of the kernel.
     unsafe {
-        for signal in 1..=libc::SIGRTMAX() {
+        for signal in launch.signals {
             // Of some the action cannot be changed, and is the default.
-            libc::sigaction(signal, &raw const orders.default, ptr::null_mut());
+            libc::sigaction(*signal, &raw const orders.default, ptr::null_mut());
         }
         if let Err(error) = setsid() {
             return error.raw_os_error();

@@ -7,7 +7,7 @@
 //!
 //! Invariant: whoever drops a [`Started`] before it was waited for ends the whole session's group.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_int};
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -37,12 +37,33 @@ struct Common {
     null: OwnedFd,
     /// Descriptors that we were ourselves started with and that would be handed on (F49).
     inherited: Vec<RawFd>,
+    /// Signals that somebody may have set another answer to than the usual.
+    signals: Vec<c_int>,
 }
 
 static COMMON: LazyLock<io::Result<Common>> = LazyLock::new(|| {
     let null = File::open("/dev/null")?.into();
-    Ok(Common { null, inherited: inherited()? })
+    Ok(Common { null, inherited: inherited()?, signals: signals() })
 });
+
+/// The first signal that is for whoever wants it: until one sets an answer to it, it has the usual.
+const FIRST_FREE: c_int = 32;
+
+/// All that have a meaning of their own, and of the others those that have an answer by now: each is a
+/// system call at every start, and nobody sets one to those later.
+fn signals() -> Vec<c_int> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = |name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+    };
+    let answered = match (set("SigCgt:"), set("SigIgn:")) {
+        (Some(caught), Some(ignored)) => caught | ignored,
+        _ => u64::MAX,
+    };
+    let unusual = |signal: &c_int| *signal < FIRST_FREE || answered >> (signal - 1) & 1 == 1;
+    (1..=libc::SIGRTMAX()).filter(unusual).collect()
+}
 
 /// The descriptors over 2 that a program we start would get: our own never are among them.
 fn inherited() -> io::Result<Vec<RawFd>> {
@@ -135,6 +156,7 @@ pub(super) fn start(
         environment: &environment,
         descriptors: [&common.null, &stdout_of_child, &stderr_of_child].map(AsRawFd::as_raw_fd),
         close: &common.inherited,
+        signals: &common.signals,
         limits,
     };
     let pid = match user {
