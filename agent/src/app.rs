@@ -195,9 +195,13 @@ async fn start(
     app.keep.load(&results.slots());
     results.slots().iter().for_each(|slot| app.start_check(slot));
     let (keep, shown) = (Arc::clone(&app.keep), Arc::clone(&app.shown));
-    everything.supervise("tidy", |stop| async move {
-        run::tidy(stop).await;
-        Ok(())
+    let tidied = Arc::clone(&shown);
+    everything.supervise("tidy", move |stop| {
+        let shown = Arc::clone(&tidied);
+        async move {
+            run::tidy(|| shown.pages_asked(), stop).await;
+            Ok(())
+        }
     });
     everything.supervise("keep", move |stop| {
         let (keep, shown) = (Arc::clone(&keep), Arc::clone(&shown));

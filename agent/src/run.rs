@@ -101,18 +101,24 @@ pub(crate) async fn keep(keep: &Keep, results: &Results, news: &Notify, stop: Ca
 
 /// How often what scripts left behind is looked for where none runs.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
-/// After so many of these the memory that was free in between is given back.
-const TRIM_EVERY: u32 = 60;
+/// After so many of these all that is not needed is given back.
+const GIVE_BACK_EVERY: u32 = 60;
 
 /// Ends what was left behind by scripts that were given up before they were loaded, and gives back
-/// what a burst of work has needed, until `stop`.
-pub(crate) async fn tidy(stop: CancellationToken) {
-    for round in (0..TRIM_EVERY).cycle() {
+/// what a burst of work has needed, until `stop`. `pages` is how many pages of metrics were asked for
+/// so far: to make one takes more of the heap than all else.
+pub(crate) async fn tidy(pages: impl Fn() -> u64, stop: CancellationToken) {
+    let mut made = 0;
+    for round in (1..=GIVE_BACK_EVERY).cycle() {
         if stop.run_until_cancelled(sleep(TIDY_INTERVAL)).await.is_none() {
             return;
         }
         probes::script::tidy();
-        if round == 0 {
+        let before = std::mem::replace(&mut made, pages());
+        // To make the first page takes code that no other one does.
+        if round == GIVE_BACK_EVERY || (before == 0 && made > 0) {
+            memory::give_back();
+        } else if before != made {
             memory::give_back_heap();
         }
     }

@@ -139,6 +139,11 @@ impl Shown {
         Forest::new(&self.services.load(), &self.results.slots(), now)
     }
 
+    /// How many pages of metrics were asked for so far.
+    pub fn pages_asked(&self) -> u64 {
+        self.pages.asked()
+    }
+
     /// How pushing goes; counted from the first call on.
     pub fn uplink(&self) -> &uplink::Status {
         self.uplink.get_or_init(|| uplink::Status::new(&self.own))

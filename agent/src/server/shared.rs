@@ -50,6 +50,11 @@ impl Drop for Present<'_> {
 }
 
 impl<K: PartialEq, P: Clone> Shared<K, P> {
+    /// How many have asked so far.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
     /// A page of this `kind`, by `make` where nobody else has begun one since.
     pub(super) async fn get<F: Future<Output = P>>(&self, kind: K, make: impl FnOnce() -> F) -> P {
         self.present.fetch_add(1, Ordering::SeqCst);
@@ -116,6 +121,7 @@ mod tests {
         begin(second.as_mut()).await;
         go.notify_one();
         assert_eq!((second.await, third.await), (2, 2));
+        assert_eq!(shared.asked(), 4);
         go.notify_one();
         assert_eq!(other.await, 3);
         assert!(shared.made.lock().await.is_none());
