@@ -169,7 +169,7 @@ async fn start(
     let reload = Reload { source: origin.source.name(), taken: Timestamp::now(), faults: None };
     let host = HostNumbers::new(config.host);
     let shown = Arc::new(Shown::new(Arc::clone(&results), host, reload));
-    let guard = Arc::new(Guard::new(config.web, "http", shown.own()));
+    let guard = Arc::new(Guard::new(config.web, "http", shown.own()).at(address, None));
     let scripts = Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency)));
     let nrpe = NrpeListener::new(&everything, Arc::clone(&scripts), shown.own());
     nrpe.take(config.nrpe).await?;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use base::clock::Stopwatch;
+use base::clock::{SteadyClock, Stopwatch};
 use base::http::server::listen;
 use base::http::web::Guard;
 use base::own_metrics::{IntCounter, OwnMetrics};
@@ -59,6 +59,8 @@ const SUBQUERY_STEP: Duration = Duration::from_secs(60);
 /// How long scrapes, and answers that are being made, have to end: with what `judging` takes for its
 /// stages less than ten seconds (F51).
 const GRACE: Duration = Duration::from_millis(1500);
+/// How far ahead of the system's clock the newest sample may be, for ours to go on from it.
+const MOST_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a reload is tried while the state fails, a second apart.
 const ATTEMPTS: u32 = 30;
 
@@ -140,6 +142,12 @@ pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
+/// The name in a URL.
+fn host_of(url: &str) -> Option<&str> {
+    let rest = url.split_once("://")?.1;
+    rest.split(['/', ':']).next()
+}
+
 fn at_once() -> ExitCode {
     warn!("told again to stop: at once");
     ExitCode::FAILURE
@@ -158,20 +166,26 @@ impl App {
         let scheme = config.web.scheme();
         let own_url = || format!("{scheme}://{address}{}", settings.route_prefix);
         let external_url: Arc<str> = settings.external_url.clone().unwrap_or_else(own_url).into();
-        let (started, since) = (Timestamp::now(), Stopwatch::start());
+        let since = Stopwatch::start();
+        let newest = data.storage.max_time().unwrap_or(Timestamp::MIN);
+        // Further ahead than this, it was the clock of then that was wrong.
+        let is_sound = newest.since(Timestamp::now()) <= MOST_AHEAD;
+        let clock = SteadyClock::starting_at(if is_sound { newest } else { Timestamp::MIN });
+        let started = clock.now();
         // Samples come more often than signs of life.
         let watched = data.state.last_alive().await?.max(data.storage.max_time());
         let blind = watched.map_or(Duration::ZERO, |at| started.since(at));
         let everything = Supervisor::new();
         let metrics = OwnMetrics::new();
         metrics.adopt(&settings.dropped);
-        let guard = Arc::new(Guard::new(config.web.clone(), "http", &metrics));
+        let guard = Arc::new(Guard::new(config.web.clone(), "http", &metrics).at(address, host_of(&external_url)));
         let scraper = Scraper {
             storage: Arc::clone(&data.storage),
             outputs: Outputs::default(),
             targets: Targets::default(),
             news: News::default(),
             metrics: ScrapeMetrics::new(&metrics),
+            clock: clock.clone(),
         };
         let alerts = Alerts::default();
         let pushed = Pushed::open(data.state.clone(), alerts.clone(), blind).await?;
@@ -199,6 +213,7 @@ impl App {
             config: Arc::default(),
             supervisor: everything.clone(),
             reload,
+            clock: clock.clone(),
             started,
             lookback: LOOKBACK,
         };
@@ -207,6 +222,7 @@ impl App {
             targets: parts.targets.clone(),
             rules: parts.rules.clone(),
             pushed: parts.pushed.clone(),
+            clock: clock.clone(),
             had_pushed: parts.pushed.least_fresh().is_some(),
             at: started,
             since,
@@ -243,6 +259,7 @@ impl App {
             notify_metrics: NotifyMetrics::new(&metrics),
             storm: Arc::default(),
             start,
+            clock,
         };
         let (jobs, wanted) = watch::channel(Vec::new());
         let config_state = Arc::clone(&parts.config);

@@ -235,6 +235,18 @@ impl Pushed {
         self.lock().firing.values().map(|firing| firing.updated_at).min()
     }
 
+    /// Nobody could push for `pause`: whatever fires lasts so much longer (F26). A restart adds its
+    /// own; what stands in the journal stays.
+    fn extend(&self, pause: Duration) {
+        let mut inner = self.lock();
+        let Inner { firing, ends } = &mut *inner;
+        ends.clear();
+        for (labels, firing) in firing {
+            firing.ends_at = firing.ends_at + pause;
+            ends.insert((firing.ends_at, firing.record), labels.clone());
+        }
+    }
+
     /// Ends what is over at `now`; returns when the next one is.
     ///
     /// # Errors

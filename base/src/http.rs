@@ -5,6 +5,7 @@
 
 pub mod tls;
 mod failure;
+mod foreign;
 mod lookup;
 mod names;
 mod origin;
@@ -26,6 +27,7 @@ use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::{GzDecoder, GzEncoder};
 use http_body_util::BodyExt;
+pub use foreign::is_foreign;
 pub use http_body_util::Full;
 use hyper::body::Body as _;
 pub use hyper::body::{Frame, Incoming as Body};

@@ -109,7 +109,7 @@ pub(super) async fn instant(
     body: Bytes,
 ) -> Result<Response, Failure> {
     let parameters = Parameters::read(query, &headers, &body)?;
-    let time = parameters.time("time", Timestamp::now())?;
+    let time = parameters.time("time", shown.clock.now())?;
     let output = run(&shown, &parameters, Range::instant(time)).await?;
     Ok(answer(&headers, output))
 }

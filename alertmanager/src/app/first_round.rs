@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::clock::Stopwatch;
+use base::clock::{SteadyClock, Stopwatch};
 use base::sample::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,7 @@ pub(super) struct Start {
     pub(super) round: FirstRound,
     pub(super) targets: Targets,
     pub(super) rules: Rules,
+    pub(super) clock: SteadyClock,
     pub(super) pushed: Pushed,
     /// Whether something that was pushed fired when we were started.
     pub(super) had_pushed: bool,
@@ -94,7 +95,7 @@ impl Start {
         while !self.round.is_over() {
             let elapsed = self.since.elapsed();
             if seen_at.is_none() && self.targets.were_all_seen() {
-                seen_at = Some(Timestamp::now());
+                seen_at = Some(self.clock.now());
             }
             if self.round.awaits_judging() {
                 if seen_at.is_some_and(|at| self.were_evaluated(&wanted.groups, at)) {

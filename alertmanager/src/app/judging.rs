@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base::clock::SteadyClock;
 use base::labels::Labels;
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
@@ -21,7 +22,7 @@ use crate::dispatch::{AskDispatch, Dispatcher};
 use crate::hygiene::KeeperParts;
 use crate::mute::Mutes;
 use crate::news::News;
-use crate::notify::{Gate, LaneRunner, LaneStates, NotifyMetrics};
+use crate::notify::{Gate, LaneRunner, Recheck, LaneStates, NotifyMetrics};
 use crate::outbox::Outbox;
 use crate::own_alerts::{self, OwnAlerts, Storm};
 use crate::pushed::Pushed;
@@ -61,6 +62,7 @@ pub(super) struct Judging {
     pub(super) notify_metrics: NotifyMetrics,
     pub(super) storm: Arc<Mutex<Storm>>,
     pub(super) start: Start,
+    pub(super) clock: SteadyClock,
 }
 
 impl Judging {
@@ -192,6 +194,7 @@ impl Judging {
                 notifier: Arc::clone(notifier),
                 timeout: receivers.timeout(lane),
                 gate: self.gate(lane, config),
+                recheck: Some(self.recheck()),
                 outbox: self.outbox.clone(),
                 states: self.lane_states.clone(),
                 metrics: self.notify_metrics.clone(),
@@ -212,6 +215,15 @@ impl Judging {
         for old in before.into_values() {
             self.delivering.spawn("retire", async move { old.shutdown(DELIVERY_GRACE).await });
         }
+    }
+
+    /// A message about something that was silenced since must not leave (F20).
+    fn recheck(&self) -> Recheck {
+        let silences = self.mutes.silences.clone();
+        Recheck::new(move |flush, now| {
+            let mut firing = flush.alerts.iter().filter(|alert| alert.is_firing());
+            firing.any(|alert| !silences.silenced_by(&alert.labels, now).is_empty())
+        })
     }
 
     /// What must be well for a lane to hand anything over: everything, for the watchdog.
@@ -240,6 +252,7 @@ impl Judging {
             rules: self.rules.clone(),
             news: self.news.clone(),
             metrics: self.rule_metrics.clone(),
+            clock: self.clock.clone(),
             blind,
         };
         // Started again after a failure, it has not been blind.

@@ -105,6 +105,9 @@ impl Dispatcher {
         for alert in alerts {
             dispatcher.take(alert, now);
         }
+        for id in dispatcher.groups.ids() {
+            dispatcher.groups.change(id, |group| group.go_on(now));
+        }
         dispatcher
     }
 
@@ -183,7 +186,9 @@ impl Dispatcher {
             }
         }
         self.looked_at = now;
-        self.compare_held(compare_held, now);
+        if self.compare_held(compare_held, now) {
+            self.renew(now).await?;
+        }
         self.end_waiting(round_over, now);
         for news in self.outbox.take_news() {
             for id in self.groups.named(&news.group_key).to_vec() {
@@ -204,8 +209,9 @@ impl Dispatcher {
     }
 
     /// Finds the groups of which something else is held back now: where `changed` by an alert, and
-    /// where a silence or a minute has begun or ended.
-    fn compare_held(&mut self, changed: bool, now: Timestamp) {
+    /// where a silence or a minute has begun or ended. True where something is held back now that was
+    /// not: it may stand in a message that waits.
+    fn compare_held(&mut self, changed: bool, now: Timestamp) -> bool {
         let (version, edge) = self.mutes.epoch(now);
         let muted_at = (version, edge, now.millis().div_euclid(60_000));
         let all = changed || (self.muted_at.0, self.muted_at.1) != (version, edge);
@@ -215,15 +221,18 @@ impl Dispatcher {
         let since = if self.muted_at.1 == edge { now } else { self.mutes.let_go_since(edge, now) };
         self.muted_at = muted_at;
         if !all && !minute {
-            return;
+            return false;
         }
+        let mut more = false;
         for id in self.groups.ids() {
             let Some(group) = self.groups.get(id) else { continue };
             if all || !group.route().times.is_always() {
                 let held = held(group, &self.mutes, now);
-                self.groups.change(id, |group| group.hold(held, since));
+                let holds_more = |group: &mut Group| group.hold(held, since);
+                more |= self.groups.change(id, holds_more).unwrap_or(false);
             }
         }
+        more
     }
 
     /// Puts an alert into the groups that it belongs to.
