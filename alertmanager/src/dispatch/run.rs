@@ -24,6 +24,7 @@ use super::group::{Group, GroupKey};
 use super::groups::{GroupId, Groups};
 use super::route::Route;
 use crate::alerts::{Alert, Alerts, Ending};
+use crate::crash;
 use crate::mute::Mutes;
 use crate::outbox::{Flush, LaneGroup, LastTold, Outbox};
 use crate::state::StateError;
@@ -191,6 +192,7 @@ impl Dispatcher {
         }
         self.end_waiting(round_over, now);
         for news in self.outbox.take_news() {
+            crash::point("receipt.seen");
             for id in self.groups.named(&news.group_key).to_vec() {
                 self.groups.change(id, |group| group.touch(now));
                 self.let_go(id);
