@@ -41,8 +41,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use base::family::MetricFamily;
 use base::http::{
-    Full, HeaderMap, Method, Packed, Request, Response, StatusCode, answer, answer_compressed, header,
-    is_foreign,
+    Full, HeaderMap, Method, Packed, Request, Response, StatusCode, answer, answer_compressed,
+    header, is_foreign,
 };
 use base::own_metrics::{IntCounterVec, OwnMetrics};
 use base::sample::Timestamp;

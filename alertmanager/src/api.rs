@@ -27,7 +27,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use base::clock::SteadyClock;
@@ -314,12 +314,13 @@ fn router(shown: Shown) -> Router {
 /// Sets the headers that every answer has, and refuses what a browser was tricked into.
 async fn guard(request: Request, next: Next) -> Response {
     let asks_only = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !asks_only && base::http::is_foreign(request.headers()) {
-        return reply::Failure::forbidden("this request comes from another site").into_response();
-    }
-    let mut response = match tokio::time::timeout(LONGEST, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => reply::Failure::timeout("the answer took too long").into_response(),
+    let mut response = if !asks_only && base::http::is_foreign(request.headers()) {
+        reply::Failure::forbidden("this request comes from another site").into_response()
+    } else {
+        match tokio::time::timeout(LONGEST, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => reply::Failure::timeout("the answer took too long").into_response(),
+        }
     };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));

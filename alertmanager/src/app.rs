@@ -178,7 +178,9 @@ impl App {
         let everything = Supervisor::new();
         let metrics = OwnMetrics::new();
         metrics.adopt(&settings.dropped);
-        let guard = Arc::new(Guard::new(config.web.clone(), "http", &metrics).at(address, host_of(&external_url)));
+        let guard = Arc::new(
+            Guard::new(config.web.clone(), "http", &metrics).at(address, host_of(&external_url)),
+        );
         let scraper = Scraper {
             storage: Arc::clone(&data.storage),
             outputs: Outputs::default(),

@@ -115,7 +115,7 @@ async fn a_silence_stops_a_message_that_waits_long_before_the_group_is_due_f20()
     story.pass(2).await;
     story.up = true;
     story.pass(20).await;
-    story.expect("20 ops b");
+    story.expect("21 ops b");
     story.up = false;
     story.fire("c");
     story.pass(40).await;

@@ -23,7 +23,7 @@ use crate::dispatch::{AskDispatch, Dispatcher};
 use crate::hygiene::KeeperParts;
 use crate::mute::Mutes;
 use crate::news::News;
-use crate::notify::{Gate, LaneRunner, Recheck, LaneStates, NotifyMetrics};
+use crate::notify::{Gate, LaneRunner, LaneStates, NotifyMetrics, Recheck};
 use crate::outbox::Outbox;
 use crate::own_alerts::{self, OwnAlerts, Storm};
 use crate::pushed::Pushed;

@@ -295,7 +295,10 @@ mod tests {
     fn a_wait_does_not_begin_again_f08() {
         for (now, due) in [(104, 110), (109, 110), (110, 110), (150, 150)] {
             let mut group = group(100, now, None);
-            group.insert(Arc::new(Alert { starts_at: at(100), ..Alert::clone(&alert("a", false)) }), at(now));
+            group.insert(
+                Arc::new(Alert { starts_at: at(100), ..Alert::clone(&alert("a", false)) }),
+                at(now),
+            );
             group.go_on(at(now));
             assert_eq!(group.due(), Some(at(due)), "{now}");
         }

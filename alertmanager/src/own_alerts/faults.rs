@@ -102,7 +102,7 @@ pub(super) fn of_group(
 ) -> Option<Fault> {
     let labels = [("group", group.name.as_str()), ("file", group.file.as_str())];
     let name = "RulesNotEvaluated";
-    let evaluated_at = group.evaluated_at.unwrap_or(started);
+    let evaluated_at = group.evaluated_at.unwrap_or(started).max(started);
     let late = group.interval.duration().saturating_mul(LATE_INTERVALS).max(patience);
     if now.since(evaluated_at) > late {
         let summary = format!("the rules of the group `{}` are not evaluated", group.name);

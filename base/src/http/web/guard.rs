@@ -296,14 +296,30 @@ mod tests {
             guard.is_misled(&guard.current(), &HeaderMap::from_iter([(header::HOST, host)]))
         };
         for host in [
-            "127.0.0.1", "127.0.0.1:12912", "[::1]:1", "[::1]", "localhost", "LocalHost:80", "a.localhost",
-            "10.1.2.3", "veilleur.example.org", "veilleur.example.org.:443",
+            "127.0.0.1",
+            "127.0.0.1:12912",
+            "[::1]:1",
+            "[::1]",
+            "localhost",
+            "LocalHost:80",
+            "a.localhost",
+            "10.1.2.3",
+            "veilleur.example.org",
+            "veilleur.example.org.:443",
         ] {
             assert!(!misled(&local, host), "{host}");
         }
         for host in [
-            "evil.example", "evil.example:12912", "localhost.evil.example", "127.0.0.1.evil.example", "",
-            "evil.example#localhost", "localhost@evil.example", "127.0.0.1:1:evil", "notlocalhost", "[::1].evil.example",
+            "evil.example",
+            "evil.example:12912",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+            "evil.example#localhost",
+            "localhost@evil.example",
+            "127.0.0.1:1:evil",
+            "notlocalhost",
+            "[::1].evil.example",
         ] {
             assert!(misled(&local, host), "{host}");
         }
