@@ -325,6 +325,7 @@ impl App {
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),
+            receiver_labels: config.receivers.labels(),
             lanes: config.lanes.clone(),
             inhibit_rules: config.inhibit_rules.clone(),
             external_labels: config.external_labels.clone(),

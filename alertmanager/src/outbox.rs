@@ -33,6 +33,7 @@ use base::sample::Timestamp;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::crash;
 use crate::state::{Attempt, AttemptFilter, Batch, State, StateError, Table};
 use inner::{Inner, Kept, Perhaps};
 use queue::{Entry, Queue};
@@ -212,6 +213,7 @@ impl Outbox {
             entries.push(Entry { intent, flush, fresh_at: now, record, flush_record });
         }
         self.state.journal().commit(batch).await?;
+        crash::point("intent.durable");
         let mut inner = self.lock();
         for entry in entries {
             inner.lanes.entry(entry.intent.lane.clone()).or_default().put(entry);
@@ -261,6 +263,7 @@ impl Outbox {
         });
         inner.perhaps.get(key).into_iter().for_each(|p| batch.remove(Table::InFlight, p.record));
         self.state.journal().write(batch)?;
+        crash::point("intent.withdrawn");
         inner.perhaps.remove(key);
         if is_known {
             match told {

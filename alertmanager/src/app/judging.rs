@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, WATCHDOG};
+use crate::crash;
 use crate::dispatch::{AskDispatch, Dispatcher};
 use crate::hygiene::KeeperParts;
 use crate::mute::Mutes;
@@ -73,21 +74,25 @@ impl Judging {
     ) -> anyhow::Result<()> {
         self.scope.shutdown(JUDGING_GRACE).await;
         self.lanes.values().for_each(|lane| lane.stop_token().cancel());
+        crash::point("reload.stopped");
         self.scope = self.around.child();
         self.sources.external_labels = config.external_labels.clone();
         let now = Timestamp::now();
         self.reconcile(&config.groups, blind, now).await?;
+        crash::point("reload.reconciled");
         self.rules.clear();
         let alerts = self.alerts.unsorted();
         self.mutes.set_rules(config.inhibit_rules.clone(), alerts.iter().map(AsRef::as_ref));
         self.mutes.maintenance.set_windows(config.windows.clone());
         self.start_dispatch(config, now).await?;
+        crash::point("reload.adopted");
         self.start_keeping(config, blind);
         self.start_lanes(config);
         for group in &config.groups {
             self.start_group(Arc::clone(group), blind);
         }
         self.start_own_alerts(config, now);
+        crash::point("reload.done");
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::labels::{Labels, LabelsBuilder};
 use base::period::Period;
 use serde::Deserialize;
 
@@ -32,6 +33,9 @@ use crate::template::Templates;
 pub struct ReceiverConfig {
     /// The name by which routes call it.
     pub name: Spanned<String>,
+    /// Labels by which the API finds it; `name` is always one of them.
+    #[serde(default)]
+    labels: BTreeMap<Spanned<String>, String>,
     /// Who hears of it where this one cannot be told.
     #[serde(default)]
     pub(super) fallback: Option<Spanned<String>>,
@@ -116,6 +120,8 @@ pub struct Receivers {
     fallbacks: Fallbacks,
     /// By the receiver's name.
     timeouts: BTreeMap<String, Duration>,
+    /// Those that were configured, by the receiver's name.
+    labels: BTreeMap<String, Labels>,
 }
 
 /// One way to one receiver.
@@ -154,6 +160,7 @@ impl Receivers {
                 diagnostics.report(name, format!("there are two receivers `{}`", name.value));
             }
             receivers.names.push(name.value.clone());
+            receivers.label(config, diagnostics);
             let mut ways = Entries { receivers: &mut receivers, receiver: &name.value };
             // Adds all entries of one kind; `build` is given what `global:` has for them.
             macro_rules! add {
@@ -234,6 +241,24 @@ impl Receivers {
             lanes.entry(way.receiver.clone()).or_default().push(way.lane.clone());
         }
         lanes
+    }
+
+    fn label(&mut self, config: &ReceiverConfig, diagnostics: &mut Diagnostics) {
+        for name in config.labels.keys().filter(|name| name.value.is_empty()) {
+            diagnostics.report(name, "a label has no name");
+        }
+        let labels = config.labels.iter().map(|(name, value)| (name.value.as_str(), value));
+        self.labels.insert(config.name.value.clone(), Labels::from_pairs(labels));
+    }
+
+    /// The receivers, in the order of the configuration, each with its labels.
+    pub fn labels(&self) -> Vec<(String, Labels)> {
+        let labels = |name: &String| {
+            let mut labels = LabelsBuilder::from(self.labels.get(name).unwrap_or(&Labels::empty()));
+            labels.set("name", name);
+            (name.clone(), labels.build())
+        };
+        self.names.iter().map(labels).collect()
     }
 
     /// Every lane with its service.

@@ -23,6 +23,7 @@ use super::group::{Group, GroupKey};
 use super::groups::{GroupId, Groups};
 use super::route::Route;
 use crate::alerts::{Alert, Alerts, Ending};
+use crate::crash;
 use crate::mute::Mutes;
 use crate::outbox::{Flush, LaneGroup, LastTold, Outbox};
 use crate::state::StateError;
@@ -180,6 +181,7 @@ impl Dispatcher {
         self.looked_at = now;
         self.compare_held(compare_held, now);
         for news in self.outbox.take_news() {
+            crash::point("receipt.seen");
             for id in self.groups.named(&news.group_key).to_vec() {
                 self.groups.change(id, |group| group.touch(now));
                 self.let_go(id);
