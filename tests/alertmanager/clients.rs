@@ -84,7 +84,9 @@ fn comparable(status: u16, body: &str) -> Value {
             }
             // By its list nobody can tell that a route is mute (`docs/compatibility.md`).
             if let Some(alerts) = body.as_array_mut() {
-                alerts.retain(|alert| alert["labels"]["alertname"] != "Quiet" || alert["alerts"].is_array());
+                alerts.retain(|alert| {
+                    alert["labels"]["alertname"] != "Quiet" || alert["alerts"].is_array()
+                });
             }
             body
         }
