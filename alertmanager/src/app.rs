@@ -10,6 +10,7 @@
 //! is ours alone; a configuration that is wrong changes nothing.
 
 mod folder;
+mod first_round;
 mod judging;
 mod origin;
 mod upkeep;
@@ -47,6 +48,7 @@ use crate::notify::{LaneStates, NotifyMetrics};
 use crate::pushed::Pushed;
 use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
+use first_round::Start;
 use folder::DataFolder;
 use judging::Judging;
 
@@ -153,7 +155,7 @@ impl App {
         let scheme = config.web.scheme();
         let own_url = || format!("{scheme}://{address}{}", settings.route_prefix);
         let external_url: Arc<str> = settings.external_url.clone().unwrap_or_else(own_url).into();
-        let started = Timestamp::now();
+        let (started, since) = (Timestamp::now(), Stopwatch::start());
         // Samples come more often than signs of life.
         let watched = data.state.last_alive().await?.max(data.storage.max_time());
         let blind = watched.map_or(Duration::ZERO, |at| started.since(at));
@@ -197,6 +199,17 @@ impl App {
             started,
             lookback: LOOKBACK,
         };
+        let start = Start {
+            round: parts.mutes.first_round.clone(),
+            targets: parts.targets.clone(),
+            rules: parts.rules.clone(),
+            pushed: parts.pushed.clone(),
+            had_pushed: parts.pushed.least_fresh().is_some(),
+            at: started,
+            since,
+        };
+        // Before anybody is told anything.
+        start.begin(&config, watched.is_some());
         let judging = Judging {
             around: everything.clone(),
             scope: everything.child(),
@@ -217,6 +230,7 @@ impl App {
             state: data.state.clone(),
             outbox: data.outbox.clone(),
             questions: parts.questions.clone(),
+            dispatcher: Arc::default(),
             alerts: parts.alerts.clone(),
             mutes: parts.mutes.clone(),
             pushed: parts.pushed.clone(),
@@ -226,6 +240,7 @@ impl App {
             rule_metrics: RuleMetrics::new(&metrics),
             notify_metrics: NotifyMetrics::new(&metrics),
             storm: Arc::default(),
+            start,
         };
         let (jobs, wanted) = watch::channel(Vec::new());
         let config_state = Arc::clone(&parts.config);

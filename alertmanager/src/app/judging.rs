@@ -13,6 +13,8 @@ use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use tracing::info;
 
+use super::first_round::{Start, Wanted};
+
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, WATCHDOG};
 use crate::crash;
@@ -50,6 +52,8 @@ pub(super) struct Judging {
     pub(super) state: State,
     pub(super) outbox: Outbox,
     pub(super) questions: AskDispatch,
+    /// The dispatcher while it does not run: a reload goes on with its groups.
+    pub(super) dispatcher: Arc<Mutex<Option<Dispatcher>>>,
     pub(super) alerts: Alerts,
     pub(super) mutes: Mutes,
     pub(super) pushed: Pushed,
@@ -59,6 +63,7 @@ pub(super) struct Judging {
     pub(super) rule_metrics: RuleMetrics,
     pub(super) notify_metrics: NotifyMetrics,
     pub(super) storm: Arc<Mutex<Storm>>,
+    pub(super) start: Start,
 }
 
 impl Judging {
@@ -92,6 +97,7 @@ impl Judging {
             self.start_group(Arc::clone(group), blind);
         }
         self.start_own_alerts(config, now);
+        self.watch_first_round(config);
         crash::point("reload.done");
         Ok(())
     }
@@ -138,29 +144,42 @@ impl Judging {
         let (alerts, outbox, mutes) =
             (self.alerts.clone(), self.outbox.clone(), self.mutes.clone());
         let questions = self.questions.clone();
-        let make = move |now| {
-            let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
-            Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
-                .answering(questions.clone())
-                .with_fallbacks(fallbacks.clone())
+        let make = {
+            let (route, lanes, fallbacks) = (route.clone(), lanes.clone(), fallbacks.clone());
+            move |now| {
+                let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
+                Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
+                    .answering(questions.clone())
+                    .with_fallbacks(fallbacks.clone())
+            }
+        };
+        let lock = |slot: &Mutex<Option<Dispatcher>>| {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let mut first = match lock(&self.dispatcher) {
+            Some(before) => before.reconfigured(route, lanes, fallbacks, now),
+            None => make(now),
         };
         // What is no longer to be told is withdrawn before a lane begins.
-        let mut first = make(now);
         first.adopt().await?;
-        let (first, make) = (Arc::new(Mutex::new(Some(first))), Arc::new(make));
+        let slot = Arc::clone(&self.dispatcher);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        let make = Arc::new(make);
         self.scope.supervise("dispatch", move |stop| {
-            let (first, make) = (Arc::clone(&first), Arc::clone(&make));
+            let (slot, make) = (Arc::clone(&slot), Arc::clone(&make));
             async move {
-                let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let dispatcher = match ready {
+                let dispatcher = match lock(&slot) {
                     Some(dispatcher) => dispatcher,
+                    // The one before has failed.
                     None => {
                         let mut again = make(Timestamp::now());
                         again.adopt().await?;
                         again
                     }
                 };
-                dispatcher.run(stop).await
+                let ended = dispatcher.run(stop).await?;
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+                Ok(())
             }
         });
         Ok(())
@@ -267,6 +286,15 @@ impl Judging {
             started: now,
         };
         self.scope.supervise("own alerts", move |stop| own_alerts.clone().run(stop));
+    }
+
+    /// The first round goes on over a reload.
+    fn watch_first_round(&self, config: &Config) {
+        let (start, wanted) = (self.start.clone(), Wanted::of(config));
+        if !start.round.is_over() {
+            self.scope
+                .supervise("first round", move |stop| start.clone().watch(wanted.clone(), stop));
+        }
     }
 
     /// Ends everything; what was not delivered stays in the outbox.
