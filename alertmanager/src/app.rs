@@ -220,6 +220,7 @@ impl App {
             state: data.state.clone(),
             outbox: data.outbox.clone(),
             questions: parts.questions.clone(),
+            dispatcher: Arc::default(),
             alerts: parts.alerts.clone(),
             mutes: parts.mutes.clone(),
             pushed: parts.pushed.clone(),

@@ -183,7 +183,9 @@ impl LaneRunner {
                 pace.failures = 0;
                 return self.note(pace, due, receipt, at).await;
             }
-            Err(DeliveryError::Transient { reason, retry_after }) => (false, reason, retry_after),
+            Err(DeliveryError::Transient { reason, retry_after, .. }) => {
+                (false, reason, retry_after)
+            }
             Err(DeliveryError::Permanent { reason }) => (true, reason.to_string(), None),
         };
         self.states.failed(&self.lane, at, &reason, refused);
@@ -220,8 +222,14 @@ impl LaneRunner {
         let watch = Stopwatch::start();
         let handed = match timeout(self.timeout, self.notifier.notify(notification)).await {
             Ok(handed) => handed,
-            Err(_) => Err(DeliveryError::transient(format!("no answer within {:?}", self.timeout))),
+            Err(_) => {
+                let reason = format!("no answer within {:?}", self.timeout);
+                Err(DeliveryError::transient(reason).after_sending())
+            }
         };
+        if let Err(DeliveryError::Transient { in_doubt: true, .. }) = handed {
+            due.may_have_arrived = true;
+        }
         let took = watch.elapsed();
         self.metrics.duration.with_label_values(&[integration]).observe(took.as_secs_f64());
         let (result, answer) = match &handed {
