@@ -73,12 +73,16 @@ struct Stream {
 }
 
 impl Stream {
-    /// Some alerts begin, some end; each at most once a round.
+    /// Some alerts begin, some end; each at most once a round. Where causes begin nothing ends: what
+    /// ends just when it is held back is told by us and not by Alertmanager, and nobody can see which.
     fn alerts(&mut self, sides: &mut Sides) {
         let random = &mut self.random;
+        let causes = random.chance(35);
         let mut batch = BTreeMap::new();
         for _ in 0..3 + random.below(10) {
-            let mut labels = json!({"alertname": random.pick(&NAMES), "team": random.pick(&TEAMS)});
+            let name = random.pick(&NAMES);
+            let name = if name == "Cause" && !causes { "Effect" } else { name };
+            let mut labels = json!({"alertname": name, "team": random.pick(&TEAMS)});
             for (name, values) in [("host", &HOSTS[..]), ("severity", &SEVERITIES[..])] {
                 if random.chance(85) {
                     labels[name] = json!(random.pick(values));
@@ -87,7 +91,7 @@ impl Stream {
             batch.insert(labels.to_string(), (labels, true));
         }
         for (name, labels) in &self.firing {
-            if random.chance(25) {
+            if !causes && random.chance(35) {
                 batch.insert(name.clone(), (labels.clone(), false));
             }
         }
