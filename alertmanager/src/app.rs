@@ -29,9 +29,9 @@ use base::http::server::listen;
 use base::http::web::Guard;
 use base::own_metrics::{IntCounter, OwnMetrics};
 use base::sample::Timestamp;
+use base::signals::{self, Signals};
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -115,29 +115,26 @@ pub fn now() -> Timestamp {
 /// The port or the data folder cannot be had, or the system gives us no signals.
 pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::Result<ExitCode> {
     // First of all: until then a signal ends us, also one that asks for something else.
-    let mut signals = Signals::new().context("the system gives us no signals")?;
+    let mut signals = Signals::take().context("the system gives us no signals")?;
     let listener = listen(settings.listen).await?;
     let data = DataFolder::open(&settings.data, settings.retention).await?;
     let (reload, mut asked) = mpsc::channel(1);
     let mut app = App::start(origin, config, &settings, &data, listener, reload).await?;
     loop {
         tokio::select! {
-            _ = signals.hang_up.recv() => drop(app.reload().await?),
+            told = signals.next() => match told {
+                signals::Asked::Reload => drop(app.reload().await?),
+                signals::Asked::End => break,
+            },
             // Whoever asked may have gone.
             Some(answer) = asked.recv() => drop(answer.send(app.reload().await?)),
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
-            // What rotates logs asks so for a file to be opened again, and we have none (F50).
-            _ = signals.user_1.recv() => {}
-            _ = signals.user_2.recv() => {}
         }
     }
     info!("stopping");
     let watch = Stopwatch::start();
     tokio::select! {
         () = app.stop(&data) => info!(after = ?watch.elapsed(), "stopped"),
-        _ = signals.terminate.recv() => return Ok(at_once()),
-        _ = signals.interrupt.recv() => return Ok(at_once()),
+        () = signals.end() => return Ok(at_once()),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -251,6 +248,7 @@ impl App {
             state: data.state.clone(),
             outbox: data.outbox.clone(),
             questions: parts.questions.clone(),
+            dispatcher: Arc::default(),
             alerts: parts.alerts.clone(),
             mutes: parts.mutes.clone(),
             pushed: parts.pushed.clone(),
@@ -377,26 +375,5 @@ impl App {
         self.judging.stop().await;
         self.everything.shutdown(GRACE).await;
         data.close().await;
-    }
-}
-
-/// What we are told from outside.
-struct Signals {
-    hang_up: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-    user_1: Signal,
-    user_2: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hang_up: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            user_1: signal(SignalKind::user_defined1())?,
-            user_2: signal(SignalKind::user_defined2())?,
-        })
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Judging {
     pub(super) state: State,
     pub(super) outbox: Outbox,
     pub(super) questions: AskDispatch,
+    /// The dispatcher while it does not run: a reload goes on with its groups.
+    pub(super) dispatcher: Arc<Mutex<Option<Dispatcher>>>,
     pub(super) alerts: Alerts,
     pub(super) mutes: Mutes,
     pub(super) pushed: Pushed,
@@ -144,29 +146,42 @@ impl Judging {
         let (alerts, outbox, mutes) =
             (self.alerts.clone(), self.outbox.clone(), self.mutes.clone());
         let questions = self.questions.clone();
-        let make = move |now| {
-            let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
-            Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
-                .answering(questions.clone())
-                .with_fallbacks(fallbacks.clone())
+        let make = {
+            let (route, lanes, fallbacks) = (route.clone(), lanes.clone(), fallbacks.clone());
+            move |now| {
+                let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
+                Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
+                    .answering(questions.clone())
+                    .with_fallbacks(fallbacks.clone())
+            }
+        };
+        let lock = |slot: &Mutex<Option<Dispatcher>>| {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let mut first = match lock(&self.dispatcher) {
+            Some(before) => before.reconfigured(route, lanes, fallbacks, now),
+            None => make(now),
         };
         // What is no longer to be told is withdrawn before a lane begins.
-        let mut first = make(now);
         first.adopt().await?;
-        let (first, make) = (Arc::new(Mutex::new(Some(first))), Arc::new(make));
+        let slot = Arc::clone(&self.dispatcher);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        let make = Arc::new(make);
         self.scope.supervise("dispatch", move |stop| {
-            let (first, make) = (Arc::clone(&first), Arc::clone(&make));
+            let (slot, make) = (Arc::clone(&slot), Arc::clone(&make));
             async move {
-                let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let dispatcher = match ready {
+                let dispatcher = match lock(&slot) {
                     Some(dispatcher) => dispatcher,
+                    // The one before has failed.
                     None => {
                         let mut again = make(Timestamp::now());
                         again.adopt().await?;
                         again
                     }
                 };
-                dispatcher.run(stop).await
+                let ended = dispatcher.run(stop).await?;
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+                Ok(())
             }
         });
         Ok(())

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use base::sample::Timestamp;
+use foldhash::fast::RandomState;
 
 use super::queue::{Entry, Queue};
 use super::{Due, Flush, LaneGroup, LastTold};
@@ -70,7 +71,8 @@ impl Inner {
             return Vec::new();
         }
         let Flush { alerts, kept, .. } = &*due.flush;
-        let said: HashSet<_> = alerts.iter().chain(kept).map(|alert| &alert.labels).collect();
+        let said: HashSet<_, RandomState> =
+            alerts.iter().chain(kept).map(|alert| &alert.labels).collect();
         let mut known: Vec<_> =
             self.told.get(&due.key).map_or_else(Vec::new, |told| told.last.firing.clone());
         doubt(&mut known, self.may_know(&due.key));
@@ -152,6 +154,6 @@ pub(super) fn add(to: &mut Vec<Arc<Alert>>, alerts: &[Arc<Alert>]) {
     if alerts.is_empty() {
         return;
     }
-    let known: HashSet<_> = to.iter().map(|alert| alert.labels.clone()).collect();
+    let known: HashSet<_, RandomState> = to.iter().map(|alert| alert.labels.clone()).collect();
     to.extend(alerts.iter().filter(|alert| !known.contains(&alert.labels)).cloned());
 }

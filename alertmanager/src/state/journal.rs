@@ -67,6 +67,8 @@ pub enum Table {
 }
 
 type Key = (u8, u64);
+/// Where the records stand: asked several times for every alert and every intent, by keys of ours.
+type Live = HashMap<Key, Place, foldhash::fast::RandomState>;
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +105,11 @@ impl Batch {
     pub fn remove(&mut self, table: Table, id: u64) {
         let at = self.begin(table, id, REMOVED);
         self.operations.push(((table as u8, id), at, REMOVED));
+    }
+
+    /// How many bytes it takes.
+    pub fn size(&self) -> usize {
+        self.frame.len()
     }
 
     /// Whether nothing is changed.
@@ -153,7 +160,7 @@ struct Inner {
     /// Everything that was ever written, in bytes, and how much of that is on the disk.
     written: u64,
     synced: u64,
-    live: HashMap<Key, Place>,
+    live: Live,
     live_bytes: u64,
     next_id: u64,
     /// The disk failed: what the file holds is not known, so the next write begins another one
@@ -183,7 +190,7 @@ impl Journal {
     pub fn in_memory() -> io::Result<Self> {
         let file = unnamed()?;
         (&file).write_all(MAGIC)?;
-        let (size, live) = (MAGIC.len() as u64, HashMap::new());
+        let (size, live) = (MAGIC.len() as u64, Live::default());
         Ok(Self::of(Replayed { file, size, live, next_id: 0, damaged: false }, None))
     }
 
@@ -372,7 +379,8 @@ impl Inner {
         places.sort_unstable_by_key(|(_, place)| place.offset);
         (&file).write_all(MAGIC)?;
         crash::point("journal.copy.begun");
-        let (mut size, mut live) = (MAGIC.len() as u64, HashMap::with_capacity(places.len()));
+        let (mut size, mut live) = (MAGIC.len() as u64, Live::default());
+        live.reserve(places.len());
         let (mut record, mut batch) = (Vec::new(), Batch::default());
         let mut places = places.into_iter().peekable();
         while let Some(((table, id), place)) = places.next() {

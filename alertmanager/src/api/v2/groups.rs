@@ -68,8 +68,7 @@ impl Groups {
 impl Pieces for Groups {
     fn next(&mut self, to: &mut Vec<u8>) -> bool {
         let Some((place, labels, mut alerts)) = self.left.next() else { return false };
-        let routes = self.routing.route.all();
-        let Some(&route) = routes.get(place) else { return true };
+        let Some(route) = self.routing.route.at(place) else { return true };
         let start = to.len();
         to.extend_from_slice(b"{\"alerts\":[");
         let empty = to.len();
