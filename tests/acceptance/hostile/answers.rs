@@ -226,15 +226,18 @@ fn the_way_a_request_is_written_changes_nothing_about_what_it_may_x29() {
 /// A page without its own `<style>`: what is left of markup in it is ours, or somebody got in.
 fn is_inert(page: &str) {
     let lower = page.to_lowercase();
-    for dangerous in
-        ["<script", "<img", "<svg", "href=\"javascript:", "href='javascript:"]
-    {
+    for dangerous in ["<script", "<img", "<svg", "href=\"javascript:", "href='javascript:"] {
         let found = lower.find(dangerous);
         assert!(found.is_none(), "{dangerous} is in {}", &lower[found.unwrap_or(0)..]);
     }
     // Inside an attribute a quote must be escaped: no tag has an attribute that we never write.
     for tag in lower.split('<').skip(1).filter_map(|rest| rest.split('>').next()) {
-        assert!(!tag.contains(" onmouseover='alert") && !tag.contains("onload=") && !tag.contains("onerror="), "<{tag}>");
+        assert!(
+            !tag.contains(" onmouseover='alert")
+                && !tag.contains("onload=")
+                && !tag.contains("onerror="),
+            "<{tag}>"
+        );
     }
 }
 
