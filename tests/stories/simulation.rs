@@ -180,7 +180,13 @@ impl Simulation {
         }
         self.outbox = Outbox::open(self.state.clone()).await.unwrap();
         self.mutes = mutes(&self.state, &self.alerts).await;
-        self.dispatcher = self.another(&self.route);
+        self.configure_anew(&self.route.clone()).await;
+    }
+
+    /// Takes a new configuration, as a start does.
+    pub(crate) async fn configure_anew(&mut self, route_yaml: &str) {
+        route_yaml.clone_into(&mut self.route);
+        self.dispatcher = self.another(route_yaml);
         self.dispatcher.adopt().await.unwrap();
     }
 
