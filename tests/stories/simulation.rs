@@ -188,7 +188,13 @@ impl Simulation {
         if let Some(judged_by) = self.judged_by {
             self.begin_round(judged_by, None).await;
         }
-        self.dispatcher = self.another(&self.route);
+        self.configure_anew(&self.route.clone()).await;
+    }
+
+    /// Takes a new configuration, as a start does.
+    pub(crate) async fn configure_anew(&mut self, route_yaml: &str) {
+        route_yaml.clone_into(&mut self.route);
+        self.dispatcher = self.another(route_yaml);
         self.dispatcher.adopt().await.unwrap();
     }
 
