@@ -220,11 +220,13 @@ impl Simulation {
     /// Takes a new configuration, as a reload does.
     pub(crate) async fn configure(&mut self, route_yaml: &str) {
         route_yaml.clone_into(&mut self.route);
-        // Whoever holds the place meanwhile does nothing.
-        let another = self.another(route_yaml);
-        let running = std::mem::replace(&mut self.dispatcher, another);
-        let (lanes, now) = (lanes(self.send_resolved), at(self.now));
-        self.dispatcher = running.reconfigured(route(route_yaml), lanes, BTreeMap::new(), now);
+        let (route, lanes, now) = (route(route_yaml), lanes(self.send_resolved), at(self.now));
+        // Whoever holds the place meanwhile knows of no alert.
+        let (outbox, mutes) = (self.outbox.clone(), self.mutes.clone());
+        let idle =
+            Dispatcher::new(route.clone(), lanes.clone(), Alerts::default(), outbox, mutes, now);
+        let running = std::mem::replace(&mut self.dispatcher, idle);
+        self.dispatcher = running.reconfigured(route, lanes, BTreeMap::new(), now);
         self.dispatcher.adopt().await.unwrap();
     }
 
