@@ -220,6 +220,7 @@ impl App {
             state: data.state.clone(),
             outbox: data.outbox.clone(),
             questions: parts.questions.clone(),
+            dispatcher: Arc::default(),
             alerts: parts.alerts.clone(),
             mutes: parts.mutes.clone(),
             pushed: parts.pushed.clone(),
@@ -325,6 +326,7 @@ impl App {
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),
+            receiver_labels: config.receivers.labels(),
             lanes: config.lanes.clone(),
             inhibit_rules: config.inhibit_rules.clone(),
             external_labels: config.external_labels.clone(),

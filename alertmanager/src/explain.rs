@@ -31,7 +31,7 @@ use storage::Storage;
 
 use crate::alerts::{Alert, Alerts};
 use crate::dispatch::{HeldBy, Lanes, Route};
-use crate::mute::{InhibitRule, Inhibitor, Mutes, Silence};
+use crate::mute::{Effects, InhibitRule, Inhibitor, Mutes, Silence};
 use crate::outbox::{LaneGroup, Outbox};
 use crate::pushed::Pushed;
 use crate::rules::{GroupView, RuleKind};
@@ -295,14 +295,15 @@ impl Witnesses<'_> {
         let mut inhibitor = Inhibitor::new(self.inhibit_rules.iter().cloned());
         for state in self.stored(at).states(&[]).unwrap_or_default() {
             if state.is_firing {
-                inhibitor.put(&Alert {
+                let cause = Alert {
                     labels: self.outside(&state.labels),
                     annotations: Default::default(),
                     starts_at: at,
                     ended: None,
                     stale_since: None,
                     generator_url: String::new(),
-                });
+                };
+                inhibitor.put(&cause, &mut Effects::default());
             }
         }
         inhibitor

@@ -14,13 +14,16 @@
 //! Invariant: nothing here changes an alert; who asks twice at one time is answered the same.
 
 mod times;
+mod beginnings;
 mod index;
+mod effects;
 mod inhibit;
 mod blind;
 mod silence;
 mod maintenance;
 
 pub use blind::{Blind, MONITORING_BLIND};
+pub use effects::Effects;
 pub(crate) use index::Index;
 pub use inhibit::{InhibitRule, InhibitRuleConfig, Inhibitor};
 pub use maintenance::{
@@ -58,26 +61,38 @@ impl Mutes {
     }
 
     /// Puts other rules of inhibition in the place of those before; `alerts` are all that there
-    /// are.
+    /// are. Where the rules are the same nothing is done: what they hold is known already.
     pub fn set_rules<'a>(
         &self,
         rules: impl IntoIterator<Item = InhibitRule>,
         alerts: impl IntoIterator<Item = &'a Alert>,
     ) {
+        let rules: Vec<InhibitRule> = rules.into_iter().collect();
+        let version = {
+            let before = self.lock();
+            if before.rules().eq(&rules) {
+                return;
+            }
+            before.version.wrapping_add(1)
+        };
         let mut inhibitor = Inhibitor::new(rules);
+        inhibitor.version = version;
         for alert in alerts.into_iter().filter(|alert| drill::id_of(&alert.labels).is_none()) {
-            inhibitor.put(alert);
+            inhibitor.put(alert, &mut Effects::default());
         }
         *self.lock() = inhibitor;
     }
 
-    /// Takes the newest state of an alert; true where another may be held back, or let go, by it. A
+    /// Takes the newest state of an alert; `effects` are told whom it may hold back, or let go. A
     /// drill is the cause of nothing.
-    pub fn put(&self, alert: &Alert) -> bool {
+    pub fn put(&self, alert: &Alert, effects: &mut Effects) {
         if drill::id_of(&alert.labels).is_some() {
-            return false;
+            return;
         }
-        self.lock().put(alert) || alert.name() == MONITORING_BLIND
+        self.lock().put(alert, effects);
+        if alert.name() == MONITORING_BLIND {
+            effects.concern_everybody();
+        }
     }
 
     /// Notes whether most targets do not answer. Who calls it puts the alert that says so after it,
@@ -93,11 +108,12 @@ impl Mutes {
             || !self.maintenance.held_by(labels, now).is_empty()
     }
 
-    /// What changes whenever silences or windows hold back something else: their changes counted,
-    /// and the last time before `now` at which one began or ended.
+    /// What changes whenever silences, windows or other rules of inhibition hold back something else:
+    /// their changes counted, and the last time before `now` at which one began or ended.
     pub fn epoch(&self, now: Timestamp) -> (u64, Option<Timestamp>) {
         let (silences, windows) = (self.silences.epoch(now), self.maintenance.epoch(now));
-        (silences.0.wrapping_add(windows.0), silences.1.max(windows.1))
+        let changes = silences.0.wrapping_add(windows.0).wrapping_add(self.lock().version);
+        (changes, silences.1.max(windows.1))
     }
 
     /// When the next silence or window begins or ends.

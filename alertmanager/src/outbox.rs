@@ -33,6 +33,7 @@ use base::sample::Timestamp;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::crash;
 use crate::state::{Attempt, AttemptFilter, Batch, State, StateError, Table};
 use inner::{Inner, Kept, Perhaps};
 use queue::{Entry, Queue};
@@ -40,6 +41,9 @@ use record::Intent;
 
 /// The longest that an intent is ever put off: what a service may ask for at most.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+/// Intents are written in pieces of about so many bytes: those of all groups at once would be a copy
+/// of all alerts.
+const PIECE: usize = 1 << 20;
 /// The most intents that wait for one lane.
 pub const MOST_WAITING: usize = 100_000;
 
@@ -180,7 +184,7 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The journal failed; none is in.
+    /// The journal failed. Those of the pieces that were written before are in.
     pub async fn enqueue(
         &self,
         flushes: Vec<(LaneGroup, Flush)>,
@@ -192,6 +196,7 @@ impl Outbox {
         // Two routes may lead to the same: the later one counts.
         let flushes: BTreeMap<LaneGroup, Flush> = flushes.into_iter().collect();
         let (mut batch, mut entries) = (Batch::default(), Vec::with_capacity(flushes.len()));
+        let (mut result, mut written) = (Ok(()), 0);
         for (key, flush) in flushes {
             let Some(refused) = self.make_room(&key, &mut batch) else { continue };
             let intent = Intent {
@@ -210,15 +215,27 @@ impl Outbox {
             batch.put(Table::Intent, record, |to| record::put_intent(to, &intent, flush_record));
             let flush = Arc::new(flush);
             entries.push(Entry { intent, flush, fresh_at: now, record, flush_record });
+            if batch.size() >= PIECE {
+                result = journal.write(std::mem::take(&mut batch));
+                if result.is_err() {
+                    break;
+                }
+                written = entries.len();
+            }
         }
-        self.state.journal().commit(batch).await?;
+        result = result.and_then(|()| self.state.journal().write(batch));
+        if result.is_err() {
+            entries.truncate(written);
+        }
+        self.state.journal().sync().await?;
+        crash::point("intent.durable");
         let mut inner = self.lock();
         for entry in entries {
             inner.lanes.entry(entry.intent.lane.clone()).or_default().put(entry);
         }
         drop(inner);
         self.queued.notify_waiters();
-        Ok(())
+        Ok(result?)
     }
 
     /// Takes out what another will replace, and says whether it was refused; nothing where there is
@@ -261,6 +278,7 @@ impl Outbox {
         });
         inner.perhaps.get(key).into_iter().for_each(|p| batch.remove(Table::InFlight, p.record));
         self.state.journal().write(batch)?;
+        crash::point("intent.withdrawn");
         inner.perhaps.remove(key);
         if is_known {
             match told {

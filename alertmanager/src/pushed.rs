@@ -21,6 +21,7 @@ use base::sample::Timestamp;
 use tokio::sync::{Mutex as Turn, Notify};
 
 use crate::alerts::{Alert, Alerts, ByLabels, Ending};
+use crate::crash;
 use crate::state::{Batch, Reader, State, StateError, Table, put_alert, put_time};
 
 /// The most that may fire at a time.
@@ -171,6 +172,7 @@ impl Pushed {
         }
         self.state.journal().write(later).map_err(StateError::from)?;
         self.state.journal().commit(batch).await.map_err(StateError::from)?;
+        crash::point("push.durable");
         let mut inner = self.lock();
         let mut told = Vec::with_capacity(taken.len());
         for Taken { firing, before } in taken {

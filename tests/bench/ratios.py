@@ -24,11 +24,34 @@ FIGURES = {
            "again_cpu_us_per_alert", "idle_cores_with_alerts", "groups_p50_ms", "groups_cpu_ms", "alerts_p50_ms", "reload_ms",
            "regrouped_ms", "rss_idle_mib", "rss_peak_mib", "rss_end_mib", "p50_ms", "p90_ms", "p99_ms", "max_ms", "cpu_us_per_alert",
            "post_per_s", "post_cpu_us", "list_p50_ms", "silences_after_kill", "alerts_after_term", "alerts_after_kill",
-           "alerts_after_kill_10000", "alerts_after_kill_50000", "ready_after_kill_50000_ms"],
+           "alerts_after_kill_10000", "alerts_after_kill_50000", "ready_after_kill_50000_ms",
+           "reload_rerouted_ms_10000", "reload_rerouted_ms_50000", "regrouped_rerouted_ms_50000"],
     "floor": ["checks_per_s", "wanted_per_s", "own_cpu_us_per_check", "added_cpu_us_per_check", "cpu_us_per_check", "late_p50_s", "late_p99_s", "rss_now_mib"],
     "m8": ["fault_to_hook_s_p50", "fault_to_hook_s_max", "first_bad_to_hook_s_p50", "recover_to_hook_s_p50", "missed", "cores"],
     "idle": ["rss_mib", "pss_mib", "own_cpu_percent", "tree_cpu_percent", "threads"],
     "nrpe": ["per_s", "p50_ms", "p99_ms", "client_cpu_us", "answering_cpu_us", "machine_cpu_us", "nonzero"],
+}
+
+
+# What we want of m7: the load, the figure, the most that it may be, and whether that is a part of Alertmanager's.
+WANTED = {
+    "m7": [
+        ("10000 alerts", "post_cpu_us_per_alert", 0.25, True),
+        ("10000 alerts", "cpu_us_per_alert_in_all", 0.25, True),
+        ("10000 alerts", "rss_peak_mib", 0.25, True),
+        ("50000 alerts", "post_cpu_us_per_alert", 0.25, True),
+        ("50000 alerts", "cpu_us_per_alert_in_all", 0.25, True),
+        ("50000 alerts", "rss_peak_mib", 0.25, True),
+        ("10000 alerts", "groups_p50_ms", 0.2, True),
+        ("10000 alerts", "groups_cpu_ms", 0.2, True),
+        ("one alert, 0 others active", "p50_ms", 5, False),
+        ("one alert, 0 others active", "p99_ms", 15, False),
+        ("one alert, 10000 others active", "p50_ms", 5, False),
+        ("one alert, 10000 others active", "p99_ms", 15, False),
+        ("50000 alerts", "idle_cores_with_alerts", 0.03, False),
+        ("50000 alerts", "reload_ms", 100, False),
+        ("silences", "reload_rerouted_ms_50000", 100, False),
+    ],
 }
 
 
@@ -63,6 +86,28 @@ def table(figures, subjects):
                 text += " (%.2f)" % (first / values[name])
             line.append(text)
         lines.append(line)
+    print_aligned(lines)
+
+
+def wanted(rows, by_load):
+    """Prints what is wanted beside what was measured."""
+    lines = [["wanted", "", "at most", "ours", "a peer's", "ratio", ""]]
+    for load, figure, most, relative in rows:
+        subjects = by_load.get(load, {})
+        own = next((median(subjects[name], figure) for name in sorted(subjects) if ours(name)), None)
+        peer = next((median(subjects[name], figure) for name in sorted(subjects) if not ours(name)), None)
+        if own is None:
+            continue
+        ratio = own / peer if peer else None
+        judged = ratio if relative else own
+        verdict = "-" if judged is None else "met" if judged <= most else "MISSED"
+        limit = "%s of a peer's" % number(most) if relative else number(most)
+        lines.append([load, figure, limit, number(own), number(peer), number(ratio), verdict])
+    if len(lines) > 1:
+        print_aligned(lines)
+
+
+def print_aligned(lines):
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
@@ -72,7 +117,7 @@ def bare_loop(rows, subjects):
     """How near ours comes to a loop that only starts the same program, two at a time, and reads what it prints."""
     rate, parent = median(rows, "per_s"), median(rows, "parent_cpu_us")
     print("a bare loop: %s starts/s, %s us CPU of its own" % (number(rate), number(parent)))
-    for name in subjects:
+    for name in filter(ours, subjects):
         checks, own = median(subjects[name], "checks_per_s"), median(subjects[name], "own_cpu_us_per_check")
         print("%s: %.2f of its rate, %.1f times its own CPU" % (name, checks / rate, own / parent))
 
@@ -106,7 +151,8 @@ def main():
             print("load: " + load)
         table(FIGURES[measure], subjects)
         if load in bare:
-            bare_loop(bare[load], filter(ours, subjects))
+            bare_loop(bare[load], subjects)
+    wanted(WANTED.get(measure, []), by_load)
 
 
 main()

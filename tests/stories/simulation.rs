@@ -180,15 +180,25 @@ impl Simulation {
         }
         self.outbox = Outbox::open(self.state.clone()).await.unwrap();
         self.mutes = mutes(&self.state, &self.alerts).await;
-        self.configure(&self.route.clone()).await;
+        self.dispatcher = self.another(&self.route);
+        self.dispatcher.adopt().await.unwrap();
+    }
+
+    /// A dispatcher that knows what is in the stores.
+    fn another(&self, route_yaml: &str) -> Dispatcher {
+        let (lanes, alerts) = (lanes(self.send_resolved), self.alerts.clone());
+        let (outbox, mutes, now) = (self.outbox.clone(), self.mutes.clone(), at(self.now));
+        Dispatcher::new(route(route_yaml), lanes, alerts, outbox, mutes, now)
     }
 
     /// Takes a new configuration, as a reload does.
     pub(crate) async fn configure(&mut self, route_yaml: &str) {
         route_yaml.clone_into(&mut self.route);
-        let (lanes, alerts) = (lanes(self.send_resolved), self.alerts.clone());
-        let (outbox, mutes, now) = (self.outbox.clone(), self.mutes.clone(), at(self.now));
-        self.dispatcher = Dispatcher::new(route(route_yaml), lanes, alerts, outbox, mutes, now);
+        // Whoever holds the place meanwhile does nothing.
+        let another = self.another(route_yaml);
+        let running = std::mem::replace(&mut self.dispatcher, another);
+        let (lanes, now) = (lanes(self.send_resolved), at(self.now));
+        self.dispatcher = running.reconfigured(route(route_yaml), lanes, BTreeMap::new(), now);
         self.dispatcher.adopt().await.unwrap();
     }
 

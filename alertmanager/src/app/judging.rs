@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, WATCHDOG};
+use crate::crash;
 use crate::dispatch::{AskDispatch, Dispatcher};
 use crate::hygiene::KeeperParts;
 use crate::mute::Mutes;
@@ -49,6 +50,8 @@ pub(super) struct Judging {
     pub(super) state: State,
     pub(super) outbox: Outbox,
     pub(super) questions: AskDispatch,
+    /// The dispatcher while it does not run: a reload goes on with its groups.
+    pub(super) dispatcher: Arc<Mutex<Option<Dispatcher>>>,
     pub(super) alerts: Alerts,
     pub(super) mutes: Mutes,
     pub(super) pushed: Pushed,
@@ -73,21 +76,25 @@ impl Judging {
     ) -> anyhow::Result<()> {
         self.scope.shutdown(JUDGING_GRACE).await;
         self.lanes.values().for_each(|lane| lane.stop_token().cancel());
+        crash::point("reload.stopped");
         self.scope = self.around.child();
         self.sources.external_labels = config.external_labels.clone();
         let now = Timestamp::now();
         self.reconcile(&config.groups, blind, now).await?;
+        crash::point("reload.reconciled");
         self.rules.clear();
         let alerts = self.alerts.unsorted();
         self.mutes.set_rules(config.inhibit_rules.clone(), alerts.iter().map(AsRef::as_ref));
         self.mutes.maintenance.set_windows(config.windows.clone());
         self.start_dispatch(config, now).await?;
+        crash::point("reload.adopted");
         self.start_keeping(config, blind);
         self.start_lanes(config);
         for group in &config.groups {
             self.start_group(Arc::clone(group), blind);
         }
         self.start_own_alerts(config, now);
+        crash::point("reload.done");
         Ok(())
     }
 
@@ -133,29 +140,42 @@ impl Judging {
         let (alerts, outbox, mutes) =
             (self.alerts.clone(), self.outbox.clone(), self.mutes.clone());
         let questions = self.questions.clone();
-        let make = move |now| {
-            let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
-            Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
-                .answering(questions.clone())
-                .with_fallbacks(fallbacks.clone())
+        let make = {
+            let (route, lanes, fallbacks) = (route.clone(), lanes.clone(), fallbacks.clone());
+            move |now| {
+                let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
+                Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
+                    .answering(questions.clone())
+                    .with_fallbacks(fallbacks.clone())
+            }
+        };
+        let lock = |slot: &Mutex<Option<Dispatcher>>| {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let mut first = match lock(&self.dispatcher) {
+            Some(before) => before.reconfigured(route, lanes, fallbacks, now),
+            None => make(now),
         };
         // What is no longer to be told is withdrawn before a lane begins.
-        let mut first = make(now);
         first.adopt().await?;
-        let (first, make) = (Arc::new(Mutex::new(Some(first))), Arc::new(make));
+        let slot = Arc::clone(&self.dispatcher);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        let make = Arc::new(make);
         self.scope.supervise("dispatch", move |stop| {
-            let (first, make) = (Arc::clone(&first), Arc::clone(&make));
+            let (slot, make) = (Arc::clone(&slot), Arc::clone(&make));
             async move {
-                let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let dispatcher = match ready {
+                let dispatcher = match lock(&slot) {
                     Some(dispatcher) => dispatcher,
+                    // The one before has failed.
                     None => {
                         let mut again = make(Timestamp::now());
                         again.adopt().await?;
                         again
                     }
                 };
-                dispatcher.run(stop).await
+                let ended = dispatcher.run(stop).await?;
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+                Ok(())
             }
         });
         Ok(())

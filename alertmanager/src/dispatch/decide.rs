@@ -9,9 +9,13 @@ use std::sync::Arc;
 use base::labels::Labels;
 use base::period::Period;
 use base::sample::Timestamp;
+use foldhash::fast::RandomState;
 
 use crate::alerts::{Alert, Ending};
 use crate::outbox::Reason;
+
+/// A set of what is known by labels.
+type Set<T> = HashSet<T, RandomState>;
 
 /// What is to be done about a receiver.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,10 +61,10 @@ pub fn decide(
 ) -> Decision {
     let tellable = |alert: &&Arc<Alert>| alert.is_firing() && !is_held(&alert.labels);
     let firing: Vec<&Arc<Alert>> = now_alerts.iter().filter(tellable).collect();
-    let fires: HashSet<&Labels> = firing.iter().map(|alert| &alert.labels).collect();
+    let fires: Set<&Labels> = firing.iter().map(|alert| &alert.labels).collect();
     // What is in doubt is told in any case: that it fires as well as that it has ended.
     let sure = known.told.iter().filter(|alert| alert.is_firing());
-    let told: HashSet<&Labels> = sure.map(|alert| &alert.labels).collect();
+    let told: Set<&Labels> = sure.map(|alert| &alert.labels).collect();
     let (held, free): (Vec<&Arc<Alert>>, Vec<&Arc<Alert>>) =
         known.told.iter().partition(|alert| is_held(&alert.labels));
     let gone: Vec<&Arc<Alert>> =
@@ -88,7 +92,7 @@ pub fn decide(
     };
     let mut alerts = shared(&firing);
     if send_resolved && !gone.is_empty() {
-        let known: HashMap<&Labels, &Arc<Alert>> =
+        let known: HashMap<&Labels, &Arc<Alert>, RandomState> =
             now_alerts.iter().map(|alert| (&alert.labels, alert)).collect();
         alerts.extend(gone.iter().map(|told| ended(told, known.get(&told.labels).copied(), now)));
     }
@@ -104,7 +108,7 @@ fn ended(told: &Alert, known: Option<&Arc<Alert>>, now: Timestamp) -> Arc<Alert>
 
 /// Whether two lists have the same alerts in the same states.
 pub(super) fn says_the_same(a: &[Arc<Alert>], b: &[Arc<Alert>]) -> bool {
-    let states = |alerts: &[Arc<Alert>]| -> HashSet<(Labels, bool)> {
+    let states = |alerts: &[Arc<Alert>]| -> Set<(Labels, bool)> {
         alerts.iter().map(|alert| (alert.labels.clone(), alert.is_firing())).collect()
     };
     a.len() == b.len() && states(a) == states(b)

@@ -108,6 +108,11 @@ impl Group {
         &self.route
     }
 
+    /// Puts the route of another configuration in the place of one that tells the same.
+    pub fn lead_by(&mut self, route: Arc<Route>) {
+        self.route = route;
+    }
+
     /// Whether one of its alerts has ended.
     pub fn has_ended(&self) -> bool {
         self.alerts.values().any(|alert| !alert.is_firing())

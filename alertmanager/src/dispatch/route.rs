@@ -60,6 +60,14 @@ pub enum GroupBy {
 }
 
 impl GroupBy {
+    /// Whether the alerts of a group agree on the label of that name.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Labels(names) => names.contains(name),
+        }
+    }
+
     /// The labels of the group that an alert belongs to.
     pub fn group_labels(&self, labels: &Labels) -> Labels {
         match self {
@@ -189,11 +197,37 @@ impl Route {
         }
     }
 
+    /// Whether both trees lead every alert to nodes at the same places, and into groups of the same
+    /// labels.
+    pub fn leads_as(&self, other: &Self) -> bool {
+        (&self.matchers, self.goes_on, &self.group_by)
+            == (&other.matchers, other.goes_on, &other.group_by)
+            && self.routes.len() == other.routes.len()
+            && self.routes.iter().zip(&other.routes).all(|(own, other)| own.leads_as(other))
+    }
+
+    /// Whether people are told the same, and when, by this node as by the other.
+    pub fn tells_as(&self, other: &Self) -> bool {
+        let times = |route: &Self| (route.group_wait, route.group_interval, route.repeat_interval);
+        (&self.receiver, &self.labels, times(self), &self.times)
+            == (&other.receiver, &other.labels, times(other), &other.times)
+    }
+
     /// Gives the node and those below it their places, from `next` on.
     fn number(&mut self, next: &mut usize) {
         self.place = *next;
         *next += 1;
         self.routes.iter_mut().for_each(|route| route.number(next));
+    }
+
+    /// The node at a place, if it is this or one below.
+    pub fn at(&self, place: usize) -> Option<&Self> {
+        if place == self.place {
+            return Some(self);
+        }
+        // Those below one stand before the next beside it.
+        let after = self.routes.partition_point(|route| route.place <= place);
+        self.routes.get(after.checked_sub(1)?)?.at(place)
     }
 
     /// The node and all below it.

@@ -6,6 +6,7 @@
 //! when it is due, or when news of its messages came.
 
 mod adopt;
+mod reload;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use super::group::{Group, GroupKey};
 use super::groups::{GroupId, Groups};
 use super::route::Route;
 use crate::alerts::{Alert, Alerts, Ending};
-use crate::mute::Mutes;
+use crate::crash;
+use crate::mute::{Effects, Mutes};
 use crate::outbox::{Flush, LaneGroup, LastTold, Outbox};
 use crate::state::StateError;
 
@@ -57,6 +59,8 @@ pub struct Dispatcher {
     mutes: Mutes,
     /// What the silences and the minute were when groups were last compared with them.
     muted_at: (u64, Option<Timestamp>, i64),
+    /// Whom alerts may hold back, or let go, that have begun or ended since then.
+    effects: Effects,
     groups: Groups,
     /// The nodes of the tree by their places, each alone.
     routes: Vec<Arc<Route>>,
@@ -88,6 +92,7 @@ impl Dispatcher {
             outbox,
             mutes,
             muted_at: Default::default(),
+            effects: Effects::default(),
             groups: Groups::default(),
             looked_at: now,
             orphans: HashSet::new(),
@@ -96,7 +101,7 @@ impl Dispatcher {
         };
         let alerts = dispatcher.alerts.unsorted();
         for alert in &alerts {
-            dispatcher.mutes.put(alert);
+            dispatcher.mutes.put(alert, &mut Effects::default());
         }
         for alert in alerts {
             dispatcher.take(alert, now);
@@ -136,12 +141,12 @@ impl Dispatcher {
         self.world().audience(receiver, &group.key().to_string(), has_reports(group), now)
     }
 
-    /// Dispatches until `stop`.
+    /// Dispatches until `stop`, and gives itself back to whoever goes on with the groups.
     ///
     /// # Errors
     ///
     /// The state failed; the groups are as before, and the supervisor starts again.
-    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<Self> {
         loop {
             let now = Timestamp::now();
             let next = self.step(now).await?;
@@ -151,7 +156,7 @@ impl Dispatcher {
             });
             let wait = next.map_or(AT_LEAST, |next| next.since(now).min(AT_LEAST));
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return Ok(self),
                 () = self.alerts.changed() => {}
                 () = self.outbox.news() => {}
                 () = self.questions.asked() => {}
@@ -167,19 +172,16 @@ impl Dispatcher {
     ///
     /// The state failed; what was due still is.
     pub async fn step(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StateError> {
-        let mut compare_held = false;
-        for alert in self.alerts.take_changed() {
-            compare_held |= self.mutes.put(&alert);
-            self.take(alert, now);
-        }
+        self.take_changed(now);
         if now < self.looked_at {
             for id in self.groups.ids() {
                 self.groups.change(id, |group| group.set_back(now));
             }
         }
         self.looked_at = now;
-        self.compare_held(compare_held, now);
+        self.compare_held(now);
         for news in self.outbox.take_news() {
+            crash::point("receipt.seen");
             for id in self.groups.named(&news.group_key).to_vec() {
                 self.groups.change(id, |group| group.touch(now));
                 self.let_go(id);
@@ -197,23 +199,35 @@ impl Dispatcher {
         Ok(due.into_iter().chain(self.mutes.next_edge(now)).min())
     }
 
-    /// Finds the groups of which something else is held back now: where `changed` by an alert, and
-    /// where a silence or a minute has begun or ended.
-    fn compare_held(&mut self, changed: bool, now: Timestamp) {
+    /// Takes what is new of alerts.
+    fn take_changed(&mut self, now: Timestamp) {
+        for alert in self.alerts.take_changed() {
+            self.mutes.put(&alert, &mut self.effects);
+            self.take(alert, now);
+        }
+    }
+
+    /// Finds the groups of which something else is held back now: where that was changed by an alert,
+    /// and where a silence or a minute has begun or ended.
+    fn compare_held(&mut self, now: Timestamp) {
+        let effects = std::mem::take(&mut self.effects);
         let (version, edge) = self.mutes.epoch(now);
         let muted_at = (version, edge, now.millis().div_euclid(60_000));
-        let all = changed || (self.muted_at.0, self.muted_at.1) != (version, edge);
+        let all = (self.muted_at.0, self.muted_at.1) != (version, edge);
         let minute = self.muted_at.2 != muted_at.2
             && self.routes.iter().any(|route| !route.times.is_always());
         // What has settled already need not wait a second time.
         let since = if self.muted_at.1 == edge { now } else { self.mutes.let_go_since(edge, now) };
         self.muted_at = muted_at;
-        if !all && !minute {
+        if !all && !minute && effects.is_nobody() {
             return;
         }
         for id in self.groups.ids() {
             let Some(group) = self.groups.get(id) else { continue };
-            if all || !group.route().times.is_always() {
+            let route = group.route();
+            let is_concerned =
+                || effects.may_concern(&group.key().labels, |name| route.group_by.has(name));
+            if all || minute && !route.times.is_always() || is_concerned() {
                 let held = held(group, &self.mutes, now);
                 self.groups.change(id, |group| group.hold(held, since));
             }
@@ -248,15 +262,21 @@ impl Dispatcher {
         let shared = self.routes.get(route.place).map(Arc::clone);
         let route = shared.unwrap_or_else(|| Arc::new(route.alone()));
         let id = key.to_string();
-        let told = self.told(&route, &id);
+        let group = self.group(key, route, alert.starts_at, now);
+        self.groups.insert(id, group)
+    }
+
+    /// A group of alerts the first of which began at `began`, with what its receiver knows.
+    fn group(&self, key: GroupKey, route: Arc<Route>, began: Timestamp, now: Timestamp) -> Group {
+        let told = self.told(&route, &key.to_string());
         let told_at = told.iter().map(|told| told.at).max();
-        let mut group = Group::new(key, route, alert.starts_at, now, told_at);
+        let mut group = Group::new(key, route, began, now, told_at);
         // What has ended while nobody watched.
         for known in told.iter().flat_map(|told| &told.firing) {
             group.insert(self.now(known, now), now);
         }
         group.set_back(now);
-        self.groups.insert(id, group)
+        group
     }
 
     /// What the lanes of the receiver of `route` were last told of a group.

@@ -13,6 +13,7 @@ use base::labels::Labels;
 use base::matcher::Matcher;
 use serde::Deserialize;
 
+use super::effects::Effects;
 use super::index::Index;
 use crate::alerts::Alert;
 use crate::matchers;
@@ -38,7 +39,7 @@ pub struct InhibitRuleConfig {
 }
 
 /// A rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InhibitRule {
     /// Its name, else what it says: `source {...} target {...}`.
     pub title: String,
@@ -57,6 +58,8 @@ pub struct Inhibitor {
     by_target: Index<usize>,
     /// How many alerts hold others back.
     sources: usize,
+    /// Counts how often other rules took the place of those before.
+    pub(super) version: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -121,15 +124,19 @@ impl Inhibitor {
         inhibitor
     }
 
+    /// The rules, in their order.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &InhibitRule> {
+        self.rules.iter().map(|rule| &rule.rule)
+    }
+
     /// Whether nothing is ever held back.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Takes the newest state of an alert; true where another alert may be held back, or let go,
-    /// by that.
-    pub fn put(&mut self, alert: &Alert) -> bool {
-        let mut changed = false;
+    /// Takes the newest state of an alert; `effects` are told which others may be held back, or let
+    /// go, by that.
+    pub fn put(&mut self, alert: &Alert, effects: &mut Effects) {
         for place in self.by_source.of(&alert.labels) {
             let Some(Rule { rule, sources }) = self.rules.get_mut(place) else { continue };
             if !matches(&rule.source, &alert.labels) {
@@ -138,20 +145,21 @@ impl Inhibitor {
             let agreement = rule.agreement(&alert.labels);
             if alert.is_firing() {
                 let both = matches(&rule.target, &alert.labels);
-                let firing = sources.entry(agreement).or_default();
-                let new = firing.insert(alert.labels.clone(), both).is_none();
-                self.sources += usize::from(new);
-                changed |= new;
+                let firing = sources.entry(agreement.clone()).or_default();
+                if firing.insert(alert.labels.clone(), both).is_none() {
+                    self.sources += 1;
+                    effects.concern(&rule.equal, &agreement);
+                }
             } else if let Some(firing) = sources.get_mut(&agreement) {
-                let known = firing.remove(&alert.labels).is_some();
-                self.sources -= usize::from(known);
-                changed |= known;
+                if firing.remove(&alert.labels).is_some() {
+                    self.sources -= 1;
+                    effects.concern(&rule.equal, &agreement);
+                }
                 if firing.is_empty() {
                     sources.remove(&agreement);
                 }
             }
         }
-        changed
     }
 
     /// The labels of an alert that holds back the one with `labels`.
@@ -209,6 +217,12 @@ mod tests {
         Inhibitor::new(rules)
     }
 
+    fn changes(inhibitor: &mut Inhibitor, labels: &str, firing: bool) -> bool {
+        let mut effects = Effects::default();
+        inhibitor.put(&alert(labels, firing), &mut effects);
+        !effects.is_nobody()
+    }
+
     #[test]
     fn effects_are_held_back_while_their_cause_fires() {
         let rule = "[{source_matchers: [alertname=Down], target_match: {alertname: Slow}, equal: [host, zone]}]";
@@ -217,14 +231,14 @@ mod tests {
             inhibitor.inhibited_by(&alert(labels, true).labels).is_some()
         };
         assert!(!held(&inhibitor, "alertname=Slow host=a"));
-        assert!(inhibitor.put(&alert("alertname=Down host=a", true)));
-        assert!(!inhibitor.put(&alert("alertname=Down host=a", true)), "nothing new");
-        assert!(!inhibitor.put(&alert("alertname=Other host=a", true)));
+        assert!(changes(&mut inhibitor, "alertname=Down host=a", true));
+        assert!(!changes(&mut inhibitor, "alertname=Down host=a", true), "nothing new");
+        assert!(!changes(&mut inhibitor, "alertname=Other host=a", true));
         // A label that is missing on both sides is equal; one that is missing on one is not.
         assert!(held(&inhibitor, "alertname=Slow host=a"));
         assert!(!held(&inhibitor, "alertname=Slow host=a zone=z"));
         assert!(!held(&inhibitor, "alertname=Slow host=b"));
-        assert!(inhibitor.put(&alert("alertname=Down host=a", false)));
+        assert!(changes(&mut inhibitor, "alertname=Down host=a", false));
         assert!(!held(&inhibitor, "alertname=Slow host=a"));
     }
 
@@ -233,7 +247,7 @@ mod tests {
         let mut inhibitor =
             inhibitor("[{source_matchers: ['a=~\"1|2\"'], target_matchers: ['a=~\"1|2|3\"']}]");
         for name in ["a=1", "a=2"] {
-            inhibitor.put(&alert(name, true));
+            changes(&mut inhibitor, name, true);
         }
         assert!(inhibitor.inhibited_by(&alert("a=1", true).labels).is_none());
         assert!(inhibitor.inhibited_by(&alert("a=3", true).labels).is_some());

@@ -62,7 +62,7 @@ struct TimeRange {
 }
 
 /// What must hold together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Times {
     ranges: Vec<TimeRange>,
     /// From 0, Sunday.
@@ -75,7 +75,7 @@ struct Times {
 }
 
 /// A time that comes again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimeInterval {
     parts: Vec<Times>,
 }
@@ -84,7 +84,7 @@ pub struct TimeInterval {
 pub type TimeIntervals = BTreeMap<String, Arc<TimeInterval>>;
 
 /// When a route tells.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteTimes {
     /// It is mute in these.
     pub mute: Vec<(String, Arc<TimeInterval>)>,

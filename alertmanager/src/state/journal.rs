@@ -28,6 +28,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::sync::Mutex as Turn;
 
 use self::replay::Replayed;
+use crate::crash;
 
 const MAGIC: &[u8; 8] = b"VEILJRN1";
 /// Before each payload: its length and its checksum.
@@ -40,6 +41,8 @@ const REMOVED: u32 = u32::MAX;
 const MAX_FRAME: usize = 256 << 20;
 /// A file that is smaller is not worth copying.
 const SMALL: u64 = 64 << 20;
+/// The same for a test of what a crash leaves of a copy.
+const TINY: u64 = 8 << 10;
 /// When records are copied, a frame of theirs is about so large.
 const COPIED: usize = 1 << 20;
 
@@ -64,6 +67,8 @@ pub enum Table {
 }
 
 type Key = (u8, u64);
+/// Where the records stand: asked several times for every alert and every intent, by keys of ours.
+type Live = HashMap<Key, Place, foldhash::fast::RandomState>;
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +105,11 @@ impl Batch {
     pub fn remove(&mut self, table: Table, id: u64) {
         let at = self.begin(table, id, REMOVED);
         self.operations.push(((table as u8, id), at, REMOVED));
+    }
+
+    /// How many bytes it takes.
+    pub fn size(&self) -> usize {
+        self.frame.len()
     }
 
     /// Whether nothing is changed.
@@ -150,7 +160,7 @@ struct Inner {
     /// Everything that was ever written, in bytes, and how much of that is on the disk.
     written: u64,
     synced: u64,
-    live: HashMap<Key, Place>,
+    live: Live,
     live_bytes: u64,
     next_id: u64,
     /// The disk failed: what the file holds is not known, so the next write begins another one
@@ -180,7 +190,7 @@ impl Journal {
     pub fn in_memory() -> io::Result<Self> {
         let file = unnamed()?;
         (&file).write_all(MAGIC)?;
-        let (size, live) = (MAGIC.len() as u64, HashMap::new());
+        let (size, live) = (MAGIC.len() as u64, Live::default());
         Ok(Self::of(Replayed { file, size, live, next_id: 0, damaged: false }, None))
     }
 
@@ -303,14 +313,17 @@ impl Shared {
         let result = file.sync_data();
         let mut inner = self.lock();
         match result {
-            Ok(()) => inner.synced = inner.synced.max(written),
+            Ok(()) => {
+                crash::point("journal.synced");
+                inner.synced = inner.synced.max(written);
+            }
             Err(error) => {
                 // What the system could not write it may have forgotten.
                 inner.suspect |= inner.generation == generation;
                 return Err(error);
             }
         }
-        if inner.size > SMALL && inner.size / 3 > inner.live_bytes {
+        if inner.size > crash::sooner(SMALL, TINY) && inner.size / 3 > inner.live_bytes {
             inner.copy(self.path.as_deref())?;
         }
         Ok(())
@@ -332,6 +345,7 @@ impl Inner {
             self.suspect = self.file.set_len(self.size).is_err();
             return Err(error);
         }
+        crash::point("journal.appended");
         let (start, length) = (self.size, frame.len() as u64);
         for (key, at, length) in &batch.operations {
             self.note(*key, Place { offset: start + *at as u64, length: *length });
@@ -364,7 +378,9 @@ impl Inner {
         let mut places: Vec<_> = self.live.iter().map(|(key, place)| (*key, *place)).collect();
         places.sort_unstable_by_key(|(_, place)| place.offset);
         (&file).write_all(MAGIC)?;
-        let (mut size, mut live) = (MAGIC.len() as u64, HashMap::with_capacity(places.len()));
+        crash::point("journal.copy.begun");
+        let (mut size, mut live) = (MAGIC.len() as u64, Live::default());
+        live.reserve(places.len());
         let (mut record, mut batch) = (Vec::new(), Batch::default());
         let mut places = places.into_iter().peekable();
         while let Some(((table, id), place)) = places.next() {
@@ -384,12 +400,16 @@ impl Inner {
             }
         }
         if let (Some(path), Some(new)) = (path, new) {
+            crash::point("journal.copy.written");
             file.sync_all()?;
+            crash::point("journal.copy.synced");
             fs::rename(&new, path)?;
+            crash::point("journal.copy.renamed");
             if let Some(folder) = path.parent() {
                 File::open(folder)?.sync_all()?;
             }
         }
+        crash::point("journal.copied");
         (self.file, self.size, self.live) = (Arc::new(file), size, live);
         self.generation += 1;
         self.synced = self.written;

@@ -48,7 +48,7 @@ impl Groups {
                 continue;
             }
             for route in routing.route.matching(&alert.labels) {
-                if wanted.is_for(&route.receiver) {
+                if wanted.is_for(&route.receiver, &routing) {
                     let labels = route.group_by.group_labels(&alert.labels);
                     groups.entry((route.place, labels)).or_default().push(Arc::clone(&alert));
                 }
@@ -68,8 +68,7 @@ impl Groups {
 impl Pieces for Groups {
     fn next(&mut self, to: &mut Vec<u8>) -> bool {
         let Some((place, labels, mut alerts)) = self.left.next() else { return false };
-        let routes = self.routing.route.all();
-        let Some(&route) = routes.get(place) else { return true };
+        let Some(route) = self.routing.route.at(place) else { return true };
         let start = to.len();
         to.extend_from_slice(b"{\"alerts\":[");
         let empty = to.len();
@@ -87,7 +86,9 @@ impl Pieces for Groups {
         json::labels(to, &labels);
         to.extend_from_slice(b",\"receiver\":{\"name\":");
         json::text(to, &route.receiver);
-        to.extend_from_slice(b"}},");
+        to.extend_from_slice(b"},\"routeLabels\":");
+        json::labels(to, &route.labels);
+        to.extend_from_slice(b"},");
         true
     }
 }

@@ -17,6 +17,7 @@ use super::super::Shown;
 use super::super::silences::{confirms, look, too_long};
 use super::alerts::read_time;
 use super::{Failure, Object, Parameters, answer, parse, read, time};
+use crate::crash;
 use crate::mute::{Silence, SilenceError, SilenceState};
 
 /// A silence, as it is sent.
@@ -150,6 +151,7 @@ pub(in super::super) async fn set(
         }
     }
     let id = shown.mutes.silences.set(silence, now).await?;
+    crash::point("silence.answering");
     Ok(answer(&headers, &json!({"silenceID": id})))
 }
 

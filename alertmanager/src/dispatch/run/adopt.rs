@@ -4,6 +4,8 @@
 //! Invariant: whoever was told that something fires is told when it is over, also where nothing leads
 //! to them any more (F04).
 
+use std::collections::HashSet;
+
 use base::labels::Labels;
 use base::sample::Timestamp;
 use tracing::{info, warn};
@@ -25,7 +27,7 @@ impl Dispatcher {
         let now = self.made_at;
         // What is told of silences and windows is no group of alerts.
         let groups = |keys: Vec<LaneGroup>| keys.into_iter().filter(|key| !key.is_notice());
-        let told: Vec<_> = groups(self.outbox.told_keys()).collect();
+        let told: HashSet<_> = groups(self.outbox.told_keys()).collect();
         for key in groups(self.outbox.intended_keys()) {
             let configured = self.lanes.values().flatten().any(|lane| lane.id == key.lane);
             if !configured || !self.is_served(&key, now) && !told.contains(&key) {

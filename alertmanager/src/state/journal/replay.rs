@@ -3,18 +3,17 @@
 //! Invariant: what is after a frame that broke off, and it alone, is cut away; a frame that is damaged
 //! is left out, and the file as it was is kept beside.
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::{HEAD, Key, MAGIC, MAX_FRAME, OPERATION, Place, REMOVED};
+use super::{HEAD, Live, MAGIC, MAX_FRAME, OPERATION, Place, REMOVED};
 
 /// What is in a journal.
 pub(super) struct Replayed {
     pub(super) file: File,
     pub(super) size: u64,
-    pub(super) live: HashMap<Key, Place>,
+    pub(super) live: Live,
     pub(super) next_id: u64,
     /// Frames were left out: the file is to be written anew.
     pub(super) damaged: bool,
@@ -36,7 +35,7 @@ pub(super) fn replay(path: &Path) -> io::Result<Replayed> {
     let mut replayed = Replayed {
         file: file.try_clone()?,
         size: MAGIC.len() as u64,
-        live: HashMap::new(),
+        live: Live::default(),
         next_id: 0,
         damaged: false,
     };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -30,6 +30,8 @@ struct Shared {
     events: Mutex<Vec<Event>>,
     /// Whom to kill, and where.
     armed: Mutex<Option<(Point, u32)>>,
+    /// How many of the next messages are refused for now.
+    refusals: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -73,6 +75,11 @@ impl Sink {
     /// From now on whoever comes to `point` is killed, once.
     pub(crate) fn arm(&self, point: Point, pid: u32) {
         *self.shared.armed.lock().unwrap() = Some((point, pid));
+    }
+
+    /// From now on so many messages are refused for now, and those after them taken.
+    pub(crate) fn refuse(&self, messages: u64) {
+        self.shared.refusals.store(messages, Ordering::SeqCst);
     }
 
     /// Whether nobody is to be killed any more; then nobody is.
@@ -135,6 +142,12 @@ impl Shared {
             if self.strike(Point::Requested) {
                 self.events.lock().unwrap().push(Event::Heard { id, alerts, answered: false });
                 return Ok(());
+            }
+            let less = |left: u64| left.checked_sub(1);
+            if self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+                self.events.lock().unwrap().push(Event::Heard { id, alerts, answered: false });
+                stream.write_all(b"HTTP/1.1 503 Not now\r\ncontent-length: 0\r\n\r\n")?;
+                continue;
             }
             // Noted before it is sent: what follows from the answer comes after it.
             self.events.lock().unwrap().push(Event::Heard { id, alerts, answered: true });
