@@ -84,7 +84,7 @@ fn bound(schema: i32, index: i32, custom: &[f64]) -> f64 {
         let part = index.rem_euclid(1 << shift);
         (i64::from(index >> shift), f64::from(part) / f64::from(1 << shift))
     } else {
-        (i64::from(index) << (-schema).min(30), 0.0)
+        (i64::from(index) << schema.saturating_neg().min(30), 0.0)
     };
     // The bound behind the largest float is the largest float.
     if whole == 1024 && part == 0.0 {
@@ -150,9 +150,11 @@ impl Histogram {
         }
         let shift = self.schema.saturating_sub(schema).min(31) as u32;
         let coarser = |buckets: &Buckets| {
-            merged(buckets.iter().map(|(index, count)| {
-                (((i64::from(*index) - 1) >> shift) as i32 + 1, *count)
-            }))
+            merged(
+                buckets
+                    .iter()
+                    .map(|(index, count)| (((i64::from(*index) - 1) >> shift) as i32 + 1, *count)),
+            )
         };
         let (positive, negative) = (coarser(&self.positive), coarser(&self.negative));
         Self { schema, positive, negative, ..self.clone() }

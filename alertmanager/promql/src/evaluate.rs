@@ -33,8 +33,8 @@ mod value;
 mod session;
 
 pub use context::{EvalError, Options};
-pub use session::Session;
 pub use histograms::Histograms;
+pub use session::Session;
 pub use steps::Range;
 pub use value::{Output, Series, Value};
 

@@ -90,11 +90,7 @@ fn full(buckets: impl Iterator<Item = (i32, f64)>) -> Buckets {
 }
 
 /// The first and so many times the second.
-fn combined(
-    a: &Histogram,
-    b: &Histogram,
-    times: f64,
-) -> Result<(Histogram, Notes), Incompatible> {
+fn combined(a: &Histogram, b: &Histogram, times: f64) -> Result<(Histogram, Notes), Incompatible> {
     let (mut sum, b, reconciled) = aligned(a, b)?;
     let (reset, collision) = together(sum.reset, b.reset);
     sum.reset = reset;
@@ -230,10 +226,7 @@ mod tests {
             multiple(&a, -1.0),
             "count:-6 sum:-3 z_bucket:-1 buckets:[-2 -3] counter_reset_hint:gauge",
         );
-        check(
-            quotient(&a, 0.0),
-            "count:Inf sum:Inf z_bucket:Inf counter_reset_hint:not_reset",
-        );
+        check(quotient(&a, 0.0), "count:Inf sum:Inf z_bucket:Inf counter_reset_hint:not_reset");
     }
 
     #[test]

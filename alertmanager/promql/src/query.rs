@@ -254,7 +254,11 @@ fn visit_vector<'a>(
     }
 }
 
-fn visit_matrix<'a>(plan: &'a MatrixPlan, around: &mut Around<'a>, found: &mut dyn FnMut(Reads<'a>)) {
+fn visit_matrix<'a>(
+    plan: &'a MatrixPlan,
+    around: &mut Around<'a>,
+    found: &mut dyn FnMut(Reads<'a>),
+) {
     match plan {
         MatrixPlan::Samples { selection, range } => {
             found(Reads { selection, range: Some(range), around: around.clone(), moved: &[] });

@@ -12,7 +12,7 @@ use promql::series_notation::Point;
 struct Parts {
     count: Option<f64>,
     sum: f64,
-    /// Cumulative counts by the bits of the bound, which order as the bounds do for those above zero.
+    /// Bounds with cumulative counts.
     buckets: Vec<(f64, f64)>,
 }
 

@@ -151,8 +151,7 @@ fn vectors(expect: &Expect, mut got: Vec<(Labels, Cell)>) -> Result<(), String> 
         got.sort_by(|a, b| a.0.cmp(&b.0));
         expected.sort_by(|a, b| a.0.cmp(&b.0));
     }
-    let equal =
-        |(a, b): (&(Labels, Cell), &(Labels, Cell))| a.0 == b.0 && same_cell(&a.1, &b.1);
+    let equal = |(a, b): (&(Labels, Cell), &(Labels, Cell))| a.0 == b.0 && same_cell(&a.1, &b.1);
     if got.len() == expected.len() && got.iter().zip(&expected).all(equal) {
         Ok(())
     } else {

@@ -13,8 +13,8 @@ use promql::series_notation::Point;
 use promql::{Options, Query, Range, evaluate};
 use storage::Storage;
 
-use super::{classic, compare};
 use super::script::{Command, Eval, LoadLine, Millis, When};
+use super::{classic, compare};
 
 /// What the scripts are run with: 10,000 samples at most.
 fn options() -> Options<'static> {

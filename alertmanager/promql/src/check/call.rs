@@ -9,9 +9,7 @@ use super::{Checked, Checker};
 use crate::ast::{Call, Edges, Expr, ExprKind, VectorSelector};
 use crate::fault::Span;
 use crate::functions::{self, Body, Buckets, Function, Literal, Tail};
-use crate::plan::{
-    MatrixPlan, OverTimePlan, Plan, ScalarPlan, Selection, Spans, Type, VectorPlan,
-};
+use crate::plan::{MatrixPlan, OverTimePlan, Plan, ScalarPlan, Selection, Spans, Type, VectorPlan};
 
 /// The checked arguments of a call, by type; no function takes more than one vector or matrix.
 #[derive(Default)]
@@ -191,9 +189,8 @@ fn refusal(call: &Call, function: &Function, matrix: &MatrixPlan) -> Option<Stri
         Edges::Smoothed => ("smoothed", "delta, increase, rate", function.smoothed),
     };
     let name = &call.name;
-    can.is_none().then(|| {
-        format!("{word} modifier can only be used with: {allowed} - not with {name}")
-    })
+    can.is_none()
+        .then(|| format!("{word} modifier can only be used with: {allowed} - not with {name}"))
 }
 
 /// The labels that a selector leaves no choice about; none where `expr` is something else.

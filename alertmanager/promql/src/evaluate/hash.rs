@@ -43,12 +43,8 @@ fn hash(bytes: &[u8]) -> u64 {
     let mut state = if stripes.is_empty() {
         PRIMES[4]
     } else {
-        let mut lanes = [
-            PRIMES[0].wrapping_add(PRIMES[1]),
-            PRIMES[1],
-            0,
-            0_u64.wrapping_sub(PRIMES[0]),
-        ];
+        let mut lanes =
+            [PRIMES[0].wrapping_add(PRIMES[1]), PRIMES[1], 0, 0_u64.wrapping_sub(PRIMES[0])];
         for stripe in stripes {
             let (words, _) = stripe.as_chunks::<8>();
             for (lane, word) in lanes.iter_mut().zip(words) {

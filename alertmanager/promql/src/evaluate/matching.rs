@@ -31,8 +31,7 @@ pub(crate) fn matched(
     let swapped = plan.cardinality == Cardinality::OneToMany;
     let (many, one) = if swapped { (right, left) } else { (left, right) };
     let mut result = Table::new(context, many.steps());
-    let [fill_one, fill_many] =
-        if swapped { plan.fill } else { [plan.fill[1], plan.fill[0]] };
+    let [fill_one, fill_many] = if swapped { plan.fill } else { [plan.fill[1], plan.fill[0]] };
     let fills = fill_one.is_some() || fill_many.is_some();
     if !fills && (many.len() == 0 || one.len() == 0) {
         return Ok(result);
@@ -191,8 +190,7 @@ impl Merged {
         // What is the one on both sides has the labels of its group, and perhaps a name.
         let one_to_one = plan.cardinality == Cardinality::OneToOne;
         let filled = plan.fill.iter().any(Option::is_some);
-        let may_clash =
-            !one_to_one && (filled || !plan.include.is_empty() || many.may_clash());
+        let may_clash = !one_to_one && (filled || !plan.include.is_empty() || many.may_clash());
         let rows = may_clash.then(HashMap::default);
         let of_group = if one_to_one { vec![Vec::new(); groups] } else { Vec::new() };
         Self { rows, of_group }

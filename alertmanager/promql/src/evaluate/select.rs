@@ -105,7 +105,11 @@ pub(crate) enum Selected<'a> {
 
 impl Selected<'_> {
     /// Hands over each series, with the markers that end it.
-    pub(super) fn each_raw(&self, context: &Context<'_>, each: &mut EachSeries<'_>) -> Result<(), EvalError> {
+    pub(super) fn each_raw(
+        &self,
+        context: &Context<'_>,
+        each: &mut EachSeries<'_>,
+    ) -> Result<(), EvalError> {
         match self {
             Self::Kept(kept) => kept.each(each),
             Self::Streamed(stream) => stream.scan(context, each),

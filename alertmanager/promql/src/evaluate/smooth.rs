@@ -28,7 +28,8 @@ impl Selections<'_> {
         }
         let lookback = context.lookback();
         let from = times.first().saturating_sub(lookback).saturating_add(1);
-        let selected = self.select(context, selection, from, times.last().saturating_add(lookback))?;
+        let selected =
+            self.select(context, selection, from, times.last().saturating_add(lookback))?;
         let mut lease: Lease = context.lease();
         lease.extend(times.count)?;
         let mut cells = vec![ABSENT; times.count];

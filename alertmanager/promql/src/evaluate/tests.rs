@@ -175,9 +175,8 @@ const STEP: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_missing_side_counts_as_what_it_is_filled_with() {
-    let lines = ["a{x=\"1\"} 1x9", "a{x=\"2\"} 2x5", "b{x=\"2\"} 20x9", "b{x=\"3\"} 30x9"];
-    let ends_at_50 = "a{x=\"2\"} 2x5 stale";
-    let lines = [lines[0], ends_at_50, lines[2], lines[3]];
+    let ends = "a{x=\"2\"} 2x5 stale";
+    let lines = ["a{x=\"1\"} 1x9", ends, "b{x=\"2\"} 20x9", "b{x=\"3\"} 30x9"];
     check(
         &lines,
         "a - fill(0) b",

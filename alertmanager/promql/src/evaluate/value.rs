@@ -61,11 +61,7 @@ pub(crate) fn of_scalar(column: &Column, range: Range) -> Value {
     Value::Matrix(if series.samples.is_empty() { Vec::new() } else { vec![series] })
 }
 
-pub(crate) fn of_table(
-    context: &Context<'_>,
-    table: &Table,
-    range: Range,
-) -> (Value, Histograms) {
+pub(crate) fn of_table(context: &Context<'_>, table: &Table, range: Range) -> (Value, Histograms) {
     let (steps, mut histograms) = (range.steps(), Histograms::default());
     let mut sample = |time, cell| sample(time, histograms.adopt(context, cell));
     if range.is_instant() {
@@ -92,11 +88,10 @@ pub(crate) fn of_windows(
     let (mut found, mut histograms) = (Vec::new(), Histograms::default());
     input.each(context, &mut |key, samples| {
         samples.slide(windows, |_, window, _| {
-            let samples: Vec<_> =
-                window
-                    .map(|n| (samples.times[n], histograms.adopt(context, samples.values[n])))
-                    .map(|(time, value)| sample(time, value))
-                    .collect();
+            let samples: Vec<_> = window
+                .map(|n| (samples.times[n], histograms.adopt(context, samples.values[n])))
+                .map(|(time, value)| sample(time, value))
+                .collect();
             if !samples.is_empty() {
                 found.push(Series { labels: key.to_key().to_labels(), samples });
             }

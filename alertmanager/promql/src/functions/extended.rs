@@ -83,7 +83,9 @@ fn share(times: &[i64], at: usize, time: i64) -> f64 {
     (time - times[at]) as f64 / (times[at + 1] - times[at]) as f64
 }
 
-impl<const SMOOTHED: bool, const COUNTER: bool, const RATE: bool> Extended<SMOOTHED, COUNTER, RATE> {
+impl<const SMOOTHED: bool, const COUNTER: bool, const RATE: bool>
+    Extended<SMOOTHED, COUNTER, RATE>
+{
     /// The values at both edges.
     fn at_edges(window: &Window<'_>, first: usize, last: usize) -> (f64, f64) {
         let (times, values) = (window.times(), window.values());

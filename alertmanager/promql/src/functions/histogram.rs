@@ -34,11 +34,18 @@ pub(super) fn quantiles(call: TableCall<'_>) -> Result<Table, EvalError> {
     let mut all = Table::new(call.context, call.table.steps());
     let label = call.texts.first().map_or("", String::as_str);
     for quantile in &call.params {
-        let value = number::plain(quantile.at(0));
+        let value = openmetrics(quantile.at(0));
         let found = quantiles_at(&call, quantile, call.spans.call, Some((label, &value)))?;
         all = all.joined(found);
     }
     all.drop_names()
+}
+
+/// A number as OpenMetrics writes it, where whole ones have a fraction, too.
+fn openmetrics(value: f64) -> String {
+    let text = number::shortest(value);
+    let whole = text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
+    if whole { format!("{text}.0") } else { text }
 }
 
 fn quantiles_at(
@@ -61,9 +68,8 @@ fn quantiles_at(
                 NotNumbers::Result => "NaN",
                 NotNumbers::Skewed => "skewed higher",
             };
-            let message = format!(
-                "input to histogram_quantile has NaN observations, result is {result}"
-            );
+            let message =
+                format!("input to histogram_quantile has NaN observations, result is {result}");
             inform_of(call, message, key);
         }
         value
@@ -127,9 +133,8 @@ fn each_histogram(
         context.check()?;
         // Where there are both nobody knows which one is meant.
         let is_native = |step: usize| rows.iter().any(|row| is_tag(table.row(*row)[step]));
-        let is_classic = |step: usize| {
-            histogram.iter().any(|(_, row)| !is_absent(table.row(*row)[step]))
-        };
+        let is_classic =
+            |step: usize| histogram.iter().any(|(_, row)| !is_absent(table.row(*row)[step]));
         for row in &rows {
             let key = table.key(*row);
             for (step, cell) in cells.iter_mut().enumerate() {

@@ -113,9 +113,8 @@ pub(super) fn only_histograms(
     let tags = values.iter().filter(|value| is_tag(**value)).count();
     if tags > 0 && tags < values.len() {
         let name = key.metadata()[0].unwrap_or("");
-        let message = format!(
-            "encountered a mix of histograms and floats for metric name {name:?}"
-        );
+        let message =
+            format!("encountered a mix of histograms and floats for metric name {name:?}");
         call.context.warn(call.spans.first, message);
         return None;
     }

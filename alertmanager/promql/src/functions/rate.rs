@@ -13,9 +13,7 @@ use base::histogram::is_tag;
 use base::labels::METRIC_NAME;
 
 use super::native_rate::{grown, last_change};
-use crate::evaluate::{
-    ABSENT, EvalError, KeyRef, Native, OverTimeCall, Samples, Slide, Window,
-};
+use crate::evaluate::{ABSENT, EvalError, KeyRef, Native, OverTimeCall, Samples, Slide, Window};
 
 /// Where the values of a series fall, so that windows need not look at each pair again.
 #[derive(Default)]

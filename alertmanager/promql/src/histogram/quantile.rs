@@ -53,8 +53,11 @@ pub(crate) fn quantile(q: f64, histogram: &Histogram) -> (f64, Option<NotNumbers
         count += next.count;
         count >= rank
     };
-    let _found =
-        if from_below { histogram.buckets().any(look) } else { histogram.buckets().rev().any(look) };
+    let _found = if from_below {
+        histogram.buckets().any(look)
+    } else {
+        histogram.buckets().rev().any(look)
+    };
     let bucket = one_sided(histogram, bucket);
     let count = count.min(histogram.count);
     if count < rank {

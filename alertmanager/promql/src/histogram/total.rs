@@ -41,8 +41,7 @@ fn add(to: &mut f64, lost: &mut f64, value: f64) {
 }
 
 fn add_side(to: &mut Buckets, lost: &mut Buckets, other: &Buckets) {
-    let more: Buckets =
-        full(union(to, other).map(|(index, a, b)| (index, added(a, b).1)));
+    let more: Buckets = full(union(to, other).map(|(index, a, b)| (index, added(a, b).1)));
     *to = full(union(to, other).map(|(index, a, b)| (index, a + b)));
     if !more.is_empty() {
         *lost = full(union(lost, &more).map(|(index, a, b)| (index, a + b)));
@@ -112,10 +111,7 @@ impl Total {
 
     /// What there is to know about the sum.
     pub(crate) fn notes(&self) -> Notes {
-        Notes {
-            collision: self.seen_reset && self.seen_no_reset,
-            reconciled: self.reconciled,
-        }
+        Notes { collision: self.seen_reset && self.seen_no_reset, reconciled: self.reconciled }
     }
 
     /// The sum of `histograms`, of which there must be one.

@@ -85,9 +85,7 @@ impl Cut {
         if lower == f64::NEG_INFINITY {
             let begins_at_zero = upper > 0.0 && upper != f64::INFINITY;
             return match self.above {
-                true if self.at > 0.0 && begins_at_zero => {
-                    (count * self.at / upper, self.at / 2.0)
-                }
+                true if self.at > 0.0 && begins_at_zero => (count * self.at / upper, self.at / 2.0),
                 true if upper <= 0.0 => (count, self.at),
                 true => nothing,
                 false if self.at >= 0.0 && begins_at_zero => {
@@ -130,11 +128,8 @@ impl Cut {
             (false, true) => upper = 0.0,
             _ => {}
         }
-        let (from, to) = if self.above {
-            (lower, upper.min(self.at))
-        } else {
-            (lower.max(self.at), upper)
-        };
+        let (from, to) =
+            if self.above { (lower, upper.min(self.at)) } else { (lower.max(self.at), upper) };
         // In this order a bucket without any width is kept where it lies on the right side.
         let inside = if self.above { self.at >= upper } else { self.at <= lower };
         let outside = if self.above { self.at <= lower } else { self.at >= upper };

@@ -61,8 +61,7 @@ pub(super) fn counted_values(
                 if is_absent(*cell) {
                     continue;
                 }
-                let bits =
-                    if cell.is_nan() && !is_tag(*cell) { f64::NAN } else { *cell }.to_bits();
+                let bits = if cell.is_nan() && !is_tag(*cell) { f64::NAN } else { *cell }.to_bits();
                 let place = match places.get(&bits) {
                     Some(place) => *place,
                     None => {

@@ -7,8 +7,8 @@ use base::number;
 
 use super::super::table::{Table, is_absent};
 use super::super::{ABSENT, Context, EvalError};
-use super::{Column, Members};
 use super::rank::check_k;
+use super::{Column, Members};
 use crate::evaluate::hash::label_hash;
 use crate::plan::AggregatePlan;
 
