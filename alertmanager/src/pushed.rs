@@ -231,6 +231,12 @@ impl Pushed {
         Some(Times { ends_at, updated_at })
     }
 
+    /// When the one that nobody has pushed again for the longest time was pushed; `None` where none
+    /// fires. Looks at all of them.
+    pub fn least_fresh(&self) -> Option<Timestamp> {
+        self.lock().firing.values().map(|firing| firing.updated_at).min()
+    }
+
     /// Ends what is over at `now`; returns when the next one is.
     ///
     /// # Errors
