@@ -248,6 +248,19 @@ impl Pushed {
         Some(Times { ends_at, updated_at })
     }
 
+    /// The alerts that fire and that nobody pushed.
+    pub async fn others(&self) -> Vec<Arc<Alert>> {
+        let _turn = self.turn.lock().await;
+        let mut firing = self.alerts.filter(Alert::is_firing);
+        let inner = self.lock();
+        // Who pushes holds the turn, so what was pushed is among them.
+        if firing.len() == inner.firing.len() {
+            return Vec::new();
+        }
+        firing.retain(|alert| !inner.firing.contains_key(&alert.labels));
+        firing
+    }
+
     /// Ends what is over at `now`; returns when the next one is.
     ///
     /// # Errors

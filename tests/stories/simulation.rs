@@ -201,7 +201,8 @@ impl Simulation {
     pub(crate) async fn configure(&mut self, route_yaml: &str) {
         route_yaml.clone_into(&mut self.route);
         // Whoever holds the place meanwhile does nothing.
-        let running = std::mem::replace(&mut self.dispatcher, self.another(route_yaml));
+        let meanwhile = self.another(route_yaml);
+        let running = std::mem::replace(&mut self.dispatcher, meanwhile);
         let (lanes, now) = (lanes(self.send_resolved), at(self.now));
         self.dispatcher = running.reconfigured(route(route_yaml), lanes, BTreeMap::new(), now);
         self.dispatcher.adopt().await.unwrap();
