@@ -33,6 +33,14 @@ await() {
   done
 }
 
+# Told before the build, which takes minutes.
+for port in 12911 12912; do
+  if (: < "/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    echo "Port $port of this host is in use; end what uses it first (\`ss -ltnp\` names it)." >&2
+    exit 1
+  fi
+done
+
 echo 'Building (the first time takes a few minutes) ...'
 cargo build --locked --package agent --package alertmanager --bins
 

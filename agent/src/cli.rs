@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::diagnostic::Diagnostics;
+use base::number::counted;
 use base::supervisor::Supervisor;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -62,7 +63,7 @@ enum Command {
     Import(Import),
     /// Run checks once and show what they find
     RunOnce {
-        /// The configuration
+        /// The configuration [default: ./agent.yml, then /etc/veilleur/agent.yml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Only this check; may be given several times
@@ -261,8 +262,11 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 fn check(origin: Origin) -> anyhow::Result<ExitCode> {
     match origin.load() {
         Ok(config) => {
-            let (checks, services) = (config.checks.len(), config.services.len());
-            print(&format!("ok: {checks} checks, {services} services\n"))?;
+            let checks = counted(config.checks.len(), "check");
+            let services = counted(config.services.len(), "service");
+            let commands = config.nrpe.map(|nrpe| counted(nrpe.commands(), "command"));
+            let commands = commands.map(|text| format!(", {text} of NRPE")).unwrap_or_default();
+            print(&format!("ok: {checks}, {services}{commands}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(diagnostics) => Ok(wrong(&diagnostics)),

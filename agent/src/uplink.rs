@@ -13,6 +13,7 @@ mod config;
 mod buffer;
 mod collect;
 mod send;
+mod join;
 mod status;
 mod run;
 

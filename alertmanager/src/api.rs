@@ -124,6 +124,8 @@ pub struct Routing {
     pub route: dispatch::Route,
     /// The names of the receivers.
     pub receivers: Vec<String>,
+    /// The same in the order of the configuration, each with the labels that it has.
+    pub receiver_labels: Vec<(String, Labels)>,
     /// The ways to each of them.
     pub lanes: dispatch::Lanes,
     /// Which alerts hold others back.
@@ -144,6 +146,7 @@ impl Default for ConfigState {
         let routing = Routing {
             route,
             receivers: Vec::new(),
+            receiver_labels: Vec::new(),
             lanes: dispatch::Lanes::new(),
             inhibit_rules: Vec::new(),
             external_labels: Labels::empty(),

@@ -2,13 +2,12 @@
 //!
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
 
-mod ask;
+mod evaluator;
 mod silence;
+mod routes;
 mod drill;
 mod explain;
 mod history;
-mod routes;
-mod server;
 mod test;
 
 use std::io::{self, Write};
@@ -17,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use base::diagnostic::Diagnostics;
+use base::number::counted;
 use base::period::Period;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
@@ -48,7 +48,7 @@ enum Command {
         #[arg(long = "web.config.file", value_name = "FILE")]
         web_file: Option<PathBuf>,
     },
-    /// Look what a silence would hold; make, list and end silences
+    /// See what a silence would hold; make, list and end silences
     #[command(subcommand)]
     Silence(silence::SilenceCommand),
     /// Ask for, list and end windows of maintenance
@@ -58,12 +58,12 @@ enum Command {
     Test(test::TestArgs),
     /// Try whether messages arrive, with one that says what it is
     Drill(drill::DrillArgs),
-    /// Ask the running server why somebody was told of an alert, or was not
+    /// Ask the running evaluator why somebody was told of an alert, or was not
     Explain(explain::ExplainArgs),
-    /// Ask who is told of what, by a configuration
+    /// Show who is told of what, by a configuration; nothing runs
     #[command(subcommand)]
     Routes(routes::RoutesCommand),
-    /// Tell what a running evaluator has told to whom, when, and with what answer
+    /// Ask the running evaluator what it has told to whom, when, and with what answer
     History(history::HistoryArgs),
 }
 
@@ -73,7 +73,7 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The address to serve on
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12912")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12912", value_parser = address)]
     listen: SocketAddr,
     /// Accept an address that others can reach, without TLS and passwords
     #[arg(long)]
@@ -178,15 +178,21 @@ fn check(file: PathBuf, web_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
         Ok(config) => {
             let rules: usize = config.groups.iter().map(|group| group.len()).sum();
             print(&format!(
-                "ok: {} jobs, {rules} rules in {} groups, {} receivers\n",
-                config.jobs.len(),
-                config.groups.len(),
-                config.receivers.len()
+                "ok: {}, {} in {}, {}\n",
+                counted(config.jobs.len(), "job"),
+                counted(rules, "rule"),
+                counted(config.groups.len(), "group"),
+                counted(config.receivers.len(), "receiver"),
             ))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(faults) => Ok(wrong(&faults)),
     }
+}
+
+/// The address of a listener.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write it like `127.0.0.1:12912` or `[::1]:12912`".to_owned())
 }
 
 /// Help and version are what was asked for; everything else is a mistake.

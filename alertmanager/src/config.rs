@@ -265,12 +265,17 @@ impl FileConfig {
             ("otlp", &self.otlp),
         ] {
             if let Some(section) = section {
-                let help = match name {
-                    "alerting" => "not needed: alerts go to `route` without a detour",
-                    "storage" => "set the retention with `--retention`",
-                    _ => "take the section out",
+                let (what, help) = match name {
+                    "alerting" => (
+                        "has no use here",
+                        "take the section out: alerts go to `route` without a detour",
+                    ),
+                    "storage" => {
+                        ("has no use here", "take the section out, and say `--retention 15d`")
+                    }
+                    _ => ("is not supported yet", "take the section out"),
                 };
-                let message = format!("the section `{name}` is not supported yet");
+                let message = format!("the section `{name}` {what}");
                 diagnostics.report_with_help(Place::from(section), message, help);
             }
         }
@@ -308,6 +313,12 @@ fn files(
         if in_folder {
             let help = "write `*` in the last part of the path only";
             let message = format!("`{}` has `*` in the name of a folder", pattern.value);
+            diagnostics.report_with_help(pattern, message, help);
+            continue;
+        }
+        if !pattern.value.contains('*') && path.try_exists().is_ok_and(|exists| !exists) {
+            let help = "a relative path begins in the folder of this file";
+            let message = format!("there is no file `{}`", path.display());
             diagnostics.report_with_help(pattern, message, help);
             continue;
         }
@@ -362,4 +373,31 @@ fn templates(
         diagnostics.extend(own);
     }
     Arc::new(templates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_and_what_has_no_use_is_told_where_it_is_named() {
+        let check = |text: &str, expected: &str| {
+            let got = parse("v.yml", text, Path::new("/nowhere"), None);
+            assert_eq!(got.err().map(|faults| faults.to_string()).unwrap_or_default(), expected);
+        };
+        check("rule_files: ['none*.yml']", "");
+        check(
+            "rule_files: [rules.yml]\ntemplates: [t/mail.tmpl]",
+            "v.yml:1:14: there is no file `/nowhere/rules.yml`\n  \
+             help: a relative path begins in the folder of this file\n\
+             v.yml:2:13: there is no file `/nowhere/t/mail.tmpl`\n  \
+             help: a relative path begins in the folder of this file",
+        );
+        check(
+            "alerting: {}\notlp: {}",
+            "v.yml:1:11: the section `alerting` has no use here\n  \
+             help: take the section out: alerts go to `route` without a detour\n\
+             v.yml:2:7: the section `otlp` is not supported yet\n  help: take the section out",
+        );
+    }
 }

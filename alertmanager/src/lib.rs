@@ -5,6 +5,7 @@
 //!
 //! Invariant: only `app` knows all stages.
 
+pub(crate) mod crash;
 pub(crate) mod json;
 pub mod time;
 pub mod relabel;

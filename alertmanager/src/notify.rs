@@ -16,7 +16,7 @@ mod notifier;
 mod http;
 mod texts;
 mod settings;
-mod required;
+mod endpoint;
 mod stream;
 mod links;
 mod parts;

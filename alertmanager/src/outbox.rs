@@ -33,6 +33,7 @@ use base::sample::Timestamp;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::crash;
 use crate::state::{Attempt, AttemptFilter, Batch, State, StateError, Table};
 use inner::{Inner, Kept, Perhaps};
 use queue::{Entry, Queue};
@@ -227,6 +228,7 @@ impl Outbox {
             entries.truncate(written);
         }
         self.state.journal().sync().await?;
+        crash::point("intent.durable");
         let mut inner = self.lock();
         for entry in entries {
             inner.lanes.entry(entry.intent.lane.clone()).or_default().put(entry);
@@ -276,6 +278,7 @@ impl Outbox {
         });
         inner.perhaps.get(key).into_iter().for_each(|p| batch.remove(Table::InFlight, p.record));
         self.state.journal().write(batch)?;
+        crash::point("intent.withdrawn");
         inner.perhaps.remove(key);
         if is_known {
             match told {

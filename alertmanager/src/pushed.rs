@@ -21,6 +21,7 @@ use base::sample::Timestamp;
 use tokio::sync::{Mutex as Turn, Notify};
 
 use crate::alerts::{Alert, Alerts, ByLabels, Ending};
+use crate::crash;
 use crate::state::{Batch, Reader, State, StateError, Table, put_alert, put_time};
 
 /// The most that may fire at a time.
@@ -180,20 +181,17 @@ impl Pushed {
         self.changed.notify_one();
         // Who pushes next shares the wait for the disk.
         drop(turn);
-        Ok(self.state.journal().wait_for(written).await.map_err(StateError::from)?)
+        self.state.journal().wait_for(written).await.map_err(StateError::from)?;
+        crash::point("push.durable");
+        Ok(())
     }
 
-    /// Puts in what was written up to `written`; gives what is new of it, and up to where the disk has
+    /// Puts in what was written up to `to`; gives what is new of it, and up to where the disk has
     /// to be waited for.
-    fn put_in(
-        &self,
-        taken: Vec<Taken>,
-        written: Option<u64>,
-        now: Timestamp,
-    ) -> (Vec<Arc<Alert>>, u64) {
+    fn put_in(&self, taken: Vec<Taken>, to: Option<u64>, now: Timestamp) -> (Vec<Arc<Alert>>, u64) {
         let mut inner = self.lock();
         // What is pushed again may have been written a moment ago by somebody who still waits.
-        inner.written = written.unwrap_or(inner.written);
+        inner.written = to.unwrap_or(inner.written);
         let mut told = Vec::with_capacity(taken.len());
         for Taken { firing, before } in taken {
             let known = before.is_some_and(|before| Arc::ptr_eq(&before, &firing.alert));
@@ -259,6 +257,12 @@ impl Pushed {
         }
         firing.retain(|alert| !inner.firing.contains_key(&alert.labels));
         firing
+    }
+
+    /// When the one that nobody has pushed again for the longest time was pushed; `None` where none
+    /// fires. Looks at all of them.
+    pub fn least_fresh(&self) -> Option<Timestamp> {
+        self.lock().firing.values().map(|firing| firing.updated_at).min()
     }
 
     /// Ends what is over at `now`; returns when the next one is.

@@ -40,6 +40,8 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
 use unsaved::Unsaved;
 
+use crate::crash;
+
 /// Each step makes the tables of one version from those of the version before.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -185,6 +187,7 @@ impl State {
             None => "INSERT INTO schema_version (version) VALUES ($1)",
         };
         sqlx::query(write).bind(MIGRATIONS.len() as i64).execute(&mut *transaction).await?;
+        crash::point("schema.saving");
         Ok(transaction.commit().await?)
     }
 

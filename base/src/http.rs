@@ -8,6 +8,8 @@ mod failure;
 mod lookup;
 mod names;
 mod origin;
+mod percent;
+mod except;
 mod connection;
 mod proxy;
 pub mod client;
@@ -30,6 +32,7 @@ pub use http_body_util::Full;
 use hyper::body::Body as _;
 pub use hyper::body::{Frame, Incoming as Body};
 pub use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+pub use percent::percent_encoded;
 use tokio::time::timeout;
 
 /// Why a body could not be had whole.

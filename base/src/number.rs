@@ -1,11 +1,17 @@
 //! Floats printed as Go prints them: the texts that ours are compared with (exposition, templates,
 //! the query API) were all printed by Go.
 //!
-//! And sizes as configuration files write them.
+//! And sizes as configuration files write them, and how many there are of something.
 //!
 //! Invariant: the digits are the fewest that read back as the same float.
 
 use std::fmt::Write as _;
+
+/// A number of things whose name takes an `s`: `1 check`, `2 checks`.
+pub fn counted(count: usize, name: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {name}{ending}")
+}
 
 /// The longest that a float is written with its shortest digits.
 const MOST_DIGITS: usize = 24;
@@ -174,6 +180,12 @@ pub fn parse_size(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_in_words() {
+        let told = [0, 1, 2].map(|count| counted(count, "rule"));
+        assert_eq!(told, ["0 rules", "1 rule", "2 rules"]);
+    }
 
     #[track_caller]
     fn check(value: f64, short: &str, long: &str) {

@@ -10,6 +10,7 @@
 //!
 //! Invariant: the outcome's families have the names, help texts and types of blackbox_exporter 0.28.
 
+mod cel;
 mod chain;
 mod http;
 mod tcp;

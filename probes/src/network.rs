@@ -28,6 +28,7 @@ pub(crate) fn reason_of(failure: Failure) -> Reason {
         Failure::WrongName => Reason::CertificateName,
         Failure::Untrusted => Reason::CertificateUntrusted,
         Failure::Tls => Reason::TlsFailed,
+        Failure::Proxy => Reason::ProxyFailed,
         Failure::Protocol => Reason::ProtocolError,
     }
 }

@@ -21,6 +21,7 @@ pub(crate) use parse::{host_name, of_url, parse_host_only, parse_host_or_port, p
 use std::net::{IpAddr, SocketAddr};
 
 use base::diagnostic::{Diagnostics, Spanned};
+use base::http::client::in_network;
 
 use self::special::special;
 
@@ -142,7 +143,7 @@ impl Rules {
             HostRule::Net { net, bits } => {
                 // A wide network means what is out there, not what happens to lie in it.
                 let means_it = || edges(*net, *bits).map(special::special) == [special; 2];
-                contains(*net, *bits, ip) && (special.is_none() || means_it())
+                in_network(*net, *bits, ip) && (special.is_none() || means_it())
             }
             // `localhost` is what everybody calls this host.
             HostRule::Name(name) if name == "localhost" => ip.is_loopback() && *name == target.host,
@@ -223,12 +224,6 @@ fn bits_of(address: IpAddr) -> (u128, u32) {
 /// The bits that a network leaves open.
 fn open_bits(whole: u32, bits: u32) -> u128 {
     u128::MAX.checked_shr(128 - (whole - bits)).unwrap_or(0)
-}
-
-/// Whether `address` is in the network of which `bits` are set.
-pub(crate) fn contains(net: IpAddr, bits: u32, address: IpAddr) -> bool {
-    let ((net, whole), (address, other)) = (bits_of(net), bits_of(address));
-    whole == other && (net ^ address) & !open_bits(whole, bits) == 0
 }
 
 /// The first and the last address of a network.

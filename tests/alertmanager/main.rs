@@ -13,6 +13,10 @@
 //! Invariant: where we differ on purpose, `docs/compatibility.md` says so, and the test names it.
 
 mod random;
+mod plan;
 mod sides;
+mod document;
 mod requests;
+mod amtool;
+mod clients;
 mod stream;

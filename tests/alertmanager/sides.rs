@@ -2,8 +2,9 @@
 //!
 //! Invariant: both get the same requests, byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use regex::Regex;
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::http_server::HttpServer;
@@ -24,7 +25,7 @@ pub(crate) struct Side {
 pub(crate) struct Sides {
     pub(crate) theirs: Side,
     pub(crate) ours: Side,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// A message of a webhook.
@@ -63,7 +64,19 @@ impl Sides {
             wait_until("it is ready", || get(&url).is_some_and(|(status, _)| status == 200));
             Side { name, port, sink, seen: 0, _program: program }
         };
-        Some(Self { theirs: begin("theirs"), ours: begin("ours"), _dir: dir })
+        Some(Self { theirs: begin("theirs"), ours: begin("ours"), dir })
+    }
+
+    /// Gives both another configuration.
+    #[track_caller]
+    pub(crate) fn reload(&mut self, config: impl Fn(&HttpServer) -> String) {
+        let dir = self.dir.path().to_owned();
+        for side in self.both() {
+            let file = dir.join(format!("{}.yml", side.name));
+            std::fs::write(file, config(&side.sink)).unwrap();
+            let (status, answer) = side.ask("POST", "/-/reload", "", "");
+            assert_eq!(status, 200, "{}: {answer}", side.name);
+        }
     }
 
     pub(crate) fn both(&mut self) -> [&mut Side; 2] {
@@ -109,9 +122,10 @@ impl Side {
         messages
     }
 
-    /// How many messages have come, ever.
-    pub(crate) fn heard(&self) -> usize {
-        self.sink.asked().len()
+    /// How many messages have come, ever, to others than `receiver`.
+    pub(crate) fn heard_but(&self, receiver: &str) -> usize {
+        let name = format!("\"receiver\":\"{receiver}\"");
+        self.sink.asked().iter().filter(|asked| !asked.body.contains(&name)).count()
     }
 }
 
@@ -121,4 +135,29 @@ fn message(json: Value) -> Message {
     let alerts =
         alerts.map(|alert| (alert["labels"].to_string(), alert["status"] == "firing")).collect();
     Message { receiver: text(&json["receiver"]), group_key: text(&json["groupKey"]), alerts, json }
+}
+
+/// The labels of the alerts that a silence or another alert holds back, by the API.
+pub(crate) fn held(side: &Side) -> BTreeSet<String> {
+    let alerts = side.json("/api/v2/alerts");
+    let by = |alert: &Value, what: &str| alert["status"][what] != Value::Array(Vec::new());
+    let suppressed = |alert: &&Value| by(alert, "silencedBy") || by(alert, "inhibitedBy");
+    let held = alerts.as_array().unwrap().iter().filter(suppressed);
+    held.map(|alert| alert["labels"].to_string()).collect()
+}
+
+/// `text` without what differs by nature.
+pub(crate) fn plain(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (pattern, word) in [
+        (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID"),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"),
+        (r"127\.0\.0\.1:\d+", "ADDRESS"),
+        (r"0x[0-9a-f]{6,}", "PLACE"),
+        (r"[ \t]+", " "),
+    ] {
+        text = Regex::new(pattern).unwrap().replace_all(&text, word).into_owned();
+    }
+    text
 }

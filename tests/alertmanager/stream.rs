@@ -5,113 +5,31 @@
 //!
 //! - An alert that a receiver was told of, and that ends while it is held back by a silence or an
 //!   inhibition: we tell of the end when it is let go, Alertmanager never does (F05).
+//!   The same where the route of its group is mute for a time.
 //! - When it lets an alert go, Alertmanager may tell again what was told before; we do not (F07).
 //!
-//! Invariant: nothing else may differ, and none of our messages tells a receiver only what it knows.
+//! Before it is over, an interval ends in which one receiver is told nothing, and three reloads leave
+//! the routes as they are: one changes nothing, one the inhibition and when that receiver is told
+//! nothing, one that once more.
+//!
+//! Invariant: nothing else may differ, and none of our messages tells a receiver only what it knows,
+//! but for those who want to hear it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::http_server::HttpServer;
+use tests::wait_until;
 
+use crate::plan::{AGAIN, HOSTS, NAMES, Plan, QUIET, SEVERITIES, TEAMS, UNRESOLVED, until};
 use crate::random::Random;
-use crate::sides::{Message, Side, Sides};
+use crate::sides::{Message, Side, Sides, held};
 
 /// How long nothing may come before a round is over: more than two ticks of a group.
-const QUIET: Duration = Duration::from_millis(2200);
-
-const RECEIVERS: usize = 4;
-const NAMES: [&str; 6] = ["Down", "Slow", "Full", "Cause", "Effect", "Late"];
-const TEAMS: [&str; 4] = ["web", "db", "net", "ops"];
-const HOSTS: [&str; 5] = ["a", "b", "c", "d", "e"];
-const SEVERITIES: [&str; 3] = ["page", "warn", "info"];
+const CALM: Duration = Duration::from_millis(2200);
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// A matcher of one of the labels that alerts have.
-fn matcher(random: &mut Random) -> String {
-    let (label, values): (&str, &[&str]) = match random.below(4) {
-        0 => ("alertname", &NAMES),
-        1 => ("team", &TEAMS),
-        2 => ("host", &HOSTS),
-        _ => ("severity", &SEVERITIES),
-    };
-    let (one, other) = (random.pick(values), random.pick(values));
-    match random.below(6) {
-        0 => format!("{label}!=\"{one}\""),
-        1 => format!("{label}=~\"{one}|{other}\""),
-        2 => format!("{label}!~\"{one}.*\""),
-        _ => format!("{label}=\"{one}\""),
-    }
-}
-
-fn matchers(random: &mut Random, most: usize) -> Vec<String> {
-    let count = 1 + random.below(most);
-    (0..count).map(|_| matcher(random)).collect::<BTreeSet<_>>().into_iter().collect()
-}
-
-fn group_by(random: &mut Random) -> Vec<&'static str> {
-    if random.chance(10) {
-        return vec!["..."];
-    }
-    let all = ["alertname", "team", "host", "severity", "missing"];
-    all.into_iter().filter(|_| random.chance(35)).collect()
-}
-
-fn routes(random: &mut Random, depth: usize) -> Vec<Value> {
-    let mut known = BTreeSet::new();
-    let mut routes = Vec::new();
-    for _ in 0..2 + random.below(4) {
-        let matchers = matchers(random, 2);
-        // Two routes with the same matchers have groups with the same keys.
-        if !known.insert(matchers.clone()) {
-            continue;
-        }
-        let mut route = json!({"matchers": matchers, "continue": random.chance(30)});
-        if random.chance(80) {
-            route["receiver"] = json!(format!("r{}", random.below(RECEIVERS)));
-        }
-        if random.chance(50) {
-            route["group_by"] = json!(group_by(random));
-        }
-        if depth < 2 && random.chance(40) {
-            route["routes"] = json!(self::routes(random, depth + 1));
-        }
-        routes.push(route);
-    }
-    routes
-}
-
-/// Rules by which one alert holds back others.
-fn inhibit_rules(random: &mut Random) -> Vec<Value> {
-    let rule = |random: &mut Random| {
-        let equal: Vec<_> = ["team", "host"].into_iter().filter(|_| random.chance(50)).collect();
-        json!({
-            "source_matchers": ["alertname=\"Cause\"", matcher(random)],
-            "target_matchers": [matcher(random), "alertname!=\"Cause\""],
-            "equal": equal,
-        })
-    };
-    (0..2).map(|_| rule(random)).collect()
-}
-
-/// The configuration, without the addresses.
-fn config(random: &mut Random, sink: &HttpServer) -> String {
-    let receivers: Vec<_> = (0..RECEIVERS)
-        .map(|n| json!({"name": format!("r{n}"), "webhook_configs": [{"url": sink.url("/")}]}))
-        .collect();
-    json!({
-        "route": {
-            "receiver": "r0", "group_by": group_by(random), "group_wait": "600ms",
-            "group_interval": "1s", "repeat_interval": "1h", "routes": routes(random, 0),
-        },
-        "receivers": receivers,
-        "inhibit_rules": inhibit_rules(random),
-    })
-    .to_string()
 }
 
 /// By receiver, group and alert, whether it was last told that it fires.
@@ -126,7 +44,8 @@ fn learn(known: &mut Known, messages: &[Message]) -> Vec<Value> {
             let key = (message.receiver.clone(), message.group_key.clone(), alert.clone());
             news |= known.insert(key, *firing).unwrap_or(false) != *firing;
         }
-        if !news {
+        // Whoever is not told of ends may hear that it fires a second time.
+        if !news && ![AGAIN, UNRESOLVED].contains(&message.receiver.as_str()) {
             idle.push(message.json.clone());
         }
     }
@@ -137,21 +56,13 @@ fn learn(known: &mut Known, messages: &[Message]) -> Vec<Value> {
 fn settle(sides: &Sides) {
     let (mut heard, mut since) = ((0, 0), Instant::now());
     let limit = Instant::now();
-    while since.elapsed() < QUIET && limit.elapsed() < Duration::from_secs(30) {
-        let now = (sides.theirs.heard(), sides.ours.heard());
+    while since.elapsed() < CALM && limit.elapsed() < Duration::from_secs(30) {
+        let now = (sides.theirs.heard_but(AGAIN), sides.ours.heard_but(AGAIN));
         if now != heard {
             (heard, since) = (now, Instant::now());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// The labels of the alerts that something holds back, by the API.
-fn held(side: &Side) -> BTreeSet<String> {
-    let alerts = side.json("/api/v2/alerts");
-    let suppressed = |alert: &&Value| alert["status"]["state"] == "suppressed";
-    let held = alerts.as_array().unwrap().iter().filter(suppressed);
-    held.map(|alert| alert["labels"].to_string()).collect()
 }
 
 /// The stream: what fires, and the silences of both sides.
@@ -162,12 +73,16 @@ struct Stream {
 }
 
 impl Stream {
-    /// Some alerts begin, some end; each at most once a round.
+    /// Some alerts begin, some end; each at most once a round. Where causes begin nothing ends: what
+    /// ends just when it is held back is told by us and not by Alertmanager, and nobody can see which.
     fn alerts(&mut self, sides: &mut Sides) {
         let random = &mut self.random;
+        let causes = random.chance(35);
         let mut batch = BTreeMap::new();
         for _ in 0..3 + random.below(10) {
-            let mut labels = json!({"alertname": random.pick(&NAMES), "team": random.pick(&TEAMS)});
+            let name = random.pick(&NAMES);
+            let name = if name == "Cause" && !causes { "Effect" } else { name };
+            let mut labels = json!({"alertname": name, "team": random.pick(&TEAMS)});
             for (name, values) in [("host", &HOSTS[..]), ("severity", &SEVERITIES[..])] {
                 if random.chance(85) {
                     labels[name] = json!(random.pick(values));
@@ -176,20 +91,24 @@ impl Stream {
             batch.insert(labels.to_string(), (labels, true));
         }
         for (name, labels) in &self.firing {
-            if random.chance(25) {
+            if !causes && random.chance(35) {
                 batch.insert(name.clone(), (labels.clone(), false));
             }
         }
         let now = jiff::Timestamp::now().to_string();
+        let alert = |labels: &Value, ends_at: &str| json!({"labels": labels, "annotations": {"n": "1"}, "endsAt": ends_at});
         let mut sent = Vec::new();
         for (name, (labels, fires)) in batch {
-            let ends_at = if fires { "2099-01-01T00:00:00Z" } else { &now };
-            sent.push(json!({"labels": labels, "annotations": {"n": "1"}, "endsAt": ends_at}));
-            match fires {
-                true => self.firing.insert(name, labels),
-                false => self.firing.remove(&name),
-            };
+            if fires {
+                self.firing.insert(name, labels);
+            } else {
+                sent.push(alert(&labels, &now));
+                self.firing.remove(&name);
+            }
         }
+        // All of them again, as Prometheus does: of two that hold back the same Alertmanager forgets
+        // one until it is sent again.
+        sent.extend(self.firing.values().map(|labels| alert(labels, "2099-01-01T00:00:00Z")));
         let sent = Value::from(sent);
         sides.both().into_iter().for_each(|side| drop(side.post("/api/v2/alerts", &sent)));
     }
@@ -212,14 +131,59 @@ impl Stream {
                 json!({"name": name, "value": value, "isRegex": true, "isEqual": true})
             })
             .collect();
+        let now = jiff::Timestamp::now();
+        // One of three ends by itself, soon.
+        let ends = random.chance(33).then(|| now + Duration::from_millis(1500));
         let silence = json!({
-            "matchers": matchers, "createdBy": "test", "comment": "x",
-            "startsAt": jiff::Timestamp::now().to_string(), "endsAt": "2099-01-01T00:00:00Z",
+            "matchers": matchers, "createdBy": "test", "comment": "x", "startsAt": now.to_string(),
+            "endsAt": ends.map_or("2099-01-01T00:00:00Z".to_owned(), |at| at.to_string()),
         });
         let id = |side: &mut Side| {
             side.post("/api/v2/silences", &silence)["silenceID"].as_str().unwrap().to_owned()
         };
-        self.silences.push(sides.both().map(id));
+        let ids = sides.both().map(id);
+        match ends {
+            None => self.silences.push(ids),
+            Some(_) => wait_until("the silence ends", || {
+                sides.both().into_iter().zip(&ids).all(|(side, id)| {
+                    let silence = side.json(&format!("/api/v2/silence/{id}"));
+                    silence["status"]["state"] == "expired"
+                })
+            }),
+        }
+    }
+}
+
+/// Waits, where this minute is about to end, until it has: what holds from minute to minute is not to
+/// change while it is compared.
+fn pass_minute() {
+    let second = || jiff::Timestamp::now().as_second() % 60;
+    if second() > 45 {
+        wait_until("the next minute has begun", || second() < 45);
+    }
+}
+
+/// What every receiver has heard from one of the two.
+#[derive(Default)]
+struct Heard {
+    known: Known,
+    messages: usize,
+    /// Messages to the one who wants to hear the same again.
+    again: usize,
+}
+
+impl Heard {
+    /// Takes in what has come; gives the messages, and those that told nothing new.
+    fn take(&mut self, side: &mut Side) -> (Vec<Message>, Vec<Value>) {
+        let messages = side.messages();
+        self.messages += messages.len();
+        self.again += messages.iter().filter(|message| message.receiver == AGAIN).count();
+        let idle = learn(&mut self.known, &messages);
+        (messages, idle)
+    }
+
+    fn fires(&self, key: &(String, String, String)) -> bool {
+        self.known.get(key).copied().unwrap_or(false)
     }
 }
 
@@ -227,15 +191,35 @@ impl Stream {
 fn a_random_stream_tells_the_same() {
     let seed = number("DIFFERENTIAL_SEED", 1);
     let rounds = number("DIFFERENTIAL_ROUNDS", 14);
-    let Some(mut sides) = Sides::start(|sink| config(&mut Random::new(seed), sink)) else { return };
+    // The first minute that is over after some rounds.
+    let minute = jiff::Timestamp::now().as_second() / 60 + 1;
+    let soon = until(jiff::Timestamp::from_second(minute * 60).unwrap());
+    let mute = json!({"mute_time_intervals": ["soon"]});
+    let mut plan = Plan { seed, inhibition: seed, quiet: mute, soon };
+    let Some(mut sides) = Sides::start(|sink| plan.config(sink)) else { return };
     let mut stream =
         Stream { random: Random::new(seed + 1), firing: BTreeMap::new(), silences: Vec::new() };
-    let (mut theirs, mut ours) = (Known::new(), Known::new());
+    let (mut theirs, mut ours) = (Heard::default(), Heard::default());
     // What ended while it was held back: Alertmanager never tells of it.
     let mut excused: BTreeSet<String> = BTreeSet::new();
-    let mut messages = (0, 0);
     for round in 0..rounds {
-        if round % 3 == 2 {
+        pass_minute();
+        let reload = match round * 14 / rounds.max(14) {
+            5 => true,
+            8 => {
+                plan.inhibition += 1000;
+                plan.quiet = json!({"active_time_intervals": ["never"]});
+                true
+            }
+            11 => {
+                plan.quiet = json!({"mute_time_intervals": ["never"]});
+                true
+            }
+            _ => false,
+        };
+        if reload {
+            sides.reload(|sink| plan.config(sink));
+        } else if round % 3 == 2 {
             stream.silence(&mut sides);
         } else {
             let before = held(&sides.ours);
@@ -245,30 +229,43 @@ fn a_random_stream_tells_the_same() {
             excused.extend(ended.filter(|name| before.contains(*name)).cloned());
         }
         settle(&sides);
-        assert_eq!(held(&sides.ours), held(&sides.theirs), "seed {seed}, round {round}");
-        let (told_theirs, told_ours) = (sides.theirs.messages(), sides.ours.messages());
-        messages = (messages.0 + told_theirs.len(), messages.1 + told_ours.len());
-        learn(&mut theirs, &told_theirs);
-        let idle = learn(&mut ours, &told_ours);
+        if held(&sides.ours) != held(&sides.theirs) {
+            let [theirs, ours] = sides.both().map(|side| side.json("/api/v2/alerts"));
+            panic!("seed {seed}, round {round}:\ntheirs: {theirs:#}\nours: {ours:#}");
+        }
+        let (told_theirs, _) = theirs.take(&mut sides.theirs);
+        let (told_ours, idle) = ours.take(&mut sides.ours);
         assert!(idle.is_empty(), "seed {seed}, round {round}: nothing new in {idle:#?}");
-        let differ: Vec<_> = ours
-            .keys()
-            .chain(theirs.keys())
-            .filter(|key| {
-                let fires = |known: &Known| known.get(*key).copied().unwrap_or(false);
-                fires(&ours) != fires(&theirs) && !(excused.contains(&key.2) && fires(&theirs))
-            })
-            .collect();
+        let is_excused = |key: &(String, String, String)| {
+            theirs.fires(key) && (excused.contains(&key.2) || key.0 == QUIET)
+        };
+        let keys = ours.known.keys().chain(theirs.known.keys());
+        let differ: Vec<_> =
+            keys.filter(|key| ours.fires(key) != theirs.fires(key) && !is_excused(key)).collect();
         assert!(
             differ.is_empty(),
             "seed {seed}, round {round}: {differ:#?}\ntheirs: {told_theirs:#?}\nours: {told_ours:#?}"
         );
     }
     println!(
-        "seed {seed}: {rounds} rounds, {} things known by receivers, {} messages of theirs, {} of ours",
-        ours.len(),
-        messages.0,
-        messages.1
+        "seed {seed}: {rounds} rounds, {} things known by receivers, {} messages of theirs, {} of \
+         ours; told again {} and {} times",
+        ours.known.len(),
+        theirs.messages,
+        ours.messages,
+        theirs.again,
+        ours.again,
     );
-    assert!(ours.values().any(|fires| *fires) && ours.values().any(|fires| !fires));
+    let known = |fires: bool| ours.known.values().any(|known| *known == fires);
+    assert!(known(true) && known(false));
+    let is_told = |receiver: &str| ours.known.keys().any(|key| key.0 == receiver);
+    assert!([AGAIN, QUIET, UNRESOLVED].into_iter().all(is_told), "{:?}", ours.known.keys());
+    // Each tells at the first tick after three seconds, so the numbers differ by what is rounded.
+    let most = theirs.again.max(ours.again);
+    assert!(
+        most > 5 && theirs.again.abs_diff(ours.again) * 3 <= most,
+        "{} {}",
+        theirs.again,
+        ours.again
+    );
 }

@@ -117,7 +117,7 @@ def bare_loop(rows, subjects):
     """How near ours comes to a loop that only starts the same program, two at a time, and reads what it prints."""
     rate, parent = median(rows, "per_s"), median(rows, "parent_cpu_us")
     print("a bare loop: %s starts/s, %s us CPU of its own" % (number(rate), number(parent)))
-    for name in subjects:
+    for name in filter(ours, subjects):
         checks, own = median(subjects[name], "checks_per_s"), median(subjects[name], "own_cpu_us_per_check")
         print("%s: %.2f of its rate, %.1f times its own CPU" % (name, checks / rate, own / parent))
 
@@ -151,7 +151,7 @@ def main():
             print("load: " + load)
         table(FIGURES[measure], subjects)
         if load in bare:
-            bare_loop(bare[load], filter(ours, subjects))
+            bare_loop(bare[load], subjects)
     wanted(WANTED.get(measure, []), by_load)
 
 

@@ -218,3 +218,47 @@ async fn every_attempt_stands_in_the_history() {
     assert_eq!(attempts[2].answer, "status 401");
     assert!(attempts.iter().all(|a| a.at <= house.timestamp()));
 }
+
+/// Of what a receiver was given without saying that it has it, it may have all or nothing.
+#[tokio::test]
+async fn of_what_was_swallowed_the_end_is_told_and_what_fires_again_too_f01_f04() {
+    let mut house = House::begin(TO_OPS, "ops").await;
+    house.mood("ops/0", Mood::Swallows);
+    house.fire("a", "1");
+    house.pass(12).await;
+    house.end("a", "1");
+    house.pass(140).await;
+    let mut swallowed = told(&house);
+    swallowed.dedup();
+    assert_eq!(swallowed, ["ops/0 a", "ops/0 A"]);
+    house.mood("ops/0", Mood::Takes);
+    house.pass(200).await;
+    assert_eq!(told(&house), ["ops/0 A"]);
+
+    house.fire("b", "1");
+    house.fire("c", "1");
+    house.pass(70).await;
+    assert_eq!(told(&house), ["ops/0 b c"]);
+    house.mood("ops/0", Mood::Swallows);
+    house.fire("a", "1");
+    house.end("c", "1");
+    house.pass(70).await;
+    let mut swallowed = told(&house);
+    swallowed.dedup();
+    assert_eq!(swallowed, ["ops/0 a b C"]);
+    house.end("a", "1");
+    let mut house = house.restart("b/1").await;
+    house.mood("ops/0", Mood::Takes);
+    house.pass(1).await;
+    assert_eq!(told(&house), ["ops/0 b C"]);
+    // It fires again before its end could be told, and whether the first page came nobody knows.
+    house.fire("a", "1");
+    house.pass(200).await;
+    assert_eq!(told(&house), ["ops/0 a b"]);
+    house.end("a", "1");
+    house.end("b", "1");
+    house.pass(200).await;
+    assert_eq!(told(&house), ["ops/0 A B"]);
+    house.pass(600).await;
+    assert!(told(&house).is_empty());
+}

@@ -33,6 +33,8 @@ use crate::simulation::at;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     Takes,
+    /// Takes it, and does not say so.
+    Swallows,
     Fails,
     Refuses,
 }
@@ -64,10 +66,14 @@ impl Notifier for Service {
         match mood {
             Mood::Fails => return Err(DeliveryError::transient("status 500")),
             Mood::Refuses => return Err(DeliveryError::permanent("status 401")),
-            Mood::Takes => {}
+            Mood::Takes | Mood::Swallows => {}
         }
         let second = notification.at.millis().div_euclid(1000);
         self.heard.lock().unwrap().push((second, self.lane.clone(), notification.clone()));
+        if mood == Mood::Swallows {
+            let (reason, retry_after) = ("no answer".to_owned(), None);
+            return Err(DeliveryError::Transient { reason, retry_after, in_doubt: true });
+        }
         Ok(Receipt::default())
     }
 }

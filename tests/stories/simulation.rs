@@ -3,13 +3,15 @@
 //! Invariant: the state is a real database, so that a restart is a real one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use alertmanager::alerts::{Alert, Alerts, Ending};
 use alertmanager::dispatch::{Dispatcher, Lane, Lanes, Route, RouteConfig, World};
 use alertmanager::mute::{
-    self, InhibitRuleConfig, Maintenance, Mutes, Silence, Silences, TimeIntervalConfig,
+    self, InhibitRuleConfig, Maintenance, Mutes, Round, Silence, Silences, TimeIntervalConfig,
 };
 use alertmanager::outbox::{Due, Outbox};
+use alertmanager::pushed::Pushed;
 use alertmanager::state::State;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::labels::Labels;
@@ -45,6 +47,8 @@ pub(crate) struct Simulation {
     /// Whether the receiver takes messages.
     pub(crate) up: bool,
     pub(crate) heard: Vec<String>,
+    /// Until when targets and rules have for the first round after a restart, if there is one.
+    pub(crate) judged_by: Option<i64>,
 }
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -127,6 +131,7 @@ impl Simulation {
             now: 0,
             up: true,
             heard: Vec::new(),
+            judged_by: None,
         }
     }
 
@@ -180,6 +185,9 @@ impl Simulation {
         }
         self.outbox = Outbox::open(self.state.clone()).await.unwrap();
         self.mutes = mutes(&self.state, &self.alerts).await;
+        if let Some(judged_by) = self.judged_by {
+            self.begin_round(judged_by, None).await;
+        }
         self.configure_anew(&self.route.clone()).await;
     }
 
@@ -195,6 +203,18 @@ impl Simulation {
         let (lanes, alerts) = (lanes(self.send_resolved), self.alerts.clone());
         let (outbox, mutes, now) = (self.outbox.clone(), self.mutes.clone(), at(self.now));
         Dispatcher::new(route(route_yaml), lanes, alerts, outbox, mutes, now)
+    }
+
+    /// Begins the first round after a start; those who push have until `pushed_by`.
+    pub(crate) async fn begin_round(&self, judged_by: i64, pushed_by: Option<i64>) -> Pushed {
+        let (state, alerts) = (self.state.clone(), self.alerts.clone());
+        let pushed = Pushed::open(state, alerts, Duration::ZERO).await.unwrap();
+        self.mutes.first_round.begin(Round {
+            judged_by: at(judged_by),
+            pushed_by: pushed_by.map(at),
+            pushed: pushed.clone(),
+        });
+        pushed
     }
 
     /// Takes a new configuration, as a reload does.

@@ -210,6 +210,42 @@ impl Buffer {
         self.memory.front().cloned().map(|record| (Place::Memory(self.left_memory), record))
     }
 
+    /// The oldest records, which stay: the first, and as many of the next as hold `most` samples
+    /// together.
+    pub(super) fn oldest(&mut self, most: u32) -> Vec<(Place, Record)> {
+        let Some(first) = self.front() else { return Vec::new() };
+        let (mut samples, mut offset) = (first.1.samples, self.next);
+        if let Place::Disk(..) = first.0 {
+            offset += HEADER + first.1.body.len() as u64;
+        }
+        let skipped = usize::from(matches!(first.0, Place::Memory(_)));
+        let mut records = vec![first];
+        let mut fits = |record: &Record| {
+            samples = samples.saturating_add(record.samples);
+            samples <= most
+        };
+        for segment in &self.segments {
+            while offset < segment.length {
+                // What cannot be read is judged when its turn comes.
+                let Ok(Some(record)) = read(&segment.file, offset) else { return records };
+                if !fits(&record) {
+                    return records;
+                }
+                let place = Place::Disk(segment.number, offset);
+                offset += HEADER + record.body.len() as u64;
+                records.push((place, record));
+            }
+            offset = 0;
+        }
+        for (number, record) in (self.left_memory..).zip(&self.memory).skip(skipped) {
+            if !fits(record) {
+                break;
+            }
+            records.push((Place::Memory(number), record.clone()));
+        }
+        records
+    }
+
     /// Takes out the record that [`Buffer::front`] gave, unless it had to go for want of room
     /// meanwhile.
     ///
@@ -374,6 +410,26 @@ mod tests {
         assert_eq!(take(&mut buffer), Some(42));
         let files = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(files, 3, "the last file, what was sent, and the lock");
+    }
+
+    #[test]
+    fn the_oldest_that_go_together_are_taken_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut buffer = open(dir.path());
+        (1..=30).for_each(|n| buffer.push(record(n, 100_000)));
+        buffer.segments.back_mut().unwrap().file =
+            File::open(dir.path().join("00000003.buf")).unwrap();
+        (31..=33).for_each(|n| buffer.push(record(n, 10)));
+        let numbers = |buffer: &mut Buffer, most| {
+            let oldest = buffer.oldest(most);
+            oldest.iter().map(|(_, record)| record.samples).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&mut buffer, 0), [1]);
+        assert_eq!(numbers(&mut buffer, 14), [1, 2, 3, 4]);
+        let all = buffer.oldest(u32::MAX);
+        assert_eq!(all.iter().map(|(_, r)| r.samples).collect::<Vec<_>>(), Vec::from_iter(1..=33));
+        all.iter().take(30).for_each(|(place, record)| buffer.pop(*place, record).unwrap());
+        assert_eq!(numbers(&mut buffer, 70), [31, 32]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use super::buffer::{Buffer, Place, Record};
 use super::collect::Collector;
 use super::config::Settings;
+use super::join::{Batch, MOST, join};
 use super::send::{Sender, Sent};
 use super::status::Status;
 
@@ -89,9 +90,11 @@ async fn collect<F: Future<Output = Vec<MetricFamily>>>(
 async fn send(settings: &Settings, shared: &Shared, stop: &CancellationToken) {
     let mut sender = Sender::new(settings.clone());
     let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
+    // How many are sent one by one, because they were refused together.
+    let mut alone = 0_usize;
     loop {
-        let (place, record) = match shared.front().await {
-            Some(front) => front,
+        let batch = match shared.oldest(if alone > 0 { 0 } else { MOST }).await {
+            Some(batch) => batch,
             None => {
                 if stop.run_until_cancelled(shared.filled.notified()).await.is_none() {
                     return;
@@ -100,19 +103,26 @@ async fn send(settings: &Settings, shared: &Shared, stop: &CancellationToken) {
             }
         };
         // A request that is under way when we stop is sent again after the next start.
-        let Some((code, sent)) = stop.run_until_cancelled(sender.send(&record.body)).await else {
+        let Some((code, sent)) = stop.run_until_cancelled(sender.send(&batch.body)).await else {
             return;
         };
         let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
         shared.status.requests.with_label_values(&[&code]).inc();
         let delay = match sent {
             Sent::Taken => {
-                shared.taken(settings, place, record, None).await;
+                alone = alone.saturating_sub(1);
+                shared.taken(settings, batch.parts, None).await;
                 backoff.reset();
                 continue;
             }
+            // What is wrong with one of them is no reason to lose the others.
+            Sent::Refused(_) if batch.parts.len() > 1 => {
+                alone = batch.parts.len();
+                continue;
+            }
             Sent::Refused(why) => {
-                shared.taken(settings, place, record, Some(why)).await;
+                alone = alone.saturating_sub(1);
+                shared.taken(settings, batch.parts, Some(why)).await;
                 backoff.reset();
                 continue;
             }
@@ -135,31 +145,36 @@ impl Shared {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The oldest record.
-    async fn front(&self) -> Option<(Place, Record)> {
+    /// What is sent next, of up to so many samples where it is more than one record.
+    async fn oldest(&self, most: u32) -> Option<Batch> {
         let shared = self.clone();
-        spawn_blocking(move || shared.buffer().front()).await.unwrap_or(None)
+        let joined = spawn_blocking(move || {
+            let waiting = shared.buffer().oldest(most);
+            join(waiting, Timestamp::now())
+        });
+        joined.await.unwrap_or(None)
     }
 
-    /// Takes `record` out: it was sent, or `refused`.
+    /// Takes `records` out: they were sent, or `refused`.
     async fn taken(
         &self,
         settings: &Settings,
-        place: Place,
-        record: Record,
+        records: Vec<(Place, Record)>,
         refused: Option<String>,
     ) {
         let result = if refused.is_some() { "refused" } else { "sent" };
-        self.status.samples.with_label_values(&[result]).inc_by(record.samples.into());
+        let samples = records.iter().map(|(_, record)| u64::from(record.samples)).sum();
+        self.status.samples.with_label_values(&[result]).inc_by(samples);
         if let Some(why) = refused {
-            warn!(samples = record.samples, "{} refuses samples for good: {why}", settings.url);
+            warn!(samples, "{} refuses samples for good: {why}", settings.url);
         } else {
             self.status.last_success.set(Timestamp::now().millis() / 1000);
         }
         let shared = self.clone();
         let popped = spawn_blocking(move || {
             let mut buffer = shared.buffer();
-            let popped = buffer.pop(place, &record);
+            let pop = |(place, record): &(Place, Record)| buffer.pop(*place, record);
+            let popped = records.iter().map(pop).fold(Ok(()), |all, one| all.and(one));
             shared.show(&mut buffer);
             (popped, buffer.fault().map(str::to_owned))
         });

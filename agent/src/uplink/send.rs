@@ -19,7 +19,7 @@ use super::config::Settings;
 /// What is read of an answer.
 const MAX_ANSWER: usize = 4 << 10;
 /// What a record may be when decompressed: far more than we write.
-const MAX_RECORD: usize = 64 << 20;
+pub(super) const MAX_RECORD: usize = 64 << 20;
 /// The longest that a receiver may tell us to wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 

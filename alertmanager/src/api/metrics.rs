@@ -11,10 +11,8 @@ use base::sample::Timestamp;
 
 use super::Shown;
 use super::reply::compressed;
+use super::v2::ALERTMANAGER;
 use crate::outbox::MOST_WAITING;
-
-/// The version of Alertmanager that our API is compared with.
-const ALERTMANAGER: &str = "0.33.1";
 
 /// Metrics that are looked up when somebody asks.
 #[derive(Clone, Debug)]

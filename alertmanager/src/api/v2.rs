@@ -26,13 +26,15 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::Shown;
 use super::query::decode;
 use super::reply::compressed;
+use super::{Routing, Shown};
 use crate::alerts::Alert;
 use crate::dispatch::Route;
 use crate::matchers;
 
+/// The version of Alertmanager whose API this is: its clients ask for it.
+pub(super) const ALERTMANAGER: &str = "0.33.1";
 /// The most that a body may have.
 const MAX_BODY: usize = 32 << 20;
 /// How long a body may take to come.
@@ -178,15 +180,19 @@ impl Parameters {
     }
 
     fn filter(&self) -> Result<Vec<Matcher>, Failure> {
-        let mut filter = Vec::new();
-        for (_, text) in self.0.iter().filter(|(name, _)| name == "filter") {
+        self.matchers("filter")
+    }
+
+    fn matchers(&self, parameter: &str) -> Result<Vec<Matcher>, Failure> {
+        let mut matchers = Vec::new();
+        for (_, text) in self.0.iter().filter(|(name, _)| name == parameter) {
             if matches!(text.trim(), "" | "{" | "}") {
-                return Err(Failure::bad(format!("bad matcher format: {text}")));
+                return Err(Failure::bad(format!("{parameter}: bad matcher format: {text}")));
             }
-            let parsed = matchers::parse(text).map_err(|e| Failure::bad(format!("filter: {e}")));
-            filter.extend(parsed?);
+            let parsed = matchers::parse(text);
+            matchers.extend(parsed.map_err(|e| Failure::bad(format!("{parameter}: {e}")))?);
         }
-        Ok(filter)
+        Ok(matchers)
     }
 
     /// Whose alerts are wanted; everybody's, where nothing is said.
@@ -206,6 +212,7 @@ struct Wanted {
     muted: bool,
     filter: Vec<Matcher>,
     receiver: Option<Pattern>,
+    receiver_matchers: Vec<Matcher>,
 }
 
 /// What holds an alert back.
@@ -227,11 +234,20 @@ impl Wanted {
             muted: parameters.flag("muted"),
             filter: parameters.filter()?,
             receiver: parameters.receiver()?,
+            receiver_matchers: parameters.matchers("receiver_matchers")?,
         })
     }
 
-    fn is_for(&self, receiver: &str) -> bool {
-        self.receiver.as_ref().is_none_or(|pattern| pattern.is_match(receiver))
+    fn is_for(&self, receiver: &str, routing: &Routing) -> bool {
+        let named = self.receiver.as_ref().is_none_or(|pattern| pattern.is_match(receiver));
+        named && (self.receiver_matchers.is_empty() || self.labels_match(receiver, routing))
+    }
+
+    fn labels_match(&self, receiver: &str, routing: &Routing) -> bool {
+        let known = routing.receiver_labels.iter().find(|(name, _)| name == receiver);
+        known.is_some_and(|(_, labels)| {
+            self.receiver_matchers.iter().all(|matcher| matcher.matches_labels(labels))
+        })
     }
 
     fn matches(&self, labels: &Labels) -> bool {
@@ -254,8 +270,9 @@ impl Wanted {
             alert: shown.mutes.inhibited_by(&alert.labels),
             times: times(shown, alert, told_by, self.now),
         };
-        let is_held = !held.silences.is_empty() || held.alert.is_some() || !held.times.is_empty();
-        let wanted = (self.active || is_held)
+        // An alert is active for these flags also while its route is mute, as in Alertmanager.
+        let suppressed = !held.silences.is_empty() || held.alert.is_some();
+        let wanted = (self.active || suppressed)
             && (self.silenced || held.silences.is_empty())
             && (self.inhibited || held.alert.is_none())
             && (self.muted || held.times.is_empty());

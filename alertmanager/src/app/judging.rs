@@ -13,8 +13,11 @@ use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use tracing::info;
 
+use super::first_round::{Start, Wanted};
+
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, WATCHDOG};
+use crate::crash;
 use crate::dispatch::{AskDispatch, Dispatcher};
 use crate::hygiene::KeeperParts;
 use crate::mute::Mutes;
@@ -60,6 +63,7 @@ pub(super) struct Judging {
     pub(super) rule_metrics: RuleMetrics,
     pub(super) notify_metrics: NotifyMetrics,
     pub(super) storm: Arc<Mutex<Storm>>,
+    pub(super) start: Start,
 }
 
 impl Judging {
@@ -75,21 +79,26 @@ impl Judging {
     ) -> anyhow::Result<()> {
         self.scope.shutdown(JUDGING_GRACE).await;
         self.lanes.values().for_each(|lane| lane.stop_token().cancel());
+        crash::point("reload.stopped");
         self.scope = self.around.child();
         self.sources.external_labels = config.external_labels.clone();
         let now = Timestamp::now();
         self.reconcile(&config.groups, blind, now).await?;
+        crash::point("reload.reconciled");
         self.rules.clear();
         let alerts = self.alerts.unsorted();
         self.mutes.set_rules(config.inhibit_rules.clone(), alerts.iter().map(AsRef::as_ref));
         self.mutes.maintenance.set_windows(config.windows.clone());
         self.start_dispatch(config, now).await?;
+        crash::point("reload.adopted");
         self.start_keeping(config, blind);
         self.start_lanes(config);
         for group in &config.groups {
             self.start_group(Arc::clone(group), blind);
         }
         self.start_own_alerts(config, now);
+        self.watch_first_round(config);
+        crash::point("reload.done");
         Ok(())
     }
 
@@ -275,6 +284,15 @@ impl Judging {
             started: now,
         };
         self.scope.supervise("own alerts", move |stop| own_alerts.clone().run(stop));
+    }
+
+    /// The first round goes on over a reload.
+    fn watch_first_round(&self, config: &Config) {
+        let (start, wanted) = (self.start.clone(), Wanted::of(config));
+        if !start.round.is_over() {
+            self.scope
+                .supervise("first round", move |stop| start.clone().watch(wanted.clone(), stop));
+        }
     }
 
     /// Ends everything; what was not delivered stays in the outbox.

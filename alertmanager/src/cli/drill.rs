@@ -5,13 +5,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use base::http::percent_encoded;
 use base::period::Period;
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
+use super::evaluator::{EvaluatorArgs, printable};
 use super::routes::{labels, mistaken};
-use super::server::{ServerArgs, escaped};
 use super::{complain, print, runtime};
 
 /// How often we look how far it is.
@@ -24,8 +25,8 @@ pub(super) struct DrillArgs {
     #[arg(required = true, value_name = "RECEIVER|NAME=VALUE")]
     wanted: Vec<String>,
     /// Who tries it; stands in the message
-    #[arg(long, value_name = "NAME", default_value = "")]
-    by: String,
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
     /// How long it fires after everybody has been told
     #[arg(long, value_name = "PERIOD", default_value = "2m")]
     hold: Period,
@@ -33,7 +34,7 @@ pub(super) struct DrillArgs {
     #[arg(long, value_name = "PERIOD", default_value = "2m")]
     timeout: Period,
     #[command(flatten)]
-    server: ServerArgs,
+    evaluator: EvaluatorArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -42,7 +43,8 @@ pub(super) struct DrillArgs {
 /// Begins a drill and waits for its answers.
 pub(super) fn drill(args: DrillArgs) -> anyhow::Result<ExitCode> {
     let is_receiver = args.wanted.len() == 1 && !args.wanted[0].contains('=');
-    let mut body = json!({"by": args.by, "hold": args.hold.to_string()});
+    let mut body =
+        json!({"by": args.by.clone().unwrap_or_default(), "hold": args.hold.to_string()});
     if is_receiver {
         body["receiver"] = json!(args.wanted[0]);
     } else {
@@ -65,12 +67,13 @@ pub(super) fn drill(args: DrillArgs) -> anyhow::Result<ExitCode> {
 
 /// Follows the drill until everybody has been told, or nobody will be.
 async fn watch(args: &DrillArgs, body: &Value) -> anyhow::Result<Value> {
-    let mut drill = args.server.ask("/api/v1/drill", Some(body)).await?;
-    let path = format!("/api/v1/drill/{}", escaped(drill["id"].as_str().unwrap_or_default()));
+    let mut drill = args.evaluator.ask("/api/v1/drill", Some(body)).await?;
+    let path =
+        format!("/api/v1/drill/{}", percent_encoded(drill["id"].as_str().unwrap_or_default()));
     let following = async {
         while !is_settled(&drill) {
             sleep(EVERY).await;
-            drill = args.server.ask(&path, None).await?;
+            drill = args.evaluator.ask(&path, None).await?;
         }
         Ok(())
     };
@@ -109,8 +112,7 @@ fn tell(drill: &Value) -> String {
     let mut line = |indent: &str, name: &str, said: &Value| {
         if let Some(said) = said.as_str().filter(|said| !said.is_empty()) {
             // What a service or a silence says neither moves the cursor nor makes a line of its own.
-            let said: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            text.push_str(&format!("{indent}{name:<9} {said}\n"));
+            text.push_str(&format!("{indent}{name:<9} {}\n", printable(said)));
         }
     };
     for way in list(drill, "ways") {

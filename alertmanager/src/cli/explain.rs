@@ -1,13 +1,14 @@
 //! `veilleur explain ALERT`: why somebody was told of an alert, or was not.
 //!
-//! Invariant: nothing is decided here; the running server knows.
+//! Invariant: nothing is decided here; the running evaluator knows.
 
 use std::process::ExitCode;
 
+use base::http::percent_encoded;
 use clap::Args;
 
+use super::evaluator::EvaluatorArgs;
 use super::routes::mistaken;
-use super::server::{ServerArgs, escaped};
 use super::{complain, print, runtime};
 use crate::time::parse_time;
 
@@ -21,7 +22,7 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
     #[command(flatten)]
-    server: ServerArgs,
+    evaluator: EvaluatorArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,14 +30,14 @@ pub(super) struct ExplainArgs {
 
 /// Asks, and prints the answer.
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
-    let mut path = format!("/api/v1/explain?alert={}", escaped(&args.alert));
+    let mut path = format!("/api/v1/explain?alert={}", percent_encoded(&args.alert));
     if let Some(at) = &args.at {
         if let Err(fault) = parse_time(at) {
             return Ok(mistaken(&format!("--at: {fault}")));
         }
-        path.push_str(&format!("&at={}", escaped(at)));
+        path.push_str(&format!("&at={}", percent_encoded(at)));
     }
-    let data = runtime()?.block_on(args.server.ask(&path, None))?;
+    let data = runtime()?.block_on(args.evaluator.ask(&path, None))?;
     if args.json {
         print(&format!("{:#}\n", data["alerts"]))?;
         return Ok(ExitCode::SUCCESS);

@@ -1,15 +1,16 @@
 //! `veilleur history`: what was told to whom, when, and with what answer.
 //!
-//! Invariant: nothing is decided here; the running server knows. What services and alerts say is
+//! Invariant: nothing is decided here; the running evaluator knows. What services and alerts say is
 //! printed on one line, without control characters.
 
 use std::process::ExitCode;
 
+use base::http::percent_encoded;
 use base::period::Period;
 use clap::Args;
 use serde_json::Value;
 
-use super::server::{ServerArgs, escaped};
+use super::evaluator::{EvaluatorArgs, printable};
 use super::{print, runtime};
 
 /// What follows `history`.
@@ -34,12 +35,12 @@ pub(super) struct HistoryArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    evaluator: EvaluatorArgs,
 }
 
 /// Asks, and prints the answer, oldest first.
 pub(super) fn history(args: &HistoryArgs) -> anyhow::Result<ExitCode> {
-    let data = runtime()?.block_on(args.server.ask(&args.path(), None))?;
+    let data = runtime()?.block_on(args.evaluator.ask(&args.path(), None))?;
     if args.json {
         print(&format!("{:#}\n", data["attempts"]))?;
         return Ok(ExitCode::SUCCESS);
@@ -64,7 +65,7 @@ impl HistoryArgs {
             ("until", &self.until),
         ] {
             if let Some(value) = value {
-                path.push_str(&format!("&{name}={}", escaped(value)));
+                path.push_str(&format!("&{name}={}", percent_encoded(value)));
             }
         }
         path
@@ -74,13 +75,13 @@ impl HistoryArgs {
 /// `TIME  LANE  RESULT  REASON  ALERTS  (attempt 2, 1s): ANSWER`
 fn line(attempt: &Value) -> String {
     const MOST: usize = 5;
-    let text = |name: &str| clean(attempt[name].as_str().unwrap_or(""));
+    let text = |name: &str| printable(attempt[name].as_str().unwrap_or(""));
     let alerts = attempt["alerts"].as_array().map_or(&[][..], Vec::as_slice);
     let mut names: Vec<String> = alerts
         .iter()
         .take(MOST)
         .map(|alert| {
-            let name = clean(alert["name"].as_str().unwrap_or(""));
+            let name = printable(alert["name"].as_str().unwrap_or(""));
             let over = if alert["status"] == "resolved" { " (resolved)" } else { "" };
             format!("{name}{over}")
         })
@@ -105,10 +106,6 @@ fn line(attempt: &Value) -> String {
         names.join(", "),
         attempt["attempt"],
     )
-}
-
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -34,10 +34,10 @@ pub(super) struct ConfigArgs {
 pub(super) struct TestArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// A label of the alert
+    /// A label of the alert; may be given several times
     #[arg(long = "label", value_name = "NAME=VALUE")]
     named: Vec<String>,
-    /// The same, as amtool takes them
+    /// Labels of the alert
     #[arg(value_name = "NAME=VALUE")]
     labels: Vec<String>,
     /// When: RFC 3339, or seconds since the epoch [default: now]

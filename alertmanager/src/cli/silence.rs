@@ -5,11 +5,12 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use base::http::Method;
+use base::http::{Method, percent_encoded};
+use base::number::counted;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::ask::Where;
+use super::evaluator::{EvaluatorArgs, data, printable};
 use super::{complain, print, runtime};
 
 /// What is done with silences.
@@ -21,19 +22,19 @@ pub(super) enum SilenceCommand {
         #[arg(required = true)]
         matchers: Vec<String>,
         #[command(flatten)]
-        at: Where,
+        at: EvaluatorArgs,
     },
     /// Make a silence
     Add {
         #[command(flatten)]
         what: What,
         #[command(flatten)]
-        at: Where,
+        at: EvaluatorArgs,
     },
     /// List the silences that hold or will, with what they hold
     List {
         #[command(flatten)]
-        at: Where,
+        at: EvaluatorArgs,
     },
     /// End silences
     Expire {
@@ -41,7 +42,7 @@ pub(super) enum SilenceCommand {
         #[arg(required = true)]
         ids: Vec<String>,
         #[command(flatten)]
-        at: Where,
+        at: EvaluatorArgs,
     },
 }
 
@@ -56,19 +57,19 @@ pub(super) enum MaintenanceCommand {
         #[command(flatten)]
         what: What,
         #[command(flatten)]
-        at: Where,
+        at: EvaluatorArgs,
     },
     /// List the windows that run, and those of the next week
     List {
         #[command(flatten)]
-        at: Where,
+        at: EvaluatorArgs,
     },
     /// End a window that runs, or take back one that is planned
     End {
         /// Its id
         id: String,
         #[command(flatten)]
-        at: Where,
+        at: EvaluatorArgs,
     },
 }
 
@@ -103,29 +104,32 @@ impl SilenceCommand {
                 Self::Preview { matchers, at } => {
                     let body = json!({ "matchers": matchers });
                     let path = "/api/v1/silences/preview";
-                    let data = good(at.ask(Method::POST, path, Some(&body)).await?)?;
+                    let data = at.ask(path, Some(&body)).await?;
                     print(&preview(&data))?;
                 }
                 Self::Add { what, at } => {
                     let mut body = what.body();
                     body["createdBy"] = json!(what.by());
-                    let answer = at.ask(Method::POST, "/api/v1/silences", Some(&body)).await?;
+                    let answer = at.request(Method::POST, "/api/v1/silences", Some(&body)).await?;
                     if let Some(code) = unconfirmed(&answer) {
                         return Ok(code);
                     }
-                    let data = good(answer)?;
+                    let data = data(answer)?;
                     print(&format!("{}\n", text(&data["silenceID"])))?;
                 }
                 Self::List { at } => {
-                    let data = good(at.ask(Method::GET, "/api/v1/silences", None).await?)?;
-                    print(&list(&data, "createdBy"))?;
+                    let data = at.ask("/api/v1/silences", None).await?;
+                    print(&list(&data, "createdBy", "no silence holds or will hold\n"))?;
                 }
                 Self::Expire { ids, at } => {
                     for id in ids {
-                        let path = format!("/api/v2/silence/{}", escaped(&id));
-                        let (status, body) = at.ask(Method::DELETE, &path, None).await?;
+                        let path = format!("/api/v2/silence/{}", percent_encoded(&id));
+                        let (status, body) = at.request(Method::DELETE, &path, None).await?;
                         if status != 200 {
-                            bail!("{id}: {}", text(&body));
+                            bail!(
+                                "{id}: {}",
+                                body["message"].as_str().map_or_else(|| text(&body), printable)
+                            );
                         }
                     }
                 }
@@ -145,23 +149,23 @@ impl MaintenanceCommand {
                     let mut body = what.body();
                     body["owner"] = json!(what.by());
                     body["name"] = json!(name);
-                    let answer = at.ask(Method::POST, PATH, Some(&body)).await?;
+                    let answer = at.request(Method::POST, PATH, Some(&body)).await?;
                     if let Some(code) = unconfirmed(&answer) {
                         return Ok(code);
                     }
-                    print(&format!("{}\n", text(&good(answer)?["id"])))?;
+                    print(&format!("{}\n", text(&data(answer)?["id"])))?;
                 }
                 Self::List { at } => {
-                    let data = good(at.ask(Method::GET, PATH, None).await?)?;
-                    print(&list(&data["windows"], "owner"))?;
+                    let data = at.ask(PATH, None).await?;
+                    print(&list(&data["windows"], "owner", "no window runs or is planned\n"))?;
                     for fault in data["calendarFaults"].as_array().into_iter().flatten() {
                         let (name, fault) = (text(&fault["name"]), text(&fault["fault"]));
                         complain(&format!("veilleur: the calendar of `{name}`: {fault}\n"));
                     }
                 }
                 Self::End { id, at } => {
-                    let path = format!("{PATH}/{}", escaped(&id));
-                    good(at.ask(Method::DELETE, &path, None).await?)?;
+                    let path = format!("{PATH}/{}", percent_encoded(&id));
+                    data(at.request(Method::DELETE, &path, None).await?)?;
                 }
             }
             Ok(ExitCode::SUCCESS)
@@ -193,14 +197,6 @@ impl What {
     }
 }
 
-/// The data of an answer that is one.
-fn good((status, body): (u16, Value)) -> anyhow::Result<Value> {
-    match status {
-        200 => Ok(body["data"].clone()),
-        _ => bail!("{}", text(&body["error"])),
-    }
-}
-
 /// Shows what is broad, where that was not confirmed.
 fn unconfirmed((status, body): &(u16, Value)) -> Option<ExitCode> {
     if *status != 409 {
@@ -217,7 +213,7 @@ fn unconfirmed((status, body): &(u16, Value)) -> Option<ExitCode> {
 
 fn text(value: &Value) -> String {
     match value {
-        Value::String(text) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        Value::String(text) => printable(text),
         Value::Null => String::new(),
         other => other.to_string(),
     }
@@ -240,7 +236,8 @@ fn preview(data: &Value) -> String {
             text(&alert["startsAt"])
         ));
     }
-    out.push_str(&format!("in the last week: {} alerts\n", week["held"]));
+    let held = counted(week["held"].as_u64().unwrap_or(0) as usize, "alert");
+    out.push_str(&format!("in the last week: {held}\n"));
     for (name, count) in week["byName"].as_object().into_iter().flatten() {
         let name: String = name.chars().filter(|c| !c.is_control()).collect();
         out.push_str(&format!("  {count} {name}\n"));
@@ -253,8 +250,8 @@ fn preview(data: &Value) -> String {
     out
 }
 
-/// Silences or windows, a line each, and what they are about below.
-fn list(items: &Value, by: &str) -> String {
+/// Silences or windows, a line each, and what they are about below; `none` where there are none.
+fn list(items: &Value, by: &str, none: &str) -> String {
     let mut out = String::new();
     for item in items.as_array().into_iter().flatten() {
         let name = match &item["name"] {
@@ -274,10 +271,5 @@ fn list(items: &Value, by: &str) -> String {
             text(&item["comment"]),
         ));
     }
-    out
-}
-
-/// An id as a part of a path.
-fn escaped(id: &str) -> String {
-    id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
+    if out.is_empty() { none.to_owned() } else { out }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::labels::{Labels, LabelsBuilder};
 use base::period::Period;
 use serde::Deserialize;
 
@@ -32,6 +33,9 @@ use crate::template::Templates;
 pub struct ReceiverConfig {
     /// The name by which routes call it.
     pub name: Spanned<String>,
+    /// Labels by which the API finds it; `name` is always one of them.
+    #[serde(default)]
+    labels: BTreeMap<Spanned<String>, String>,
     /// Who hears of it where this one cannot be told.
     #[serde(default)]
     pub(super) fallback: Option<Spanned<String>>,
@@ -116,6 +120,8 @@ pub struct Receivers {
     fallbacks: Fallbacks,
     /// By the receiver's name.
     timeouts: BTreeMap<String, Duration>,
+    /// Those that were configured, by the receiver's name.
+    labels: BTreeMap<String, Labels>,
 }
 
 /// One way to one receiver.
@@ -154,114 +160,53 @@ impl Receivers {
                 diagnostics.report(name, format!("there are two receivers `{}`", name.value));
             }
             receivers.names.push(name.value.clone());
+            receivers.label(config, diagnostics);
             let mut ways = Entries { receivers: &mut receivers, receiver: &name.value };
+            // Adds all entries of one kind; `build` is given what `global:` has for them.
+            macro_rules! add {
+                ($list:ident $(, $global:expr)*) => {
+                    ways.add(&config.$list, |entry, place| {
+                        let built = entry.build(place, $($global,)* shared, diagnostics);
+                        (entry.send_resolved.as_ref(), built)
+                    })
+                };
+            }
             ways.add(&config.email_configs, |email, place| {
                 let built = email.build(place, &global.email(), templates, diagnostics);
                 (email.send_resolved.as_ref(), built)
             });
-            ways.add(&config.slack_configs, |slack, place| {
-                let built = slack.build(place, global.slack(), shared, diagnostics);
-                (slack.send_resolved.as_ref(), built)
-            });
-            ways.add(&config.webhook_configs, |webhook, place| {
-                (webhook.send_resolved.as_ref(), webhook.build(place, shared, diagnostics))
-            });
-            ways.add(&config.pagerduty_configs, |pager, place| {
-                let built = pager.build(place, global.pagerduty(), shared, diagnostics);
-                (pager.send_resolved.as_ref(), built)
-            });
-            ways.add(&config.opsgenie_configs, |pager, place| {
-                let built = pager.build(place, global.opsgenie(), shared, diagnostics);
-                (pager.send_resolved.as_ref(), built)
-            });
-            ways.add(&config.victorops_configs, |pager, place| {
-                let built = pager.build(place, global.victorops(), shared, diagnostics);
-                (pager.send_resolved.as_ref(), built)
-            });
-            ways.add(&config.pushover_configs, |push, place| {
-                (push.send_resolved.as_ref(), push.build(place, shared, diagnostics))
-            });
-            ways.add(&config.sns_configs, |sns, place| {
-                (sns.send_resolved.as_ref(), sns.build(place, shared, diagnostics))
-            });
-            ways.add(&config.wechat_configs, |chat, place| {
-                let (service, corp_id) = global.wechat();
-                let built = chat.build(place, service, corp_id, shared, diagnostics);
-                (chat.send_resolved.as_ref(), built)
-            });
-            ways.add(&config.jira_configs, |tickets, place| {
-                let built = tickets.build(place, global.jira(), shared, diagnostics);
-                (tickets.send_resolved.as_ref(), built)
-            });
-            ways.add(&config.servicenow_configs, |tickets, place| {
-                (tickets.send_resolved.as_ref(), tickets.build(place, shared, diagnostics))
-            });
-            ways.add(&config.incidentio_configs, |incidents, place| {
-                (incidents.send_resolved.as_ref(), incidents.build(place, shared, diagnostics))
-            });
-            ways.add(&config.elasticsearch_configs, |elasticsearch, place| {
-                (
-                    elasticsearch.send_resolved.as_ref(),
-                    elasticsearch.build(place, shared, diagnostics),
-                )
-            });
-            ways.add(&config.gotify_configs, |gotify, place| {
-                (gotify.send_resolved.as_ref(), gotify.build(place, shared, diagnostics))
-            });
-            ways.add(&config.irc_configs, |irc, place| {
-                (irc.send_resolved.as_ref(), irc.build(place, shared, diagnostics))
-            });
-            ways.add(&config.ntfy_configs, |ntfy, place| {
-                (ntfy.send_resolved.as_ref(), ntfy.build(place, shared, diagnostics))
-            });
-            ways.add(&config.splunk_configs, |splunk, place| {
-                (splunk.send_resolved.as_ref(), splunk.build(place, shared, diagnostics))
-            });
-            ways.add(&config.syslog_configs, |syslog, place| {
-                (syslog.send_resolved.as_ref(), syslog.build(place, shared, diagnostics))
-            });
-            ways.add(&config.twilio_configs, |twilio, place| {
-                (twilio.send_resolved.as_ref(), twilio.build(place, shared, diagnostics))
-            });
-            ways.add(&config.xmpp_configs, |xmpp, place| {
-                (xmpp.send_resolved.as_ref(), xmpp.build(place, shared, diagnostics))
-            });
+            let (wechat, corp_id) = global.wechat();
+            add!(slack_configs, global.slack());
+            add!(webhook_configs);
+            add!(pagerduty_configs, global.pagerduty());
+            add!(opsgenie_configs, global.opsgenie());
+            add!(victorops_configs, global.victorops());
+            add!(pushover_configs);
+            add!(sns_configs);
+            add!(wechat_configs, wechat, corp_id);
+            add!(jira_configs, global.jira());
+            add!(servicenow_configs);
+            add!(incidentio_configs);
+            add!(elasticsearch_configs);
+            add!(gotify_configs);
+            add!(irc_configs);
+            add!(ntfy_configs);
+            add!(splunk_configs);
+            add!(syslog_configs);
+            add!(twilio_configs);
+            add!(xmpp_configs);
+            add!(mattermost_configs, global.mattermost());
+            add!(rocketchat_configs, global.rocketchat());
+            add!(discord_configs);
+            add!(telegram_configs, global.telegram());
+            add!(msteams_configs);
+            add!(msteamsv2_configs);
+            add!(matrix_configs);
+            add!(zulip_configs);
+            add!(googlechat_configs);
+            add!(webex_configs, global.webex_api_url.as_ref());
             ways.add(&config.exec_configs, |exec, place| {
                 (exec.send_resolved.as_ref(), exec.build(place, diagnostics))
-            });
-            ways.add(&config.mattermost_configs, |mattermost, place| {
-                let built = mattermost.build(place, global.mattermost(), shared, diagnostics);
-                (mattermost.send_resolved.as_ref(), built)
-            });
-            ways.add(&config.rocketchat_configs, |rocketchat, place| {
-                let built = rocketchat.build(place, global.rocketchat(), shared, diagnostics);
-                (rocketchat.send_resolved.as_ref(), built)
-            });
-            ways.add(&config.discord_configs, |discord, place| {
-                (discord.send_resolved.as_ref(), discord.build(place, shared, diagnostics))
-            });
-            ways.add(&config.telegram_configs, |telegram, place| {
-                let built = telegram.build(place, global.telegram(), shared, diagnostics);
-                (telegram.send_resolved.as_ref(), built)
-            });
-            ways.add(&config.msteams_configs, |teams, place| {
-                (teams.send_resolved.as_ref(), teams.build(place, shared, diagnostics))
-            });
-            ways.add(&config.msteamsv2_configs, |teams, place| {
-                (teams.send_resolved.as_ref(), teams.build(place, shared, diagnostics))
-            });
-            ways.add(&config.matrix_configs, |matrix, place| {
-                (matrix.send_resolved.as_ref(), matrix.build(place, shared, diagnostics))
-            });
-            ways.add(&config.zulip_configs, |zulip, place| {
-                (zulip.send_resolved.as_ref(), zulip.build(place, shared, diagnostics))
-            });
-            ways.add(&config.googlechat_configs, |chat, place| {
-                (chat.send_resolved.as_ref(), chat.build(place, shared, diagnostics))
-            });
-            ways.add(&config.webex_configs, |webex, place| {
-                let api_url = global.webex_api_url.as_ref();
-                (webex.send_resolved.as_ref(), webex.build(place, api_url, shared, diagnostics))
             });
             ways.add(&config.console_configs, |console, _| {
                 (console.send_resolved.as_ref(), Some(ConsoleNotifier))
@@ -296,6 +241,24 @@ impl Receivers {
             lanes.entry(way.receiver.clone()).or_default().push(way.lane.clone());
         }
         lanes
+    }
+
+    fn label(&mut self, config: &ReceiverConfig, diagnostics: &mut Diagnostics) {
+        for name in config.labels.keys().filter(|name| name.value.is_empty()) {
+            diagnostics.report(name, "a label has no name");
+        }
+        let labels = config.labels.iter().map(|(name, value)| (name.value.as_str(), value));
+        self.labels.insert(config.name.value.clone(), Labels::from_pairs(labels));
+    }
+
+    /// The receivers, in the order of the configuration, each with its labels.
+    pub fn labels(&self) -> Vec<(String, Labels)> {
+        let labels = |name: &String| {
+            let mut labels = LabelsBuilder::from(self.labels.get(name).unwrap_or(&Labels::empty()));
+            labels.set("name", name);
+            (name.clone(), labels.build())
+        };
+        self.names.iter().map(labels).collect()
     }
 
     /// Every lane with its service.

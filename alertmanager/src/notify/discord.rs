@@ -101,8 +101,8 @@ impl DiscordConfig {
             )),
         );
         let written = self.content.as_ref().map_or("", |content| content.value.as_str());
-        let username = fixed("sender", self.username.as_ref(), diagnostics);
-        let avatar_url = fixed("picture", self.avatar_url.as_ref(), diagnostics);
+        let username = fixed("username", self.username.as_ref(), diagnostics);
+        let avatar_url = fixed("avatar_url", self.avatar_url.as_ref(), diagnostics);
         Some(DiscordNotifier {
             url: url?,
             service: service?,
@@ -221,16 +221,12 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<String, Deliver
 
 #[cfg(test)]
 mod tests {
-    use super::super::sink::{
-        Judges, Reply, SECRET, Sink, flood, hostile, misbehave, outcome, shared, written,
-    };
+    use super::super::sink::{Judges, Reply, SECRET, Sink, build_entry, flood, hostile, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<DiscordNotifier>, String) {
-        let (config, mut diagnostics) = written::<DiscordConfig>(yaml);
-        let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, DiscordConfig::build)
     }
 
     #[track_caller]
@@ -313,11 +309,7 @@ mod tests {
             (400, json!({"embeds": ["0"]}), "never"),
             (200, json!({"message": "Cannot send", "code": 50006}), "again"),
         ];
-        for (status, body, expected) in cases {
-            let replies = [Reply::json(status, body)];
-            let (_, result) = sink.hand_over(&notifier, &notification(), &replies).await;
-            assert_eq!(outcome(&result), expected, "{result:?}");
-        }
+        sink.judges(&notifier, cases).await;
         misbehave(Judges::Body, &[], |url| built(url, "")).await;
     }
 
@@ -365,8 +357,8 @@ mod tests {
         check(
             "{webhook_url: 'http://h/', webhook_url_file: x, username: '{{ .x }}'}",
             "f.yml:1:1: only one of `webhook_url` and `webhook_url_file` can be given\n\
-             f.yml:1:59: the sender cannot come from an alert\n  \
-             help: make a receiver for each sender and route to it",
+             f.yml:1:59: `username` cannot come from an alert\n  \
+             help: make a receiver for each `username` and route to it",
         );
     }
 }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::document;
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
-use super::required::base_url;
+use super::settings::needed_address;
 
 /// The most documents of one request: also the answer to it, in which each has its line, shall fit
 /// what is read of an answer.
@@ -70,7 +70,7 @@ impl ElasticsearchConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<ElasticsearchNotifier> {
-        let url = base_url(self.url.as_ref(), None, place, diagnostics);
+        let url = needed_address("url", self.url.as_ref(), place, diagnostics);
         let index = self.index.as_ref().map_or("veilleur-%Y.%m.%d", |index| &index.value);
         if let Some(written) = &self.index
             && let Err(why) = index_name(index, Timestamp::default())
@@ -206,23 +206,14 @@ fn judge(answer: &Answer, sent: usize, notification: &Notification) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use base::http::HeaderMap;
 
-    use super::super::sink::{Judges, Reply, SECRET, Sink, flood, misbehave};
+    use super::super::sink::{Judges, Reply, SECRET, Sink, build_entry, flood, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
-    use crate::template::Templates;
 
     fn build(yaml: &str) -> (Option<ElasticsearchNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<ElasticsearchConfig> =
-            base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let (http, templates) = (HttpConfig::default(), Arc::new(Templates::defaults()));
-        let shared = Shared { http: &http, templates: &templates };
-        let built = config.value.build(config.place, shared, &mut diagnostics);
-        (built, diagnostics.to_string())
+        build_entry(yaml, ElasticsearchConfig::build)
     }
 
     #[test]

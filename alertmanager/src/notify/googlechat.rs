@@ -147,16 +147,12 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<(), DeliveryErr
 
 #[cfg(test)]
 mod tests {
-    use super::super::sink::{
-        Judges, Reply, SECRET, Sink, flood, hostile, misbehave, outcome, shared, written,
-    };
+    use super::super::sink::{Judges, Reply, SECRET, Sink, build_entry, flood, hostile, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<GoogleChatNotifier>, String) {
-        let (config, mut diagnostics) = written::<GoogleChatConfig>(yaml);
-        let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, GoogleChatConfig::build)
     }
 
     #[track_caller]
@@ -214,11 +210,7 @@ mod tests {
             (403, error("PERMISSION_DENIED"), "never"),
             (200, json!({"name": "spaces/A"}), "again"),
         ];
-        for (status, body, expected) in cases {
-            let replies = [Reply::json(status, body)];
-            let (_, result) = sink.hand_over(&notifier, &notification(), &replies).await;
-            assert_eq!(outcome(&result), expected, "{result:?}");
-        }
+        sink.judges(&notifier, cases).await;
         misbehave(Judges::Body, &[], |url| built(url, "")).await;
     }
 

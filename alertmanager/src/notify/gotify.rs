@@ -24,7 +24,7 @@ use tracing::warn;
 use super::http::{Answer, Call, Service};
 use super::links::Links;
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
-use super::required::{base_url, secret};
+use super::settings::{SecretSetting, needed_address};
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
 
@@ -41,7 +41,7 @@ pub struct GotifyConfig {
     /// The server.
     pub url: Option<Spanned<Secret>>,
     /// The application's token.
-    pub token: Option<Secret>,
+    pub token: Option<Spanned<Secret>>,
     /// The file that holds it.
     pub token_file: Option<PathBuf>,
     /// A client's token, by which the message before is taken away.
@@ -79,9 +79,9 @@ impl GotifyConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<GotifyNotifier> {
-        let url = base_url(self.url.as_ref(), None, place, diagnostics);
-        let (token, file) = (self.token.as_ref(), self.token_file.as_ref());
-        let token = secret(token, file, ("token", "token_file"), place, diagnostics);
+        let url = needed_address("url", self.url.as_ref(), place, diagnostics);
+        let token = SecretSetting::of(&self.token, &self.token_file);
+        let token = token.needed(("token", "token_file"), place, diagnostics);
         let (client, file) = (self.client_token.clone(), self.client_token_file.clone());
         let names = ("client_token", "client_token_file");
         let client = SecretSource::one_of(client, file, names, place, diagnostics);
@@ -184,17 +184,12 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<Receipt, Delive
 mod tests {
     use base::http::HeaderMap;
 
-    use super::super::sink::{Judges, Reply, SECRET, Sink, flood, misbehave};
+    use super::super::sink::{Judges, Reply, SECRET, Sink, build_entry, flood, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<GotifyNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<GotifyConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let (http, templates) = (HttpConfig::default(), Arc::new(Templates::defaults()));
-        let shared = Shared { http: &http, templates: &templates };
-        let built = config.value.build(config.place, shared, &mut diagnostics);
-        (built, diagnostics.to_string())
+        build_entry(yaml, GotifyConfig::build)
     }
 
     #[test]
@@ -249,7 +244,7 @@ mod tests {
         check(
             "{}",
             "f.yml:1:1: `url` is missing\n\
-             f.yml:1:1: `token` is missing\n  help: set it, or `token_file`",
+             f.yml:1:1: `token` is missing\n  help: set it or `token_file`",
         );
         check(
             "{url: 'http://g', token: t, client_token: a, client_token_file: b}",

@@ -136,7 +136,8 @@ impl Service {
     ) -> Result<Answer, DeliveryError> {
         let sent = self.send(call);
         let Some(limit) = limit else { return sent.await };
-        let late = |_| DeliveryError::transient(format!("no answer within {limit:?}"));
+        let late =
+            |_| DeliveryError::transient(format!("no answer within {limit:?}")).after_sending();
         tokio::time::timeout(limit, sent).await.map_err(late)?
     }
 
@@ -170,6 +171,7 @@ impl Service {
             Failure::Address => no_url(),
             _ => DeliveryError::transient(error.to_string()),
         };
+        let unanswered = |error| failed(error).after_sending();
         let kept = self.take_idle(&origin);
         let again = kept.is_some().then(|| request.clone());
         let mut connection = match kept {
@@ -181,9 +183,9 @@ impl Service {
                 // It was closed meanwhile; a message that arrived all the same has the same id.
                 connection =
                     self.access.client.connect(&origin, &mut phases).await.map_err(failed)?;
-                connection.send(request, &mut phases).await.map_err(failed)?
+                connection.send(request, &mut phases).await.map_err(unanswered)?
             }
-            (answer, _) => answer.map_err(failed)?,
+            (answer, _) => answer.map_err(unanswered)?,
         };
         let (head, mut incoming) = answer.into_parts();
         let (mut bytes, mut complete) = (Vec::new(), false);
@@ -200,6 +202,7 @@ impl Service {
         let status = head.status.as_u16();
         let endless = |what: String| {
             DeliveryError::transient(format!("the answer was HTTP status {status}, but {what}"))
+                .after_sending()
         };
         if timeout(PATIENCE, reading).await.is_err() {
             return Err(endless(format!("its text did not end within {PATIENCE:?}")));

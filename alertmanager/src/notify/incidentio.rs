@@ -170,14 +170,12 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<(), DeliveryError> {
 mod tests {
     use base::http::HeaderMap;
 
-    use super::super::sink::{shared, written};
+    use super::super::sink::build_entry;
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<IncidentioNotifier>, String) {
-        let (config, mut diagnostics) = written::<IncidentioConfig>(yaml);
-        let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, IncidentioConfig::build)
     }
 
     #[test]

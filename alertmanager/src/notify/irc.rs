@@ -84,9 +84,9 @@ impl Notifier for IrcNotifier {
             if n >= BURST {
                 sleep(PAUSE).await;
             }
-            session.say(command, line).await?;
+            session.say(command, line).await.map_err(DeliveryError::after_sending)?;
         }
-        session.confirm(&notification.id).await?;
+        session.confirm(&notification.id).await.map_err(DeliveryError::after_sending)?;
         session.quit().await;
         Ok(Receipt::default())
     }

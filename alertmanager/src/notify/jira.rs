@@ -24,7 +24,7 @@ pub use config::{JiraConfig, JiraField};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base::http::Method;
+use base::http::{Method, percent_encoded};
 use base::period::Period;
 use base::sample::Timestamp;
 use base::secret::Secret;
@@ -34,7 +34,6 @@ use super::http::{Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, excerpt};
 use super::paging::{confirmed, escaped, group_id};
 use super::payload::Payload;
-use super::settings::percent_encoded;
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
 use issue::Issue;

@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 use super::minimal::minimal;
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use super::status::LaneStates;
+use crate::crash;
 use crate::outbox::{Due, LONGEST_WAIT, Outbox};
 use crate::state::{Attempt, AttemptAlert, AttemptResult};
 
@@ -175,13 +176,16 @@ impl LaneRunner {
         let seed = due.id.bytes().fold(7, |n: u64, b| n.wrapping_mul(31) + u64::from(b));
         let (refused, reason, retry_after) = match handed {
             Ok(receipt) => {
+                crash::point("message.sent");
                 let (group, reason) = (&due.key.group_key, due.flush.reason.as_str());
                 info!(lane = self.lane, group, reason, "delivered");
                 self.states.delivered(&self.lane, at);
                 pace.failures = 0;
                 return self.note(pace, due, receipt, at).await;
             }
-            Err(DeliveryError::Transient { reason, retry_after }) => (false, reason, retry_after),
+            Err(DeliveryError::Transient { reason, retry_after, .. }) => {
+                (false, reason, retry_after)
+            }
             Err(DeliveryError::Permanent { reason }) => (true, reason.to_string(), None),
         };
         self.states.failed(&self.lane, at, &reason, refused);
@@ -218,8 +222,14 @@ impl LaneRunner {
         let watch = Stopwatch::start();
         let handed = match timeout(self.timeout, self.notifier.notify(notification)).await {
             Ok(handed) => handed,
-            Err(_) => Err(DeliveryError::transient(format!("no answer within {:?}", self.timeout))),
+            Err(_) => {
+                let reason = format!("no answer within {:?}", self.timeout);
+                Err(DeliveryError::transient(reason).after_sending())
+            }
         };
+        if let Err(DeliveryError::Transient { in_doubt: true, .. }) = handed {
+            due.may_have_arrived = true;
+        }
         let took = watch.elapsed();
         self.metrics.duration.with_label_values(&[integration]).observe(took.as_secs_f64());
         let (result, answer) = match &handed {

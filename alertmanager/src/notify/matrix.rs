@@ -15,16 +15,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::Method;
 use base::http::access::{HttpConfig, SecretSource};
+use base::http::{Method, percent_encoded};
 use base::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cut::cut_html;
-use super::http::{Answer, Call, Service, check_url};
+use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
-use super::settings::{Named, SecretSetting, needed, percent_encoded};
+use super::settings::{SecretSetting, needed, needed_address};
 use super::texts::{Renderer, Text, but_last_line, one_line, printable, shortened};
 use crate::template::{Escape, Markup, Templates};
 
@@ -83,14 +83,11 @@ impl MatrixConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<MatrixNotifier> {
-        match &self.homeserver_url {
-            Some(url) => check_url(url, diagnostics),
-            None => diagnostics.report(place, "`homeserver_url` is missing"),
-        }
-        let named = Named { names: ("access_token", "access_token_file"), global: None };
+        let server = self.homeserver_url.as_ref();
+        let server = needed_address("homeserver_url", server, place, diagnostics);
         let token = SecretSetting::of(&self.access_token, &self.access_token_file);
-        let token = token.or(SecretSetting::default(), named, place, diagnostics);
-        let room = needed("room_id", "room", self.room_id.as_ref(), place, diagnostics);
+        let token = token.needed(("access_token", "access_token_file"), place, diagnostics);
+        let room = needed("room_id", self.room_id.as_ref(), place, diagnostics);
         if let Some(written) = self.room_id.as_ref().filter(|_| room.is_some())
             && !written.value.starts_with('!')
         {
@@ -112,10 +109,9 @@ impl MatrixConfig {
             Text::build(name, written.as_ref(), &default, diagnostics)
         };
         let (title, text) = (text("title", &self.title), text("text", &self.text));
-        let server = self.homeserver_url.as_ref()?.value.expose().trim_end_matches('/');
         let room = percent_encoded(&room?);
         Some(MatrixNotifier {
-            address: format!("{server}/_matrix/client/v3/rooms/{room}/send/m.room.message"),
+            address: format!("{}/_matrix/client/v3/rooms/{room}/send/m.room.message", server?),
             token: token?,
             service: service?,
             templates: Arc::clone(shared.templates),
@@ -225,16 +221,12 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<String, Deliver
 
 #[cfg(test)]
 mod tests {
-    use super::super::sink::{
-        Judges, Reply, SECRET, Sink, flood, hostile, misbehave, outcome, shared, written,
-    };
+    use super::super::sink::{Judges, Reply, SECRET, Sink, build_entry, flood, hostile, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<MatrixNotifier>, String) {
-        let (config, mut diagnostics) = written::<MatrixConfig>(yaml);
-        let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, MatrixConfig::build)
     }
 
     #[track_caller]
@@ -306,11 +298,7 @@ mod tests {
             (413, json!({"errcode": "M_TOO_LARGE"}), "never"),
             (200, json!({"errcode": "M_UNKNOWN"}), "again"),
         ];
-        for (status, body, expected) in cases {
-            let replies = [Reply::json(status, body)];
-            let (_, result) = sink.hand_over(&notifier, &notification(), &replies).await;
-            assert_eq!(outcome(&result), expected, "{result:?}");
-        }
+        sink.judges(&notifier, cases).await;
         misbehave(Judges::Body, &[], |url| built(url, "")).await;
     }
 

@@ -129,17 +129,15 @@ impl Priority {
 #[cfg(test)]
 mod tests {
     use super::super::settings::SecretSetting;
-    use super::super::sink::{Judges, SECRET, flood, hostile, misbehave, shared, written};
+    use super::super::sink::{Judges, SECRET, build_entry, flood, hostile, misbehave};
     use super::super::sink::{Reply, Sink, outcome};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<MattermostNotifier>, String) {
-        let (config, mut diagnostics) = written::<MattermostConfig>(yaml);
-        let none = SecretSetting::default();
-        let built =
-            shared(|shared| config.value.build(config.place, none, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, |config: &MattermostConfig, place, shared, diagnostics| {
+            config.build(place, SecretSetting::default(), shared, diagnostics)
+        })
     }
 
     #[track_caller]
@@ -224,8 +222,8 @@ mod tests {
             "{channel: '{{ .x }}', fields: [{title: a}]}",
             "f.yml:1:1: `webhook_url` is missing\n  help: set it or `webhook_url_file` here, or \
              `mattermost_webhook_url` under `global:`\n\
-             f.yml:1:11: the channel cannot come from an alert\n  \
-             help: make a receiver for each channel and route to it\n\
+             f.yml:1:11: `channel` cannot come from an alert\n  \
+             help: make a receiver for each `channel` and route to it\n\
              f.yml:1:32: the field has no `value`",
         );
         check(

@@ -159,15 +159,13 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<(), DeliveryErr
 #[cfg(test)]
 mod tests {
     use super::super::sink::{
-        Judges, Reply, SECRET, Sink, flood, hostile, misbehave, outcome, shared, written,
+        Judges, Reply, SECRET, Sink, build_entry, flood, hostile, misbehave, outcome,
     };
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<MsteamsNotifier>, String) {
-        let (config, mut diagnostics) = written::<MsteamsConfig>(yaml);
-        let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, MsteamsConfig::build)
     }
 
     #[track_caller]

@@ -160,15 +160,13 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<(), DeliveryErr
 #[cfg(test)]
 mod tests {
     use super::super::sink::{
-        Judges, Reply, SECRET, Sink, flood, hostile, misbehave_but, outcome, shared, written,
+        Judges, Reply, SECRET, Sink, build_entry, flood, hostile, misbehave_but, outcome,
     };
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<MsteamsV2Notifier>, String) {
-        let (config, mut diagnostics) = written::<MsteamsV2Config>(yaml);
-        let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, MsteamsV2Config::build)
     }
 
     #[track_caller]

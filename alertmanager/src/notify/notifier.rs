@@ -155,6 +155,9 @@ pub enum DeliveryError {
         reason: String,
         /// How long the service asks to wait.
         retry_after: Option<Duration>,
+        /// Whether the service was given the message and did not say what became of it: it may have
+        /// taken it all the same.
+        in_doubt: bool,
     },
     /// Would fail the same way again: the address, the credentials or the message is at fault.
     #[error("refused for good: {reason}")]
@@ -167,7 +170,17 @@ pub enum DeliveryError {
 impl DeliveryError {
     /// Worth another try.
     pub fn transient(reason: impl Into<String>) -> Self {
-        Self::Transient { reason: reason.into(), retry_after: None }
+        Self::Transient { reason: reason.into(), retry_after: None, in_doubt: false }
+    }
+
+    /// The same, where the service was given the message before.
+    pub(super) fn after_sending(self) -> Self {
+        match self {
+            Self::Transient { reason, retry_after, .. } => {
+                Self::Transient { reason, retry_after, in_doubt: true }
+            }
+            permanent => permanent,
+        }
     }
 
     /// Not worth another try.
@@ -194,7 +207,9 @@ impl DeliveryError {
         };
         match status {
             408 | 425 | 429 | 500.. => {
-                Self::Transient { reason, retry_after: asked_wait(headers, now) }
+                // Whoever stands before the service did not wait for its answer.
+                let in_doubt = matches!(status, 502 | 504);
+                Self::Transient { reason, retry_after: asked_wait(headers, now), in_doubt }
             }
             // What cannot be read, is too large, or has something in it that is not taken.
             400 | 413 | 414 | 415 | 422 | 431 => Self::bad_message(reason),
@@ -207,8 +222,8 @@ impl DeliveryError {
     pub(super) fn after(self, seconds: Option<f64>) -> Self {
         let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         match (self, wait) {
-            (Self::Transient { reason, .. }, Some(wait)) => {
-                Self::Transient { reason, retry_after: Some(wait.min(LONGEST_WAIT)) }
+            (Self::Transient { reason, in_doubt, .. }, Some(wait)) => {
+                Self::Transient { reason, retry_after: Some(wait.min(LONGEST_WAIT)), in_doubt }
             }
             (error, _) => error,
         }

@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use super::http::{Answer, Call, Service};
 use super::links::Links;
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
-use super::required::{base_url, fixed};
+use super::settings::{base_address, needed};
 use super::texts::{Renderer, Text, one_line, shortened_bytes};
 use crate::template::{Escape, Templates};
 
@@ -84,8 +84,8 @@ impl NtfyConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<NtfyNotifier> {
-        let url = base_url(self.url.as_ref(), Some("https://ntfy.sh"), place, diagnostics);
-        let topic = fixed("topic", self.topic.as_ref(), place, diagnostics);
+        let url = base_address(self.url.as_ref(), None, "https://ntfy.sh", diagnostics);
+        let topic = needed("topic", self.topic.as_ref(), place, diagnostics);
         let named = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         if let (Some(topic), Some(written)) = (&topic, &self.topic)
             && (topic.len() > 64 || !topic.chars().all(named))
@@ -109,7 +109,7 @@ impl NtfyConfig {
             "{{ if eq .Status \"firing\" }}rotating_light{{ else }}white_check_mark{{ end }}";
         let tags = text("tags", &self.tags, mark);
         Some(NtfyNotifier {
-            url: Secret::new(url?),
+            url: Secret::new(url),
             topic: topic?,
             token,
             service: service?,
@@ -220,17 +220,12 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<Receipt, Delive
 mod tests {
     use base::http::HeaderMap;
 
-    use super::super::sink::{Judges, Reply, SECRET, Sink, flood, misbehave};
+    use super::super::sink::{Judges, Reply, SECRET, Sink, build_entry, flood, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<NtfyNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<NtfyConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let (http, templates) = (HttpConfig::default(), Arc::new(Templates::defaults()));
-        let shared = Shared { http: &http, templates: &templates };
-        let built = config.value.build(config.place, shared, &mut diagnostics);
-        (built, diagnostics.to_string())
+        build_entry(yaml, NtfyConfig::build)
     }
 
     #[test]
@@ -316,7 +311,7 @@ mod tests {
         check(
             "{topic: '{{ .CommonLabels.team }}', url: 'ntfy.example'}",
             "f.yml:1:9: `topic` cannot come from an alert\n  \
-             help: make a receiver for each and route to it\n\
+             help: make a receiver for each `topic` and route to it\n\
              f.yml:1:42: this is no address to post to\n  \
              help: write `http://host:port/path` or `https://...`, without a user name",
         );

@@ -180,12 +180,12 @@ fn list(text: &str, (most, longest): (usize, usize)) -> Vec<String> {
 fn judge(answer: &Answer, now: Timestamp) -> Result<(), DeliveryError> {
     let named = |value: &Value| value["requestId"].is_string();
     match confirmed(answer, now, "Opsgenie", named) {
-        Err(DeliveryError::Transient { reason, retry_after: None }) => {
+        Err(DeliveryError::Transient { reason, retry_after: None, in_doubt }) => {
             let period = answer.headers.get("x-ratelimit-period-in-sec");
             let seconds = period.and_then(|period| period.to_str().ok()?.trim().parse().ok());
             let wait = seconds.filter(|_| answer.status == 429).map(Duration::from_secs);
             let retry_after = wait.map(|wait| wait.min(LONGEST_WAIT));
-            Err(DeliveryError::Transient { reason, retry_after })
+            Err(DeliveryError::Transient { reason, retry_after, in_doubt })
         }
         judged => judged.map(drop),
     }

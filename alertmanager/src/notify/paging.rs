@@ -5,16 +5,17 @@
 //! no fault shows what may be a secret.
 
 use base::diagnostic::{Diagnostics, Spanned};
+use base::http::percent_encoded;
+use base::labels::LabelsBuilder;
+use base::sample::Timestamp;
 use base::secret::Secret;
 use ring::digest::{SHA256, digest};
+use serde_json::Value;
 
 use super::http::{Answer, check_url};
 use super::notifier::{DeliveryError, Notification, excerpt};
-use super::settings::{self, SecretSetting, percent_encoded};
+use super::settings::{self, SecretSetting};
 use crate::alerts::Alert;
-use base::labels::LabelsBuilder;
-use base::sample::Timestamp;
-use serde_json::Value;
 
 /// What `global:` says of a service.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +60,7 @@ pub(super) fn recipient(
     diagnostics: &mut Diagnostics,
 ) -> String {
     // What is wrong with it is told once: it is not missing.
-    let _ = settings::fixed(&format!("`{name}`"), written, diagnostics);
+    let _ = settings::fixed(name, written, diagnostics);
     written.map(|written| written.value.clone()).unwrap_or_default()
 }
 

@@ -160,18 +160,14 @@ fn seconds_in(error: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sink::{
-        Judges, Reply, SECRET, Sink, flood, hostile, misbehave, outcome, shared, written,
-    };
+    use super::super::sink::{Judges, Reply, SECRET, Sink, build_entry, flood, hostile, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<RocketchatNotifier>, String) {
-        let (config, mut diagnostics) = written::<RocketchatConfig>(yaml);
-        let none = RocketchatGlobals::default();
-        let built =
-            shared(|shared| config.value.build(config.place, none, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, |config: &RocketchatConfig, place, shared, diagnostics| {
+            config.build(place, RocketchatGlobals::default(), shared, diagnostics)
+        })
     }
 
     #[track_caller]
@@ -255,11 +251,7 @@ mod tests {
             (200, json!({"success": false, "error": "[error-not-allowed]"}), "never"),
             (401, json!({"status": "error", "message": "You must be logged in"}), "never"),
         ];
-        for (status, body, expected) in cases {
-            let replies = [Reply::json(status, body)];
-            let (_, result) = sink.hand_over(&notifier, &notification(), &replies).await;
-            assert_eq!(outcome(&result), expected, "{result:?}");
-        }
+        sink.judges(&notifier, cases).await;
         misbehave(Judges::Body, &[], |url| built(url, "")).await;
     }
 
@@ -283,8 +275,8 @@ mod tests {
              `rocketchat_token_id` under `global:`\n\
              f.yml:1:1: `token` is missing\n  help: set it or `token_file` here, or \
              `rocketchat_token` under `global:`\n\
-             f.yml:1:11: the channel cannot come from an alert\n  \
-             help: make a receiver for each channel and route to it",
+             f.yml:1:11: `channel` cannot come from an alert\n  \
+             help: make a receiver for each `channel` and route to it",
         );
         check(
             "{api_url: nowhere, token_id: a, token: b, token_file: c}",

@@ -15,7 +15,7 @@ pub use config::ServicenowConfig;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base::http::Method;
+use base::http::{Method, percent_encoded};
 use base::sample::Timestamp;
 use base::secret::Secret;
 use serde_json::{Map, Value, json};
@@ -24,7 +24,6 @@ use super::http::{Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use super::paging::{confirmed, escaped, form, group_id};
 use super::payload::Payload;
-use super::settings::percent_encoded;
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
 

@@ -73,6 +73,16 @@ impl<'a> SecretSetting<'a> {
         }
     }
 
+    /// The secret of a service that has none under `global:`. That there is none is reported.
+    pub(super) fn needed(
+        self,
+        names: (&'static str, &'static str),
+        place: Place,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<SecretSource> {
+        self.or(SecretSetting::default(), Named { names, global: None }, place, diagnostics)
+    }
+
     /// As [`Self::or`], of an address.
     pub(super) fn address_or(
         self,
@@ -105,9 +115,22 @@ pub(super) fn base_address(
     url.trim_end_matches('/').to_owned()
 }
 
-/// Whom a message goes to: a text that no alert has a part in.
+/// As [`base_address`], of a service without a usual one; that there is none is reported.
+pub(super) fn needed_address(
+    setting: &str,
+    written: Option<&Spanned<Secret>>,
+    place: Place,
+    diagnostics: &mut Diagnostics,
+) -> Option<String> {
+    if written.is_none() {
+        diagnostics.report(place, format!("`{setting}` is missing"));
+    }
+    Some(base_address(Some(written?), None, "", diagnostics))
+}
+
+/// Whom a message goes to, or as whom: a text that no alert has a part in.
 pub(super) fn fixed(
-    what: &str,
+    setting: &str,
     written: Option<&Spanned<String>>,
     diagnostics: &mut Diagnostics,
 ) -> Option<String> {
@@ -115,8 +138,8 @@ pub(super) fn fixed(
     if written.value.contains("{{") {
         diagnostics.report_with_help(
             written,
-            format!("the {what} cannot come from an alert"),
-            format!("make a receiver for each {what} and route to it"),
+            format!("`{setting}` cannot come from an alert"),
+            format!("make a receiver for each `{setting}` and route to it"),
         );
         return None;
     }
@@ -126,30 +149,16 @@ pub(super) fn fixed(
 /// As [`fixed`]; that there is none is reported.
 pub(super) fn needed(
     setting: &str,
-    what: &str,
     written: Option<&Spanned<String>>,
     place: Place,
     diagnostics: &mut Diagnostics,
 ) -> Option<String> {
     if written.is_none_or(|written| written.value.is_empty()) {
+        let place = written.map_or(place, |written| written.place);
         diagnostics.report(place, format!("`{setting}` is missing"));
         return None;
     }
-    fixed(what, written, diagnostics)
-}
-
-/// `text` as a part of a path or a query.
-pub(super) fn percent_encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    fixed(setting, written, diagnostics)
 }
 
 /// `url` with a further pair in its query.
@@ -203,8 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_become_parts_of_addresses() {
-        assert_eq!(percent_encoded("!a b:c/d~é"), "%21a%20b%3Ac%2Fd~%C3%A9");
+    fn a_pair_is_added_to_a_query() {
         assert_eq!(with_query("https://a/b", "c=d"), "https://a/b?c=d");
         assert_eq!(with_query("https://a/b?x=y", "c=d"), "https://a/b?x=y&c=d");
     }

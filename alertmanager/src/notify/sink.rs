@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use base::diagnostic::{Diagnostics, Spanned};
+use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::HttpConfig;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -114,6 +114,21 @@ impl Sink {
             }
         };
         (asked.into_inner().unwrap(), result)
+    }
+
+    /// Has `notifier` hand over a message for each answer, a status and JSON, and looks what becomes
+    /// of it: `taken`, `again` or `never`.
+    pub(super) async fn judges<const N: usize>(
+        &self,
+        notifier: &dyn Notifier,
+        cases: [(u16, Value, &str); N],
+    ) {
+        for (status, body, expected) in cases {
+            let told = format!("{status} {body}");
+            let replies = [Reply::json(status, body)];
+            let (_, result) = self.hand_over(notifier, &notification(), &replies).await;
+            assert_eq!(outcome(&result), expected, "{told}: {result:?}");
+        }
     }
 
     /// Returns where a reply hangs.
@@ -312,6 +327,16 @@ pub(super) fn written<C: DeserializeOwned>(yaml: &str) -> (Spanned<C>, Diagnosti
     let mut diagnostics = Diagnostics::new("f.yml");
     let config = base::yaml::read(yaml, &mut diagnostics).unwrap();
     (config, diagnostics)
+}
+
+/// What `build` makes of an entry, and all that is wrong with it.
+pub(super) fn build_entry<C: DeserializeOwned, N>(
+    yaml: &str,
+    build: impl FnOnce(&C, Place, Shared<'_>, &mut Diagnostics) -> Option<N>,
+) -> (Option<N>, String) {
+    let (config, mut diagnostics) = written::<C>(yaml);
+    let built = shared(|shared| build(&config.value, config.place, shared, &mut diagnostics));
+    (built, diagnostics.to_string())
 }
 
 /// What `build` makes with the templates that come with the program.

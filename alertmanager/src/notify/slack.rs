@@ -236,7 +236,7 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<(), DeliveryErr
     ];
     if passes.contains(&why) {
         let retry_after = asked_wait(&answer.headers, notification.at);
-        return Err(DeliveryError::Transient { reason, retry_after });
+        return Err(DeliveryError::Transient { reason, retry_after, in_doubt: false });
     }
     let advice = match why {
         "not_in_channel" | "channel_not_found" => {

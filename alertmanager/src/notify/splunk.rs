@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use super::document;
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
-use super::required::{base_url, fixed, secret};
+use super::settings::{SecretSetting, fixed, needed_address};
 use crate::alerts::Alert;
 
 /// The most events of one request.
@@ -42,7 +42,7 @@ pub struct SplunkConfig {
     /// The collector, without a path: `https://splunk:8088`.
     pub url: Option<Spanned<Secret>>,
     /// The token.
-    pub token: Option<Secret>,
+    pub token: Option<Spanned<Secret>>,
     /// The file that holds it.
     pub token_file: Option<PathBuf>,
     /// How we speak HTTP.
@@ -77,13 +77,12 @@ impl SplunkConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<SplunkNotifier> {
-        let url = base_url(self.url.as_ref(), None, place, diagnostics);
-        let (token, file) = (self.token.as_ref(), self.token_file.as_ref());
-        let token = secret(token, file, ("token", "token_file"), place, diagnostics);
+        let url = needed_address("url", self.url.as_ref(), place, diagnostics);
+        let token = SecretSetting::of(&self.token, &self.token_file);
+        let token = token.needed(("token", "token_file"), place, diagnostics);
         let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
-        let mut text = |name, written: &Option<Spanned<String>>| {
-            written.as_ref().and_then(|text| fixed(name, Some(text), place, diagnostics))
-        };
+        let mut text =
+            |name, written: &Option<Spanned<String>>| fixed(name, written.as_ref(), diagnostics);
         let (index, source) = (text("index", &self.index), text("source", &self.source));
         let sourcetype = text("sourcetype", &self.sourcetype);
         Some(SplunkNotifier {
@@ -196,22 +195,14 @@ fn judge(answer: &Answer, ack: bool, now: Timestamp) -> Result<Option<u64>, Deli
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use base::http::HeaderMap;
 
-    use super::super::sink::{Judges, Reply, SECRET, Sink, misbehave};
+    use super::super::sink::{Judges, Reply, SECRET, Sink, build_entry, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
-    use crate::template::Templates;
 
     fn build(yaml: &str) -> (Option<SplunkNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<SplunkConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let (http, templates) = (HttpConfig::default(), Arc::new(Templates::defaults()));
-        let shared = Shared { http: &http, templates: &templates };
-        let built = config.value.build(config.place, shared, &mut diagnostics);
-        (built, diagnostics.to_string())
+        build_entry(yaml, SplunkConfig::build)
     }
 
     #[test]
@@ -262,12 +253,12 @@ mod tests {
         check(
             "{}",
             "f.yml:1:1: `url` is missing\n\
-             f.yml:1:1: `token` is missing\n  help: set it, or `token_file`",
+             f.yml:1:1: `token` is missing\n  help: set it or `token_file`",
         );
         check(
             "{url: 'http://s', token: t, index: '{{ .CommonLabels.team }}'}",
             "f.yml:1:36: `index` cannot come from an alert\n  \
-             help: make a receiver for each and route to it",
+             help: make a receiver for each `index` and route to it",
         );
     }
 

@@ -135,7 +135,9 @@ impl SyslogNotifier {
         let frames: String =
             messages.iter().map(|message| format!("{} {message}", message.len())).collect();
         write(&mut socket, frames.as_bytes()).await?;
-        let broke = |error| DeliveryError::transient(format!("the connection broke: {error}"));
+        let broke = |error| {
+            DeliveryError::transient(format!("the connection broke: {error}")).after_sending()
+        };
         socket.shutdown().await.map_err(broke)?;
         // The server reads to the end and closes; a reset says that it did not.
         let rest = async {
@@ -150,7 +152,7 @@ impl SyslogNotifier {
             Ok(Err(error)) => Err(broke(error)),
             Err(_) => {
                 let reason = format!("the server did not close within {CLOSING:?}");
-                Err(DeliveryError::transient(reason))
+                Err(DeliveryError::transient(reason).after_sending())
             }
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::{HttpConfig, SecretSource};
+use base::http::percent_encoded;
 use base::secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,8 +19,7 @@ use serde::Deserialize;
 
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
-use super::required::{base_url, fixed, secret};
-use super::settings::percent_encoded;
+use super::settings::{SecretSetting, base_address, needed};
 use super::texts::{Renderer, Text, shortened};
 use crate::template::{Escape, Templates};
 
@@ -39,7 +39,7 @@ pub struct TwilioConfig {
     /// A key to the account, `SK...`, in place of the account's own token.
     pub api_key_sid: Option<Spanned<String>>,
     /// The token of the account, or the secret of the key.
-    pub auth_token: Option<Secret>,
+    pub auth_token: Option<Spanned<Secret>>,
     /// The file that holds it.
     pub auth_token_file: Option<PathBuf>,
     /// The number, or the name, that it is from.
@@ -76,14 +76,13 @@ impl TwilioConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<TwilioNotifier> {
-        let default = Some("https://api.twilio.com");
-        let url = base_url(self.url.as_ref(), default, place, diagnostics);
-        let account = fixed("account_sid", self.account_sid.as_ref(), place, diagnostics);
+        let url = base_address(self.url.as_ref(), None, "https://api.twilio.com", diagnostics);
+        let account = needed("account_sid", self.account_sid.as_ref(), place, diagnostics);
         check_sid("account_sid", "AC", self.account_sid.as_ref(), diagnostics);
         check_sid("api_key_sid", "SK", self.api_key_sid.as_ref(), diagnostics);
         check_sid("messaging_service_sid", "MG", self.messaging_service_sid.as_ref(), diagnostics);
-        let (token, file) = (self.auth_token.as_ref(), self.auth_token_file.as_ref());
-        let token = secret(token, file, ("auth_token", "auth_token_file"), place, diagnostics);
+        let token = SecretSetting::of(&self.auth_token, &self.auth_token_file);
+        let token = token.needed(("auth_token", "auth_token_file"), place, diagnostics);
         let sender = match (&self.from, &self.messaging_service_sid) {
             (Some(from), Some(_)) => {
                 let message = "only one of `from` and `messaging_service_sid` can be given";
@@ -91,9 +90,9 @@ impl TwilioConfig {
                 None
             }
             (None, Some(service)) => Some(("MessagingServiceSid", service.value.clone())),
-            (from, None) => fixed("from", from.as_ref(), place, diagnostics).map(|f| ("From", f)),
+            (from, None) => needed("from", from.as_ref(), place, diagnostics).map(|f| ("From", f)),
         };
-        let to = fixed("to", self.to.as_ref(), place, diagnostics);
+        let to = needed("to", self.to.as_ref(), place, diagnostics);
         if let (Some(to), Some(written)) = (&to, &self.to)
             && !is_number(to)
         {
@@ -105,7 +104,7 @@ impl TwilioConfig {
         let default = "{{ template \"veilleur.default.short\" . }}";
         let text = Text::build("text", self.text.as_ref(), default, diagnostics);
         let account = account?;
-        let url = format!("{}/2010-04-01/Accounts/{account}/Messages.json", url?);
+        let url = format!("{url}/2010-04-01/Accounts/{account}/Messages.json");
         Some(TwilioNotifier {
             url: Secret::new(url),
             user: self.api_key_sid.as_ref().map_or(account, |key| key.value.clone()),
@@ -215,19 +214,14 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<Receipt, Delive
 mod tests {
     use base::http::HeaderMap;
 
-    use super::super::sink::{Judges, Reply, SECRET, Sink, flood, misbehave};
+    use super::super::sink::{Judges, Reply, SECRET, Sink, build_entry, flood, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
 
     const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 
     fn build(yaml: &str) -> (Option<TwilioNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<TwilioConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let (http, templates) = (HttpConfig::default(), Arc::new(Templates::defaults()));
-        let shared = Shared { http: &http, templates: &templates };
-        let built = config.value.build(config.place, shared, &mut diagnostics);
-        (built, diagnostics.to_string())
+        build_entry(yaml, TwilioConfig::build)
     }
 
     fn good(extra: &str) -> TwilioNotifier {
@@ -301,7 +295,7 @@ mod tests {
         check(
             "{}",
             "f.yml:1:1: `account_sid` is missing\n\
-             f.yml:1:1: `auth_token` is missing\n  help: set it, or `auth_token_file`\n\
+             f.yml:1:1: `auth_token` is missing\n  help: set it or `auth_token_file`\n\
              f.yml:1:1: `from` is missing\n\
              f.yml:1:1: `to` is missing",
         );
@@ -310,7 +304,7 @@ mod tests {
                 "{{account_sid: {ACCOUNT}, auth_token: t, from: a, to: '{{{{ .CommonLabels.phone }}}}'}}"
             ),
             "f.yml:1:79: `to` cannot come from an alert\n  \
-             help: make a receiver for each and route to it",
+             help: make a receiver for each `to` and route to it",
         );
         check(
             "{account_sid: AC1, auth_token: t, from: a, to: '0612'}",

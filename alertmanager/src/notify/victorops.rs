@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::Method;
 use base::http::access::{HttpConfig, SecretSource};
+use base::http::{Method, percent_encoded};
 use base::sample::Timestamp;
 use base::secret::Secret;
 use serde::Deserialize;
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
 use super::paging::{ServiceGlobals, base_address, confirmed, group_id, recipient};
-use super::settings::{Named, SecretSetting, percent_encoded};
+use super::settings::{Named, SecretSetting};
 use super::texts::{Renderer, Text, one_line, shortened};
 use crate::template::{Escape, Templates};
 
@@ -208,16 +208,14 @@ mod tests {
     use base::http::HeaderMap;
 
     use super::super::paging::tests::flood;
-    use super::super::sink::{shared, written};
+    use super::super::sink::build_entry;
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<VictoropsNotifier>, String) {
-        let (config, mut diagnostics) = written::<VictoropsConfig>(yaml);
-        let globals = ServiceGlobals::default();
-        let built =
-            shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, |config: &VictoropsConfig, place, shared, diagnostics| {
+            config.build(place, ServiceGlobals::default(), shared, diagnostics)
+        })
     }
 
     #[track_caller]
@@ -298,7 +296,7 @@ mod tests {
         );
         check(
             "{api_key: k, routing_key: '{{ .CommonLabels.team }}'}",
-            "f.yml:1:27: the `routing_key` cannot come from an alert\n  \
+            "f.yml:1:27: `routing_key` cannot come from an alert\n  \
              help: make a receiver for each `routing_key` and route to it",
         );
     }

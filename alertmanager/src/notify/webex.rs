@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::Method;
 use base::http::access::HttpConfig;
+use base::http::{Method, percent_encoded};
 use base::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
-use super::settings::{base_address, needed, percent_encoded};
+use super::settings::{base_address, needed};
 use super::texts::{Renderer, Text, but_last_line, printable, shortened_bytes};
 use crate::template::{Escape, Markup, Templates};
 
@@ -69,7 +69,7 @@ impl WebexConfig {
         diagnostics: &mut Diagnostics,
     ) -> Option<WebexNotifier> {
         let address = base_address(self.api_url.as_ref(), api_url, DEFAULT_ADDRESS, diagnostics);
-        let room = needed("room_id", "room", self.room_id.as_ref(), place, diagnostics);
+        let room = needed("room_id", self.room_id.as_ref(), place, diagnostics);
         if self.http_config.as_ref().is_none_or(|http| http.value.authorization.is_none()) {
             diagnostics.report_with_help(
                 place,
@@ -149,16 +149,15 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<String, Deliver
 #[cfg(test)]
 mod tests {
     use super::super::sink::{
-        Judges, Reply, SECRET, Sink, flood, hostile, misbehave, outcome, shared, written,
+        Judges, Reply, SECRET, Sink, build_entry, flood, hostile, misbehave, outcome,
     };
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<WebexNotifier>, String) {
-        let (config, mut diagnostics) = written::<WebexConfig>(yaml);
-        let built =
-            shared(|shared| config.value.build(config.place, None, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, |config: &WebexConfig, place, shared, diagnostics| {
+            config.build(place, None, shared, diagnostics)
+        })
     }
 
     #[track_caller]
@@ -245,8 +244,8 @@ mod tests {
         check(
             "{room_id: '{{ .x }}'}",
             &format!(
-                "{token}\nf.yml:1:11: the room cannot come from an alert\n  \
-                 help: make a receiver for each room and route to it"
+                "{token}\nf.yml:1:11: `room_id` cannot come from an alert\n  \
+                 help: make a receiver for each `room_id` and route to it"
             ),
         );
     }

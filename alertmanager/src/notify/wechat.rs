@@ -221,17 +221,14 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<Value, DeliveryError> {
 mod tests {
     use base::http::HeaderMap;
 
-    use super::super::sink::{shared, written};
+    use super::super::sink::build_entry;
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<WechatNotifier>, String) {
-        let (config, mut diagnostics) = written::<WechatConfig>(yaml);
-        let globals = ServiceGlobals::default();
-        let built = shared(|shared| {
-            config.value.build(config.place, globals, None, shared, &mut diagnostics)
-        });
-        (built, diagnostics.to_string())
+        build_entry(yaml, |config: &WechatConfig, place, shared, diagnostics| {
+            config.build(place, ServiceGlobals::default(), None, shared, diagnostics)
+        })
     }
 
     #[track_caller]
@@ -300,7 +297,7 @@ mod tests {
              f.yml:1:1: `corp_id` is missing\n  \
              help: set `corp_id`, or `wechat_api_corp_id` under `global:`\n\
              f.yml:1:16: there is no message of the type `card`\n  help: `text` or `markdown`\n\
-             f.yml:1:31: the `to_user` cannot come from an alert\n  \
+             f.yml:1:31: `to_user` cannot come from an alert\n  \
              help: make a receiver for each `to_user` and route to it",
         );
     }

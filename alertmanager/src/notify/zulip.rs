@@ -10,16 +10,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::Method;
 use base::http::access::{HttpConfig, SecretSource};
+use base::http::{Method, percent_encoded};
 use base::secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::http::{Answer, Call, Service, check_url};
+use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared, excerpt};
-use super::settings::{Named, SecretSetting, fixed, needed, percent_encoded};
+use super::settings::{SecretSetting, fixed, needed, needed_address};
 use super::texts::{Renderer, Text, but_last_line, one_line, printable, shortened};
 use crate::template::{Escape, Markup, Templates};
 
@@ -92,14 +92,10 @@ impl ZulipConfig {
         shared: Shared<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<ZulipNotifier> {
-        match &self.api_url {
-            Some(url) => check_url(url, diagnostics),
-            None => diagnostics.report(place, "`api_url` is missing"),
-        }
-        let bot = needed("bot_email", "bot", self.bot_email.as_ref(), place, diagnostics);
-        let named = Named { names: ("api_key", "api_key_file"), global: None };
+        let server = needed_address("api_url", self.api_url.as_ref(), place, diagnostics);
+        let bot = needed("bot_email", self.bot_email.as_ref(), place, diagnostics);
         let key = SecretSetting::of(&self.api_key, &self.api_key_file);
-        let key = key.or(SecretSetting::default(), named, place, diagnostics);
+        let key = key.needed(("api_key", "api_key_file"), place, diagnostics);
         let to = self.to(place, diagnostics);
         let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
         let mut text = |name, written: &Option<Spanned<String>>| {
@@ -107,9 +103,8 @@ impl ZulipConfig {
             Text::build(name, written.as_ref(), &default, diagnostics)
         };
         let (title, text) = (text("title", &self.title), text("text", &self.text));
-        let server = self.api_url.as_ref()?.value.expose().trim_end_matches('/');
         Some(ZulipNotifier {
-            address: format!("{server}/api/v1/messages"),
+            address: format!("{}/api/v1/messages", server?),
             bot: bot?,
             key: key?,
             service: service?,
@@ -139,10 +134,8 @@ impl ZulipConfig {
                 None
             }
             (None, people) => {
-                let people: Vec<String> = people
-                    .iter()
-                    .filter_map(|one| fixed("recipient", Some(one), diagnostics))
-                    .collect();
+                let people: Vec<String> =
+                    people.iter().filter_map(|one| fixed("to", Some(one), diagnostics)).collect();
                 if let Some(topic) = &self.topic {
                     diagnostics.report(topic, "messages to people have no topic");
                 }
@@ -246,16 +239,12 @@ fn judge(answer: &Answer, notification: &Notification) -> Result<Option<String>,
 mod tests {
     use serde_json::json;
 
-    use super::super::sink::{
-        Judges, Reply, SECRET, Sink, flood, hostile, misbehave, outcome, shared, written,
-    };
+    use super::super::sink::{Judges, Reply, SECRET, Sink, build_entry, flood, hostile, misbehave};
     use super::super::texts::tests::notification;
     use super::*;
 
     fn build(yaml: &str) -> (Option<ZulipNotifier>, String) {
-        let (config, mut diagnostics) = written::<ZulipConfig>(yaml);
-        let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
-        (built, diagnostics.to_string())
+        build_entry(yaml, ZulipConfig::build)
     }
 
     #[track_caller]
@@ -321,11 +310,7 @@ mod tests {
             (200, json!({"result": "error", "msg": "no"}), "never"),
             (200, json!({"hello": 1}), "again"),
         ];
-        for (status, body, expected) in cases {
-            let replies = [Reply::json(status, body)];
-            let (_, result) = sink.hand_over(&notifier, &notification(), &replies).await;
-            assert_eq!(outcome(&result), expected, "{result:?}");
-        }
+        sink.judges(&notifier, cases).await;
         misbehave(Judges::Body, &[], |url| built(url, ", channel: ops")).await;
     }
 
@@ -361,8 +346,8 @@ mod tests {
         );
         check(
             "{api_url: 'http://h', bot_email: b, api_key: k, to: ['{{ .x }}'], topic: t}",
-            "f.yml:1:54: the recipient cannot come from an alert\n  \
-             help: make a receiver for each recipient and route to it\n\
+            "f.yml:1:54: `to` cannot come from an alert\n  \
+             help: make a receiver for each `to` and route to it\n\
              f.yml:1:74: messages to people have no topic",
         );
     }

@@ -89,8 +89,8 @@ pub struct LastTold {
     pub receiver: String,
     /// The labels of the group.
     pub group_labels: Labels,
-    /// The alerts that it was told are firing. One that has ended is in doubt: it was told that it
-    /// fires, and then perhaps that it does not.
+    /// The alerts that it was told are firing. One that has ended is in doubt: it was perhaps told
+    /// that it fires, and perhaps that it does not.
     pub firing: Vec<Arc<Alert>>,
 }
 

@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 
 use super::queue::{Entry, Queue};
 use super::{Due, Flush, LaneGroup, LastTold};
-use crate::alerts::Alert;
+use crate::alerts::{Alert, Ending};
 
 /// What was told, with the ids of its record and of that of the flush that told it.
 #[derive(Debug)]
@@ -48,8 +48,13 @@ pub(super) struct Inner {
 impl Inner {
     /// What a lane may have been told of a group once `due` was handed over.
     pub(super) fn perhaps_told(&self, due: &Due) -> Vec<Arc<Alert>> {
-        let mut alerts = due.flush.alerts.clone();
-        add(&mut alerts, self.may_know(&due.key));
+        let before = self.may_know(&due.key);
+        let differs = |alert: &&Arc<Alert>| {
+            before.iter().any(|b| b.labels == alert.labels && b.is_firing() != alert.is_firing())
+        };
+        let now = |alert| if differs(&alert) { doubtful(alert) } else { Arc::clone(alert) };
+        let mut alerts: Vec<_> = due.flush.alerts.iter().map(now).collect();
+        add(&mut alerts, before);
         alerts
     }
 
@@ -68,10 +73,11 @@ impl Inner {
         let Flush { alerts, kept, .. } = &*due.flush;
         let said: HashSet<_, RandomState> =
             alerts.iter().chain(kept).map(|alert| &alert.labels).collect();
-        let told = self.told.get(&due.key).map_or(&[][..], |told| &told.last.firing);
-        let perhaps = self.may_know(&due.key).iter().filter(|alert| alert.is_firing());
-        let known = told.iter().chain(perhaps);
-        known.filter(|alert| !said.contains(&alert.labels)).cloned().collect()
+        let mut known: Vec<_> =
+            self.told.get(&due.key).map_or_else(Vec::new, |told| told.last.firing.clone());
+        doubt(&mut known, self.may_know(&due.key));
+        known.retain(|alert| !said.contains(&alert.labels));
+        known
     }
 
     /// What a lane counts as told of a group, if it may have been told what waits for it.
@@ -90,14 +96,7 @@ impl Inner {
             group_labels: flush.group_labels.clone(),
             firing: Vec::new(),
         });
-        // Of what it was perhaps told to have ended nobody knows what it believes: should it fire,
-        // that is news, and should it not, its end is.
-        let (firing, ended): (Vec<_>, Vec<_>) =
-            perhaps.iter().cloned().partition(|alert| alert.is_firing());
-        let doubtful: HashSet<_, RandomState> = ended.iter().map(|alert| &alert.labels).collect();
-        last.firing.retain(|alert| !doubtful.contains(&alert.labels));
-        add(&mut last.firing, &ended);
-        add(&mut last.firing, &firing);
+        doubt(&mut last.firing, perhaps);
         Some(last)
     }
 
@@ -129,6 +128,25 @@ impl Inner {
         queue.put(entry.clone());
         Some(entry)
     }
+}
+
+/// Puts into what a receiver was told what it may have been told since. Of an alert of which the two
+/// differ nobody knows what it believes: should it fire, that is news, and should it not, its end is.
+fn doubt(told: &mut Vec<Arc<Alert>>, perhaps: &[Arc<Alert>]) {
+    let ended: HashSet<_> =
+        perhaps.iter().filter(|alert| !alert.is_firing()).map(|alert| &alert.labels).collect();
+    told.retain(|alert| !ended.contains(&alert.labels));
+    let perhaps: Vec<_> = perhaps.iter().map(doubtful).collect();
+    add(told, &perhaps);
+}
+
+/// An alert of which nobody knows whether a receiver believes that it fires.
+fn doubtful(alert: &Arc<Alert>) -> Arc<Alert> {
+    if !alert.is_firing() {
+        return Arc::clone(alert);
+    }
+    let ended = Some((alert.starts_at, Ending::Resolved));
+    Arc::new(Alert { ended, ..Alert::clone(alert) })
 }
 
 /// Adds those that are not there yet.

@@ -12,6 +12,7 @@ use super::inner::{Inner, Kept, Perhaps, add};
 use super::queue::Entry;
 use super::{Due, Flush, LaneGroup, LastTold, Outbox, record};
 use crate::alerts::Alert;
+use crate::crash;
 use crate::state::{Batch, StateError, Table};
 
 impl Outbox {
@@ -29,6 +30,7 @@ impl Outbox {
         let mut batch = Batch::default();
         batch.put(Table::InFlight, record, |to| record::put_in_flight(to, &due.key, &alerts));
         self.state.journal().write(batch)?;
+        crash::point("flight.noted");
         if known.is_none() {
             let perhaps = Perhaps { record, alerts: Vec::new(), unanswered: false };
             inner.perhaps.insert(due.key.clone(), perhaps);
@@ -75,6 +77,7 @@ impl Outbox {
         }
         let attempts = self.state.put_attempts(&mut batch, &due.tries);
         self.state.journal().write(batch)?;
+        crash::point("receipt.noted");
         self.state.attempted(attempts);
         if let Some(queue) = inner.lanes.get_mut(&due.key.lane) {
             if is_current {
@@ -189,6 +192,7 @@ impl Outbox {
         self.told.notify_one();
         let attempts = self.state.put_attempts(&mut batch, &due.tries);
         self.state.journal().write(batch)?;
+        crash::point("failure.noted");
         self.state.attempted(attempts);
         Ok(())
     }

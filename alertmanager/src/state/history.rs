@@ -15,6 +15,7 @@ use sqlx::{Any, Row, Transaction};
 
 use super::{State, StateError};
 use crate::alerts::Alert;
+use crate::crash;
 
 /// Of how many alerts of one message the history knows the names; of the others only how many.
 const MOST_ALERTS: usize = 1000;
@@ -190,7 +191,10 @@ impl State {
     pub async fn save_attempts(&self, attempts: &[Attempt]) -> Result<(), StateError> {
         let mut transaction = self.pool.begin().await?;
         write_attempts(&mut transaction, attempts).await?;
-        Ok(transaction.commit().await?)
+        crash::point("history.saving");
+        transaction.commit().await?;
+        crash::point("history.saved");
+        Ok(())
     }
 
     /// Forgets the attempts before `end`, and all but the newest `most`.

@@ -28,6 +28,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::sync::Mutex as Turn;
 
 use self::replay::Replayed;
+use crate::crash;
 
 const MAGIC: &[u8; 8] = b"VEILJRN1";
 /// Before each payload: its length and its checksum.
@@ -40,6 +41,8 @@ const REMOVED: u32 = u32::MAX;
 const MAX_FRAME: usize = 256 << 20;
 /// A file that is smaller is not worth copying.
 const SMALL: u64 = 64 << 20;
+/// The same for a test of what a crash leaves of a copy.
+const TINY: u64 = 8 << 10;
 /// When records are copied, a frame of theirs is about so large.
 const COPIED: usize = 1 << 20;
 
@@ -326,14 +329,17 @@ impl Shared {
         let result = file.sync_data();
         let mut inner = self.lock();
         match result {
-            Ok(()) => inner.synced = inner.synced.max(written),
+            Ok(()) => {
+                crash::point("journal.synced");
+                inner.synced = inner.synced.max(written);
+            }
             Err(error) => {
                 // What the system could not write it may have forgotten.
                 inner.suspect |= inner.generation == generation;
                 return Err(error);
             }
         }
-        if inner.size > SMALL && inner.size / 3 > inner.live_bytes {
+        if inner.size > crash::sooner(SMALL, TINY) && inner.size / 3 > inner.live_bytes {
             inner.copy(self.path.as_deref())?;
         }
         Ok(())
@@ -355,6 +361,7 @@ impl Inner {
             self.suspect = self.file.set_len(self.size).is_err();
             return Err(error);
         }
+        crash::point("journal.appended");
         let (start, length) = (self.size, frame.len() as u64);
         for (key, at, length) in &batch.operations {
             self.note(*key, Place { offset: start + *at as u64, length: *length });
@@ -387,6 +394,7 @@ impl Inner {
         let mut places: Vec<_> = self.live.iter().map(|(key, place)| (*key, *place)).collect();
         places.sort_unstable_by_key(|(_, place)| place.offset);
         (&file).write_all(MAGIC)?;
+        crash::point("journal.copy.begun");
         let (mut size, mut live) = (MAGIC.len() as u64, Live::default());
         live.reserve(places.len());
         let (mut record, mut batch) = (Vec::new(), Batch::default());
@@ -408,12 +416,16 @@ impl Inner {
             }
         }
         if let (Some(path), Some(new)) = (path, new) {
+            crash::point("journal.copy.written");
             file.sync_all()?;
+            crash::point("journal.copy.synced");
             fs::rename(&new, path)?;
+            crash::point("journal.copy.renamed");
             if let Some(folder) = path.parent() {
                 File::open(folder)?.sync_all()?;
             }
         }
+        crash::point("journal.copied");
         (self.file, self.size, self.live) = (Arc::new(file), size, live);
         self.generation += 1;
         self.synced = self.written;

@@ -9,6 +9,7 @@ use base::sample::Timestamp;
 use sqlx::{Any, Row, Transaction};
 
 use super::{State, StateError};
+use crate::crash;
 
 /// How far an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,10 @@ impl State {
                 .execute(&mut *transaction)
                 .await?;
         }
-        Ok(transaction.commit().await?)
+        crash::point("timers.saving");
+        transaction.commit().await?;
+        crash::point("timers.saved");
+        Ok(())
     }
 }
 

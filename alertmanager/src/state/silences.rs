@@ -6,6 +6,7 @@ use base::sample::Timestamp;
 use sqlx::Row;
 
 use super::{State, StateError};
+use crate::crash;
 
 /// A revision of a silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,10 @@ impl State {
             .execute(&mut *transaction)
             .await?;
         }
-        Ok(transaction.commit().await?)
+        crash::point("silences.saving");
+        transaction.commit().await?;
+        crash::point("silences.saved");
+        Ok(())
     }
 
     /// Forgets the silences whose last revision ended before `end`.

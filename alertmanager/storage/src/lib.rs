@@ -1,7 +1,7 @@
 //! Samples: kept in memory in compressed chunks, durable on disk, selected by matchers and range.
 //!
 //! ```text
-//!             ┌─▶ log      every append, so that a crash loses nothing
+//!             ┌─▶ log      every append, so that a crash of ours loses nothing
 //! append ─────┤
 //!             └─▶ head     the last hours, in memory ── maintain ──▶ blocks  two hours each
 //!                   └──────────────── select ◀──────────────────────────┘

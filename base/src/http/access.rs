@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use crate::diagnostic::{Diagnostics, Place, Spanned};
-use crate::http::client::{Client, Proxy};
+use crate::http::client::{Client, Except, Proxy};
 use crate::http::tls::TlsConfig;
 use crate::http::{HeaderMap, header};
 use crate::secret::Secret;
@@ -176,15 +176,16 @@ impl HttpConfig {
 
 impl HttpConfig {
     fn proxy(&self, diagnostics: &mut Diagnostics) -> Option<Proxy> {
-        let except = self.no_proxy.as_ref().map_or("", |except| except.value.as_str());
         let Some(url) = self.proxy_url.as_ref().filter(|url| !url.value.is_empty()) else {
             if let Some(except) = self.no_proxy.as_ref().filter(|except| !except.value.is_empty()) {
                 diagnostics.report(except, "`no_proxy` is of use with `proxy_url` only");
             }
             return None;
         };
-        match Proxy::new(url.value.expose(), except) {
-            Ok(proxy) => Some(proxy),
+        let except = self.no_proxy.as_ref();
+        let except = except.map(|written| Except::list(&written.value, written.place, diagnostics));
+        match Proxy::read(url.value.expose()) {
+            Ok(proxy) => Some(proxy.but_for(except.unwrap_or_default())),
             Err(fault) => {
                 diagnostics.report_with_help(
                     url,
@@ -198,7 +199,7 @@ impl HttpConfig {
 }
 
 /// The header's text by which somebody says who he is: of `user:password`.
-pub fn basic(pair: &str) -> String {
+pub fn basic(pair: impl AsRef<[u8]>) -> String {
     format!("Basic {}", STANDARD.encode(pair))
 }
 
@@ -283,8 +284,13 @@ mod tests {
         );
         check(
             "{proxy_url: 'socks5://u:s3cret@h'}",
-            "f.yml:1:13: a proxy is spoken to by `http`\n  \
+            "f.yml:1:13: only a proxy at `http://...` is spoken to\n  \
              help: write it like `http://proxy.example:3128`",
+        );
+        check(
+            "{proxy_url: 'http://p', no_proxy: 'a, b c'}",
+            "f.yml:1:35: `b c` of what goes without the proxy is no name and no network\n  \
+             help: write it like `shop.example`, `10.0.0.1`, `10.0.0.0/8` or `*`",
         );
         check("no_proxy: a", "f.yml:1:11: `no_proxy` is of use with `proxy_url` only");
         check(

@@ -21,7 +21,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, CertificateError};
 
-pub use super::connection::{Connection, HTTP2_OR_1, Phases, Socket, TlsSession, is_http2};
+pub use super::connection::{Connection, HTTP2_OR_1, Phases, Socket, TlsSession, drive, is_http2};
+pub use super::except::{Except, in_network};
 use super::failure::rustls_error;
 pub use super::failure::{ClientError, Failure};
 use super::lookup;

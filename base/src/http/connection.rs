@@ -295,8 +295,11 @@ impl Connection {
     }
 }
 
-/// Waits for `answer` while the connection does its work.
-async fn drive<T>(driver: &mut Option<Driver>, answer: impl Future<Output = T>) -> T {
+/// Waits for `answer` while the connection does its work: `driver`, until it has ended.
+pub async fn drive<D: Future + Unpin, T>(
+    driver: &mut Option<D>,
+    answer: impl Future<Output = T>,
+) -> T {
     tokio::pin!(answer);
     if let Some(connection) = driver {
         tokio::select! {

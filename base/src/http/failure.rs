@@ -41,6 +41,8 @@ pub enum Failure {
     Tls,
     /// What came back is not HTTP.
     Protocol,
+    /// The proxy does not open a connection.
+    Proxy,
 }
 
 impl ClientError {

@@ -290,7 +290,8 @@ mod tests {
         check(
             "{prober: http, http: {proxy_url: 'https://u:s3cret@p:1', no_proxy: 'a b', oauth2: \
              {client_id: x, token_url: y}, basic_auth: {username: u, password: p}}}",
-            "blackbox.yml:3:38: only a proxy at `http://...` is spoken to\n\
+            "blackbox.yml:3:38: only a proxy at `http://...` is spoken to\n  \
+             help: write it like `http://proxy.example:3128`\n\
              blackbox.yml:3:38: `a b` of what goes without the proxy is no name and no network\n  \
              help: write it like `shop.example`, `10.0.0.1`, `10.0.0.0/8` or `*`\n\
              blackbox.yml:3:87: only one of `basic_auth`, `authorization`, `bearer_token` and \

@@ -1,7 +1,8 @@
 //! The `http` prober.
 //!
 //! Invariant: what is wrong is judged in the order of blackbox_exporter: status, headers, body,
-//! version, encryption; only an expression that decides sets `probe_failed_due_to_regex`.
+//! expressions over its JSON, version, encryption; only an expression that decides sets
+//! `probe_failed_due_to_regex` or `probe_failed_due_to_cel`.
 
 use std::borrow::Cow;
 
@@ -12,6 +13,7 @@ use base::http::{Gunzip, Uri};
 use regex::bytes::Regex;
 use tokio_util::sync::CancellationToken;
 
+use super::cel::Expression;
 use super::{Seen, chain, timed_out};
 use crate::Reason;
 use crate::guard::{Guard, Way};
@@ -47,6 +49,8 @@ pub(super) struct Expect {
     pub(super) headers: Vec<HeaderRule>,
     /// Each must match, or must not.
     pub(super) body: Vec<(Regex, bool)>,
+    /// Each must hold for the body, or must not.
+    pub(super) json: Vec<(Expression, bool)>,
     pub(super) fails_with_tls: bool,
     pub(super) fails_without_tls: bool,
 }
@@ -103,16 +107,27 @@ impl HttpModule {
     }
 }
 
-/// What is wrong, and whether an expression says so.
+/// What is wrong, and who says so.
 struct Verdict {
     failed: Failed,
-    by_regex: bool,
+    by: By,
+}
+
+/// What said that something is wrong.
+#[derive(Clone, Copy, PartialEq)]
+enum By {
+    Regex,
+    Cel,
+    Other,
 }
 
 impl Verdict {
     fn new(reason: Reason, summary: impl Into<String>) -> Self {
-        let by_regex = matches!(reason, Reason::HeaderMismatch | Reason::BodyMismatch);
-        Self { failed: Failed::new(reason, summary), by_regex }
+        let by = match reason {
+            Reason::HeaderMismatch | Reason::BodyMismatch => By::Regex,
+            _ => By::Other,
+        };
+        Self { failed: Failed::new(reason, summary), by }
     }
 }
 
@@ -159,18 +174,18 @@ impl HttpShot {
                     if self.module.unpacks {
                         length = body.len() as u64;
                     }
-                    self.module.expect.judge(&fetch, &body).err()
+                    self.module.expect.judge(&fetch, body, stop, watch).await.err()
                 }
                 Err(verdict) => {
                     length = 0;
                     Some(verdict)
                 }
             },
-            Some(Err(failed)) => Some(Verdict { failed, by_regex: false }),
-            None => Some(Verdict { failed: timed_out(&fetch.phase(), watch), by_regex: false }),
+            Some(Err(failed)) => Some(Verdict { failed, by: By::Other }),
+            None => Some(Verdict { failed: timed_out(&fetch.phase(), watch), by: By::Other }),
         };
-        let by_regex = verdict.as_ref().is_some_and(|verdict| verdict.by_regex);
-        let metrics = self.measure(&fetch, length, by_regex);
+        let by = verdict.as_ref().map_or(By::Other, |verdict| verdict.by);
+        let metrics = self.measure(&fetch, length, by);
         let resolve = fetch.dialled.map(|(_, time)| time).or(fetch.times.resolve);
         Seen {
             failed: verdict.map(|verdict| verdict.failed),
@@ -206,7 +221,7 @@ impl HttpShot {
         }
     }
 
-    fn measure(&self, fetch: &Fetch<'_>, length: u64, by_regex: bool) -> Metrics {
+    fn measure(&self, fetch: &Fetch<'_>, length: u64, by: By) -> Metrics {
         let mut metrics = Metrics::default();
         let times = &fetch.times;
         let phases = [
@@ -239,7 +254,11 @@ impl HttpShot {
         let help = "Returns the version of HTTP of the probe response";
         gauge("probe_http_version", help, fetch.version().unwrap_or(0.0));
         let help = "Indicates if probe failed due to regex";
-        gauge("probe_failed_due_to_regex", help, f64::from(u8::from(by_regex)));
+        gauge("probe_failed_due_to_regex", help, f64::from(u8::from(by == By::Regex)));
+        if !self.module.expect.json.is_empty() {
+            let help = "Indicates if probe failed due to CEL expression not matching";
+            gauge("probe_failed_due_to_cel", help, f64::from(u8::from(by == By::Cel)));
+        }
         if let Some(modified) = fetch.last_modified() {
             let help = "Returns the Last-Modified HTTP response header in unixtime";
             gauge("probe_http_last_modified_timestamp_seconds", help, modified);
@@ -255,7 +274,46 @@ impl HttpShot {
 }
 
 impl Expect {
-    fn judge(&self, fetch: &Fetch<'_>, body: &[u8]) -> Result<(), Verdict> {
+    async fn judge(
+        &self,
+        fetch: &Fetch<'_>,
+        body: Cow<'_, [u8]>,
+        stop: &CancellationToken,
+        watch: Stopwatch,
+    ) -> Result<(), Verdict> {
+        self.judge_answer(fetch, &body)?;
+        if !self.json.is_empty() {
+            // Apart, so that those who have no expression need no room for it.
+            Box::pin(self.judge_json(&body, stop, watch)).await?;
+        }
+        self.judge_connection(fetch)
+    }
+
+    async fn judge_json(
+        &self,
+        body: &[u8],
+        stop: &CancellationToken,
+        watch: Stopwatch,
+    ) -> Result<(), Verdict> {
+        for (expression, must) in &self.json {
+            let Some(holds) = expression.holds(body.to_vec(), stop).await else {
+                let failed = timed_out("judging the body", watch);
+                return Err(Verdict { failed, by: By::Cel });
+            };
+            let source = expression.source();
+            let summary = match holds {
+                Ok(true) if !must => format!("the body is as it must not be: `{source}`"),
+                Ok(false) if *must => format!("the body is not as it must be: `{source}`"),
+                Ok(_) => continue,
+                Err(why) => format!("`{source}` has no answer: {why}"),
+            };
+            let failed = Failed::new(Reason::BodyMismatch, summary);
+            return Err(Verdict { failed, by: By::Cel });
+        }
+        Ok(())
+    }
+
+    fn judge_answer(&self, fetch: &Fetch<'_>, body: &[u8]) -> Result<(), Verdict> {
         let status = fetch.status();
         if self.statuses.is_empty() && !(200..300).contains(&status) {
             let summary = format!("HTTP status {status}, wanted 2xx");
@@ -274,6 +332,10 @@ impl Expect {
             };
             return Err(Verdict::new(Reason::BodyMismatch, summary));
         }
+        Ok(())
+    }
+
+    fn judge_connection(&self, fetch: &Fetch<'_>) -> Result<(), Verdict> {
         let version = fetch.version().unwrap_or(0.0);
         if !self.versions.is_empty() && !self.versions.contains(&version) {
             let summary = format!("HTTP version {version:.1}, wanted one of {:?}", self.versions);

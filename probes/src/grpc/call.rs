@@ -8,8 +8,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::pin::pin;
 
+use base::http::client::drive;
 use base::http::{HeaderMap, Method, Request, Response, Uri};
 use bytes::Bytes;
 use h2::RecvStream;
@@ -257,21 +257,6 @@ async fn read(body: &mut RecvStream, answer: &mut Answer) -> Result<Vec<u8>, Fai
         freed.map_err(|error| broken(&error, answer))?;
     }
     Ok(read)
-}
-
-/// Waits for `answer` while the connection does its work.
-async fn drive<T>(driver: &mut Option<Driver<'_>>, answer: impl Future<Output = T>) -> T {
-    let mut answer = pin!(answer);
-    if let Some(connection) = driver {
-        tokio::select! {
-            biased;
-            answer = answer.as_mut() => return answer,
-            // The connection has ended; what it still had for us is in the answer.
-            _ = connection => {}
-        }
-        *driver = None;
-    }
-    answer.await
 }
 
 /// What is wrong where HTTP/2 itself failed.

@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::clock::Stopwatch;
-use base::http::client::{Client, ClientError, Connection, Failure, Origin, Phases, TlsSession};
+use base::http::client::{
+    Client, ClientError, Connection, Failure, Origin, Phases, Proxy, TlsSession,
+};
 use base::http::{Full, Gunzip, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use hyper::Version;
@@ -22,7 +24,7 @@ use hyper::body::Incoming;
 
 use super::cookies::Cookies;
 use super::location;
-use super::route::{Proxies, Proxy, Route};
+use super::route::{Proxies, Route};
 use crate::Reason;
 use crate::chain::Seen;
 use crate::guard::Guard;
@@ -279,7 +281,7 @@ impl<'p> Fetch<'p> {
         *request.headers_mut() = ask.headers.clone();
         // Over TLS the proxy was told when it was asked to connect.
         if let (Some(proxy), false) = (self.proxy_to(origin), origin.tls)
-            && let Some(value) = proxy.authorization.clone()
+            && let Some(value) = proxy.authorization().cloned()
         {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::clock::Stopwatch;
 use base::http::access::SecretSource;
 use base::http::header::{self, HeaderValue};
-use base::http::{HeaderMap, Method, Uri};
+use base::http::{HeaderMap, Method, Uri, percent_encoded};
 use base::secret::Secret;
 use base64::prelude::*;
 use bytes::Bytes;
@@ -16,7 +16,6 @@ use serde::Deserialize;
 
 use super::fetch::{Fetch, Plan};
 use super::route::Route;
-use super::variables::url_escaped;
 use crate::Reason;
 use crate::network::Failed;
 use crate::text::shown_line;
@@ -147,7 +146,7 @@ impl OAuth2 {
     fn plan(&self) -> Result<Plan, Failed> {
         let internal = |why: String| Failed::new(Reason::Internal, why);
         let secret = self.client_secret.read().map_err(internal)?;
-        let (id, secret) = (url_escaped(&self.client_id), url_escaped(secret.expose()));
+        let (id, secret) = (percent_encoded(&self.client_id), percent_encoded(secret.expose()));
         let mut headers = HeaderMap::new();
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(header::CONTENT_TYPE, form);
@@ -158,7 +157,7 @@ impl OAuth2 {
         let is_grant = |(name, _): &&(String, Secret)| name == "grant_type";
         let grant = self.fields.iter().find(is_grant);
         let grant = grant.map_or("client_credentials", |(_, grant)| grant.expose());
-        let mut body = format!("grant_type={}", url_escaped(grant));
+        let mut body = format!("grant_type={}", percent_encoded(grant));
         if self.in_body {
             body += &format!("&client_id={id}&client_secret={secret}");
         } else {
@@ -169,7 +168,7 @@ impl OAuth2 {
             headers.insert(header::AUTHORIZATION, value);
         }
         for (name, value) in self.fields.iter().filter(|field| !is_grant(field)) {
-            body += &format!("&{}={}", url_escaped(name), url_escaped(value.expose()));
+            body += &format!("&{}={}", percent_encoded(name), percent_encoded(value.expose()));
         }
         Ok(Plan {
             method: Method::POST,

@@ -12,6 +12,7 @@ use std::fmt;
 
 use base::diagnostic::{Diagnostics, Place, nearest};
 use base::http::header::HeaderName;
+use base::http::percent_encoded;
 use base::secret::Secret;
 use regex::bytes::Regex;
 
@@ -124,7 +125,7 @@ impl Template {
                     let value = variables.0.get(name).map_or("", Secret::expose);
                     match escape {
                         Escape::None => out.push_str(value),
-                        Escape::Url => out.push_str(&url_escaped(value)),
+                        Escape::Url => out.push_str(&percent_encoded(value)),
                         Escape::Json => {
                             let quoted = serde_json::Value::from(value).to_string();
                             out.push_str(&quoted[1..quoted.len() - 1]);
@@ -160,20 +161,6 @@ impl Template {
 pub(super) fn is_name(text: &str) -> bool {
     let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     first && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// `text` as a part of a URL or of a form.
-pub(super) fn url_escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
 }
 
 /// Where the value of a variable comes from.

@@ -36,7 +36,7 @@ fn faults_are_told_with_their_places() {
         "test.yml:1:39: a proxy is spoken to without TLS\n  \
          help: write it like `http://proxy.example:3128`; what goes to https pages is encrypted all the way\n\
          test.yml:1:39: the port of the proxy is missing\n\
-         test.yml:1:64: `a b` is no name and no network\n  help: write it like `shop.example`, `10.0.0.1` or `10.0.0.0/8`\n\
+         test.yml:1:64: `a b` of what goes without the proxy is no name and no network\n  help: write it like `shop.example`, `10.0.0.1`, `10.0.0.0/8` or `*`\n\
          test.yml:1:83: `5` is none of `4`, `6` and `any`",
     );
     check(

@@ -36,6 +36,13 @@ modules:
   gzip_asked: {prober: http, http: {<<: *web, compression: gzip, headers: {Accept-Encoding: gzip}, fail_if_body_not_matches_regexp: [fine]}}
   old: {prober: http, http: {<<: *web, valid_http_versions: [HTTP/1.0]}}
   small: {prober: http, http: {<<: *web, body_size_limit: 3B}}
+  cel: {prober: http, http: {<<: *web, fail_if_body_json_not_matches_cel: "body.ok && body.items.all(x, x.n < 3) && body.name.startsWith('sh')"}}
+  cel_not: {prober: http, http: {<<: *web, fail_if_body_json_matches_cel: "body.items.exists(x, x.n == 2)"}}
+  cel_sum: {prober: http, http: {<<: *web, fail_if_body_json_not_matches_cel: "body.items[0].n + 1.0 == 2.0"}}
+  cel_mixed: {prober: http, http: {<<: *web, fail_if_body_json_not_matches_cel: "body.items[0].n + 1 == 2"}}
+  cel_text: {prober: http, http: {<<: *web, fail_if_body_json_not_matches_cel: body.name}}
+  cel_missing: {prober: http, http: {<<: *web, fail_if_body_json_matches_cel: body.missing}}
+  cel_regexp: {prober: http, http: {<<: *web, fail_if_body_json_matches_cel: body.ok, fail_if_body_matches_regexp: [shop]}}
   not_ssl: {prober: http, http: {<<: *web, fail_if_not_ssl: true}}
   basic: {prober: http, http: {<<: *web, basic_auth: {username: user, password: pass}}}
   bearer: {prober: http, http: {<<: *web, bearer_token: abc}}
@@ -124,6 +131,9 @@ fn web() -> HttpServer {
                 raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfine\n\r\n0\r\n\r\n")
             }
             "/old" => raw("HTTP/1.0 200 OK\r\n\r\nfine\n"),
+            "/json" => {
+                Reply::text(r#"{"ok": true, "name": "shop", "items": [{"n": 1}, {"n": 2}]}"#)
+            }
             "/reset" => Reply::Close,
             _ => answer(200, "x-test: yes\r\n"),
         }
@@ -247,6 +257,15 @@ fn answers_are_those_of_blackbox_exporter() {
         ("old", page("/old")),
         ("old", page("/")),
         ("small", page("/")),
+        ("cel", page("/json")),
+        ("cel", page("/")),
+        ("cel", page("/missing")),
+        ("cel_not", page("/json")),
+        ("cel_sum", page("/json")),
+        ("cel_mixed", page("/json")),
+        ("cel_text", page("/json")),
+        ("cel_missing", page("/json")),
+        ("cel_regexp", page("/json")),
         ("not_ssl", page("/")),
         ("basic", page("/basic")),
         ("bearer", page("/bearer")),

@@ -22,7 +22,8 @@ fn import(kind: &str, file: &str, checks: usize) -> Option<(tempfile::TempDir, S
     fs::write(&written, &yaml).unwrap();
     let (end, said, log) = run("veilleur-agent", ["check".as_ref(), written.as_os_str()]);
     assert_eq!(end, End::Exit(0), "{log}\n{yaml}");
-    assert_eq!(said, format!("ok: {checks} checks, 0 services\n"), "{notes}\n{yaml}");
+    let checks = base::number::counted(checks, "check");
+    assert_eq!(said, format!("ok: {checks}, 0 services\n"), "{notes}\n{yaml}");
     Some((folder, yaml))
 }
 

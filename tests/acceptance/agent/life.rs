@@ -52,7 +52,7 @@ fn a_good_configuration_is_told_so() {
          services: {shop: {needs: [a]}}\n",
     );
     let told = stage.check();
-    assert_eq!(told, (End::Exit(0), "ok: 1 checks, 1 services\n".to_owned(), String::new()));
+    assert_eq!(told, (End::Exit(0), "ok: 1 check, 1 service\n".to_owned(), String::new()));
 }
 
 #[test]

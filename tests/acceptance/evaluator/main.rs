@@ -3,6 +3,7 @@
 //! Invariant: every test stands on its own, on ports and in folders that no other uses.
 
 mod rig;
+mod amtool;
 mod alertmanager;
 mod chain;
 mod chat;
@@ -11,6 +12,7 @@ mod delivery;
 mod documents;
 mod explaining;
 mod faults;
+mod first_round;
 mod hygiene;
 mod kills;
 mod mail_faults;

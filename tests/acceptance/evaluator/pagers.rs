@@ -3,14 +3,12 @@
 //!
 //! Invariant: what Alertmanager opened can be closed by us.
 
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::{Value, json};
 use tests::http_server::{Asked, HttpServer, Reply};
 use tests::program::{Program, free_port};
 use tests::{ask, get, peers, wait_until};
 
+use crate::amtool::same_judgement;
 use crate::rig::Evaluator;
 
 /// A server that is all services at once: it says yes to everything.
@@ -138,18 +136,8 @@ fn alertmanager_and_we_send_the_same() {
     compare(13);
 }
 
-/// Whether Alertmanager's checker takes a file.
-fn amtool(program: &Path, file: &Path) -> (bool, String) {
-    let done = Command::new(program).arg("check-config").arg(file).output().unwrap();
-    let said = [done.stdout, done.stderr].concat();
-    (done.status.success(), String::from_utf8_lossy(&said).into_owned())
-}
-
 #[test]
 fn amtool_and_we_agree_on_pagers_and_tickets() {
-    let Some(program) = peers::program("amtool") else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("alertmanager.yml");
     // What stands under `global:`, the receiver, and whether it is right.
     let cases = [
         ("", "pagerduty_configs: [{routing_key: k}]", true),
@@ -279,14 +267,5 @@ fn amtool_and_we_agree_on_pagers_and_tickets() {
             true,
         ),
     ];
-    for (global, receiver, right) in cases {
-        let text = format!(
-            "global: {{{global}}}\nroute: {{receiver: a}}\nreceivers:\n- name: a\n  {receiver}\n"
-        );
-        std::fs::write(&file, &text).unwrap();
-        let (theirs, said) = amtool(&program, &file);
-        assert_eq!(theirs, right, "amtool on\n{text}{said}");
-        let ours = alertmanager::config::read(&file, None).map_err(|faults| faults.to_string());
-        assert_eq!(ours.is_ok(), right, "we on\n{text}{:?}", ours.err());
-    }
+    same_judgement(&cases);
 }

@@ -20,6 +20,7 @@ use super::super::{Routing, Shown};
 use super::pieces::{Pieces, answer};
 use super::{Failure, Object, Wanted, off_the_runtime, parse, read};
 use crate::alerts::Alert;
+use crate::crash;
 use crate::pushed::{Push, PushError};
 
 /// The most faults that are told.
@@ -177,7 +178,9 @@ pub(in super::super) async fn push(
             Err(fault) => faults.push(fault),
         }
     }
-    match shown.pushed.push(pushes, now, shown.config.resolve_timeout()).await {
+    let pushed = shown.pushed.push(pushes, now, shown.config.resolve_timeout()).await;
+    crash::point("push.answering");
+    match pushed {
         Ok(()) if faults.is_empty() => StatusCode::OK.into_response(),
         Ok(()) => {
             faults.truncate(MOST_TOLD);
@@ -224,7 +227,7 @@ impl Pieces for List {
     fn next(&mut self, to: &mut Vec<u8>) -> bool {
         let Some(alert) = self.left.next() else { return false };
         let routes = self.routing.route.matching(&alert.labels);
-        if routes.iter().any(|route| self.wanted.is_for(&route.receiver)) {
+        if routes.iter().any(|route| self.wanted.is_for(&route.receiver, &self.routing)) {
             self.wanted.show(to, &self.shown, &alert, &routes, &routes);
         }
         true

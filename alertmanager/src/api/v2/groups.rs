@@ -48,7 +48,7 @@ impl Groups {
                 continue;
             }
             for route in routing.route.matching(&alert.labels) {
-                if wanted.is_for(&route.receiver) {
+                if wanted.is_for(&route.receiver, &routing) {
                     let labels = route.group_by.group_labels(&alert.labels);
                     groups.entry((route.place, labels)).or_default().push(Arc::clone(&alert));
                 }
@@ -86,7 +86,9 @@ impl Pieces for Groups {
         json::labels(to, &labels);
         to.extend_from_slice(b",\"receiver\":{\"name\":");
         json::text(to, &route.receiver);
-        to.extend_from_slice(b"}},");
+        to.extend_from_slice(b"},\"routeLabels\":");
+        json::labels(to, &route.labels);
+        to.extend_from_slice(b"},");
         true
     }
 }

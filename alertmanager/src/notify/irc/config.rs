@@ -11,8 +11,9 @@ use base::http::tls::TlsConfig;
 use base::secret::Secret;
 use serde::Deserialize;
 
+use super::super::endpoint::{host_port, tls_client};
 use super::super::notifier::Shared;
-use super::super::required::{fixed, host_port, tls_client};
+use super::super::settings::needed;
 use super::super::stream::Server;
 use super::super::texts::Text;
 use super::{IrcNotifier, Login};
@@ -75,7 +76,7 @@ impl IrcConfig {
         let usual = Some(if tls { 6697 } else { 6667 });
         let server = host_port("server", self.server.as_ref(), usual, place, diagnostics);
         let client = tls_client(self.tls_config.as_ref(), place, diagnostics);
-        let channel = fixed("channel", self.channel.as_ref(), place, diagnostics);
+        let channel = needed("channel", self.channel.as_ref(), place, diagnostics);
         if let (Some(channel), Some(written)) = (&channel, &self.channel)
             && !is_channel(channel)
         {
@@ -163,18 +164,11 @@ fn is_nick(text: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use base::http::access::HttpConfig;
-
+    use super::super::super::sink::build_entry;
     use super::*;
-    use crate::template::Templates;
 
     pub(in super::super) fn build(yaml: &str) -> (Option<IrcNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<IrcConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let (http, templates) = (HttpConfig::default(), Arc::new(Templates::defaults()));
-        let shared = Shared { http: &http, templates: &templates };
-        let built = config.value.build(config.place, shared, &mut diagnostics);
-        (built, diagnostics.to_string())
+        build_entry(yaml, IrcConfig::build)
     }
 
     #[test]
@@ -198,7 +192,7 @@ pub(super) mod tests {
         check(
             "{server: h, channel: '#{{ .CommonLabels.team }}', sasl_username: u}",
             "f.yml:1:22: `channel` cannot come from an alert\n  \
-             help: make a receiver for each and route to it\n\
+             help: make a receiver for each `channel` and route to it\n\
              f.yml:1:66: `sasl_username` has no `sasl_password`",
         );
         check(

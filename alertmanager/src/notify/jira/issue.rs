@@ -2,9 +2,8 @@
 //!
 //! Invariant: what names it in a path cannot lead elsewhere.
 
+use base::http::percent_encoded;
 use serde_json::Value;
-
-use super::super::settings::percent_encoded;
 
 /// An issue that was found.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,16 +4,14 @@
 
 use super::super::paging::ServiceGlobals;
 use super::super::paging::tests::flood;
-use super::super::sink::{shared, written};
+use super::super::sink::build_entry;
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<JiraNotifier>, String) {
-    let (config, mut diagnostics) = written::<JiraConfig>(yaml);
-    let globals = ServiceGlobals::default();
-    let built =
-        shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
-    (built, diagnostics.to_string())
+    build_entry(yaml, |config: &JiraConfig, place, shared, diagnostics| {
+        config.build(place, ServiceGlobals::default(), shared, diagnostics)
+    })
 }
 
 const V2: &str = "api_url: 'https://x.atlassian.net/rest/api/2', project: OPS, issue_type: Bug";

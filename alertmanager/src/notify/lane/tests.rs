@@ -170,7 +170,11 @@ async fn nothing_is_sent_in_the_pause_that_a_service_asks_for_f12() {
     let mut rig = Rig::begin().await;
     let wait = Some(Duration::from_secs(7));
     let answer = move |_: &Notification| {
-        Err(DeliveryError::Transient { reason: "status 429".to_owned(), retry_after: wait })
+        Err(DeliveryError::Transient {
+            reason: "status 429".to_owned(),
+            retry_after: wait,
+            in_doubt: false,
+        })
     };
     rig.answer(answer);
     rig.queue("a").await;

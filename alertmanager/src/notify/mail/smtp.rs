@@ -163,6 +163,8 @@ fn not_taken(error: &Error) -> DeliveryError {
     let code = error.status().map(|code| code.to_string()).unwrap_or_default();
     match code.as_str() {
         "550" | "552" | "554" => DeliveryError::bad_message(reason(error)),
+        // The server said nothing of a mail that it may have.
+        "" => failed(error).after_sending(),
         _ => failed(error),
     }
 }

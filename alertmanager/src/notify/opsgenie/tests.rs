@@ -5,16 +5,14 @@
 use base::http::HeaderMap;
 
 use super::super::paging::ServiceGlobals;
-use super::super::sink::{shared, written};
+use super::super::sink::build_entry;
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<OpsgenieNotifier>, String) {
-    let (config, mut diagnostics) = written::<OpsgenieConfig>(yaml);
-    let globals = ServiceGlobals::default();
-    let built =
-        shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
-    (built, diagnostics.to_string())
+    build_entry(yaml, |config: &OpsgenieConfig, place, shared, diagnostics| {
+        config.build(place, ServiceGlobals::default(), shared, diagnostics)
+    })
 }
 
 #[track_caller]
@@ -127,7 +125,7 @@ fn reports_every_fault() {
         "f.yml:1:27: a responder has an `id`, a `name` or a `username`\n\
          f.yml:1:57: `boss` cannot be responsible\n  \
          help: one of team, teams, user, escalation, schedule\n\
-         f.yml:1:71: the `name` cannot come from an alert\n  \
+         f.yml:1:71: `name` cannot come from an alert\n  \
          help: make a receiver for each `name` and route to it",
     );
 }

@@ -6,16 +6,14 @@ use base::http::HeaderMap;
 
 use super::super::paging::ServiceGlobals;
 use super::super::paging::tests::flood;
-use super::super::sink::{shared, written};
+use super::super::sink::build_entry;
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<PagerdutyNotifier>, String) {
-    let (config, mut diagnostics) = written::<PagerdutyConfig>(yaml);
-    let globals = ServiceGlobals::default();
-    let built =
-        shared(|shared| config.value.build(config.place, globals, shared, &mut diagnostics));
-    (built, diagnostics.to_string())
+    build_entry(yaml, |config: &PagerdutyConfig, place, shared, diagnostics| {
+        config.build(place, ServiceGlobals::default(), shared, diagnostics)
+    })
 }
 
 #[track_caller]

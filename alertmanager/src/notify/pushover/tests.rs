@@ -4,14 +4,12 @@
 
 use base::http::HeaderMap;
 
-use super::super::sink::{shared, written};
+use super::super::sink::build_entry;
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<PushoverNotifier>, String) {
-    let (config, mut diagnostics) = written::<PushoverConfig>(yaml);
-    let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
-    (built, diagnostics.to_string())
+    build_entry(yaml, PushoverConfig::build)
 }
 
 #[track_caller]
@@ -116,7 +114,7 @@ fn reports_every_fault() {
         "f.yml:1:1: `user_key` is missing\n  help: set it or `user_key_file`\n\
          f.yml:1:1: `token` is missing\n  help: set it or `token_file`\n\
          f.yml:1:1: only one of `html` and `monospace` can be given\n\
-         f.yml:1:39: the `device` cannot come from an alert\n  \
+         f.yml:1:39: `device` cannot come from an alert\n  \
          help: make a receiver for each `device` and route to it",
     );
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::HttpConfig;
+use base::http::percent_encoded;
 use base::secret::Secret;
 use serde::Deserialize;
 
@@ -14,7 +15,6 @@ use super::super::http::Service;
 use super::super::notifier::Shared;
 use super::super::paging::base_address;
 use super::super::payload::PayloadConfig;
-use super::super::settings::percent_encoded;
 use super::super::texts::Text;
 use super::{RESOLVED, ServicenowNotifier};
 

@@ -3,14 +3,12 @@
 //! Invariant: the fields are those of the table `incident`.
 
 use super::super::paging::tests::flood;
-use super::super::sink::{shared, written};
+use super::super::sink::build_entry;
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<ServicenowNotifier>, String) {
-    let (config, mut diagnostics) = written::<ServicenowConfig>(yaml);
-    let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
-    (built, diagnostics.to_string())
+    build_entry(yaml, ServicenowConfig::build)
 }
 
 #[track_caller]

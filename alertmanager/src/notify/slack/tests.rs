@@ -5,17 +5,15 @@
 use base::http::HeaderMap;
 
 use super::super::sink::{
-    Judges, Reply, SECRET, Sink, flood, hostile, misbehave, outcome, shared, written,
+    Judges, Reply, SECRET, Sink, build_entry, flood, hostile, misbehave, outcome,
 };
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<SlackNotifier>, String) {
-    let (config, mut diagnostics) = written::<SlackConfig>(yaml);
-    let built = shared(|shared| {
-        config.value.build(config.place, SlackGlobals::default(), shared, &mut diagnostics)
-    });
-    (built, diagnostics.to_string())
+    build_entry(yaml, |config: &SlackConfig, place, shared, diagnostics| {
+        config.build(place, SlackGlobals::default(), shared, diagnostics)
+    })
 }
 
 #[track_caller]
@@ -202,8 +200,8 @@ fn reports_every_fault() {
         "{channel: '{{ .x }}', title: '{{ nope }}'}",
         "f.yml:1:1: `api_url` is missing\n  \
          help: set it or `api_url_file` here, or `slack_api_url` or `slack_app_token` under `global:`\n\
-         f.yml:1:11: the channel cannot come from an alert\n  \
-         help: make a receiver for each channel and route to it\n\
+         f.yml:1:11: `channel` cannot come from an alert\n  \
+         help: make a receiver for each `channel` and route to it\n\
          f.yml:1:30: template: title:1: function \"nope\" not defined",
     );
     check(

@@ -5,14 +5,12 @@
 use base::http::HeaderMap;
 
 use super::super::paging::tests::flood;
-use super::super::sink::{shared, written};
+use super::super::sink::build_entry;
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<SnsNotifier>, String) {
-    let (config, mut diagnostics) = written::<SnsConfig>(yaml);
-    let built = shared(|shared| config.value.build(config.place, shared, &mut diagnostics));
-    (built, diagnostics.to_string())
+    build_entry(yaml, SnsConfig::build)
 }
 
 #[track_caller]
@@ -154,7 +152,7 @@ fn reports_every_fault() {
     check("{topic_arn: a, phone_number: b}", nowhere);
     check(
         "{phone_number: '{{ .CommonLabels.phone }}', sigv4: {access_key: a, external_id: e}}",
-        "f.yml:1:16: the `phone_number` cannot come from an alert\n  \
+        "f.yml:1:16: `phone_number` cannot come from an alert\n  \
          help: make a receiver for each `phone_number` and route to it\n\
          f.yml:1:52: `access_key` and `secret_key` belong together",
     );

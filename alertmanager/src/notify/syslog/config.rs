@@ -9,8 +9,8 @@ use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::tls::TlsConfig;
 use serde::Deserialize;
 
+use super::super::endpoint::{host_port, tls_client};
 use super::super::notifier::Shared;
-use super::super::required::{host_port, tls_client};
 use super::super::stream::Server;
 use super::super::texts::Text;
 use super::{SyslogNotifier, Transport};
@@ -118,18 +118,11 @@ fn own_name() -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use base::http::access::HttpConfig;
-
+    use super::super::super::sink::build_entry;
     use super::*;
-    use crate::template::Templates;
 
     pub(in super::super) fn build(yaml: &str) -> (Option<SyslogNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<SyslogConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let (http, templates) = (HttpConfig::default(), Arc::new(Templates::defaults()));
-        let shared = Shared { http: &http, templates: &templates };
-        let built = config.value.build(config.place, shared, &mut diagnostics);
-        (built, diagnostics.to_string())
+        build_entry(yaml, SyslogConfig::build)
     }
 
     #[test]

@@ -3,16 +3,15 @@
 //! Invariant: the requests are those of Telegram's documentation.
 
 use super::super::sink::{
-    Judges, Reply, SECRET, Sink, flood, hostile, misbehave, outcome, shared, written,
+    Judges, Reply, SECRET, Sink, build_entry, flood, hostile, misbehave, outcome,
 };
 use super::super::texts::tests::notification;
 use super::*;
 
 fn build(yaml: &str) -> (Option<TelegramNotifier>, String) {
-    let (config, mut diagnostics) = written::<TelegramConfig>(yaml);
-    let none = TelegramGlobals::default();
-    let built = shared(|shared| config.value.build(config.place, none, shared, &mut diagnostics));
-    (built, diagnostics.to_string())
+    build_entry(yaml, |config: &TelegramConfig, place, shared, diagnostics| {
+        config.build(place, TelegramGlobals::default(), shared, diagnostics)
+    })
 }
 
 #[track_caller]

@@ -11,8 +11,9 @@ use base::http::tls::TlsConfig;
 use base::secret::Secret;
 use serde::Deserialize;
 
+use super::super::endpoint::{host_port, tls_client};
 use super::super::notifier::Shared;
-use super::super::required::{fixed, host_port, secret, tls_client};
+use super::super::settings::{SecretSetting, needed};
 use super::super::stream::Server;
 use super::super::texts::Text;
 use super::{To, XmppNotifier};
@@ -26,7 +27,7 @@ pub struct XmppConfig {
     /// Our account: `user@domain`.
     pub jid: Option<Spanned<String>>,
     /// Its password.
-    pub password: Option<Secret>,
+    pub password: Option<Spanned<Secret>>,
     /// The file that holds it.
     pub password_file: Option<PathBuf>,
     /// `host` or `host:port` of the server; the domain and port 5222 by default, 5223 with
@@ -59,8 +60,8 @@ impl XmppConfig {
         diagnostics: &mut Diagnostics,
     ) -> Option<XmppNotifier> {
         let jid = address("jid", self.jid.as_ref(), place, diagnostics);
-        let (password, file) = (self.password.as_ref(), self.password_file.as_ref());
-        let password = secret(password, file, ("password", "password_file"), place, diagnostics);
+        let password = SecretSetting::of(&self.password, &self.password_file);
+        let password = password.needed(("password", "password_file"), place, diagnostics);
         let usual = if self.direct_tls { 5223 } else { 5222 };
         let server = match (&self.server, &jid) {
             (Some(server), _) => host_port("server", Some(server), Some(usual), place, diagnostics),
@@ -113,7 +114,7 @@ fn address(
     place: Place,
     diagnostics: &mut Diagnostics,
 ) -> Option<(String, String)> {
-    let text = fixed(name, written, place, diagnostics)?;
+    let text = needed(name, written, place, diagnostics)?;
     let odd = |c: char| c.is_whitespace() || c.is_control() || "\"&'/:<>@".contains(c);
     let whole = |part: &str| !part.is_empty() && part.len() <= 255 && !part.contains(odd);
     match text.split_once('@').filter(|(user, domain)| whole(user) && whole(domain)) {
@@ -133,18 +134,11 @@ fn is_nick(text: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use base::http::access::HttpConfig;
-
+    use super::super::super::sink::build_entry;
     use super::*;
-    use crate::template::Templates;
 
     pub(in super::super) fn build(yaml: &str) -> (Option<XmppNotifier>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<XmppConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let (http, templates) = (HttpConfig::default(), Arc::new(Templates::defaults()));
-        let shared = Shared { http: &http, templates: &templates };
-        let built = config.value.build(config.place, shared, &mut diagnostics);
-        (built, diagnostics.to_string())
+        build_entry(yaml, XmppConfig::build)
     }
 
     #[test]
@@ -154,14 +148,14 @@ pub(super) mod tests {
         check(
             "{}",
             "f.yml:1:1: `jid` is missing\n\
-             f.yml:1:1: `password` is missing\n  help: set it, or `password_file`\n\
+             f.yml:1:1: `password` is missing\n  help: set it or `password_file`\n\
              f.yml:1:1: `to` is missing",
         );
         check(
             "{jid: x.org, password: p, to: '{{ .CommonLabels.who }}'}",
             "f.yml:1:7: `x.org` is no address of XMPP\n  help: write `name@domain`\n\
              f.yml:1:31: `to` cannot come from an alert\n  \
-             help: make a receiver for each and route to it",
+             help: make a receiver for each `to` and route to it",
         );
         check(
             "{jid: v@x.org, password: p, to: a@b, room: c@d}",

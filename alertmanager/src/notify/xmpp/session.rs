@@ -254,7 +254,8 @@ impl Session {
                 let pong = e.name == "iq" && e.attribute("id") == "ping";
                 pong || is_error_of(e, id)
             })
-            .await?;
+            .await
+            .map_err(DeliveryError::after_sending)?;
         // That a server knows no ping is an answer, too.
         if answer.name == "iq" { Ok(()) } else { refusal(&answer, "the message was refused") }
     }
@@ -274,7 +275,8 @@ impl Session {
                 let echo = e.attribute("from") == ours && e.attribute("id") == id;
                 e.name == "message" && (echo || is_error_of(e, id))
             })
-            .await?;
+            .await
+            .map_err(DeliveryError::after_sending)?;
         refusal(&answer, "the room refused the message")
     }
 

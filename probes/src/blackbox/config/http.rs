@@ -12,8 +12,8 @@ use base::http::header::{self, HeaderValue};
 use base::http::tls::TlsConfig;
 use base::secret::Secret;
 use bytes::Bytes;
-use serde::de::IgnoredAny;
 
+use super::super::cel::Expression;
 use super::super::http::{Expect, HeaderRule, HttpModule};
 use super::auth::{AuthorizationConfig, Credentials, TokenConfig, read};
 use super::proxy::ProxySettings;
@@ -65,8 +65,8 @@ pub(super) struct HttpModuleConfig {
     proxy_connect_header: BTreeMap<String, Vec<Spanned<Secret>>>,
     no_proxy: Option<Spanned<String>>,
     oauth2: Option<Spanned<TokenConfig>>,
-    fail_if_body_json_matches_cel: Option<Spanned<IgnoredAny>>,
-    fail_if_body_json_not_matches_cel: Option<Spanned<IgnoredAny>>,
+    fail_if_body_json_matches_cel: Option<Spanned<String>>,
+    fail_if_body_json_not_matches_cel: Option<Spanned<String>>,
 }
 
 /// What a header must be, as written.
@@ -92,7 +92,9 @@ struct HeaderValuesConfig {
 impl HttpModuleConfig {
     /// The module, reporting everything that is wrong with it.
     pub(super) fn build(self, place: Place, diagnostics: &mut Diagnostics) -> Option<HttpModule> {
-        self.report_missing(diagnostics);
+        if let Some(enabled) = self.enable_http3.as_ref().filter(|enabled| enabled.value) {
+            diagnostics.report(enabled, "HTTP/3 is not spoken here");
+        }
         let way =
             way(self.preferred_ip_protocol.as_ref(), self.ip_protocol_fallback, None, diagnostics);
         let method = method(self.method.as_ref(), diagnostics);
@@ -116,7 +118,7 @@ impl HttpModuleConfig {
         };
         let offered = if self.enable_http2.unwrap_or(true) { HTTP2_OR_1 } else { &HTTP2_OR_1[1..] };
         let expect = self.expect(diagnostics);
-        let keeps_body = unpacks || !expect.body.is_empty();
+        let keeps_body = unpacks || !expect.body.is_empty() || !expect.json.is_empty();
         let body_limit = limit.filter(|limit| *limit > 0);
         let body_limit = body_limit.unwrap_or(if keeps_body { KEPT } else { u64::MAX });
         let (client, verifies) = built?;
@@ -143,22 +145,6 @@ impl HttpModuleConfig {
             diagnostics.report(oauth2, message);
         }
         oauth2.value.build(oauth2.place, diagnostics)
-    }
-
-    /// What others can do.
-    fn report_missing(&self, diagnostics: &mut Diagnostics) {
-        let missing = [
-            ("fail_if_body_json_matches_cel", &self.fail_if_body_json_matches_cel),
-            ("fail_if_body_json_not_matches_cel", &self.fail_if_body_json_not_matches_cel),
-        ];
-        for (name, written) in missing {
-            if let Some(written) = written {
-                diagnostics.report(written, format!("`{name}` is not supported"));
-            }
-        }
-        if let Some(enabled) = self.enable_http3.as_ref().filter(|enabled| enabled.value) {
-            diagnostics.report(enabled, "HTTP/3 is not spoken here");
-        }
     }
 
     fn headers(&self, place: Place, diagnostics: &mut Diagnostics) -> HeaderMap {
@@ -251,6 +237,21 @@ impl HttpModuleConfig {
             let built = patterns.iter().map(|one| regex(&one.value, one.place, diagnostics));
             body.extend(built.flatten().map(|regex| (regex, must)));
         }
+        let mut json = Vec::new();
+        for (expression, must) in [
+            (&self.fail_if_body_json_matches_cel, false),
+            (&self.fail_if_body_json_not_matches_cel, true),
+        ] {
+            let Some(written) = expression else { continue };
+            match Expression::parse(&written.value) {
+                Ok(expression) => json.push((expression, must)),
+                Err(fault) => diagnostics.report_with_help(
+                    written,
+                    format!("this is no expression in CEL: {fault}"),
+                    "for example `body.status == 'ok'`",
+                ),
+            }
+        }
         let mut headers = Vec::new();
         for (rules, must) in
             [(self.fail_if_header_matches, false), (self.fail_if_header_not_matches, true)]
@@ -271,6 +272,7 @@ impl HttpModuleConfig {
             versions,
             headers,
             body,
+            json,
             fails_with_tls: self.fail_if_ssl,
             fails_without_tls: self.fail_if_not_ssl,
         }

@@ -9,14 +9,12 @@
 use std::collections::BTreeMap;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::client::Origin;
-use base::http::header::HeaderValue;
-use base::http::{HeaderMap, Uri};
+use base::http::HeaderMap;
+use base::http::client::{Except, Proxy};
 use base::secret::Secret;
-use base64::prelude::*;
 
 use crate::http::config::add_header;
-use crate::http::route::{Except, Proxies, Proxy};
+use crate::http::route::Proxies;
 
 /// The settings of a section that say through which proxies its requests go.
 #[derive(Clone, Copy, Debug)]
@@ -81,17 +79,17 @@ impl ProxySettings<'_> {
         };
         let mut faults = Vec::new();
         let mut read = |text: Option<String>| {
-            let proxy = text.map(|text| proxy(&text));
+            let proxy = text.map(|text| Proxy::read(&text));
             proxy.and_then(|proxy| proxy.map_err(|fault| faults.push(fault)).ok())
         };
-        let (mut plain, mut secured) = (read(plain), read(secured));
+        let (plain, secured) = (read(plain), read(secured));
         faults.dedup();
-        faults.into_iter().for_each(|fault| diagnostics.report(place, fault));
-        let except = excepted(except.as_deref().unwrap_or(""), place, diagnostics);
+        let help = "write it like `http://proxy.example:3128`";
+        faults.into_iter().for_each(|fault| diagnostics.report_with_help(place, fault, help));
+        let except = Except::list(except.as_deref().unwrap_or(""), place, diagnostics);
         let headers = self.connect_headers(diagnostics);
-        for proxy in [&mut plain, &mut secured].into_iter().flatten() {
-            (proxy.except, proxy.headers) = (except.clone(), headers.clone());
-        }
+        let set = |proxy: Proxy| proxy.but_for(except.clone()).with_headers(headers.clone());
+        let (plain, secured) = (plain.map(set), secured.map(set));
         Proxies { plain, secured, skips_resolve: self.skips_resolve }
     }
 
@@ -112,73 +110,10 @@ impl ProxySettings<'_> {
     }
 }
 
-/// Reads `http://user:password@proxy.example:3128`, where all but the host may be missing.
-fn proxy(text: &str) -> Result<Proxy, &'static str> {
-    let rest = match text.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(_) => return Err("only a proxy at `http://...` is spoken to"),
-        None => text,
-    };
-    let rest = rest.split('/').next().unwrap_or_default();
-    let (user, host) = match rest.rsplit_once('@') {
-        Some((user, host)) => (Some(user), host),
-        None => (None, rest),
-    };
-    let no_url = "the proxy is no URL such as `http://proxy.example:3128`";
-    let url: Uri = format!("http://{host}/").parse().map_err(|_| no_url)?;
-    let origin = Origin::of(&url).map_err(|_| no_url)?;
-    let authorization = user.map(|user| {
-        let (name, password) = user.split_once(':').unwrap_or((user, ""));
-        let pair = [unescaped(name), b":".to_vec(), unescaped(password)].concat();
-        let value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair)));
-        value.map(|mut value| {
-            value.set_sensitive(true);
-            value
-        })
-    });
-    let authorization = authorization.transpose().map_err(|_| no_url)?;
-    Ok(Proxy { origin, authorization, except: Vec::new(), headers: HeaderMap::new() })
-}
-
-/// The bytes of a part of a URL.
-fn unescaped(text: &str) -> Vec<u8> {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    while let [first, after @ ..] = rest {
-        let digits =
-            after.get(..2).filter(|_| *first == b'%').and_then(|two| str::from_utf8(two).ok());
-        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    bytes
-}
-
-/// What is dialled directly.
-fn excepted(list: &str, place: Place, diagnostics: &mut Diagnostics) -> Vec<Except> {
-    let mut except = Vec::new();
-    for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-        match Except::read(text) {
-            _ if text == "*" => except.push(Except::Everything),
-            Some(one) => except.push(one),
-            None => diagnostics.report_with_help(
-                place,
-                format!("`{text}` of what goes without the proxy is no name and no network"),
-                "write it like `shop.example`, `10.0.0.1`, `10.0.0.0/8` or `*`",
-            ),
-        }
-    }
-    except
-}
-
 #[cfg(test)]
 mod tests {
+    use base::http::client::Origin;
+
     use super::*;
 
     /// Where a page without and one with TLS are asked for, `-` for directly; then what is wrong.
@@ -203,13 +138,14 @@ mod tests {
             found.map(|(_, value)| (*value).to_owned())
         };
         let proxies = settings.build_with(variable, &mut diagnostics);
+        let at = |url: &str| Origin::of(&url.parse().unwrap()).unwrap();
         let shown = |proxy: &Option<Proxy>| match proxy {
             Some(proxy) => format!(
                 "{}:{}{}{}",
-                proxy.origin.host,
-                proxy.origin.port,
-                if proxy.authorization.is_some() { " as somebody" } else { "" },
-                if proxy.except.is_empty() { "" } else { " with exceptions" }
+                proxy.origin().host,
+                proxy.origin().port,
+                if proxy.authorization().is_some() { " as somebody" } else { "" },
+                if proxy.serves(&at("http://a.example")) { "" } else { " with exceptions" }
             ),
             None => "-".to_owned(),
         };
@@ -240,12 +176,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_without_a_password() {
         let only = "only a proxy at `http://...` is spoken to";
-        check(Some("https://u:s3cret@p:1"), None, &[], &format!("-, - b.yml:0:0: {only}"));
+        let help = "help: write it like `http://proxy.example:3128`";
+        let told = format!("-, - b.yml:0:0: {only}\n  {help}");
+        check(Some("https://u:s3cret@p:1"), None, &[], &told);
         check(
             Some("http://u:s3cret@:1"),
             None,
             &[],
-            "-, - b.yml:0:0: the proxy is no URL such as `http://proxy.example:3128`",
+            &format!("-, - b.yml:0:0: this is no address of a proxy\n  {help}"),
         );
         check(None, Some("a"), &[], "-, - b.yml:0:0: `no_proxy` means nothing without `proxy_url`");
         check(

@@ -6,17 +6,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::HeaderMap;
-use base::http::access::SecretSource;
-use base::http::client::Origin;
+use base::http::access::{SecretSource, basic};
+use base::http::client::{Except, Origin, Proxy};
 use base::http::header::HeaderValue;
 use base::http::tls::TlsConfig;
 use base::secret::Secret;
-use base64::prelude::*;
 use serde::Deserialize;
 
 use super::super::oauth2::{Cache, OAuth2};
-use super::super::route::{Except, Proxy, Route};
+use super::super::route::Route;
 use super::super::step::Identity;
 use super::{HttpConfig, url};
 use crate::chain::Trust;
@@ -105,9 +103,7 @@ impl BasicAuthConfig {
             return None;
         }
         let pair = format!("{}:{}", self.username, password.expose());
-        let mut value =
-            HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())))
-                .ok()?;
+        let mut value = HeaderValue::from_str(&basic(pair)).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
@@ -125,22 +121,14 @@ impl ProxyConfig {
         if url.port_u16().is_none() {
             diagnostics.report(&self.url, "the port of the proxy is missing");
         }
-        let mut except = Vec::new();
-        for text in &self.no_proxy {
-            match Except::read(&text.value) {
-                Some(one) => except.push(one),
-                None => diagnostics.report_with_help(
-                    text,
-                    format!("`{}` is no name and no network", text.value),
-                    "write it like `shop.example`, `10.0.0.1` or `10.0.0.0/8`",
-                ),
-            }
-        }
+        let except = self.no_proxy.iter();
+        let except =
+            except.filter_map(|text| Except::read(&text.value, text.place, diagnostics)).collect();
         let authorization = match &self.basic_auth {
             Some(auth) => Some(auth.value.build(auth, diagnostics)?),
             None => None,
         };
-        Some(Proxy { origin, authorization, except, headers: HeaderMap::new() })
+        Some(Proxy::at(origin).knowing_us(authorization).but_for(except))
     }
 }
 

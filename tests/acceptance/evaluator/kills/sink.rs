@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::Value;
+use tests::wait_until;
 
 use super::checker::Event;
 
@@ -30,7 +31,12 @@ struct Shared {
     events: Mutex<Vec<Event>>,
     /// Whom to kill, and where.
     armed: Mutex<Option<(Point, u32)>>,
+    /// How many of the next messages are refused for now.
+    refusals: AtomicU64,
     stop: AtomicBool,
+    /// Who connected last, and how many of those who did are still listened to.
+    last: Mutex<Option<SocketAddr>>,
+    open: AtomicU64,
 }
 
 /// The receiver; it ends with its owner.
@@ -51,8 +57,13 @@ impl Sink {
                     return;
                 }
                 let shared = Arc::clone(&theirs);
+                shared.open.fetch_add(1, Ordering::SeqCst);
+                *shared.last.lock().unwrap() = stream.peer_addr().ok();
                 // Whoever was killed closes its end.
-                thread::spawn(move || drop(shared.serve(stream)));
+                thread::spawn(move || {
+                    drop(shared.serve(stream));
+                    shared.open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
         Self { address, shared }
@@ -70,9 +81,24 @@ impl Sink {
         self.shared.events.lock().unwrap().clone()
     }
 
+    /// Waits until everything that was sent by somebody who is dead is noted.
+    pub(crate) fn drain(&self) {
+        // Whoever connected before us was accepted before us.
+        let stream = TcpStream::connect(self.address).unwrap();
+        let us = stream.local_addr().unwrap();
+        wait_until("all are accepted", || *self.shared.last.lock().unwrap() == Some(us));
+        drop(stream);
+        wait_until("all are heard", || self.shared.open.load(Ordering::SeqCst) == 0);
+    }
+
     /// From now on whoever comes to `point` is killed, once.
     pub(crate) fn arm(&self, point: Point, pid: u32) {
         *self.shared.armed.lock().unwrap() = Some((point, pid));
+    }
+
+    /// From now on so many messages are refused for now, and those after them taken.
+    pub(crate) fn refuse(&self, messages: u64) {
+        self.shared.refusals.store(messages, Ordering::SeqCst);
     }
 
     /// Whether nobody is to be killed any more; then nobody is.
@@ -135,6 +161,12 @@ impl Shared {
             if self.strike(Point::Requested) {
                 self.events.lock().unwrap().push(Event::Heard { id, alerts, answered: false });
                 return Ok(());
+            }
+            let less = |left: u64| left.checked_sub(1);
+            if self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+                self.events.lock().unwrap().push(Event::Heard { id, alerts, answered: false });
+                stream.write_all(b"HTTP/1.1 503 Not now\r\ncontent-length: 0\r\n\r\n")?;
+                continue;
             }
             // Noted before it is sent: what follows from the answer comes after it.
             self.events.lock().unwrap().push(Event::Heard { id, alerts, answered: true });

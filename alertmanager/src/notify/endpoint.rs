@@ -1,73 +1,13 @@
-//! Settings that must be there, of services that Alertmanager does not know, each checked alike.
+//! Where a service is that does not speak HTTP: its host and port, and whom we trust there.
 //!
-//! Invariant: who is told, and where, stands in the configuration: no template, and so no alert,
+//! Invariant: where a message goes stands in the configuration: no template, and so no alert,
 //! chooses it.
 
-use std::path::PathBuf;
-
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::access::SecretSource;
 use base::http::client::Client;
 use base::http::tls::TlsConfig;
-use base::secret::Secret;
 
-use super::http::check_url;
-
-/// A secret that must be given, here or in a file.
-pub(super) fn secret(
-    value: Option<&Secret>,
-    file: Option<&PathBuf>,
-    names: (&str, &str),
-    place: Place,
-    diagnostics: &mut Diagnostics,
-) -> Option<SecretSource> {
-    if value.is_none() && file.is_none() {
-        let help = format!("set it, or `{}`", names.1);
-        diagnostics.report_with_help(place, format!("`{}` is missing", names.0), help);
-    }
-    SecretSource::one_of(value.cloned(), file.cloned(), names, place, diagnostics)
-}
-
-/// A text that must be given, and that is no template.
-pub(super) fn fixed(
-    name: &str,
-    written: Option<&Spanned<String>>,
-    place: Place,
-    diagnostics: &mut Diagnostics,
-) -> Option<String> {
-    match written.filter(|written| !written.value.is_empty()) {
-        None => {
-            diagnostics.report(written.map_or(place, |w| w.place), format!("`{name}` is missing"));
-            None
-        }
-        Some(written) if written.value.contains("{{") => {
-            diagnostics.report_with_help(
-                written,
-                format!("`{name}` cannot come from an alert"),
-                "make a receiver for each and route to it",
-            );
-            None
-        }
-        Some(written) => Some(written.value.clone()),
-    }
-}
-
-/// The base address of a service, without a slash at its end; `default` where none is given.
-pub(super) fn base_url(
-    written: Option<&Spanned<Secret>>,
-    default: Option<&str>,
-    place: Place,
-    diagnostics: &mut Diagnostics,
-) -> Option<String> {
-    let Some(written) = written else {
-        if default.is_none() {
-            diagnostics.report(place, "`url` is missing");
-        }
-        return default.map(str::to_owned);
-    };
-    check_url(written, diagnostics);
-    Some(written.value.expose().trim_end_matches('/').to_owned())
-}
+use super::settings::needed;
 
 /// `host:port`, or a host alone where there is a usual port.
 pub(super) fn host_port(
@@ -77,7 +17,7 @@ pub(super) fn host_port(
     place: Place,
     diagnostics: &mut Diagnostics,
 ) -> Option<(String, u16)> {
-    let text = fixed(name, written, place, diagnostics)?;
+    let text = needed(name, written, place, diagnostics)?;
     let found = split(&text, usual);
     if found.is_none() {
         let at = written.map_or(place, |written| written.place);
