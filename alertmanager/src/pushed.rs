@@ -186,17 +186,12 @@ impl Pushed {
         Ok(())
     }
 
-    /// Puts in what was written up to `written`; gives what is new of it, and up to where the disk has
+    /// Puts in what was written up to `to`; gives what is new of it, and up to where the disk has
     /// to be waited for.
-    fn put_in(
-        &self,
-        taken: Vec<Taken>,
-        written: Option<u64>,
-        now: Timestamp,
-    ) -> (Vec<Arc<Alert>>, u64) {
+    fn put_in(&self, taken: Vec<Taken>, to: Option<u64>, now: Timestamp) -> (Vec<Arc<Alert>>, u64) {
         let mut inner = self.lock();
         // What is pushed again may have been written a moment ago by somebody who still waits.
-        inner.written = written.unwrap_or(inner.written);
+        inner.written = to.unwrap_or(inner.written);
         let mut told = Vec::with_capacity(taken.len());
         for Taken { firing, before } in taken {
             let known = before.is_some_and(|before| Arc::ptr_eq(&before, &firing.alert));
@@ -249,6 +244,19 @@ impl Pushed {
         let inner = self.lock();
         let Firing { ends_at, updated_at, .. } = *inner.firing.get(labels)?;
         Some(Times { ends_at, updated_at })
+    }
+
+    /// The alerts that fire and that nobody pushed.
+    pub async fn others(&self) -> Vec<Arc<Alert>> {
+        let _turn = self.turn.lock().await;
+        let mut firing = self.alerts.filter(Alert::is_firing);
+        let inner = self.lock();
+        // Who pushes holds the turn, so what was pushed is among them.
+        if firing.len() == inner.firing.len() {
+            return Vec::new();
+        }
+        firing.retain(|alert| !inner.firing.contains_key(&alert.labels));
+        firing
     }
 
     /// When the one that nobody has pushed again for the longest time was pushed; `None` where none
