@@ -4,6 +4,7 @@
 //! maintenance changes something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
+mod native;
 mod query;
 mod labels;
 mod status;

@@ -7,6 +7,7 @@
 pub mod labels;
 pub mod matcher;
 pub mod sample;
+pub mod histogram;
 pub mod clock;
 pub mod period;
 pub mod backoff;

@@ -188,7 +188,13 @@ impl Simulation {
         if let Some(judged_by) = self.judged_by {
             self.begin_round(judged_by, None).await;
         }
-        self.dispatcher = self.another(&self.route);
+        self.configure_anew(&self.route.clone()).await;
+    }
+
+    /// Takes a new configuration, as a start does.
+    pub(crate) async fn configure_anew(&mut self, route_yaml: &str) {
+        route_yaml.clone_into(&mut self.route);
+        self.dispatcher = self.another(route_yaml);
         self.dispatcher.adopt().await.unwrap();
     }
 
@@ -214,11 +220,13 @@ impl Simulation {
     /// Takes a new configuration, as a reload does.
     pub(crate) async fn configure(&mut self, route_yaml: &str) {
         route_yaml.clone_into(&mut self.route);
-        // Whoever holds the place meanwhile does nothing.
-        let another = self.another(route_yaml);
-        let running = std::mem::replace(&mut self.dispatcher, another);
-        let (lanes, now) = (lanes(self.send_resolved), at(self.now));
-        self.dispatcher = running.reconfigured(route(route_yaml), lanes, BTreeMap::new(), now);
+        let (route, lanes, now) = (route(route_yaml), lanes(self.send_resolved), at(self.now));
+        // Whoever holds the place meanwhile knows of no alert.
+        let (outbox, mutes) = (self.outbox.clone(), self.mutes.clone());
+        let idle =
+            Dispatcher::new(route.clone(), lanes.clone(), Alerts::default(), outbox, mutes, now);
+        let running = std::mem::replace(&mut self.dispatcher, idle);
+        self.dispatcher = running.reconfigured(route, lanes, BTreeMap::new(), now);
         self.dispatcher.adopt().await.unwrap();
     }
 

@@ -122,9 +122,7 @@ impl Judging {
         let fires: HashSet<Labels> = firing.iter().map(|alert| alert.labels.clone()).collect();
         let fired = gone.iter().filter(|row| row.fired_at.is_some());
         let fired = fired.map(|row| self.sources.stored_alert(row));
-        let all = self.alerts.unsorted().into_iter();
-        let shown =
-            all.filter(|alert| alert.is_firing() && self.pushed.times(&alert.labels).is_none());
+        let shown = self.pushed.others().await.into_iter();
         let ended: Vec<Alert> = fired
             .chain(shown.map(|alert| Alert::clone(&alert)))
             .filter(|alert| !fires.contains(&alert.labels))

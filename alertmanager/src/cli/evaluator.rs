@@ -75,10 +75,10 @@ impl EvaluatorArgs {
         body: Option<&Value>,
     ) -> anyhow::Result<(u16, Value)> {
         let access = self.access()?;
-        let uri: Uri = format!("{}{path}", self.url.trim_end_matches('/'))
-            .parse()
-            .with_context(|| format!("--url `{}` is no URL", self.url))?;
-        let origin = Origin::of(&uri).with_context(|| format!("--url `{}`", self.url))?;
+        let wrong = || format!("--url `{}`: write it like `http://127.0.0.1:12912`", self.url);
+        let uri = format!("{}{path}", self.url.trim_end_matches('/'));
+        let uri: Uri = uri.parse().with_context(wrong)?;
+        let origin = Origin::of(&uri).with_context(wrong)?;
         let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let mut request = Request::builder().method(method).uri(uri).body(Full::new(bytes))?;
         let headers = request.headers_mut();
