@@ -10,6 +10,7 @@
 //! may be older there, never by more than half of the time that it lasts. A restart adds the time in
 //! which nobody could push.
 
+mod fresh;
 mod run;
 
 use std::collections::{BTreeMap, HashMap};
@@ -257,24 +258,6 @@ impl Pushed {
         }
         firing.retain(|alert| !inner.firing.contains_key(&alert.labels));
         firing
-    }
-
-    /// When the one that nobody has pushed again for the longest time was pushed; `None` where none
-    /// fires. Looks at all of them.
-    pub fn least_fresh(&self) -> Option<Timestamp> {
-        self.lock().firing.values().map(|firing| firing.updated_at).min()
-    }
-
-    /// Nobody could push for `pause`: whatever fires lasts so much longer (F26). A restart adds its
-    /// own; what stands in the journal stays.
-    fn extend(&self, pause: Duration) {
-        let mut inner = self.lock();
-        let Inner { firing, ends } = &mut *inner;
-        ends.clear();
-        for (labels, firing) in firing {
-            firing.ends_at = firing.ends_at + pause;
-            ends.insert((firing.ends_at, firing.record), labels.clone());
-        }
     }
 
     /// Ends what is over at `now`; returns when the next one is.
