@@ -231,7 +231,7 @@ fn write_value(out: &mut String, output: &Output) {
             for (n, series) in series.iter().enumerate() {
                 out.push_str(if n > 0 { ",{\"metric\":" } else { "{\"metric\":" });
                 write_labels(out, &series.labels);
-                let (histograms, floats): (Vec<_>, Vec<_>) =
+                let (histograms, floats): (Vec<&Sample>, Vec<&Sample>) =
                     series.samples.iter().partition(native);
                 for (name, samples) in [("values", floats), ("histograms", histograms)] {
                     for (n, sample) in samples.iter().enumerate() {
