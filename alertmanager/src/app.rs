@@ -10,6 +10,7 @@
 //! is ours alone; a configuration that is wrong changes nothing.
 
 mod folder;
+mod first_round;
 mod judging;
 mod origin;
 mod upkeep;
@@ -28,9 +29,9 @@ use base::http::server::listen;
 use base::http::web::Guard;
 use base::own_metrics::{IntCounter, OwnMetrics};
 use base::sample::Timestamp;
+use base::signals::{self, Signals};
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -47,6 +48,7 @@ use crate::notify::{LaneStates, NotifyMetrics};
 use crate::pushed::Pushed;
 use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
+use first_round::Start;
 use folder::DataFolder;
 use judging::Judging;
 
@@ -111,29 +113,26 @@ pub fn now() -> Timestamp {
 /// The port or the data folder cannot be had, or the system gives us no signals.
 pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::Result<ExitCode> {
     // First of all: until then a signal ends us, also one that asks for something else.
-    let mut signals = Signals::new().context("the system gives us no signals")?;
+    let mut signals = Signals::take().context("the system gives us no signals")?;
     let listener = listen(settings.listen).await?;
     let data = DataFolder::open(&settings.data, settings.retention).await?;
     let (reload, mut asked) = mpsc::channel(1);
     let mut app = App::start(origin, config, &settings, &data, listener, reload).await?;
     loop {
         tokio::select! {
-            _ = signals.hang_up.recv() => drop(app.reload().await?),
+            told = signals.next() => match told {
+                signals::Asked::Reload => drop(app.reload().await?),
+                signals::Asked::End => break,
+            },
             // Whoever asked may have gone.
             Some(answer) = asked.recv() => drop(answer.send(app.reload().await?)),
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
-            // What rotates logs asks so for a file to be opened again, and we have none (F50).
-            _ = signals.user_1.recv() => {}
-            _ = signals.user_2.recv() => {}
         }
     }
     info!("stopping");
     let watch = Stopwatch::start();
     tokio::select! {
         () = app.stop(&data) => info!(after = ?watch.elapsed(), "stopped"),
-        _ = signals.terminate.recv() => return Ok(at_once()),
-        _ = signals.interrupt.recv() => return Ok(at_once()),
+        () = signals.end() => return Ok(at_once()),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -156,7 +155,7 @@ impl App {
         let scheme = config.web.scheme();
         let own_url = || format!("{scheme}://{address}{}", settings.route_prefix);
         let external_url: Arc<str> = settings.external_url.clone().unwrap_or_else(own_url).into();
-        let started = Timestamp::now();
+        let (started, since) = (Timestamp::now(), Stopwatch::start());
         // Samples come more often than signs of life.
         let watched = data.state.last_alive().await?.max(data.storage.max_time());
         let blind = watched.map_or(Duration::ZERO, |at| started.since(at));
@@ -200,6 +199,17 @@ impl App {
             started,
             lookback: LOOKBACK,
         };
+        let start = Start {
+            round: parts.mutes.first_round.clone(),
+            targets: parts.targets.clone(),
+            rules: parts.rules.clone(),
+            pushed: parts.pushed.clone(),
+            had_pushed: parts.pushed.least_fresh().is_some(),
+            at: started,
+            since,
+        };
+        // Before anybody is told anything.
+        start.begin(&config, watched.is_some());
         let judging = Judging {
             around: everything.clone(),
             scope: everything.child(),
@@ -230,6 +240,7 @@ impl App {
             rule_metrics: RuleMetrics::new(&metrics),
             notify_metrics: NotifyMetrics::new(&metrics),
             storm: Arc::default(),
+            start,
         };
         let (jobs, wanted) = watch::channel(Vec::new());
         let config_state = Arc::clone(&parts.config);
@@ -345,26 +356,5 @@ impl App {
         self.judging.stop().await;
         self.everything.shutdown(GRACE).await;
         data.close().await;
-    }
-}
-
-/// What we are told from outside.
-struct Signals {
-    hang_up: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-    user_1: Signal,
-    user_2: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hang_up: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            user_1: signal(SignalKind::user_defined1())?,
-            user_2: signal(SignalKind::user_defined2())?,
-        })
     }
 }

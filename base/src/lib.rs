@@ -21,5 +21,6 @@ pub mod remote_write;
 pub mod own_metrics;
 pub mod log;
 pub mod process;
+pub mod signals;
 pub mod supervisor;
 pub mod http;

@@ -134,47 +134,6 @@ async fn reloads_tell_nobody_anything() {
     story.expect("130 ops a B c");
 }
 
-/// What is heard of 40 minutes with alerts, silences and causes, chosen by `seed`; `reload` says when
-/// the same configuration is read again.
-async fn hears(seed: u64, reload: impl Fn(u64) -> bool) -> String {
-    let tree = ROUTE.replace(
-        "repeat_interval: 1h",
-        "repeat_interval: 5m, routes: [{matchers: ['alertname=~\"b|effect\"'], receiver: dev, \
-         continue: true}, {matchers: [alertname=c], mute_time_intervals: [second hour]}]",
-    );
-    let mut story = Simulation::with(&tree, seed % 3 > 0).await;
-    story.now = 3600 - 600;
-    let mut next = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    for turn in 0..60 {
-        next ^= next << 13;
-        next ^= next >> 7;
-        next ^= next << 17;
-        let name = ["a", "b", "c", "cause", "effect"][(next >> 8) as usize % 5];
-        match next % 7 {
-            0..3 => story.fire(name),
-            3 | 4 => story.end(name),
-            5 => drop(story.silence(name, story.now, story.now + 100).await),
-            _ => {}
-        }
-        if reload(turn) {
-            story.configure(&tree).await;
-        }
-        story.pass(1 + (next >> 20) as i64 % 79).await;
-    }
-    story.heard.join(", ")
-}
-
-#[tokio::test]
-async fn a_reload_that_changes_nothing_changes_nothing_f08() {
-    let mut told = 0;
-    for seed in 1..40 {
-        let plain = hears(seed, |_| false).await;
-        told += plain.len();
-        assert_eq!(hears(seed, |turn| turn % 3 == 0).await, plain, "seed {seed}");
-    }
-    assert!(told > 39 * 100, "stories in which nothing happens show nothing");
-}
-
 #[tokio::test]
 async fn whoever_lost_the_route_still_hears_of_the_end() {
     let mut story = Simulation::begin().await;

@@ -13,6 +13,8 @@ use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use tracing::info;
 
+use super::first_round::{Start, Wanted};
+
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, WATCHDOG};
 use crate::crash;
@@ -61,6 +63,7 @@ pub(super) struct Judging {
     pub(super) rule_metrics: RuleMetrics,
     pub(super) notify_metrics: NotifyMetrics,
     pub(super) storm: Arc<Mutex<Storm>>,
+    pub(super) start: Start,
 }
 
 impl Judging {
@@ -94,6 +97,7 @@ impl Judging {
             self.start_group(Arc::clone(group), blind);
         }
         self.start_own_alerts(config, now);
+        self.watch_first_round(config);
         crash::point("reload.done");
         Ok(())
     }
@@ -116,9 +120,7 @@ impl Judging {
         let fires: HashSet<Labels> = firing.iter().map(|alert| alert.labels.clone()).collect();
         let fired = gone.iter().filter(|row| row.fired_at.is_some());
         let fired = fired.map(|row| self.sources.stored_alert(row));
-        let all = self.alerts.unsorted().into_iter();
-        let shown =
-            all.filter(|alert| alert.is_firing() && self.pushed.times(&alert.labels).is_none());
+        let shown = self.pushed.others().await.into_iter();
         let ended: Vec<Alert> = fired
             .chain(shown.map(|alert| Alert::clone(&alert)))
             .filter(|alert| !fires.contains(&alert.labels))
@@ -282,6 +284,15 @@ impl Judging {
             started: now,
         };
         self.scope.supervise("own alerts", move |stop| own_alerts.clone().run(stop));
+    }
+
+    /// The first round goes on over a reload.
+    fn watch_first_round(&self, config: &Config) {
+        let (start, wanted) = (self.start.clone(), Wanted::of(config));
+        if !start.round.is_over() {
+            self.scope
+                .supervise("first round", move |stop| start.clone().watch(wanted.clone(), stop));
+        }
     }
 
     /// Ends everything; what was not delivered stays in the outbox.

@@ -64,6 +64,8 @@ pub struct Group {
     held: BTreeSet<Labels>,
     /// Since when some of them are not.
     let_go_at: Option<Timestamp>,
+    /// Whether some of them were left out because of the first round after the start.
+    awaits_round: bool,
 }
 
 /// What was held back is told no later than this after it was let go, also where groups wait longer
@@ -95,6 +97,7 @@ impl Group {
             repeat_at: None,
             held: BTreeSet::new(),
             let_go_at: None,
+            awaits_round: false,
         }
     }
 
@@ -144,6 +147,23 @@ impl Group {
             }
             self.held = held;
         }
+    }
+
+    /// Notes that it was looked at, and whether some of its alerts wait for the first round.
+    pub fn set_awaits_round(&mut self, awaits: bool) {
+        self.awaits_round = awaits;
+    }
+
+    /// Whether some of its alerts wait for the first round.
+    pub fn awaits_round(&self) -> bool {
+        self.awaits_round
+    }
+
+    /// What waited for the first round is due at once: its tick is past.
+    pub fn round_is_over(&mut self, now: Timestamp) {
+        self.awaits_round = false;
+        self.touch(now);
+        self.let_go_at = Some(now - SETTLE);
     }
 
     /// Follows a clock that was set back: no tick is further away than without the jump.

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod reload;
+mod first_round;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -70,6 +71,8 @@ pub struct Dispatcher {
     orphans: HashSet<LaneGroup>,
     questions: AskDispatch,
     made_at: Timestamp,
+    /// How many parts of the first round were over when it last looked.
+    round_over: u64,
 }
 
 impl Dispatcher {
@@ -98,6 +101,7 @@ impl Dispatcher {
             orphans: HashSet::new(),
             questions: AskDispatch::default(),
             made_at: now,
+            round_over: 0,
         };
         let alerts = dispatcher.alerts.unsorted();
         for alert in &alerts {
@@ -161,6 +165,7 @@ impl Dispatcher {
                 () = self.outbox.news() => {}
                 () = self.questions.asked() => {}
                 () = self.mutes.silences.changed() => {}
+                () = self.mutes.first_round.changed() => {}
                 () = sleep(wait) => {}
             }
         }
@@ -172,6 +177,7 @@ impl Dispatcher {
     ///
     /// The state failed; what was due still is.
     pub async fn step(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StateError> {
+        let round_over = self.mutes.first_round.over();
         self.take_changed(now);
         if now < self.looked_at {
             for id in self.groups.ids() {
@@ -180,6 +186,7 @@ impl Dispatcher {
         }
         self.looked_at = now;
         self.compare_held(now);
+        self.end_waiting(round_over, now);
         for news in self.outbox.take_news() {
             crash::point("receipt.seen");
             for id in self.groups.named(&news.group_key).to_vec() {
@@ -297,13 +304,17 @@ impl Dispatcher {
             let held = held(group, &self.mutes, now);
             let audience = self.audience(group, now);
             let repeat_at = self.tell(group, &held, &audience, now, &mut flushes).await?;
+            let awaits_round = self.awaits_round(group, &audience);
             self.leave_out(id, &audience).await?;
             self.groups.change(id, |group| group.hold(held, now));
-            looked_at.push((id, repeat_at));
+            looked_at.push((id, repeat_at, awaits_round));
         }
         self.outbox.enqueue(flushes, now).await?;
-        for (id, repeat_at) in looked_at {
-            self.groups.change(id, |group| group.flushed(now, repeat_at));
+        for (id, repeat_at, awaits_round) in looked_at {
+            self.groups.change(id, |group| {
+                group.flushed(now, repeat_at);
+                group.set_awaits_round(awaits_round);
+            });
             self.let_go(id);
         }
         Ok(())
@@ -345,7 +356,10 @@ impl Dispatcher {
                 told: told.as_ref().map_or(&[], |told| told.firing.as_slice()),
                 told_at: told.as_ref().map(|told| told.at),
             };
-            let is_held = |labels: &Labels| held.contains(labels) || !listener.hears(labels);
+            let waiting = self.waiting(group, &key);
+            let is_held = |labels: &Labels| {
+                held.contains(labels) || waiting.contains(labels) || !listener.hears(labels)
+            };
             let intended = self.outbox.intended(&key);
             let repeat = route.repeat_interval;
             match decide(known, &alerts, now, repeat, listener.lane.send_resolved, &is_held) {

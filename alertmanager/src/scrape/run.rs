@@ -171,6 +171,7 @@ impl Scraper {
             }
             self.targets.set_dropped(&job.name, dropped);
         }
+        self.targets.expect(wanted.keys());
         running.retain(|key, loop_| {
             let keep = wanted.contains_key(key);
             if !keep {

@@ -12,6 +12,7 @@ mod delivery;
 mod documents;
 mod explaining;
 mod faults;
+mod first_round;
 mod hygiene;
 mod kills;
 mod mail_faults;
