@@ -7,7 +7,7 @@
 
 mod binary;
 mod call;
-mod info;
+mod info_join;
 
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ mod aggregate;
 mod operator;
 mod mixed;
 mod matching;
-mod info;
+mod info_join;
 mod set;
 mod value;
 mod session;
@@ -227,7 +227,7 @@ impl<'a> Evaluation<'a> {
                 for shift in &plan.shifts {
                     times = self.times(times, shift)?;
                 }
-                info::with_labels(context, self.selections, plan, &table, times)
+                info_join::with_labels(context, self.selections, plan, &table, times)
             }
             VectorPlan::OfScalar(scalar) => {
                 let column = self.scalar(scalar, steps)?;

@@ -156,6 +156,9 @@ pub(crate) fn between(
     share: f64,
     counter: bool,
 ) -> Result<(Histogram, Notes), Incompatible> {
+    if a.is_custom() != b.is_custom() {
+        return Err(Incompatible);
+    }
     if counter && b.began_again_after(a) {
         return Ok((multiple(b, share), Notes::default()));
     }

@@ -119,7 +119,7 @@ impl Checker {
             VectorPlan::OverTime(Box::new(plan))
         };
         let plan = match entry.body {
-            Body::Info => super::info::plan(*vector?, info, call.args.first()?),
+            Body::Info => super::info_join::plan(*vector?, info, call.args.first()?),
             Body::Constant(value) => return Some(Plan::Scalar(ScalarPlan::Number(value))),
             Body::Time => return Some(Plan::Scalar(ScalarPlan::Time)),
             Body::OfRange(function) => return Some(Plan::Scalar(ScalarPlan::OfRange(function))),

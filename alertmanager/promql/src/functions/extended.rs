@@ -169,7 +169,7 @@ impl<const SMOOTHED: bool, const COUNTER: bool, const RATE: bool>
         } else {
             (*histograms[last]).clone()
         };
-        if !COUNTER && !(gauge(&left) && gauge(&right)) {
+        if !(COUNTER || gauge(&left) && gauge(&right)) {
             site.not_a_gauge();
         }
         let mut result = site.difference(&right, &left)?;

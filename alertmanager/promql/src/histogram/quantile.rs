@@ -36,8 +36,12 @@ fn is_linear(histogram: &Histogram, bucket: Bucket) -> bool {
 
 /// The value below which the share `q` of all observations lies.
 pub(crate) fn quantile(q: f64, histogram: &Histogram) -> (f64, Option<NotNumbers>) {
-    if q < 0.0 || q > 1.0 {
-        return (if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY }, None);
+    // What is no number goes on.
+    if q < 0.0 {
+        return (f64::NEG_INFINITY, None);
+    }
+    if q > 1.0 {
+        return (f64::INFINITY, None);
     }
     if histogram.count == 0.0 || q.is_nan() {
         return (f64::NAN, None);
