@@ -133,8 +133,8 @@ pub fn why_not_well(
     }
     let fault = groups.iter().find_map(|group| {
         // What was never evaluated has just been configured: its turn comes.
-        group.evaluated_at?;
-        of_group(group, patience, now, now)
+        let evaluated_at = group.evaluated_at?;
+        of_group(group, patience, evaluated_at, now)
     })?;
     fault.annotations.get("summary").cloned()
 }
