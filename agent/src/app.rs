@@ -23,9 +23,9 @@ use base::http::server::{Limits, ListenError, listen, serve};
 use base::http::web::Guard;
 use base::own_metrics::IntCounter;
 use base::sample::Timestamp;
+use base::signals::{Asked, Signals};
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tracing::{debug, error, info, warn};
 
@@ -103,7 +103,7 @@ pub(crate) async fn run(
     dropped: &IntCounter,
 ) -> anyhow::Result<ExitCode> {
     // First of all: until then a signal ends us, also one that asks for something else.
-    let mut signals = Signals::new().context("the system gives us no signals")?;
+    let mut signals = Signals::take().context("the system gives us no signals")?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().context("the port that was opened has no address")?;
 
@@ -121,15 +121,8 @@ pub(crate) async fn run(
     if probes::script::run_as_root() {
         warn!("we run as root, and so do all scripts; a user of our own can do less harm");
     }
-    loop {
-        tokio::select! {
-            _ = signals.hang_up.recv() => app.reload().await,
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
-            // What rotates logs asks so for a file to be opened again, and we have none (F50).
-            _ = signals.user_1.recv() => {}
-            _ = signals.user_2.recv() => {}
-        }
+    while signals.next().await == Asked::Reload {
+        app.reload().await;
     }
 
     info!("stopping");
@@ -141,8 +134,7 @@ pub(crate) async fn run(
     };
     tokio::select! {
         () = stop => info!(after = ?watch.elapsed(), "stopped"),
-        _ = signals.terminate.recv() => return Ok(at_once()),
-        _ = signals.interrupt.recv() => return Ok(at_once()),
+        () = signals.end() => return Ok(at_once()),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -169,7 +161,7 @@ async fn start(
     let reload = Reload { source: origin.source.name(), taken: Timestamp::now(), faults: None };
     let host = HostNumbers::new(config.host);
     let shown = Arc::new(Shown::new(Arc::clone(&results), host, reload));
-    let guard = Arc::new(Guard::new(config.web, "http", shown.own()));
+    let guard = Arc::new(Guard::new(config.web, "http", shown.own()).at(address, None));
     let scripts = Arc::new(ArcSwap::from_pointee(Semaphore::new(config.concurrency)));
     let nrpe = NrpeListener::new(&everything, Arc::clone(&scripts), shown.own());
     nrpe.take(config.nrpe).await?;
@@ -354,26 +346,5 @@ impl App {
         new.iter().for_each(|slot| self.start_check(slot));
         self.replace_uplink(config.uplink).await;
         Ok(())
-    }
-}
-
-/// What we are told from outside.
-struct Signals {
-    hang_up: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-    user_1: Signal,
-    user_2: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hang_up: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            user_1: signal(SignalKind::user_defined1())?,
-            user_2: signal(SignalKind::user_defined2())?,
-        })
     }
 }

@@ -263,7 +263,10 @@ fn check(origin: Origin) -> anyhow::Result<ExitCode> {
     match origin.load() {
         Ok(config) => {
             let checks = counted(config.checks.len(), "check");
-            print(&format!("ok: {checks}, {}\n", counted(config.services.len(), "service")))?;
+            let services = counted(config.services.len(), "service");
+            let commands = config.nrpe.map(|nrpe| counted(nrpe.commands(), "command"));
+            let commands = commands.map(|text| format!(", {text} of NRPE")).unwrap_or_default();
+            print(&format!("ok: {checks}, {services}{commands}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(diagnostics) => Ok(wrong(&diagnostics)),

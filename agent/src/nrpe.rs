@@ -113,6 +113,13 @@ pub struct Nrpe {
     commands: BTreeMap<String, Arc<ScriptProbe>>,
 }
 
+impl Nrpe {
+    /// How many commands may be asked for.
+    pub fn commands(&self) -> usize {
+        self.commands.len()
+    }
+}
+
 impl NrpeConfig {
     /// What is answered, reporting everything that is wrong with the section; files are relative to
     /// `folder`. `insecure` accepts that anybody may ask.

@@ -41,7 +41,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use base::family::MetricFamily;
 use base::http::{
-    Full, HeaderMap, Packed, Request, Response, StatusCode, answer, answer_compressed, header,
+    Full, HeaderMap, Method, Packed, Request, Response, StatusCode, answer, answer_compressed,
+    header, is_foreign,
 };
 use base::own_metrics::{IntCounterVec, OwnMetrics};
 use base::sample::Timestamp;
@@ -174,11 +175,20 @@ pub async fn handle<B: Body<Data = Bytes, Error: Display>>(
             ("other", text(StatusCode::URI_TOO_LONG, "the path is too long\n"))
         }
         Some(route) if !route.takes(request.method.as_str()) => (route.name(), refuse(route)),
+        // Heartbeats and metrics are pushed by programs, never by a page (X30).
+        Some(route) if changes(&request) && is_foreign(&request.headers) => {
+            (route.name(), text(StatusCode::FORBIDDEN, "this request comes from another site\n"))
+        }
         Some(route) => (route.name(), respond(&shown, route, &request, body, peer).await),
     };
     let code = response.status();
     shown.requests.with_label_values(&[page, code.as_str()]).inc();
     response
+}
+
+/// Whether a request is not for looking only.
+fn changes(request: &Parts) -> bool {
+    !matches!(request.method, Method::GET | Method::HEAD)
 }
 
 fn refuse(route: &Route) -> Response<Full<Bytes>> {

@@ -10,6 +10,7 @@
 //! is ours alone; a configuration that is wrong changes nothing.
 
 mod folder;
+mod first_round;
 mod judging;
 mod origin;
 mod upkeep;
@@ -23,14 +24,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use base::clock::Stopwatch;
+use base::clock::{SteadyClock, Stopwatch};
 use base::http::server::listen;
 use base::http::web::Guard;
 use base::own_metrics::{IntCounter, OwnMetrics};
 use base::sample::Timestamp;
+use base::signals::{self, Signals};
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -47,6 +48,7 @@ use crate::notify::{LaneStates, NotifyMetrics};
 use crate::pushed::Pushed;
 use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
+use first_round::Start;
 use folder::DataFolder;
 use judging::Judging;
 
@@ -57,6 +59,8 @@ const SUBQUERY_STEP: Duration = Duration::from_secs(60);
 /// How long scrapes, and answers that are being made, have to end: with what `judging` takes for its
 /// stages less than ten seconds (F51).
 const GRACE: Duration = Duration::from_millis(1500);
+/// How far ahead of the system's clock the newest sample may be, for ours to go on from it.
+const MOST_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a reload is tried while the state fails, a second apart.
 const ATTEMPTS: u32 = 30;
 
@@ -111,31 +115,34 @@ pub fn now() -> Timestamp {
 /// The port or the data folder cannot be had, or the system gives us no signals.
 pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::Result<ExitCode> {
     // First of all: until then a signal ends us, also one that asks for something else.
-    let mut signals = Signals::new().context("the system gives us no signals")?;
+    let mut signals = Signals::take().context("the system gives us no signals")?;
     let listener = listen(settings.listen).await?;
     let data = DataFolder::open(&settings.data, settings.retention).await?;
     let (reload, mut asked) = mpsc::channel(1);
     let mut app = App::start(origin, config, &settings, &data, listener, reload).await?;
     loop {
         tokio::select! {
-            _ = signals.hang_up.recv() => drop(app.reload().await?),
+            told = signals.next() => match told {
+                signals::Asked::Reload => drop(app.reload().await?),
+                signals::Asked::End => break,
+            },
             // Whoever asked may have gone.
             Some(answer) = asked.recv() => drop(answer.send(app.reload().await?)),
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
-            // What rotates logs asks so for a file to be opened again, and we have none (F50).
-            _ = signals.user_1.recv() => {}
-            _ = signals.user_2.recv() => {}
         }
     }
     info!("stopping");
     let watch = Stopwatch::start();
     tokio::select! {
         () = app.stop(&data) => info!(after = ?watch.elapsed(), "stopped"),
-        _ = signals.terminate.recv() => return Ok(at_once()),
-        _ = signals.interrupt.recv() => return Ok(at_once()),
+        () = signals.end() => return Ok(at_once()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The name in a URL.
+fn host_of(url: &str) -> Option<&str> {
+    let rest = url.split_once("://")?.1;
+    rest.split(['/', ':']).next()
 }
 
 fn at_once() -> ExitCode {
@@ -156,20 +163,28 @@ impl App {
         let scheme = config.web.scheme();
         let own_url = || format!("{scheme}://{address}{}", settings.route_prefix);
         let external_url: Arc<str> = settings.external_url.clone().unwrap_or_else(own_url).into();
-        let started = Timestamp::now();
+        let since = Stopwatch::start();
+        let newest = data.storage.max_time().unwrap_or(Timestamp::MIN);
+        // Further ahead than this, it was the clock of then that was wrong.
+        let is_sound = newest.since(Timestamp::now()) <= MOST_AHEAD;
+        let clock = SteadyClock::starting_at(if is_sound { newest } else { Timestamp::MIN });
+        let started = clock.now();
         // Samples come more often than signs of life.
         let watched = data.state.last_alive().await?.max(data.storage.max_time());
         let blind = watched.map_or(Duration::ZERO, |at| started.since(at));
         let everything = Supervisor::new();
         let metrics = OwnMetrics::new();
         metrics.adopt(&settings.dropped);
-        let guard = Arc::new(Guard::new(config.web.clone(), "http", &metrics));
+        let guard = Arc::new(
+            Guard::new(config.web.clone(), "http", &metrics).at(address, host_of(&external_url)),
+        );
         let scraper = Scraper {
             storage: Arc::clone(&data.storage),
             outputs: Outputs::default(),
             targets: Targets::default(),
             news: News::default(),
             metrics: ScrapeMetrics::new(&metrics),
+            clock: clock.clone(),
         };
         let alerts = Alerts::default();
         let pushed = Pushed::open(data.state.clone(), alerts.clone(), blind).await?;
@@ -197,9 +212,22 @@ impl App {
             config: Arc::default(),
             supervisor: everything.clone(),
             reload,
+            clock: clock.clone(),
             started,
             lookback: LOOKBACK,
         };
+        let start = Start {
+            round: parts.mutes.first_round.clone(),
+            targets: parts.targets.clone(),
+            rules: parts.rules.clone(),
+            pushed: parts.pushed.clone(),
+            clock: clock.clone(),
+            had_pushed: parts.pushed.least_fresh().is_some(),
+            at: started,
+            since,
+        };
+        // Before anybody is told anything.
+        start.begin(&config, watched.is_some());
         let judging = Judging {
             around: everything.clone(),
             scope: everything.child(),
@@ -230,6 +258,8 @@ impl App {
             rule_metrics: RuleMetrics::new(&metrics),
             notify_metrics: NotifyMetrics::new(&metrics),
             storm: Arc::default(),
+            start,
+            clock,
         };
         let (jobs, wanted) = watch::channel(Vec::new());
         let config_state = Arc::clone(&parts.config);
@@ -345,26 +375,5 @@ impl App {
         self.judging.stop().await;
         self.everything.shutdown(GRACE).await;
         data.close().await;
-    }
-}
-
-/// What we are told from outside.
-struct Signals {
-    hang_up: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-    user_1: Signal,
-    user_2: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hang_up: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            user_1: signal(SignalKind::user_defined1())?,
-            user_2: signal(SignalKind::user_defined2())?,
-        })
     }
 }

@@ -233,7 +233,7 @@ impl Witnesses<'_> {
         at: Timestamp,
         then: Option<&Inhibitor>,
     ) -> OnRoute<'a> {
-        let held = match then {
+        let mut held = match then {
             None => HeldBy::all(route, labels, self.mutes, at),
             Some(inhibitor) => self.held_then(route, labels, at, inhibitor),
         };
@@ -259,6 +259,16 @@ impl Witnesses<'_> {
                 attempts: about.iter().filter(is_of).filter(|a| a.lane == name).cloned().collect(),
             }
         });
+        let lanes: Vec<OnLane> = lanes.collect();
+        let is_intended = |on: &OnLane| {
+            let key = LaneGroup { lane: on.lane.clone(), group_key: group_key.clone() };
+            let intended = self.outbox.intended(&key);
+            intended.is_some_and(|it| it.flush.alerts.iter().any(|a| a.labels == *labels))
+        };
+        // What was told, or is about to be, does not wait for the first round.
+        if lanes.iter().any(|on| on.told.is_some() || is_intended(on)) {
+            held.retain(|by| !matches!(by, HeldBy::FirstRound { .. }));
+        }
         OnRoute {
             route,
             at,
@@ -268,7 +278,7 @@ impl Witnesses<'_> {
                 "the configuration is that of now, and causes that others pushed are not known",
             ),
             due: self.due.get(&group_key).copied(),
-            lanes: lanes.collect(),
+            lanes,
             group_key: group_key.clone(),
         }
     }

@@ -19,11 +19,13 @@ mod index;
 mod effects;
 mod inhibit;
 mod blind;
+mod first_round;
 mod silence;
 mod maintenance;
 
 pub use blind::{Blind, MONITORING_BLIND};
 pub use effects::Effects;
+pub use first_round::{FirstRound, Round};
 pub(crate) use index::Index;
 pub use inhibit::{InhibitRule, InhibitRuleConfig, Inhibitor};
 pub use maintenance::{
@@ -50,6 +52,8 @@ pub struct Mutes {
     pub silences: Silences,
     /// The windows of maintenance.
     pub maintenance: Maintenance,
+    /// What waits after a start.
+    pub first_round: FirstRound,
     inhibitor: Arc<Mutex<Inhibitor>>,
     blind: Arc<Mutex<Option<Blind>>>,
 }
@@ -57,7 +61,13 @@ pub struct Mutes {
 impl Mutes {
     /// Those silences and windows, and no rules of inhibition.
     pub fn new(silences: Silences, maintenance: Maintenance) -> Self {
-        Self { silences, maintenance, inhibitor: Arc::default(), blind: Arc::default() }
+        Self {
+            silences,
+            maintenance,
+            first_round: FirstRound::default(),
+            inhibitor: Arc::default(),
+            blind: Arc::default(),
+        }
     }
 
     /// Puts other rules of inhibition in the place of those before; `alerts` are all that there
@@ -148,6 +158,15 @@ impl Mutes {
             let source = self.inhibited_by(labels)?;
             Some(("most targets do not answer".to_owned(), source))
         })
+    }
+
+    /// Until when an alert with `labels` waits at the latest for the first round after the start, and
+    /// the rule for whose sake it does.
+    pub fn awaits_first_round(&self, labels: &Labels) -> Option<(String, Timestamp)> {
+        let until = self.first_round.until(labels)?;
+        let inhibitor = self.lock();
+        let rule = inhibitor.about(labels)?;
+        Some((rule.title.clone(), until))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inhibitor> {

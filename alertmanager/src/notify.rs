@@ -76,7 +76,7 @@ pub use gotify::{GotifyConfig, GotifyNotifier};
 pub use incidentio::{IncidentioConfig, IncidentioNotifier};
 pub use irc::{IrcConfig, IrcNotifier};
 pub use jira::{JiraConfig, JiraField, JiraNotifier};
-pub use lane::{DEFAULT_TIMEOUT, Gate, LaneRunner, Next, NotifyMetrics, Pace};
+pub use lane::{DEFAULT_TIMEOUT, Gate, LaneRunner, Next, NotifyMetrics, Pace, Recheck};
 pub use mail::{EmailConfig, EmailGlobals, EmailNotifier, ThreadingConfig};
 pub use matrix::{MatrixConfig, MatrixNotifier};
 pub use mattermost::{

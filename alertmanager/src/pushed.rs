@@ -10,6 +10,7 @@
 //! may be older there, never by more than half of the time that it lasts. A restart adds the time in
 //! which nobody could push.
 
+mod fresh;
 mod run;
 
 use std::collections::{BTreeMap, HashMap};
@@ -92,6 +93,8 @@ struct Inner {
     firing: ByLabels<Firing>,
     /// By when they end, and the id of the record.
     ends: BTreeMap<(Timestamp, u64), Labels>,
+    /// How far the journal was written with the last of them.
+    written: u64,
 }
 
 impl Pushed {
@@ -125,18 +128,20 @@ impl Pushed {
         Ok(Self { state, alerts, inner, changed: Arc::default(), turn: Arc::default() })
     }
 
-    /// Takes alerts at `now`; those without an end last for `timeout`.
+    /// Takes alerts at `now`; those without an end last for `timeout`. They are on the disk when it
+    /// returns, and before anybody is told: an intent is durable only with what was written before.
     ///
     /// # Errors
     ///
-    /// None of them is taken then.
+    /// None of them is taken then. Where the disk took them and did not keep them they are, until a
+    /// crash: who is told so pushes them again.
     pub async fn push(
         &self,
         pushes: Vec<Push>,
         now: Timestamp,
         timeout: Duration,
     ) -> Result<(), PushError> {
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let mut taken = self.merged(pushes, now, timeout);
         let is_over = |firing: &Firing| firing.ends_at <= now;
         let new = taken.iter().filter(|taken| taken.before.is_none() && !is_over(&taken.firing));
@@ -171,13 +176,27 @@ impl Pushed {
             (firing.record, firing.stored_end) = (record, *ends_at);
         }
         self.state.journal().write(later).map_err(StateError::from)?;
-        self.state.journal().commit(batch).await.map_err(StateError::from)?;
+        let written = self.state.journal().append(batch).map_err(StateError::from)?;
+        let (told, written) = self.put_in(taken, written, now);
+        self.alerts.put(told);
+        self.changed.notify_one();
+        // Who pushes next shares the wait for the disk.
+        drop(turn);
+        self.state.journal().wait_for(written).await.map_err(StateError::from)?;
         crash::point("push.durable");
+        Ok(())
+    }
+
+    /// Puts in what was written up to `to`; gives what is new of it, and up to where the disk has
+    /// to be waited for.
+    fn put_in(&self, taken: Vec<Taken>, to: Option<u64>, now: Timestamp) -> (Vec<Arc<Alert>>, u64) {
         let mut inner = self.lock();
+        // What is pushed again may have been written a moment ago by somebody who still waits.
+        inner.written = to.unwrap_or(inner.written);
         let mut told = Vec::with_capacity(taken.len());
         for Taken { firing, before } in taken {
             let known = before.is_some_and(|before| Arc::ptr_eq(&before, &firing.alert));
-            if is_over(&firing) {
+            if firing.ends_at <= now {
                 inner.remove(&firing.alert.labels);
                 let ended = Some((firing.ends_at, Ending::Resolved));
                 told.push(Arc::new(Alert { ended, ..Alert::clone(&firing.alert) }));
@@ -188,10 +207,7 @@ impl Pushed {
                 inner.insert(firing);
             }
         }
-        drop(inner);
-        self.alerts.put(told);
-        self.changed.notify_one();
-        Ok(())
+        (told, inner.written)
     }
 
     /// What there will be, each alert once.
@@ -229,6 +245,19 @@ impl Pushed {
         let inner = self.lock();
         let Firing { ends_at, updated_at, .. } = *inner.firing.get(labels)?;
         Some(Times { ends_at, updated_at })
+    }
+
+    /// The alerts that fire and that nobody pushed.
+    pub async fn others(&self) -> Vec<Arc<Alert>> {
+        let _turn = self.turn.lock().await;
+        let mut firing = self.alerts.filter(Alert::is_firing);
+        let inner = self.lock();
+        // Who pushes holds the turn, so what was pushed is among them.
+        if firing.len() == inner.firing.len() {
+            return Vec::new();
+        }
+        firing.retain(|alert| !inner.firing.contains_key(&alert.labels));
+        firing
     }
 
     /// Ends what is over at `now`; returns when the next one is.

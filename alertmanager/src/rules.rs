@@ -24,7 +24,7 @@ mod view;
 mod flapping;
 mod run;
 
-pub use builtin::{BuiltinConfig, builtin_group};
+pub use builtin::{BUILTIN_FILE, BuiltinConfig, builtin_group};
 pub use file::{RuleFile, Unknown, read_file};
 pub use flapping::Flapping;
 pub use group::{Evaluation, GroupState, RuleGroup, Sources};

@@ -5,6 +5,7 @@
 
 pub mod tls;
 mod failure;
+mod foreign;
 mod lookup;
 mod names;
 mod origin;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::{GzDecoder, GzEncoder};
+pub use foreign::is_foreign;
 use http_body_util::BodyExt;
 pub use http_body_util::Full;
 use hyper::body::Body as _;

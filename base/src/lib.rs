@@ -7,6 +7,7 @@
 pub mod labels;
 pub mod matcher;
 pub mod sample;
+pub mod histogram;
 pub mod clock;
 pub mod period;
 pub mod backoff;
@@ -20,5 +21,6 @@ pub mod remote_write;
 pub mod own_metrics;
 pub mod log;
 pub mod process;
+pub mod signals;
 pub mod supervisor;
 pub mod http;

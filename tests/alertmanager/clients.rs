@@ -84,7 +84,9 @@ fn comparable(status: u16, body: &str) -> Value {
             }
             // By its list nobody can tell that a route is mute (`docs/compatibility.md`).
             if let Some(alerts) = body.as_array_mut() {
-                alerts.retain(|alert| alert["labels"]["alertname"] != "Quiet" || alert["alerts"].is_array());
+                alerts.retain(|alert| {
+                    alert["labels"]["alertname"] != "Quiet" || alert["alerts"].is_array()
+                });
             }
             body
         }
@@ -112,7 +114,8 @@ impl Rig {
         Some(Self { sides: Sides::start(config)?, document, seen, ids: Vec::new() })
     }
 
-    /// Asks both; `{0}` in the path or body is the id of the first silence that was set.
+    /// Asks both; `{0}` in the path or body is the id of the first silence that was set, `{start of
+    /// 0}` when it began.
     #[track_caller]
     fn ask(&mut self, expected: u16, method: &str, path: &str, body: &str) {
         let mut answers = Vec::new();
@@ -120,7 +123,13 @@ impl Rig {
             let named = |text: &str| {
                 let ids = self.ids.iter().enumerate();
                 ids.fold(text.to_owned(), |text, (n, ids)| {
-                    text.replace(&format!("{{{n}}}"), &ids[place])
+                    let text = text.replace(&format!("{{{n}}}"), &ids[place]);
+                    let start = format!("{{start of {n}}}");
+                    if !text.contains(&start) {
+                        return text;
+                    }
+                    let silence = side.json(&format!("/api/v2/silence/{}", ids[place]));
+                    text.replace(&start, silence["startsAt"].as_str().unwrap())
                 })
             };
             let (path, body) = (named(path), named(body));
@@ -130,9 +139,10 @@ impl Rig {
             <[_; 2]>::try_from(answers).unwrap();
         let what = format!("{method} {path} {body}\ntheirs: {theirs}\nours: {ours}");
         assert_eq!((status, their_status), (expected, expected), "{what}");
-        assert_eq!(comparable(status, &ours), comparable(status, &theirs), "{what}");
-        let media = |kind: &str| kind.split(';').next().unwrap().to_owned();
-        if !ours.is_empty() {
+        // Of some faults Alertmanager says nothing, and we say what it is.
+        if !theirs.is_empty() {
+            assert_eq!(comparable(status, &ours), comparable(status, &theirs), "{what}");
+            let media = |kind: &str| kind.split(';').next().unwrap().to_owned();
             assert_eq!(media(&kind), media(&their_kind), "{what}");
         }
         if our_path.starts_with("/api/v2/") {
@@ -238,21 +248,28 @@ fn karma_and_grafana_are_answered_as_the_document_says_and_alertmanager_does() {
     // Silences, set, changed and ended, and those that are still to come.
     let later = silence("Later", "2098-01-01T00:00:00.000Z").to_string();
     rig.ask(200, "POST", "/api/v2/silences", &later);
-    let mut changed = silence("Kn.wn", "2020-01-01T00:00:00.000Z");
+    let mut changed = silence("Kn.wn", "{start of 0}");
     changed["id"] = json!("{0}");
     changed["comment"] = json!("another text");
     rig.ask(200, "POST", "/api/v2/silences", &changed.to_string());
     rig.ask(200, "GET", "/api/v2/silence/{0}", "");
     rig.ask(200, "DELETE", "/api/v2/silence/{1}", "");
-    for filter in [
-        "",
-        "?filter=alertname%3D%22Later%22",
-        "?filter=alertname%3D~%22Kn.wn%22",
-        "?expired=false",
-        "?active=false",
-        "?pending=false&active=false",
-    ] {
+    rig.ask(200, "DELETE", "/api/v2/silence/{1}", "");
+    for filter in ["", "?filter=alertname%3D%22Later%22", "?filter=alertname%3D~%22Kn.wn%22"] {
         rig.ask(200, "GET", &format!("/api/v2/silences{filter}"), "");
+    }
+    // What the document says of these 0.33 does not do yet.
+    for (flags, expected) in [
+        ("", &["active", "expired"][..]),
+        ("expired=false", &["active"]),
+        ("active=false", &["expired"]),
+        ("active=false&pending=false", &["expired"]),
+        ("active=false&expired=false", &[]),
+    ] {
+        let silences = rig.sides.ours.json(&format!("/api/v2/silences?{flags}"));
+        let silences = silences.as_array().unwrap().iter();
+        let states: Vec<_> = silences.map(|silence| &silence["status"]["state"]).collect();
+        assert_eq!(states, expected, "{flags}");
     }
 
     // What cannot be answered.
@@ -280,11 +297,13 @@ fn karma_and_grafana_are_answered_as_the_document_says_and_alertmanager_does() {
         (404, "POST", "/api/v2/silences", &nobody.to_string()),
         (404, "GET", &format!("/api/v2/silence/{unknown}"), ""),
         (404, "DELETE", &format!("/api/v2/silence/{unknown}"), ""),
-        (500, "DELETE", "/api/v2/silence/{1}", ""),
         (422, "GET", "/api/v2/silence/nonsense", ""),
-        (404, "GET", "/alertmanager/api/v2/status", ""),
     ] {
         rig.ask(status, method, path, body);
+    }
+    // By that path Grafana finds out whether it speaks to Mimir.
+    for side in rig.sides.both() {
+        assert_eq!(answer(side, "GET", "/alertmanager/api/v2/status", "").0, 404);
     }
     // Of the rest only those that say that the server itself failed.
     let unseen: Vec<_> = rig.document.answers().difference(&rig.seen).cloned().collect();

@@ -154,6 +154,7 @@ pub(crate) fn plain(text: &str) -> String {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"),
         (r"127\.0\.0\.1:\d+", "ADDRESS"),
+        (r"0x[0-9a-f]{6,}", "PLACE"),
         (r"[ \t]+", " "),
     ] {
         text = Regex::new(pattern).unwrap().replace_all(&text, word).into_owned();

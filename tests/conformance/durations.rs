@@ -1,6 +1,7 @@
 //! Lengths of time as configuration files write them.
 
 use base::period::Period;
+use promql::ast::{ExprKind, Length};
 use serde_json::Value;
 
 use crate::report::Report;
@@ -11,14 +12,10 @@ pub(crate) fn run(report: &mut Report) {
 
 fn duration(case: &Value) -> Result<(), String> {
     let text = case["input"].as_str().unwrap();
-    let read = text.parse::<Period>();
     if case["negative_allowed"] == true {
-        // Nothing that we read may be negative.
-        return match read {
-            Ok(period) => Err(format!("read as {period}")),
-            Err(_) => Err("negative durations are refused".to_owned()),
-        };
+        return offset(text, case);
     }
+    let read = text.parse::<Period>();
     match (read, case["ok"] == false) {
         (Ok(period), true) => Err(format!("read as {period}")),
         (Err(_), true) => Ok(()),
@@ -32,5 +29,23 @@ fn duration(case: &Value) -> Result<(), String> {
                 Err(format!("read as {got:?}, not {expected:?}"))
             }
         }
+    }
+}
+
+/// Where a duration may be negative: behind `offset` in an expression.
+fn offset(text: &str, case: &Value) -> Result<(), String> {
+    let expr = promql::parse(&format!("x offset {text}")).map_err(|faults| faults.to_string())?;
+    let ExprKind::Vector(selector) = &expr.kind else { return Err("no selector".to_owned()) };
+    let Some(Length::Fixed(millis)) = selector.when.offset else {
+        return Err("no fixed offset".to_owned());
+    };
+    let expected = case["milliseconds"].as_i64();
+    if expected.is_some_and(|expected| expected != millis) {
+        return Err(format!("read as {millis}"));
+    }
+    let printed = case["printed"].as_str().map(|printed| format!("x offset {printed}"));
+    match printed {
+        Some(printed) if printed != expr.to_string() => Err(format!("printed {expr}")),
+        _ => Ok(()),
     }
 }

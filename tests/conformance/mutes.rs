@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use alertmanager::alerts::Alert;
-use alertmanager::mute::{InhibitRuleConfig, Inhibitor, Silence, TimeInterval, TimesConfig};
+use alertmanager::mute::{
+    Effects, InhibitRuleConfig, Inhibitor, Silence, TimeInterval, TimesConfig,
+};
 use base::diagnostic::Diagnostics;
 use base::labels::Labels;
 use base::matcher::{MatchOp, Matcher};
@@ -81,14 +83,15 @@ fn inhibitor(group: &Value) -> Inhibitor {
     assert!(diagnostics.is_empty(), "{diagnostics}");
     let mut inhibitor = Inhibitor::new(rules);
     for active in group["active_alerts"].as_array().unwrap() {
-        inhibitor.put(&Alert {
+        let alert = Alert {
             labels: labels(active),
             annotations: BTreeMap::new(),
             starts_at: Timestamp::from_millis(0),
             ended: None,
             stale_since: None,
             generator_url: String::new(),
-        });
+        };
+        inhibitor.put(&alert, &mut Effects::default());
     }
     inhibitor
 }

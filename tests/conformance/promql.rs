@@ -6,6 +6,7 @@ mod parse;
 mod script;
 mod run;
 mod compare;
+mod classic;
 mod golden;
 
 pub(crate) use golden::run as run_golden;

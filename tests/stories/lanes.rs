@@ -186,6 +186,7 @@ impl House {
                     }),
                     timeout: Duration::from_secs(5),
                     gate: None,
+                    recheck: None,
                     outbox: outbox.clone(),
                     states: states.clone(),
                     metrics: metrics.clone(),

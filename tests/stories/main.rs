@@ -7,5 +7,6 @@ mod simulation;
 mod lanes;
 mod delivery;
 mod dispatch;
+mod first_round;
 mod mutes;
 mod hygiene;

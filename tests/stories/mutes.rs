@@ -103,3 +103,29 @@ async fn a_route_is_mute_at_its_time_of_the_day_and_tells_the_difference_after_i
     story.pass(100).await;
     story.expect("7210 ops A b");
 }
+
+#[tokio::test]
+async fn a_silence_stops_a_message_that_waits_long_before_the_group_is_due_f20() {
+    let mut story = Simulation::begin().await;
+    story.up = false;
+    story.fire("a b");
+    story.pass(15).await;
+    // The group is looked at again at 70 s; the receiver is back at 17 s.
+    story.silence("a", 15, 500).await;
+    story.pass(2).await;
+    story.up = true;
+    story.pass(20).await;
+    story.expect("21 ops b");
+    story.up = false;
+    story.fire("c");
+    story.pass(40).await;
+    story.silence("b", 77, 500).await;
+    story.silence("c", 77, 500).await;
+    story.up = true;
+    story.pass(300).await;
+    story.expect("");
+    // Nobody was told of these, so they are told when the silences end.
+    story.pass(200).await;
+    let heard = std::mem::take(&mut story.heard).join(", ");
+    assert!(heard.ends_with("ops a b c"), "{heard}");
+}

@@ -3,13 +3,15 @@
 //! Invariant: the state is a real database, so that a restart is a real one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use alertmanager::alerts::{Alert, Alerts, Ending};
 use alertmanager::dispatch::{Dispatcher, Lane, Lanes, Route, RouteConfig, World};
 use alertmanager::mute::{
-    self, InhibitRuleConfig, Maintenance, Mutes, Silence, Silences, TimeIntervalConfig,
+    self, InhibitRuleConfig, Maintenance, Mutes, Round, Silence, Silences, TimeIntervalConfig,
 };
 use alertmanager::outbox::{Due, Outbox};
+use alertmanager::pushed::Pushed;
 use alertmanager::state::State;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::labels::Labels;
@@ -45,6 +47,8 @@ pub(crate) struct Simulation {
     /// Whether the receiver takes messages.
     pub(crate) up: bool,
     pub(crate) heard: Vec<String>,
+    /// Until when targets and rules have for the first round after a restart, if there is one.
+    pub(crate) judged_by: Option<i64>,
 }
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -127,6 +131,7 @@ impl Simulation {
             now: 0,
             up: true,
             heard: Vec::new(),
+            judged_by: None,
         }
     }
 
@@ -180,7 +185,16 @@ impl Simulation {
         }
         self.outbox = Outbox::open(self.state.clone()).await.unwrap();
         self.mutes = mutes(&self.state, &self.alerts).await;
-        self.dispatcher = self.another(&self.route);
+        if let Some(judged_by) = self.judged_by {
+            self.begin_round(judged_by, None).await;
+        }
+        self.configure_anew(&self.route.clone()).await;
+    }
+
+    /// Takes a new configuration, as a start does.
+    pub(crate) async fn configure_anew(&mut self, route_yaml: &str) {
+        route_yaml.clone_into(&mut self.route);
+        self.dispatcher = self.another(route_yaml);
         self.dispatcher.adopt().await.unwrap();
     }
 
@@ -191,14 +205,28 @@ impl Simulation {
         Dispatcher::new(route(route_yaml), lanes, alerts, outbox, mutes, now)
     }
 
+    /// Begins the first round after a start; those who push have until `pushed_by`.
+    pub(crate) async fn begin_round(&self, judged_by: i64, pushed_by: Option<i64>) -> Pushed {
+        let (state, alerts) = (self.state.clone(), self.alerts.clone());
+        let pushed = Pushed::open(state, alerts, Duration::ZERO).await.unwrap();
+        self.mutes.first_round.begin(Round {
+            judged_by: at(judged_by),
+            pushed_by: pushed_by.map(at),
+            pushed: pushed.clone(),
+        });
+        pushed
+    }
+
     /// Takes a new configuration, as a reload does.
     pub(crate) async fn configure(&mut self, route_yaml: &str) {
         route_yaml.clone_into(&mut self.route);
-        // Whoever holds the place meanwhile does nothing.
-        let another = self.another(route_yaml);
-        let running = std::mem::replace(&mut self.dispatcher, another);
-        let (lanes, now) = (lanes(self.send_resolved), at(self.now));
-        self.dispatcher = running.reconfigured(route(route_yaml), lanes, BTreeMap::new(), now);
+        let (route, lanes, now) = (route(route_yaml), lanes(self.send_resolved), at(self.now));
+        // Whoever holds the place meanwhile knows of no alert.
+        let (outbox, mutes) = (self.outbox.clone(), self.mutes.clone());
+        let idle =
+            Dispatcher::new(route.clone(), lanes.clone(), Alerts::default(), outbox, mutes, now);
+        let running = std::mem::replace(&mut self.dispatcher, idle);
+        self.dispatcher = running.reconfigured(route, lanes, BTreeMap::new(), now);
         self.dispatcher.adopt().await.unwrap();
     }
 

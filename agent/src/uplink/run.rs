@@ -173,8 +173,10 @@ impl Shared {
         let shared = self.clone();
         let popped = spawn_blocking(move || {
             let mut buffer = shared.buffer();
-            let pop = |(place, record): &(Place, Record)| buffer.pop(*place, record);
-            let popped = records.iter().map(pop).fold(Ok(()), |all, one| all.and(one));
+            let mut popped = Ok(());
+            for (place, record) in &records {
+                popped = popped.and(buffer.pop(*place, record));
+            }
             shared.show(&mut buffer);
             (popped, buffer.fault().map(str::to_owned))
         });

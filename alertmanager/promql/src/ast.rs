@@ -437,6 +437,12 @@ impl AggregateOp {
         Self::ALL.into_iter().find(|op| op.as_str() == word)
     }
 
+    /// Whether it can do something with native histograms.
+    pub(crate) fn takes_native(self) -> bool {
+        use AggregateOp::{Avg, Count, CountValues, Group, LimitK, LimitRatio, Sum};
+        matches!(self, Sum | Avg | Count | Group | CountValues | LimitK | LimitRatio)
+    }
+
     /// Whether it takes an argument before what it aggregates.
     pub fn has_param(self) -> bool {
         matches!(

@@ -7,19 +7,21 @@
 
 mod binary;
 mod call;
+mod info_join;
 
 use std::sync::Arc;
 
 use base::labels::METRIC_NAME;
 
 use crate::ast::{
-    Aggregate, AggregateOp, Binary, Edges, Expr, ExprKind, Length, Number, Unary, VectorSelector,
-    When,
+    Aggregate, AggregateOp, Binary, BinaryOp, Edges, Expr, ExprKind, Length, Number, Unary,
+    VectorSelector, When,
 };
 use crate::fault::{Fault, Faults, Span};
 use crate::parser::{NO_MATCHER, selects_everything};
 use crate::plan::{
     AggregatePlan, Keep, MatrixPlan, Plan, ScalarPlan, Selection, Shift, Type, VectorPlan,
+    WithScalarPlan,
 };
 use crate::query::Query;
 
@@ -31,6 +33,12 @@ use crate::query::Query;
 pub fn check(text: &str, expr: Expr) -> Result<Query, Faults> {
     let mut checker = Checker::default();
     match checker.check(&expr).plan {
+        Some(Plan::Matrix(MatrixPlan::Samples { selection, .. }))
+            if checker.faults.is_empty() && selection.edges != Edges::Plain =>
+        {
+            let what = "`anchored` or `smoothed` outside of a function";
+            Err(Faults::new(text, vec![Fault::unsupported(expr.span, what)]))
+        }
         Some(plan) if checker.faults.is_empty() => Ok(Query::checked(text, expr, plan)),
         _ => Err(Faults::new(text, checker.faults)),
     }
@@ -75,6 +83,8 @@ impl Checked {
 #[derive(Default)]
 struct Checker {
     faults: Vec<Fault>,
+    /// Whether only counts and sums of histograms are asked for; see [`Selection`].
+    knows_resets: bool,
 }
 
 impl Checker {
@@ -95,15 +105,16 @@ impl Checker {
                 Checked { kind: Type::String, plan: Some(Plan::String(text.clone())) }
             }
             ExprKind::Vector(selector) => {
+                if selector.edges == Edges::Anchored {
+                    self.unsupported(expr.span, "`anchored` without a range");
+                }
                 Checked::vector(self.selection(selector, expr.span).map(VectorPlan::Select))
             }
             ExprKind::Matrix(matrix) => {
                 let selection = self.selection(&matrix.selector, expr.span);
-                let range = self.length(&matrix.range);
-                let plan = selection.zip(range);
-                Checked::matrix(
-                    plan.map(|(selection, range)| MatrixPlan::Samples { selection, range }),
-                )
+                let range = matrix.range.clone();
+                let samples = |selection| MatrixPlan::Samples { selection, range };
+                Checked::matrix(selection.map(samples))
             }
             ExprKind::Subquery(subquery) => {
                 let inner = self.check(&subquery.expr);
@@ -113,17 +124,14 @@ impl Checker {
                         format!("subquery is only allowed on instant vector, got {got} instead");
                     self.report(expr.span, message);
                 }
-                let range = self.length(&subquery.range);
-                let step = match &subquery.step {
-                    Some(step) => self.length(step).map(Some),
-                    None => Some(None),
-                };
-                let shift = self.shift(&subquery.when);
-                let plan = (|| {
-                    let vector = Box::new(inner.into_vector()?);
-                    Some(MatrixPlan::Subquery { vector, range: range?, step: step?, shift: shift? })
-                })();
-                Checked::matrix(plan)
+                let (range, step) = (subquery.range.clone(), subquery.step.clone());
+                let shift = shift(&subquery.when);
+                Checked::matrix(inner.into_vector().map(|vector| MatrixPlan::Subquery {
+                    vector: Box::new(vector),
+                    range,
+                    step,
+                    shift,
+                }))
             }
             ExprKind::Call(call) => self.call(call, expr.span),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span),
@@ -145,7 +153,7 @@ impl Checker {
 
     fn selection(&mut self, selector: &VectorSelector, span: Span) -> Option<Selection> {
         self.check_matchers(selector, span);
-        self.any_selection(selector, span)
+        Some(self.any_selection(selector, span))
     }
 
     fn check_matchers(&mut self, selector: &VectorSelector, span: Span) {
@@ -165,29 +173,10 @@ impl Checker {
     }
 
     /// As [`Checker::selection`], also where the selector would select everything.
-    fn any_selection(&mut self, selector: &VectorSelector, span: Span) -> Option<Selection> {
-        match selector.edges {
-            Edges::Plain => {}
-            Edges::Anchored => self.unsupported(span, "`anchored`"),
-            Edges::Smoothed => self.unsupported(span, "`smoothed`"),
-        }
-        let shift = self.shift(&selector.when)?;
-        Some(Selection { matchers: Arc::from(selector.matchers.as_slice()), shift })
-    }
-
-    fn shift(&mut self, when: &When) -> Option<Shift> {
-        let offset = when.offset.as_ref().map_or(Some(0), |offset| self.length(offset))?;
-        Some(Shift { offset, at: when.at })
-    }
-
-    fn length(&mut self, length: &Length) -> Option<i64> {
-        match length {
-            Length::Fixed(millis) => Some(*millis),
-            Length::Computed(expr) => {
-                self.unsupported(expr.span, "a calculated duration");
-                None
-            }
-        }
+    fn any_selection(&mut self, selector: &VectorSelector, span: Span) -> Selection {
+        let matchers = Arc::from(selector.matchers.as_slice());
+        let (shift, edges) = (shift(&selector.when), selector.edges);
+        Selection { matchers, shift, edges, span, knows_resets: self.knows_resets }
     }
 
     fn unary(&mut self, unary: &Unary, span: Span) -> Checked {
@@ -200,10 +189,15 @@ impl Checker {
                 return Checked::scalar(scalar);
             }
             Type::Vector => {
-                let negative = |vector| VectorPlan::Values {
-                    function: |value, _| -value,
-                    vector: Box::new(vector),
-                    params: Vec::new(),
+                let negative = |vector| {
+                    VectorPlan::WithScalar(Box::new(WithScalarPlan {
+                        op: BinaryOp::Multiply,
+                        returns_bool: false,
+                        vector,
+                        scalar: ScalarPlan::Number(-1.0),
+                        scalar_is_left: false,
+                        span,
+                    }))
                 };
                 return Checked::vector(inner.into_vector().map(negative));
             }
@@ -235,9 +229,6 @@ impl Checker {
             Some(param) => number = self.expect(param, Type::Scalar, context).into_scalar(),
             None => {}
         }
-        if matches!(op, AggregateOp::LimitK | AggregateOp::LimitRatio) {
-            self.unsupported(span, &format!("`{}`", op.as_str()));
-        }
         let keep = match grouping {
             Some(grouping) => keep(&grouping.labels, grouping.without),
             None => Keep::Only(Vec::new()),
@@ -245,7 +236,8 @@ impl Checker {
         let complete = param.is_none() || number.is_some() || label.is_some();
         Checked::vector(vector.filter(|_| complete).map(|vector| {
             let label = label.unwrap_or_default();
-            let plan = AggregatePlan { op: *op, keep, param: number, label, vector, param_span };
+            let (op, span) = (*op, expr.span);
+            let plan = AggregatePlan { op, keep, param: number, label, vector, param_span, span };
             VectorPlan::Aggregate(Box::new(plan))
         }))
     }
@@ -264,6 +256,10 @@ impl Checker {
         }
         left
     }
+}
+
+fn shift(when: &When) -> Shift {
+    Shift { offset: when.offset.clone().unwrap_or(Length::Fixed(0)), at: when.at }
 }
 
 /// The labels of `by` and `on`, or all but those of `without` and `ignoring`.

@@ -13,34 +13,42 @@
 //! Invariant: a step's values do not depend on which other steps are asked for.
 
 mod context;
+mod histograms;
+mod hash;
 mod steps;
+mod length;
 mod table;
 mod select;
+mod smooth;
 mod scalar;
 mod window;
 mod grouping;
 mod aggregate;
 mod operator;
+mod mixed;
 mod matching;
+mod info_join;
 mod set;
 mod value;
 mod session;
 
 pub use context::{EvalError, Options};
+pub use histograms::Histograms;
 pub use session::Session;
 pub use steps::Range;
 pub use value::{Output, Series, Value};
 
 pub(crate) use context::Context;
 pub(crate) use grouping::Groups;
+pub(crate) use histograms::Cell;
 pub(crate) use scalar::Column;
 pub(crate) use steps::Steps;
 pub(crate) use table::{ABSENT, Key, KeyRef, Sink, Table, has_value, is_absent};
-pub(crate) use window::{OverTimeCall, Samples, Slide, Window, slide};
+pub(crate) use window::{Native, OverTimeCall, Samples, Slide, Window, slide};
 
 use storage::Storage;
 
-use crate::ast::At;
+use crate::ast::{At, Edges};
 use crate::plan::{
     AggregatePlan, MatrixPlan, OverTimePlan, Plan, ScalarPlan, Shift, Spans, VectorPlan,
 };
@@ -60,6 +68,7 @@ pub(crate) struct TableCall<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) table: Table,
     pub(crate) params: Vec<Column>,
+    pub(crate) texts: &'a [String],
     pub(crate) steps: Steps,
     pub(crate) spans: Spans,
 }
@@ -92,23 +101,26 @@ struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    fn value(self, plan: &'a Plan) -> Result<Value, EvalError> {
+    fn value(self, plan: &'a Plan) -> Result<(Value, Histograms), EvalError> {
+        let floats = |value| (value, Histograms::default());
         let steps = self.range.steps();
         match plan {
             Plan::Scalar(scalar) => {
                 let column = self.scalar(scalar, steps)?;
-                Ok(value::of_scalar(&column, self.range))
+                Ok(floats(value::of_scalar(&column, self.range)))
             }
             Plan::Vector(vector) => {
                 let table = self.vector(vector, steps)?;
                 self.context.check()?;
-                Ok(value::of_table(&table, self.range))
+                Ok(value::of_table(self.context, &table, self.range))
             }
             Plan::Matrix(matrix) if self.range.is_instant() => {
                 let (input, windows) = self.matrix(matrix, steps)?;
                 value::of_windows(self.context, &input, &windows)
             }
-            Plan::String(text) if self.range.is_instant() => Ok(Value::String(text.clone())),
+            Plan::String(text) if self.range.is_instant() => {
+                Ok(floats(Value::String(text.clone())))
+            }
             Plan::Matrix(_) | Plan::String(_) => {
                 let kind = if matches!(plan, Plan::Matrix(_)) { "range vector" } else { "string" };
                 Err(EvalError::Query(format!(
@@ -123,6 +135,11 @@ impl<'a> Evaluation<'a> {
         match plan {
             ScalarPlan::Number(value) => Ok(Column::Constant(*value)),
             ScalarPlan::Time => Column::times(self.context, steps),
+            ScalarPlan::OfRange(function) => Ok(Column::Constant(function(self.range))),
+            ScalarPlan::OfTwo(function, a, b) => {
+                let (a, b) = (self.scalar(a, steps)?, self.scalar(b, steps)?);
+                Ok(operator::of_two(a, b, function))
+            }
             ScalarPlan::OfVector(vector) => {
                 let table = self.vector(vector, steps)?;
                 Column::of_table(self.context, &table)
@@ -172,6 +189,9 @@ impl<'a> Evaluation<'a> {
         match plan {
             VectorPlan::WithScalar(plan) => {
                 let scalar = self.scalar(&plan.scalar, steps)?;
+                if left.has_native() || plan.op.is_trim() {
+                    return mixed::with_scalar(self.context, plan, left, &scalar);
+                }
                 operator::with_scalar(plan, left, &scalar)
             }
             VectorPlan::Match(plan) => {
@@ -190,16 +210,24 @@ impl<'a> Evaluation<'a> {
         let context = self.context;
         match plan {
             VectorPlan::Select(selection) => {
-                let times = self.times(steps, selection.shift);
+                let times = self.times(steps, &selection.shift)?;
                 let mut table = Table::new(context, steps.count);
                 self.selections.last_values(context, selection, times, &mut table)?;
                 Ok(table)
             }
             VectorPlan::SampleTimes(selection) => {
-                let times = self.times(steps, selection.shift);
+                let times = self.times(steps, &selection.shift)?;
                 let mut table = Table::new(context, steps.count);
                 self.selections.last_times(context, selection, times, &mut table)?;
                 table.drop_names()
+            }
+            VectorPlan::Info(plan) => {
+                let table = self.vector(&plan.vector, steps)?;
+                let mut times = steps;
+                for shift in &plan.shifts {
+                    times = self.times(times, shift)?;
+                }
+                info_join::with_labels(context, self.selections, plan, &table, times)
             }
             VectorPlan::OfScalar(scalar) => {
                 let column = self.scalar(scalar, steps)?;
@@ -208,6 +236,9 @@ impl<'a> Evaluation<'a> {
             VectorPlan::Values { function, vector, params } => {
                 let mut table = self.vector(vector, steps)?;
                 let params = self.columns(params, steps)?;
+                if table.has_native() {
+                    table.drop_native();
+                }
                 operator::each_value(&mut table, *function, &params);
                 table.drop_names()
             }
@@ -216,10 +247,10 @@ impl<'a> Evaluation<'a> {
                 self.over_time(over_time, steps, &mut table)?;
                 if table.may_have_clashed() { table.unique() } else { Ok(table) }
             }
-            VectorPlan::Table { function, vector, params, spans } => {
+            VectorPlan::Table { function, vector, params, texts, spans } => {
                 let params = self.columns(params, steps)?;
                 let table = self.vector(vector, steps)?;
-                function(TableCall { context, table, params, steps, spans: *spans })
+                function(TableCall { context, table, params, texts, steps, spans: *spans })
             }
             VectorPlan::Relabel { relabel, vector } => {
                 let mut table = self.vector(vector, steps)?;
@@ -251,7 +282,7 @@ impl<'a> Evaluation<'a> {
         let mut sink = OneMetric::new(fold);
         match &plan.vector {
             VectorPlan::Select(selection) => {
-                let times = self.times(steps, selection.shift);
+                let times = self.times(steps, &selection.shift)?;
                 self.selections.last_values(self.context, selection, times, &mut sink)?;
             }
             // Of several metrics there may be series that become the same, which must be looked at
@@ -270,6 +301,9 @@ impl<'a> Evaluation<'a> {
         steps: Steps,
         sink: &mut dyn Sink,
     ) -> Result<(), EvalError> {
+        if let Some(message) = &plan.refused {
+            return Err(EvalError::Query(message.clone()));
+        }
         let params = self.columns(&plan.params, steps)?;
         let (input, windows) = self.matrix(&plan.matrix, steps)?;
         let call =
@@ -280,14 +314,25 @@ impl<'a> Evaluation<'a> {
     fn matrix(self, plan: &'a MatrixPlan, steps: Steps) -> Result<(Input<'a>, Windows), EvalError> {
         match plan {
             MatrixPlan::Samples { selection, range } => {
-                let windows = Windows::new(steps, self.times(steps, selection.shift), *range);
+                let range = self.length(range.positive_millis(self.range))?;
+                let mut windows = Windows::new(steps, self.times(steps, &selection.shift)?, range);
+                let lookback = self.context.lookback();
+                match selection.edges {
+                    Edges::Plain => {}
+                    Edges::Anchored => windows.widen(lookback, 0),
+                    Edges::Smoothed => windows.widen(lookback, lookback),
+                }
                 let (from, to) = windows.reach();
                 let selected = self.selections.select(self.context, selection, from, to)?;
-                Ok((Input::Samples(selected), windows))
+                Ok((Input::Samples(selected, selection.knows_resets), windows))
             }
             MatrixPlan::Subquery { vector, range, step, shift } => {
-                let windows = Windows::new(steps, self.times(steps, *shift), *range);
-                let step = step.unwrap_or(self.context.subquery_step());
+                let range = self.length(range.positive_millis(self.range))?;
+                let windows = Windows::new(steps, self.times(steps, shift)?, range);
+                let step = match step {
+                    Some(step) => self.length(step.positive_millis(self.range))?,
+                    None => self.context.subquery_step(),
+                };
                 let (from, to) = windows.reach();
                 let inner = Steps::aligned(from, to, step);
                 let table = self.vector(vector, inner)?;
@@ -297,14 +342,19 @@ impl<'a> Evaluation<'a> {
     }
 
     /// The times that a selector looks at, one for each step.
-    fn times(&self, steps: Steps, shift: Shift) -> Steps {
+    fn times(&self, steps: Steps, shift: &Shift) -> Result<Steps, EvalError> {
+        let offset = self.length(shift.offset.millis(self.range))?;
         let at = match shift.at {
-            None => return steps.moved(shift.offset),
+            None => return Ok(steps.moved(offset)),
             Some(At::Time(millis)) => millis,
             Some(At::Start) => self.range.start().millis(),
             Some(At::End) => self.range.end().millis(),
         };
-        steps.pinned(at).moved(shift.offset)
+        Ok(steps.pinned(at).moved(offset))
+    }
+
+    fn length(&self, millis: Result<i64, String>) -> Result<i64, EvalError> {
+        millis.map_err(EvalError::Query)
     }
 }
 

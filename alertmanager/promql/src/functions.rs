@@ -3,19 +3,21 @@
 //! To add one is to add a line to [`FUNCTIONS`] and, where nothing there does what it needs, the
 //! function that the line names. Nothing else knows functions by name.
 //!
-//! Invariant: the table is sorted by name, and every function of Prometheus is in it; one that
-//! cannot be evaluated yet says so.
+//! Invariant: the table is sorted by name, and every function of Prometheus is in it.
 
 mod values;
 mod date;
 mod over_time;
+mod native_rate;
 mod rate;
+mod extended;
 mod trend;
 mod order;
 mod histogram;
+mod native;
 pub(crate) mod labels;
 
-use crate::evaluate::{OverTime, ToTable, slide};
+use crate::evaluate::{OverTime, Range, ToTable, slide};
 use crate::fault::{Fault, Span};
 use crate::plan::Type;
 use Type::{Matrix, Scalar, String as Text, Vector};
@@ -31,6 +33,19 @@ pub(crate) struct Function {
     pub(crate) tail: Tail,
     pub(crate) returns: Type,
     pub(crate) body: Body,
+    /// What it does where the range is `anchored`, or `smoothed`.
+    pub(crate) anchored: Option<OverTime>,
+    pub(crate) smoothed: Option<OverTime>,
+    pub(crate) buckets: Buckets,
+}
+
+/// Whether a function looks at the buckets of native histograms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Buckets {
+    /// What it is part of decides.
+    Passed,
+    Needed,
+    NotNeeded,
 }
 
 /// What is special about the last argument.
@@ -51,13 +66,16 @@ pub(crate) enum Tail {
 /// What a function does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Body {
-    /// Prometheus knows it, this evaluator does not yet. One argument may have to be a selector
-    /// without a name.
-    NotYet { selector_at: Option<usize> },
     /// A number.
     Constant(f64),
     /// The evaluation time.
     Time,
+    /// A number that the range of the query has.
+    OfRange(fn(Range) -> f64),
+    /// A number from two.
+    OfTwo(fn(f64, f64) -> f64),
+    /// Labels of other series; the second argument is a selector without a name.
+    Info,
     /// A number from a vector with one series.
     ScalarOf,
     /// A vector with one series from a number.
@@ -92,12 +110,25 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
 
 impl Function {
     const fn new(name: &'static str, args: &'static [Type], body: Body) -> Self {
-        Self { name, args, tail: Tail::Required, returns: Vector, body }
+        let (tail, buckets) = (Tail::Required, Buckets::Passed);
+        let (anchored, smoothed) = (None, None);
+        Self { name, args, tail, returns: Vector, body, anchored, smoothed, buckets }
     }
 
-    const fn not_yet(name: &'static str, args: &'static [Type], tail: Tail) -> Self {
-        let body = Body::NotYet { selector_at: None };
-        Self { name, args, tail, returns: Vector, body }
+    const fn at_edges(mut self, anchored: OverTime, smoothed: Option<OverTime>) -> Self {
+        self.anchored = Some(anchored);
+        self.smoothed = smoothed;
+        self
+    }
+
+    const fn with_buckets(mut self) -> Self {
+        self.buckets = Buckets::Needed;
+        self
+    }
+
+    const fn without_buckets(mut self) -> Self {
+        self.buckets = Buckets::NotNeeded;
+        self
     }
 
     const fn tail(mut self, tail: Tail) -> Self {
@@ -122,7 +153,7 @@ impl Function {
 
     /// Which argument has to be a selector without a name.
     pub(crate) fn selector_at(&self) -> Option<usize> {
-        if let Body::NotYet { selector_at } = self.body { selector_at } else { None }
+        matches!(self.body, Body::Info).then_some(1)
     }
 
     /// The type of an argument.
@@ -138,6 +169,10 @@ const fn values(name: &'static str, function: fn(f64, [f64; 2]) -> f64) -> Funct
 
 const fn over_time(name: &'static str, function: OverTime) -> Function {
     Function::new(name, &[Matrix], Body::OverTime(function))
+}
+
+const fn of_range(name: &'static str, function: fn(Range) -> f64) -> Function {
+    Function::new(name, &[], Body::OfRange(function)).scalar()
 }
 
 /// Of the optional argument the function gets the evaluation time.
@@ -158,7 +193,8 @@ static FUNCTIONS: &[Function] = &[
     values("atanh", |v, _| v.atanh()),
     over_time("avg_over_time", slide::<over_time::Avg>),
     values("ceil", |v, _| v.ceil()),
-    over_time("changes", slide::<over_time::Changes>),
+    over_time("changes", slide::<over_time::Changes>)
+        .at_edges(slide::<extended::Changes>, None),
     Function::new("clamp", &[Vector, Scalar, Scalar], Body::Values(values::clamp)),
     Function::new("clamp_max", &[Vector, Scalar], Body::Values(|v, [max, _]| values::min(v, max))),
     Function::new("clamp_min", &[Vector, Scalar], Body::Values(|v, [min, _]| values::max(v, min))),
@@ -170,26 +206,31 @@ static FUNCTIONS: &[Function] = &[
     date("day_of_year", date::day_of_year),
     date("days_in_month", date::days_in_month),
     values("deg", |v, _| v * 180.0 / std::f64::consts::PI),
-    over_time("delta", slide::<rate::Delta>),
+    over_time("delta", slide::<rate::Delta>)
+        .at_edges(slide::<extended::Anchored<false, false>>, Some(slide::<extended::Smoothed<false, false>>)),
     over_time("deriv", slide::<trend::Deriv>),
-    Function::not_yet("double_exponential_smoothing", &[Matrix, Scalar, Scalar], Tail::Required),
-    Function::not_yet("end", &[], Tail::Required).scalar(),
+    Function::new("double_exponential_smoothing", &[Matrix, Scalar, Scalar],
+        Body::OverTime(trend::smoothing)),
+    of_range("end", |range| range.end().seconds()),
     values("exp", |v, _| v.exp()),
-    Function::not_yet("first_over_time", &[Matrix], Tail::Required),
+    over_time("first_over_time", slide::<over_time::First>),
     values("floor", |v, _| v.floor()),
-    Function::not_yet("histogram_avg", &[Vector], Tail::Required),
-    Function::not_yet("histogram_count", &[Vector], Tail::Required),
-    Function::new("histogram_fraction", &[Scalar, Scalar, Vector], Body::Table(histogram::fraction)),
-    Function::new("histogram_quantile", &[Scalar, Vector], Body::Table(histogram::quantile)),
-    Function::not_yet("histogram_quantiles", &[Vector, Text, Scalar, Scalar], Tail::Repeated),
-    Function::not_yet("histogram_stddev", &[Vector], Tail::Required),
-    Function::not_yet("histogram_stdvar", &[Vector], Tail::Required),
-    Function::not_yet("histogram_sum", &[Vector], Tail::Required),
+    Function::new("histogram_avg", &[Vector], Body::Table(native::avg)).without_buckets(),
+    Function::new("histogram_count", &[Vector], Body::Table(native::count)).without_buckets(),
+    Function::new("histogram_fraction", &[Scalar, Scalar, Vector], Body::Table(histogram::fraction))
+        .with_buckets(),
+    Function::new("histogram_quantile", &[Scalar, Vector], Body::Table(histogram::quantile))
+        .with_buckets(),
+    Function::new("histogram_quantiles", &[Vector, Text, Scalar, Scalar],
+        Body::Table(histogram::quantiles)).tail(Tail::Repeated).with_buckets(),
+    Function::new("histogram_stddev", &[Vector], Body::Table(native::stddev)),
+    Function::new("histogram_stdvar", &[Vector], Body::Table(native::stdvar)),
+    Function::new("histogram_sum", &[Vector], Body::Table(native::sum)).without_buckets(),
     date("hour", date::hour),
     over_time("idelta", slide::<rate::LastDelta>),
-    over_time("increase", slide::<rate::Increase>),
-    Function { body: Body::NotYet { selector_at: Some(1) },
-        ..Function::not_yet("info", &[Vector, Vector], Tail::Optional) },
+    over_time("increase", slide::<rate::Increase>)
+        .at_edges(slide::<extended::Anchored<true, false>>, Some(slide::<extended::Smoothed<true, false>>)),
+    Function::new("info", &[Vector, Vector], Body::Info).tail(Tail::Optional),
     over_time("irate", slide::<rate::LastRate>),
     Function::new("label_join", &[Vector, Text, Text, Text], Body::Relabel(Relabel::join))
         .tail(Tail::Repeated),
@@ -199,10 +240,10 @@ static FUNCTIONS: &[Function] = &[
     values("ln", |v, _| v.ln()),
     values("log10", |v, _| v.log10()),
     values("log2", |v, _| v.log2()),
-    Function::not_yet("mad_over_time", &[Matrix], Tail::Required),
-    Function::not_yet("max_of", &[Scalar, Scalar], Tail::Required).scalar(),
+    over_time("mad_over_time", slide::<over_time::Mad>),
+    Function::new("max_of", &[Scalar, Scalar], Body::OfTwo(values::max)).scalar(),
     over_time("max_over_time", slide::<over_time::Max>),
-    Function::not_yet("min_of", &[Scalar, Scalar], Tail::Required).scalar(),
+    Function::new("min_of", &[Scalar, Scalar], Body::OfTwo(values::min)).scalar(),
     over_time("min_over_time", slide::<over_time::Min>),
     date("minute", date::minute),
     date("month", date::month),
@@ -212,32 +253,36 @@ static FUNCTIONS: &[Function] = &[
     Function::new("quantile_over_time", &[Scalar, Matrix],
         Body::OverTime(slide::<over_time::Quantile>)),
     values("rad", |v, _| v * std::f64::consts::PI / 180.0),
-    Function::not_yet("range", &[], Tail::Required).scalar(),
-    over_time("rate", slide::<rate::Rate>),
-    over_time("resets", slide::<over_time::Resets>),
+    of_range("range", Range::seconds),
+    over_time("rate", slide::<rate::Rate>)
+        .at_edges(slide::<extended::Anchored<true, true>>, Some(slide::<extended::Smoothed<true, true>>)),
+    over_time("resets", slide::<over_time::Resets>)
+        .at_edges(slide::<extended::Resets>, None),
     Function::new("round", &[Vector, Scalar], Body::Values(values::round)).tail(Tail::Number(1.0)),
     Function::new("scalar", &[Vector], Body::ScalarOf).scalar(),
     values("sgn", values::sign),
     values("sin", |v, _| v.sin()),
     values("sinh", |v, _| v.sinh()),
     Function::new("sort", &[Vector], Body::Table(order::ascending)),
-    Function::not_yet("sort_by_label", &[Vector, Text], Tail::Repeated),
-    Function::not_yet("sort_by_label_desc", &[Vector, Text], Tail::Repeated),
+    Function::new("sort_by_label", &[Vector, Text], Body::Table(order::by_label))
+        .tail(Tail::Repeated),
+    Function::new("sort_by_label_desc", &[Vector, Text], Body::Table(order::by_label_descending))
+        .tail(Tail::Repeated),
     Function::new("sort_desc", &[Vector], Body::Table(order::descending)),
     values("sqrt", |v, _| v.sqrt()),
-    Function::not_yet("start", &[], Tail::Required).scalar(),
+    of_range("start", |range| range.start().seconds()),
     over_time("stddev_over_time", slide::<over_time::Stddev>),
     over_time("stdvar_over_time", slide::<over_time::Stdvar>),
-    Function::not_yet("step", &[], Tail::Required).scalar(),
+    of_range("step", Range::step_seconds),
     over_time("sum_over_time", slide::<over_time::Sum>),
     values("tan", |v, _| v.tan()),
     values("tanh", |v, _| v.tanh()),
     Function::new("time", &[], Body::Time).scalar(),
     Function::new("timestamp", &[Vector], Body::Timestamp(date::step_times)),
-    Function::not_yet("ts_of_first_over_time", &[Matrix], Tail::Required),
-    Function::not_yet("ts_of_last_over_time", &[Matrix], Tail::Required),
-    Function::not_yet("ts_of_max_over_time", &[Matrix], Tail::Required),
-    Function::not_yet("ts_of_min_over_time", &[Matrix], Tail::Required),
+    over_time("ts_of_first_over_time", slide::<over_time::TimeOfFirst>),
+    over_time("ts_of_last_over_time", slide::<over_time::TimeOfLast>),
+    over_time("ts_of_max_over_time", slide::<over_time::TimeOfMax>),
+    over_time("ts_of_min_over_time", slide::<over_time::TimeOfMin>),
     Function::new("vector", &[Scalar], Body::VectorOf),
     date("year", date::year),
 ];

@@ -20,6 +20,7 @@
 mod fault;
 pub mod ast;
 mod numeric;
+mod histogram;
 mod literal;
 mod token;
 mod lexer;
@@ -37,7 +38,9 @@ pub mod series_notation;
 pub use annotation::{Annotation, Severity};
 pub use ast::Expr;
 pub use check::check;
-pub use evaluate::{EvalError, Options, Output, Range, Series, Session, Value, evaluate};
+pub use evaluate::{
+    EvalError, Histograms, Options, Output, Range, Series, Session, Value, evaluate,
+};
 pub use fault::{Fault, FaultKind, Faults, Span};
 pub use parser::{MAX_DEPTH, MAX_LENGTH, parse};
 pub use plan::Type;

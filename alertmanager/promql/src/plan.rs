@@ -12,8 +12,8 @@ use std::sync::Arc;
 use base::labels::{Labels, METRIC_NAME};
 use base::matcher::{MatchOp, Matcher};
 
-use crate::ast::{AggregateOp, At, BinaryOp};
-use crate::evaluate::{OverTime, ToTable};
+use crate::ast::{AggregateOp, At, BinaryOp, Edges, Length};
+use crate::evaluate::{OverTime, Range, ToTable};
 use crate::fault::Span;
 use crate::functions::labels::Relabel;
 
@@ -65,6 +65,10 @@ pub(crate) enum ScalarPlan {
     Number(f64),
     /// `time()`
     Time,
+    /// `start()`, `end()`, `range()`, `step()`: a number that the query's range has.
+    OfRange(fn(Range) -> f64),
+    /// A number from two.
+    OfTwo(fn(f64, f64) -> f64, Box<Self>, Box<Self>),
     /// `scalar(v)`
     OfVector(Box<VectorPlan>),
     Negative(Box<Self>),
@@ -76,6 +80,8 @@ pub(crate) enum VectorPlan {
     Select(Selection),
     /// `timestamp(selector)`: the times of the samples themselves.
     SampleTimes(Selection),
+    /// `info(v, selector)`
+    Info(Box<InfoPlan>),
     /// `vector(s)`
     OfScalar(ScalarPlan),
     /// A value from a value, without the metric name.
@@ -91,6 +97,7 @@ pub(crate) enum VectorPlan {
         function: ToTable,
         vector: Box<Self>,
         params: Vec<ScalarPlan>,
+        texts: Vec<String>,
         spans: Spans,
     },
     /// Other labels, the same values.
@@ -118,6 +125,8 @@ pub(crate) struct OverTimePlan {
     pub(crate) matrix: MatrixPlan,
     pub(crate) params: Vec<ScalarPlan>,
     pub(crate) spans: Spans,
+    /// Why it cannot be evaluated: what Prometheus says at the evaluation, too.
+    pub(crate) refused: Option<String>,
 }
 
 impl OverTimePlan {
@@ -141,8 +150,8 @@ pub(crate) struct Spans {
 
 #[derive(Clone, Debug)]
 pub(crate) enum MatrixPlan {
-    Samples { selection: Selection, range: i64 },
-    Subquery { vector: Box<VectorPlan>, range: i64, step: Option<i64>, shift: Shift },
+    Samples { selection: Selection, range: Length },
+    Subquery { vector: Box<VectorPlan>, range: Length, step: Option<Length>, shift: Shift },
 }
 
 /// Which series, and when.
@@ -150,13 +159,18 @@ pub(crate) enum MatrixPlan {
 pub(crate) struct Selection {
     pub(crate) matchers: Arc<[Matcher]>,
     pub(crate) shift: Shift,
+    pub(crate) edges: Edges,
+    pub(crate) span: Span,
+    /// Whether it counts what is known about a histogram's beginning again: where only counts and
+    /// sums are asked for.
+    pub(crate) knows_resets: bool,
 }
 
 /// How a selector or a subquery is moved in time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shift {
-    /// Milliseconds into the past.
-    pub(crate) offset: i64,
+    /// Into the past.
+    pub(crate) offset: Length,
     pub(crate) at: Option<At>,
 }
 
@@ -169,6 +183,8 @@ pub(crate) struct AggregatePlan {
     pub(crate) label: String,
     pub(crate) vector: VectorPlan,
     pub(crate) param_span: Span,
+    /// What is aggregated.
+    pub(crate) span: Span,
 }
 
 /// Which labels make a group.
@@ -187,6 +203,7 @@ pub(crate) struct WithScalarPlan {
     pub(crate) vector: VectorPlan,
     pub(crate) scalar: ScalarPlan,
     pub(crate) scalar_is_left: bool,
+    pub(crate) span: Span,
 }
 
 #[derive(Clone, Debug)]
@@ -195,6 +212,9 @@ pub(crate) struct MatchPlan {
     pub(crate) returns_bool: bool,
     pub(crate) keep: Keep,
     pub(crate) cardinality: Cardinality,
+    pub(crate) span: Span,
+    /// What a missing sample of the left, of the right side counts as.
+    pub(crate) fill: [Option<f64>; 2],
     /// Labels that the one side passes on.
     pub(crate) include: Vec<String>,
     pub(crate) left: VectorPlan,
@@ -216,4 +236,18 @@ pub(crate) struct SetPlan {
     pub(crate) keep: Keep,
     pub(crate) left: VectorPlan,
     pub(crate) right: VectorPlan,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct InfoPlan {
+    /// The series that get more labels.
+    pub(crate) vector: VectorPlan,
+    /// The series that have them, at the times that the first selector of `vector` looks at.
+    pub(crate) info: Selection,
+    /// How the times of `info` move, the outermost first.
+    pub(crate) shifts: Vec<Shift>,
+    /// What the name of such a series must be, all of it.
+    pub(crate) names: Vec<Matcher>,
+    /// Which labels are wanted, and what they must be; all labels where there is none.
+    pub(crate) wanted: Vec<Matcher>,
 }

@@ -9,10 +9,10 @@ use base::labels::METRIC_NAME;
 use base::matcher::{MatchOp, Matcher};
 use base::sample::Timestamp;
 
-use crate::ast::{At, Expr};
+use crate::ast::{At, Edges, Expr, Length};
 use crate::evaluate::Range;
 use crate::fault::Faults;
-use crate::plan::{MatrixPlan, Plan, ScalarPlan, Selection, Shift, Type, VectorPlan};
+use crate::plan::{InfoPlan, MatrixPlan, Plan, ScalarPlan, Selection, Shift, Type, VectorPlan};
 use crate::{check, parse};
 
 /// An expression that can be evaluated.
@@ -95,9 +95,11 @@ impl fmt::Display for Query {
 pub struct Reads<'a> {
     selection: &'a Selection,
     /// How long a stretch of time it needs; nothing for an instant selector.
-    range: Option<i64>,
+    range: Option<&'a Length>,
     /// The subqueries around it, the outermost first: how far back, and how moved.
-    around: Vec<(i64, Shift)>,
+    around: Around<'a>,
+    /// How its times move beyond that, the outermost first.
+    moved: &'a [Shift],
 }
 
 impl<'a> Reads<'a> {
@@ -120,7 +122,9 @@ impl<'a> Reads<'a> {
     /// look back by `lookback`.
     pub fn span(&self, range: Range, lookback: Duration) -> (Timestamp, Timestamp) {
         let (mut from, mut to) = (range.start().millis(), range.end().millis());
-        let mut move_by = |shift: Shift, back: i64| {
+        // A length that cannot be told ends the evaluation before anything is read.
+        let length = |length: &Length| length.millis(range).unwrap_or(0);
+        let mut move_by = |shift: &Shift, back: i64| {
             match shift.at {
                 None => {}
                 Some(At::Time(millis)) => (from, to) = (millis, millis),
@@ -128,14 +132,23 @@ impl<'a> Reads<'a> {
                 Some(At::End) => (from, to) = (range.end().millis(), range.end().millis()),
             }
             // The left end of a range is not included.
-            from = from.saturating_sub(shift.offset).saturating_sub(back).saturating_add(1);
-            to = to.saturating_sub(shift.offset);
+            let offset = length(&shift.offset);
+            from = from.saturating_sub(offset).saturating_sub(back).saturating_add(1);
+            to = to.saturating_sub(offset);
         };
         for (back, shift) in &self.around {
-            move_by(*shift, *back);
+            move_by(shift, length(back));
         }
         let lookback = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
-        move_by(self.selection.shift, self.range.unwrap_or(lookback));
+        for shift in self.moved {
+            move_by(shift, 0);
+        }
+        move_by(&self.selection.shift, self.range.map_or(lookback, length));
+        if self.selection.edges != Edges::Plain {
+            let before = if self.range.is_some() { lookback } else { 0 };
+            from = from.saturating_sub(before);
+            to = to.saturating_add(lookback);
+        }
         (Timestamp::from_millis(from), Timestamp::from_millis(to))
     }
 }
@@ -151,23 +164,23 @@ fn visit<'a>(plan: &'a Plan, found: &mut dyn FnMut(Reads<'a>)) {
     }
 }
 
-type Around = Vec<(i64, Shift)>;
+type Around<'a> = Vec<(&'a Length, &'a Shift)>;
 
 fn visit_scalar<'a>(
     mut plan: &'a ScalarPlan,
-    around: &mut Around,
+    around: &mut Around<'a>,
     found: &mut dyn FnMut(Reads<'a>),
 ) {
     let mut rights = Vec::new();
     loop {
         match plan {
-            ScalarPlan::Number(_) | ScalarPlan::Time => break,
+            ScalarPlan::Number(_) | ScalarPlan::Time | ScalarPlan::OfRange(_) => break,
             ScalarPlan::OfVector(vector) => {
                 visit_vector(vector, around, found);
                 break;
             }
             ScalarPlan::Negative(inner) => plan = inner,
-            ScalarPlan::Binary(_, left, right) => {
+            ScalarPlan::OfTwo(_, left, right) | ScalarPlan::Binary(_, left, right) => {
                 rights.push(&**right);
                 plan = left;
             }
@@ -184,14 +197,20 @@ enum Right<'a> {
 
 fn visit_vector<'a>(
     mut plan: &'a VectorPlan,
-    around: &mut Around,
+    around: &mut Around<'a>,
     found: &mut dyn FnMut(Reads<'a>),
 ) {
     let mut rights = Vec::new();
     loop {
         match plan {
             VectorPlan::Select(selection) | VectorPlan::SampleTimes(selection) => {
-                found(Reads { selection, range: None, around: around.clone() });
+                found(Reads { selection, range: None, around: around.clone(), moved: &[] });
+                break;
+            }
+            VectorPlan::Info(info) => {
+                let InfoPlan { vector, info: selection, shifts, .. } = &**info;
+                visit_vector(vector, around, found);
+                found(Reads { selection, range: None, around: around.clone(), moved: shifts });
                 break;
             }
             VectorPlan::OfScalar(scalar) => {
@@ -235,13 +254,17 @@ fn visit_vector<'a>(
     }
 }
 
-fn visit_matrix<'a>(plan: &'a MatrixPlan, around: &mut Around, found: &mut dyn FnMut(Reads<'a>)) {
+fn visit_matrix<'a>(
+    plan: &'a MatrixPlan,
+    around: &mut Around<'a>,
+    found: &mut dyn FnMut(Reads<'a>),
+) {
     match plan {
         MatrixPlan::Samples { selection, range } => {
-            found(Reads { selection, range: Some(*range), around: around.clone() });
+            found(Reads { selection, range: Some(range), around: around.clone(), moved: &[] });
         }
         MatrixPlan::Subquery { vector, range, shift, .. } => {
-            around.push((*range, *shift));
+            around.push((range, shift));
             visit_vector(vector, around, found);
             around.pop();
         }

@@ -10,7 +10,7 @@
 
 mod histogram;
 
-pub use histogram::{Change, Histogram, HistogramPoint};
+pub use histogram::{Change, HistogramPoint, Written};
 
 use std::sync::Arc;
 

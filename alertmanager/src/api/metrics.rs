@@ -30,6 +30,7 @@ pub struct Gauges {
     failing: IntGaugeVec,
     restarts: IntGaugeVec,
     config_good: IntGauge,
+    set_back: IntGauge,
 }
 
 impl Gauges {
@@ -88,6 +89,10 @@ impl Gauges {
                 "veilleur_config_last_reload_successful",
                 "Whether the newest configuration was taken over.",
             ),
+            set_back: gauge(
+                "veilleur_clock_set_back_seconds",
+                "How far the system's clock is behind the times of samples: it was set back.",
+            ),
         }
     }
 
@@ -130,6 +135,8 @@ impl Gauges {
         for (task, count) in shown.supervisor.restarts() {
             self.restarts.with_label_values(&[task]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        let ahead = i64::try_from(shown.clock.ahead().as_secs()).unwrap_or(i64::MAX);
+        self.set_back.set(ahead);
         self.config_good.set(i64::from(shown.config.fault().is_none()));
     }
 }

@@ -18,6 +18,7 @@ use promql::{EvalError, Options, Output, Query, Range, Severity, Value};
 use tokio::time::timeout;
 
 use super::Shown;
+use super::native::write_histogram;
 use super::reply::{Failure, Remarks, raw_success};
 use super::time::{parse_duration, parse_time};
 
@@ -109,7 +110,7 @@ pub(super) async fn instant(
     body: Bytes,
 ) -> Result<Response, Failure> {
     let parameters = Parameters::read(query, &headers, &body)?;
-    let time = parameters.time("time", Timestamp::now())?;
+    let time = parameters.time("time", shown.clock.now())?;
     let output = run(&shown, &parameters, Range::instant(time)).await?;
     Ok(answer(&headers, output))
 }
@@ -197,15 +198,16 @@ fn answer(request: &HeaderMap, output: Output) -> Response {
         list.push(annotation.to_string());
     }
     let mut data = String::new();
-    write_value(&mut data, &output.value);
+    write_value(&mut data, &output);
     raw_success(request, &data, &remarks)
 }
 
-fn write_value(out: &mut String, value: &Value) {
-    match value {
+fn write_value(out: &mut String, output: &Output) {
+    let native = |sample: &&Sample| output.histograms.get(sample.value).is_some();
+    match &output.value {
         Value::Scalar(sample) => {
             out.push_str("{\"resultType\":\"scalar\",\"result\":");
-            write_sample(out, *sample);
+            write_sample(out, output, *sample);
         }
         Value::String(text) => {
             out.push_str("{\"resultType\":\"string\",\"result\":[0,");
@@ -217,8 +219,9 @@ fn write_value(out: &mut String, value: &Value) {
             for (n, (labels, sample)) in samples.iter().enumerate() {
                 out.push_str(if n > 0 { ",{\"metric\":" } else { "{\"metric\":" });
                 write_labels(out, labels);
-                out.push_str(",\"value\":");
-                write_sample(out, *sample);
+                let is_native = native(&sample);
+                out.push_str(if is_native { ",\"histogram\":" } else { ",\"value\":" });
+                write_sample(out, output, *sample);
                 out.push('}');
             }
             out.push(']');
@@ -228,14 +231,21 @@ fn write_value(out: &mut String, value: &Value) {
             for (n, series) in series.iter().enumerate() {
                 out.push_str(if n > 0 { ",{\"metric\":" } else { "{\"metric\":" });
                 write_labels(out, &series.labels);
-                out.push_str(",\"values\":[");
-                for (n, sample) in series.samples.iter().enumerate() {
-                    if n > 0 {
-                        out.push(',');
+                let (histograms, floats): (Vec<&Sample>, Vec<&Sample>) =
+                    series.samples.iter().partition(native);
+                for (name, samples) in [("values", floats), ("histograms", histograms)] {
+                    for (n, sample) in samples.iter().enumerate() {
+                        match n {
+                            0 => out.push_str(&format!(",\"{name}\":[")),
+                            _ => out.push(','),
+                        }
+                        write_sample(out, output, **sample);
                     }
-                    write_sample(out, *sample);
+                    if !samples.is_empty() {
+                        out.push(']');
+                    }
                 }
-                out.push_str("]}");
+                out.push('}');
             }
             out.push(']');
         }
@@ -261,7 +271,20 @@ fn write_text(out: &mut String, text: &str) {
 }
 
 /// `[1435781430.781,"1"]`: seconds as a number, the value as a text, because JSON has no NaN.
-fn write_sample(out: &mut String, sample: Sample) {
+fn write_sample(out: &mut String, output: &Output, sample: Sample) {
+    write_time(out, sample);
+    match output.histograms.get(sample.value) {
+        Some(histogram) => write_histogram(out, histogram),
+        None => {
+            out.push('"');
+            out.push_str(&number::plain(sample.value));
+            out.push('"');
+        }
+    }
+    out.push(']');
+}
+
+fn write_time(out: &mut String, sample: Sample) {
     let millis = sample.timestamp.millis();
     let (sign, whole, rest) = (millis < 0, (millis / 1000).abs(), (millis % 1000).abs());
     out.push('[');
@@ -273,9 +296,7 @@ fn write_sample(out: &mut String, sample: Sample) {
         let fraction = format!(".{rest:03}");
         out.push_str(fraction.trim_end_matches('0'));
     }
-    out.push_str(",\"");
-    out.push_str(&number::plain(sample.value));
-    out.push_str("\"]");
+    out.push(',');
 }
 
 #[cfg(test)]
@@ -296,7 +317,11 @@ mod tests {
     fn writes_samples_as_prometheus_does() {
         let check = |millis, value, expected: &str| {
             let mut out = String::new();
-            write_sample(&mut out, Sample { timestamp: Timestamp::from_millis(millis), value });
+            let sample = Sample { timestamp: Timestamp::from_millis(millis), value };
+            let histograms = Default::default();
+            let value = Value::Scalar(sample);
+            let output = Output { value, annotations: Vec::new(), histograms };
+            write_sample(&mut out, &output, sample);
             assert_eq!(out, expected);
         };
         check(1_435_781_430_781, 1.0, "[1435781430.781,\"1\"]");

@@ -270,8 +270,9 @@ impl Wanted {
             alert: shown.mutes.inhibited_by(&alert.labels),
             times: times(shown, alert, told_by, self.now),
         };
-        let is_held = !held.silences.is_empty() || held.alert.is_some() || !held.times.is_empty();
-        let wanted = (self.active || is_held)
+        // An alert is active for these flags also while its route is mute, as in Alertmanager.
+        let suppressed = !held.silences.is_empty() || held.alert.is_some();
+        let wanted = (self.active || suppressed)
             && (self.silenced || held.silences.is_empty())
             && (self.inhibited || held.alert.is_none())
             && (self.muted || held.times.is_empty());

@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base::clock::SteadyClock;
 use base::labels::Labels;
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use tracing::info;
+
+use super::first_round::{Start, Wanted};
 
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, WATCHDOG};
@@ -20,7 +23,7 @@ use crate::dispatch::{AskDispatch, Dispatcher};
 use crate::hygiene::KeeperParts;
 use crate::mute::Mutes;
 use crate::news::News;
-use crate::notify::{Gate, LaneRunner, LaneStates, NotifyMetrics};
+use crate::notify::{Gate, LaneRunner, LaneStates, NotifyMetrics, Recheck};
 use crate::outbox::Outbox;
 use crate::own_alerts::{self, OwnAlerts, Storm};
 use crate::pushed::Pushed;
@@ -61,6 +64,8 @@ pub(super) struct Judging {
     pub(super) rule_metrics: RuleMetrics,
     pub(super) notify_metrics: NotifyMetrics,
     pub(super) storm: Arc<Mutex<Storm>>,
+    pub(super) start: Start,
+    pub(super) clock: SteadyClock,
 }
 
 impl Judging {
@@ -94,6 +99,7 @@ impl Judging {
             self.start_group(Arc::clone(group), blind);
         }
         self.start_own_alerts(config, now);
+        self.watch_first_round(config);
         crash::point("reload.done");
         Ok(())
     }
@@ -116,9 +122,7 @@ impl Judging {
         let fires: HashSet<Labels> = firing.iter().map(|alert| alert.labels.clone()).collect();
         let fired = gone.iter().filter(|row| row.fired_at.is_some());
         let fired = fired.map(|row| self.sources.stored_alert(row));
-        let all = self.alerts.unsorted().into_iter();
-        let shown =
-            all.filter(|alert| alert.is_firing() && self.pushed.times(&alert.labels).is_none());
+        let shown = self.pushed.others().await.into_iter();
         let ended: Vec<Alert> = fired
             .chain(shown.map(|alert| Alert::clone(&alert)))
             .filter(|alert| !fires.contains(&alert.labels))
@@ -208,6 +212,7 @@ impl Judging {
                 notifier: Arc::clone(notifier),
                 timeout: receivers.timeout(lane),
                 gate: self.gate(lane, config),
+                recheck: Some(self.recheck()),
                 outbox: self.outbox.clone(),
                 states: self.lane_states.clone(),
                 metrics: self.notify_metrics.clone(),
@@ -228,6 +233,15 @@ impl Judging {
         for old in before.into_values() {
             self.delivering.spawn("retire", async move { old.shutdown(DELIVERY_GRACE).await });
         }
+    }
+
+    /// A message about something that was silenced since must not leave (F20).
+    fn recheck(&self) -> Recheck {
+        let silences = self.mutes.silences.clone();
+        Recheck::new(move |flush, now| {
+            let mut firing = flush.alerts.iter().filter(|alert| alert.is_firing());
+            firing.any(|alert| !silences.silenced_by(&alert.labels, now).is_empty())
+        })
     }
 
     /// What must be well for a lane to hand anything over: everything, for the watchdog.
@@ -256,6 +270,7 @@ impl Judging {
             rules: self.rules.clone(),
             news: self.news.clone(),
             metrics: self.rule_metrics.clone(),
+            clock: self.clock.clone(),
             blind,
         };
         // Started again after a failure, it has not been blind.
@@ -282,6 +297,15 @@ impl Judging {
             started: now,
         };
         self.scope.supervise("own alerts", move |stop| own_alerts.clone().run(stop));
+    }
+
+    /// The first round goes on over a reload.
+    fn watch_first_round(&self, config: &Config) {
+        let (start, wanted) = (self.start.clone(), Wanted::of(config));
+        if !start.round.is_over() {
+            self.scope
+                .supervise("first round", move |stop| start.clone().watch(wanted.clone(), stop));
+        }
     }
 
     /// Ends everything; what was not delivered stays in the outbox.

@@ -18,6 +18,8 @@ use tokio::time::timeout;
 
 /// The most of an answer that is read.
 const MAX_ANSWER: usize = 32 << 20;
+/// How long it may take to reach the evaluator: who waits has a person before the screen.
+const CONNECTING: Duration = Duration::from_secs(10);
 /// How long an answer may take: a preview reads a week of samples.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -73,10 +75,10 @@ impl EvaluatorArgs {
         body: Option<&Value>,
     ) -> anyhow::Result<(u16, Value)> {
         let access = self.access()?;
-        let uri: Uri = format!("{}{path}", self.url.trim_end_matches('/'))
-            .parse()
-            .with_context(|| format!("--url `{}` is no URL", self.url))?;
-        let origin = Origin::of(&uri).with_context(|| format!("--url `{}`", self.url))?;
+        let wrong = || format!("--url `{}`: write it like `http://127.0.0.1:12912`", self.url);
+        let uri = format!("{}{path}", self.url.trim_end_matches('/'));
+        let uri: Uri = uri.parse().with_context(wrong)?;
+        let origin = Origin::of(&uri).with_context(wrong)?;
         let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let mut request = Request::builder().method(method).uri(uri).body(Full::new(bytes))?;
         let headers = request.headers_mut();
@@ -88,14 +90,18 @@ impl EvaluatorArgs {
         if let Some(file) = &self.user_file {
             let pair = std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?;
-            headers.insert(header::AUTHORIZATION, basic(pair.trim()).parse()?);
+            let mut value: header::HeaderValue = basic(pair.trim()).parse()?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
         }
         let mut phases = Phases::default();
-        let mut connection = match access.client.connect(&origin, &mut phases).await {
-            Err(error) if error.kind == Failure::Refused => {
+        let connecting = access.client.connect(&origin, &mut phases);
+        let mut connection = match timeout(CONNECTING, connecting).await {
+            Err(_) => bail!("{} is not reached within {CONNECTING:?}", self.url),
+            Ok(Err(error)) if error.kind == Failure::Refused => {
                 bail!("{error}; is `veilleur` running there? `--url` names another place")
             }
-            connection => connection?,
+            Ok(connection) => connection?,
         };
         let answer = connection.send(request, &mut phases).await?;
         let status = answer.status().as_u16();
@@ -146,7 +152,7 @@ impl EvaluatorArgs {
 /// What the evaluator says is wrong.
 pub(super) fn data((status, mut answer): (u16, Value)) -> anyhow::Result<Value> {
     if status == 200 {
-        return Ok(answer["data"].take());
+        return Ok(answer.get_mut("data").map(Value::take).unwrap_or_default());
     }
     let why = answer["error"].as_str().map_or_else(|| answer.to_string(), printable);
     bail!("the evaluator answers {status}: {why}")
@@ -155,4 +161,24 @@ pub(super) fn data((status, mut answer): (u16, Value)) -> anyhow::Result<Value> 
 /// What was said from outside, on one line, and without what moves a cursor.
 pub(super) fn printable(text: &str) -> String {
     text.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn data_are_told_from_failures() {
+        let check = |status, answer: Value, expected: &str| {
+            let got = data((status, answer));
+            let got = got.map_or_else(|error| error.to_string(), |data| data.to_string());
+            assert_eq!(got, expected);
+        };
+        check(200, json!({"data": {"a": 1}}), r#"{"a":1}"#);
+        check(200, json!([1]), "null");
+        check(400, json!({"error": "no\nway"}), "the evaluator answers 400: no way");
+        check(502, json!("gone"), "the evaluator answers 502: \"gone\"");
+    }
 }

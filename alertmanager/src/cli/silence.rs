@@ -228,8 +228,7 @@ fn labels(labels: &Value) -> String {
 
 fn preview(data: &Value) -> String {
     let (now, week) = (&data["now"], &data["week"]);
-    let count = |value: &Value| counted(value.as_u64().unwrap_or(0) as usize, "alert");
-    let mut out = format!("now: {} of {} that fire\n", now["held"], count(&now["firing"]));
+    let mut out = format!("now: {} of {} alerts that fire\n", now["held"], now["firing"]);
     for alert in now["alerts"].as_array().into_iter().flatten() {
         out.push_str(&format!(
             "  {} since {}\n",
@@ -237,7 +236,8 @@ fn preview(data: &Value) -> String {
             text(&alert["startsAt"])
         ));
     }
-    out.push_str(&format!("in the last week: {}\n", count(&week["held"])));
+    let held = counted(week["held"].as_u64().unwrap_or(0) as usize, "alert");
+    out.push_str(&format!("in the last week: {held}\n"));
     for (name, count) in week["byName"].as_object().into_iter().flatten() {
         let name: String = name.chars().filter(|c| !c.is_control()).collect();
         out.push_str(&format!("  {count} {name}\n"));

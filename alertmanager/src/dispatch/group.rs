@@ -64,6 +64,8 @@ pub struct Group {
     held: BTreeSet<Labels>,
     /// Since when some of them are not.
     let_go_at: Option<Timestamp>,
+    /// Whether some of them were left out because of the first round after the start.
+    awaits_round: bool,
 }
 
 /// What was held back is told no later than this after it was let go, also where groups wait longer
@@ -95,6 +97,7 @@ impl Group {
             repeat_at: None,
             held: BTreeSet::new(),
             let_go_at: None,
+            awaits_round: false,
         }
     }
 
@@ -135,14 +138,43 @@ impl Group {
     }
 
     /// Notes which of its alerts are held back at `now`; where that has changed, it is compared
-    /// again.
-    pub fn hold(&mut self, held: BTreeSet<Labels>, now: Timestamp) {
+    /// again. True where one is that was not.
+    pub fn hold(&mut self, held: BTreeSet<Labels>, now: Timestamp) -> bool {
+        let more = held.difference(&self.held).next().is_some();
         if held != self.held {
             self.touch(now);
             if self.held.difference(&held).next().is_some() {
                 self.let_go_at.get_or_insert(now);
             }
             self.held = held;
+        }
+        more
+    }
+
+    /// Notes that it was looked at, and whether some of its alerts wait for the first round.
+    pub fn set_awaits_round(&mut self, awaits: bool) {
+        self.awaits_round = awaits;
+    }
+
+    /// Whether some of its alerts wait for the first round.
+    pub fn awaits_round(&self) -> bool {
+        self.awaits_round
+    }
+
+    /// What waited for the first round is due at once: its tick is past.
+    pub fn round_is_over(&mut self, now: Timestamp) {
+        self.awaits_round = false;
+        self.touch(now);
+        self.let_go_at = Some(now - SETTLE);
+    }
+
+    /// Goes on with a wait that began under another configuration, or before a restart, when the first
+    /// of its alerts did: it does not begin again (F08).
+    pub fn go_on(&mut self, now: Timestamp) {
+        let began = self.alerts.values().map(|alert| alert.starts_at).min();
+        if let (Some(began), None) = (began, self.last_flush) {
+            let first = (began + self.route.group_wait.duration()).max(now);
+            self.first_tick = self.first_tick.min(first);
         }
     }
 
@@ -262,6 +294,19 @@ mod tests {
         let mut group = group(100, 500, None);
         group.insert(alert("a", false), at(500));
         assert_eq!(group.due(), Some(at(500)));
+    }
+
+    #[test]
+    fn a_wait_does_not_begin_again_f08() {
+        for (now, due) in [(104, 110), (109, 110), (110, 110), (150, 150)] {
+            let mut group = group(100, now, None);
+            group.insert(
+                Arc::new(Alert { starts_at: at(100), ..Alert::clone(&alert("a", false)) }),
+                at(now),
+            );
+            group.go_on(at(now));
+            assert_eq!(group.due(), Some(at(due)), "{now}");
+        }
     }
 
     #[test]

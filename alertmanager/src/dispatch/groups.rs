@@ -101,6 +101,12 @@ impl Groups {
         }
     }
 
+    /// To be called when the routes of groups have other places.
+    pub(super) fn find_anew(&mut self) {
+        let name = |entry: &Entry| (entry.group.route().place, entry.group.key().labels.clone());
+        self.by_labels = self.entries.iter().map(|(id, entry)| (name(entry), *id)).collect();
+    }
+
     /// All of them, in no order.
     pub(super) fn ids(&self) -> Vec<GroupId> {
         self.entries.keys().copied().collect()

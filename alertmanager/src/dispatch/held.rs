@@ -26,6 +26,13 @@ pub enum HeldBy {
     },
     /// Somebody works there, and said so: the names of the windows.
     Maintenance(Vec<String>),
+    /// We have just been started, and what could hold it back may not be known yet.
+    FirstRound {
+        /// A rule of inhibition that is about it, by its name or its place.
+        rule: String,
+        /// When it is told at the latest.
+        until: Timestamp,
+    },
     /// Its route tells nobody at this time: the names of the intervals.
     Times(Vec<String>),
 }
@@ -38,6 +45,9 @@ impl HeldBy {
         found.extend(ids.iter().filter_map(|id| mutes.silences.get(id)).map(Self::Silence));
         if let Some((rule, source)) = mutes.inhibition_of(labels) {
             found.push(Self::Cause { rule, source });
+        }
+        if let Some((rule, until)) = mutes.awaits_first_round(labels) {
+            found.push(Self::FirstRound { rule, until });
         }
         found.extend(Self::of_windows(labels, mutes, now));
         found.extend(Self::of_times(route, now));
@@ -57,11 +67,12 @@ impl HeldBy {
         (!times.is_empty()).then(names)
     }
 
-    /// `silenced`, `inhibited`, `maintenance` or `muted`.
+    /// `silenced`, `inhibited`, `starting`, `maintenance` or `muted`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Silence(_) => "silenced",
             Self::Cause { .. } => "inhibited",
+            Self::FirstRound { .. } => "starting",
             Self::Maintenance(_) => "maintenance",
             Self::Times(_) => "muted",
         }
@@ -81,6 +92,12 @@ impl fmt::Display for HeldBy {
                 write!(f, " (silence {})", silence.id)
             }
             Self::Cause { rule, source } => write!(f, "inhibited by {source} ({rule})"),
+            Self::FirstRound { rule, until } => write!(
+                f,
+                "what could inhibit it is not known yet after the start: every target is scraped and \
+                 every rule evaluated once before it is told, by {} at the latest ({rule})",
+                print_time(*until)
+            ),
             Self::Maintenance(names) => write!(f, "in maintenance: {}", names.join(", ")),
             Self::Times(names) => write!(f, "muted by its times: {}", names.join(", ")),
         }

@@ -51,7 +51,7 @@ pub struct RouteConfig {
 }
 
 /// By which labels alerts are put together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum GroupBy {
     /// Alerts with exactly the same labels.
     All,
@@ -438,6 +438,35 @@ routes:
             &[("team", "db"), ("severity", "page")],
             r#"a {}/{team="db"}/{severity="page"}, b {}/{team="db"}"#,
         );
+    }
+
+    #[test]
+    fn every_node_is_found_at_its_place() {
+        let (route, _) = build(TREE);
+        for (place, node) in route.all().into_iter().enumerate() {
+            assert!(route.at(place).is_some_and(|found| std::ptr::eq(found, node)), "{place}");
+        }
+        assert!(route.at(4).is_none());
+    }
+
+    #[test]
+    fn trees_are_compared_by_where_they_lead_and_what_they_tell_f08() {
+        let (tree, _) = build(TREE);
+        // What is written in the place of what, whether it leads as before, and tells as before.
+        for (before, after, leads, tells) in [
+            ("", "", true, true),
+            ("receiver: b", "receiver: a", true, false),
+            ("repeat_interval: 1h", "repeat_interval: 2h", true, false),
+            ("severity=page", "severity=warn", false, true),
+            ("continue: true", "continue: false", false, true),
+            ("group_by: [...]", "group_by: [a]", false, true),
+            ("- match: {team: db}", "- match: {x: y}\n- match: {team: db}", false, false),
+        ] {
+            let (other, _) = build(&TREE.replacen(before, after, 1));
+            assert_eq!(tree.leads_as(&other), leads, "{after}");
+            let tell = tree.all().into_iter().zip(other.all()).all(|(a, b)| a.tells_as(b));
+            assert_eq!(tell, tells, "{after}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod reload;
+mod first_round;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -70,6 +71,8 @@ pub struct Dispatcher {
     orphans: HashSet<LaneGroup>,
     questions: AskDispatch,
     made_at: Timestamp,
+    /// How many parts of the first round were over when it last looked.
+    round_over: u64,
 }
 
 impl Dispatcher {
@@ -98,6 +101,7 @@ impl Dispatcher {
             orphans: HashSet::new(),
             questions: AskDispatch::default(),
             made_at: now,
+            round_over: 0,
         };
         let alerts = dispatcher.alerts.unsorted();
         for alert in &alerts {
@@ -105,6 +109,9 @@ impl Dispatcher {
         }
         for alert in alerts {
             dispatcher.take(alert, now);
+        }
+        for id in dispatcher.groups.ids() {
+            dispatcher.groups.change(id, |group| group.go_on(now));
         }
         dispatcher
     }
@@ -161,6 +168,7 @@ impl Dispatcher {
                 () = self.outbox.news() => {}
                 () = self.questions.asked() => {}
                 () = self.mutes.silences.changed() => {}
+                () = self.mutes.first_round.changed() => {}
                 () = sleep(wait) => {}
             }
         }
@@ -172,6 +180,7 @@ impl Dispatcher {
     ///
     /// The state failed; what was due still is.
     pub async fn step(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StateError> {
+        let round_over = self.mutes.first_round.over();
         self.take_changed(now);
         if now < self.looked_at {
             for id in self.groups.ids() {
@@ -179,7 +188,10 @@ impl Dispatcher {
             }
         }
         self.looked_at = now;
-        self.compare_held(now);
+        if self.compare_held(now) {
+            self.renew(now).await?;
+        }
+        self.end_waiting(round_over, now);
         for news in self.outbox.take_news() {
             crash::point("receipt.seen");
             for id in self.groups.named(&news.group_key).to_vec() {
@@ -208,8 +220,9 @@ impl Dispatcher {
     }
 
     /// Finds the groups of which something else is held back now: where that was changed by an alert,
-    /// and where a silence or a minute has begun or ended.
-    fn compare_held(&mut self, now: Timestamp) {
+    /// and where a silence or a minute has begun or ended. True where something is held back now that
+    /// was not: it may stand in a message that waits.
+    fn compare_held(&mut self, now: Timestamp) -> bool {
         let effects = std::mem::take(&mut self.effects);
         let (version, edge) = self.mutes.epoch(now);
         let muted_at = (version, edge, now.millis().div_euclid(60_000));
@@ -220,8 +233,9 @@ impl Dispatcher {
         let since = if self.muted_at.1 == edge { now } else { self.mutes.let_go_since(edge, now) };
         self.muted_at = muted_at;
         if !all && !minute && effects.is_nobody() {
-            return;
+            return false;
         }
+        let mut more = false;
         for id in self.groups.ids() {
             let Some(group) = self.groups.get(id) else { continue };
             let route = group.route();
@@ -229,9 +243,11 @@ impl Dispatcher {
                 || effects.may_concern(&group.key().labels, |name| route.group_by.has(name));
             if all || minute && !route.times.is_always() || is_concerned() {
                 let held = held(group, &self.mutes, now);
-                self.groups.change(id, |group| group.hold(held, since));
+                let holds_more = |group: &mut Group| group.hold(held, since);
+                more |= self.groups.change(id, holds_more).unwrap_or(false);
             }
         }
+        more
     }
 
     /// Puts an alert into the groups that it belongs to.
@@ -297,13 +313,17 @@ impl Dispatcher {
             let held = held(group, &self.mutes, now);
             let audience = self.audience(group, now);
             let repeat_at = self.tell(group, &held, &audience, now, &mut flushes).await?;
+            let awaits_round = self.awaits_round(group, &audience);
             self.leave_out(id, &audience).await?;
             self.groups.change(id, |group| group.hold(held, now));
-            looked_at.push((id, repeat_at));
+            looked_at.push((id, repeat_at, awaits_round));
         }
         self.outbox.enqueue(flushes, now).await?;
-        for (id, repeat_at) in looked_at {
-            self.groups.change(id, |group| group.flushed(now, repeat_at));
+        for (id, repeat_at, awaits_round) in looked_at {
+            self.groups.change(id, |group| {
+                group.flushed(now, repeat_at);
+                group.set_awaits_round(awaits_round);
+            });
             self.let_go(id);
         }
         Ok(())
@@ -345,7 +365,10 @@ impl Dispatcher {
                 told: told.as_ref().map_or(&[], |told| told.firing.as_slice()),
                 told_at: told.as_ref().map(|told| told.at),
             };
-            let is_held = |labels: &Labels| held.contains(labels) || !listener.hears(labels);
+            let waiting = self.waiting(group, &key);
+            let is_held = |labels: &Labels| {
+                held.contains(labels) || waiting.contains(labels) || !listener.hears(labels)
+            };
             let intended = self.outbox.intended(&key);
             let repeat = route.repeat_interval;
             match decide(known, &alerts, now, repeat, listener.lane.send_resolved, &is_held) {

@@ -95,6 +95,7 @@ impl OnRoute<'_> {
         let mut held = None;
         for (name, kind, free) in [
             ("inhibition", "inhibited", "no cause of it fires"),
+            ("start", "starting", ""),
             ("silence", "silenced", "no silence is about it"),
             ("window", "maintenance", ""),
             ("times", "muted", "the route tells at this time"),

@@ -162,6 +162,13 @@ impl Inhibitor {
         }
     }
 
+    /// A rule that can hold back an alert with `labels`, whether it does or not.
+    pub fn about(&self, labels: &Labels) -> Option<&InhibitRule> {
+        let candidates = self.by_target.of(labels).into_iter();
+        let rules = candidates.filter_map(|place| self.rules.get(place)).map(|rule| &rule.rule);
+        rules.into_iter().find(|rule| rule.is_about(labels))
+    }
+
     /// The labels of an alert that holds back the one with `labels`.
     pub fn inhibited_by(&self, labels: &Labels) -> Option<&Labels> {
         self.inhibition_of(labels).map(|(_, source)| source)

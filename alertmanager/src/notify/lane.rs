@@ -26,7 +26,7 @@ use super::minimal::minimal;
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use super::status::LaneStates;
 use crate::crash;
-use crate::outbox::{Due, LONGEST_WAIT, Outbox};
+use crate::outbox::{Due, Flush, LONGEST_WAIT, Outbox};
 use crate::state::{Attempt, AttemptAlert, AttemptResult};
 
 /// The longest that handing over a message may take, where its receiver says nothing else.
@@ -39,6 +39,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(80);
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 /// How long a message waits that must not be handed over now.
 const GATE_DELAY: Duration = Duration::from_secs(1);
+/// How long a message waits for dispatch to look at it again, and how often.
+const RECHECK_DELAY: Duration = Duration::from_millis(20);
+const MOST_RECHECKS: u32 = 50;
 /// How long a lane waits that has nothing to do.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -87,6 +90,25 @@ impl fmt::Debug for Gate {
     }
 }
 
+/// Says whether a message must not be handed over as it is: somebody has just silenced what it tells.
+#[derive(Clone)]
+pub struct Recheck(Arc<IsHeld>);
+
+type IsHeld = dyn Fn(&Flush, Timestamp) -> bool + Send + Sync;
+
+impl Recheck {
+    /// Asks `is_held` before a message is handed over.
+    pub fn new(is_held: impl Fn(&Flush, Timestamp) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_held))
+    }
+}
+
+impl fmt::Debug for Recheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recheck")
+    }
+}
+
 /// A lane.
 #[derive(Clone, Debug)]
 pub struct LaneRunner {
@@ -98,6 +120,8 @@ pub struct LaneRunner {
     pub timeout: Duration,
     /// What must be well for anything to be handed over.
     pub gate: Option<Gate>,
+    /// What is looked at once more before a message is handed over.
+    pub recheck: Option<Recheck>,
     /// Where its messages are.
     pub outbox: Outbox,
     /// Where people see how it is doing.
@@ -128,6 +152,8 @@ pub struct Pace {
     unnoted: Option<(Due, Receipt, Timestamp)>,
     /// Whether the gate was closed when it was last asked.
     gated: bool,
+    /// The message that dispatch is to look at again, and how often it was waited for.
+    rechecked: Option<(String, u32)>,
 }
 
 impl LaneRunner {
@@ -141,6 +167,9 @@ impl LaneRunner {
             Ok(due) => due,
             Err(at) => return Next::WhenQueued(at.map_or(IDLE, |at| at.since(now))),
         };
+        if self.awaits_dispatch(&due, pace, now) {
+            return Next::After(RECHECK_DELAY);
+        }
         let why_not = self.gate.as_ref().and_then(|Gate(why_not)| why_not(now));
         if let (Some(why), false) = (&why_not, pace.gated) {
             warn!(lane = self.lane, why, "nothing is handed over for now");
@@ -150,6 +179,19 @@ impl LaneRunner {
             true => Next::After(GATE_DELAY),
             false => self.deliver(due, pace, now).await,
         }
+    }
+
+    /// Whether dispatch is about to withdraw the message, or to put another in its place: what it tells
+    /// was silenced after it was queued (F20). Dispatch takes milliseconds; whatever it has not
+    /// changed after a second is meant.
+    fn awaits_dispatch(&self, due: &Due, pace: &mut Pace, now: Timestamp) -> bool {
+        let is_held = self.recheck.as_ref().is_some_and(|Recheck(held)| held(&due.flush, now));
+        let waited = pace.rechecked.take().filter(|(id, _)| *id == due.id).map_or(0, |(_, n)| n);
+        if is_held && waited < MOST_RECHECKS {
+            pace.rechecked = Some((due.id.clone(), waited + 1));
+            return true;
+        }
+        false
     }
 
     async fn deliver(&self, mut due: Due, pace: &mut Pace, now: Timestamp) -> Next {

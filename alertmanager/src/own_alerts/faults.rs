@@ -102,7 +102,7 @@ pub(super) fn of_group(
 ) -> Option<Fault> {
     let labels = [("group", group.name.as_str()), ("file", group.file.as_str())];
     let name = "RulesNotEvaluated";
-    let evaluated_at = group.evaluated_at.unwrap_or(started);
+    let evaluated_at = group.evaluated_at.unwrap_or(started).max(started);
     let late = group.interval.duration().saturating_mul(LATE_INTERVALS).max(patience);
     if now.since(evaluated_at) > late {
         let summary = format!("the rules of the group `{}` are not evaluated", group.name);
@@ -133,8 +133,8 @@ pub fn why_not_well(
     }
     let fault = groups.iter().find_map(|group| {
         // What was never evaluated has just been configured: its turn comes.
-        group.evaluated_at?;
-        of_group(group, patience, now, now)
+        let evaluated_at = group.evaluated_at?;
+        of_group(group, patience, evaluated_at, now)
     })?;
     fault.annotations.get("summary").cloned()
 }

@@ -24,6 +24,8 @@ use crate::scrape::{Health, Targets};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(2);
+/// A look that is later than this was not only slow.
+const PAUSE: Duration = Duration::from_secs(10);
 /// How long an alert lasts that is not pushed again, and when it is.
 const LASTS: Duration = Duration::from_secs(300);
 const AGAIN: Duration = Duration::from_secs(60);
@@ -60,11 +62,17 @@ impl OwnAlerts {
     /// # Errors
     ///
     /// None: what the state does not take is pushed at the next look.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut told = Told::new();
         while !stop.is_cancelled() {
-            self.step(&mut told, Timestamp::now()).await;
+            let now = Timestamp::now();
+            self.step(&mut told, now).await;
             stop.run_until_cancelled(sleep(LOOK)).await;
+            let woken = Timestamp::now();
+            // Nobody could evaluate while the machine slept (F26).
+            if woken.since(now + LOOK) > PAUSE {
+                self.started = woken;
+            }
         }
         Ok(())
     }

@@ -12,6 +12,9 @@ use super::Pushed;
 
 /// How often it looks although nothing woke it.
 const AT_LEAST: Duration = Duration::from_secs(5);
+/// A timer that is later than this was not only slow: the machine slept, we were stopped, or the
+/// clock was set ahead.
+const PAUSE: Duration = Duration::from_secs(10);
 
 impl Pushed {
     /// Ends alerts when their time has come, until `stop`.
@@ -28,6 +31,11 @@ impl Pushed {
                 () = stop.cancelled() => return Ok(()),
                 () = self.changed.notified() => {}
                 () = sleep(wait) => {}
+            }
+            let late = Timestamp::now().since(now + wait);
+            if late > PAUSE {
+                tracing::warn!(pause = ?late, "nobody could push: alerts last so much longer");
+                self.extend(late);
             }
         }
     }

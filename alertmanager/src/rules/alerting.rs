@@ -181,6 +181,11 @@ impl Sources {
 
 /// The samples that an expression came to.
 pub(super) fn samples(output: Output) -> Result<Vec<(Labels, f64)>, EvalError> {
+    // Their values would stand for nothing outside of the answer.
+    if output.histograms != promql::Histograms::default() {
+        let message = "rule result has native histograms, which a rule cannot give";
+        return Err(EvalError::Query(message.to_owned()));
+    }
     match output.value {
         Value::Vector(samples) => {
             Ok(samples.into_iter().map(|(labels, sample)| (labels, sample.value)).collect())

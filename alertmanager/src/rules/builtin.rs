@@ -13,7 +13,7 @@ use super::group::{Rule, RuleGroup};
 
 const FILE: &str = include_str!("builtin.yml");
 /// What the file is called where people see it.
-const NAME: &str = "built-in";
+pub const BUILTIN_FILE: &str = "built-in";
 
 /// What is said of them under `builtin_rules:`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -36,10 +36,10 @@ pub fn builtin_group(
     interval: Period,
     diagnostics: &mut Diagnostics,
 ) -> Option<RuleGroup> {
-    let mut own = Diagnostics::new(NAME);
+    let mut own = Diagnostics::new(BUILTIN_FILE);
     let file: RuleFile = base::yaml::read(FILE, &mut own).unwrap_or_default();
     let interval = config.interval.as_ref().map_or(interval, |interval| interval.value);
-    let mut group = file.build(NAME, interval, &mut own).pop()?;
+    let mut group = file.build(BUILTIN_FILE, interval, &mut own).pop()?;
     let names: Vec<String> = group.rules.iter().map(|rule| rule.name().to_owned()).collect();
     let named = config.disable.iter().chain(config.hold.keys());
     for name in named.filter(|name| !names.contains(&name.value)) {

@@ -278,7 +278,7 @@ mod tests {
             "groups:\n- name: a\n  interval: 0s\n- name: a\n  rules:\n  - {expr: up}\n  - {alert: A, record: b, expr: up}\n  \
              - {record: c, expr: 'sum(', for: 1m}\n  - {alert: D, expr: 'up[5m]'}\n  \
              - {alert: E, expr: up, labels: {__name__: x}, annotations: {s: '{{ $lables.x }}'}}\n  \
-             - {alert: F}\n  - {alert: G, expr: 'info(up)', annotation: {}}\n",
+             - {alert: F}\n  - {alert: G, expr: 'up anchored', annotation: {}}\n",
             "r.yml:3:13: the interval cannot be zero\n\
              r.yml:4:9: there are two groups `a` in this file\n\
              r.yml:6:5: a rule needs `record` or `alert`\n\
@@ -289,8 +289,8 @@ mod tests {
              r.yml:10:35: `__name__` is no label name for a rule\n\
              r.yml:10:66: `s`: template: __alert_E:1: undefined variable \"$lables\"\n\
              r.yml:11:5: `expr` is missing\n\
-             r.yml:12:22: in the expression, 1:1: `info` is not supported yet\n\
-             r.yml:12:34: unknown setting `annotation`\n  help: did you mean `annotations`?",
+             r.yml:12:22: in the expression, 1:1: `anchored` without a range is not supported yet\n\
+             r.yml:12:37: unknown setting `annotation`\n  help: did you mean `annotations`?",
         );
     }
 }

@@ -162,6 +162,19 @@ impl RuleGroup {
         GroupState { rules: self.rules.iter().map(restore).collect() }
     }
 
+    /// Nobody evaluated for `blind`: what is pending waits so much longer. Gives it as it is to be
+    /// stored.
+    pub fn credit(&self, state: &mut GroupState, blind: Duration) -> Vec<StoredAlert> {
+        let mut waiting = Vec::new();
+        for (rule, state) in self.rules.iter().zip(&mut state.rules) {
+            if let Rule::Alerting(rule) = rule {
+                let credited = state.alerts.credit(blind);
+                waiting.extend(credited.map(|active| active.to_stored(&rule.id)));
+            }
+        }
+        waiting
+    }
+
     /// The alerts that fire, as far as it remembers.
     pub fn firing(&self, state: &GroupState, sources: &Sources) -> Vec<Alert> {
         let firing = |active: &&Active| active.fired_at.is_some();

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::clock::Stopwatch;
+use base::clock::{SteadyClock, Stopwatch};
 use base::labels::Labels;
 use base::own_metrics::{HistogramVec, IntCounterVec, OwnMetrics};
 use base::sample::Timestamp;
@@ -23,6 +23,9 @@ use crate::alerts::Alerts;
 use crate::news::News;
 use crate::state::State;
 
+/// A timer that is later than this was not only slow: the machine slept, we were stopped, or the
+/// clock was set ahead.
+const PAUSE: Duration = Duration::from_secs(10);
 /// How many evaluations between two planned ones there may be, and one more.
 const NEWS_PER_INTERVAL: u32 = 4;
 
@@ -80,6 +83,8 @@ pub struct RuleRunner {
     pub news: News,
     /// Counters.
     pub metrics: RuleMetrics,
+    /// The times of evaluations: those of samples.
+    pub clock: SteadyClock,
     /// How long nobody evaluated before this start.
     pub blind: Duration,
 }
@@ -98,20 +103,26 @@ impl RuleRunner {
         // There from the start, so that the first late evaluation is a rise.
         self.metrics.late.with_label_values(&[self.group.name()]);
         let mut news = self.news.listen(self.group.listens_to());
-        let mut planned = self.next_tick(Timestamp::now());
+        let mut planned = self.next_tick(self.clock.now());
         let mut early: Option<Timestamp> = None;
         let mut rest_until = Timestamp::MIN;
         let mut flapping = Flapping::default();
         loop {
-            let now = Timestamp::now();
+            let now = self.clock.now();
             let at = early.map_or(planned, |early| early.min(planned));
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = sleep(at.since(now)) => {}
                 () = news.wait(), if early.is_none() => {
-                    early = Some(Timestamp::now().max(rest_until));
+                    early = Some(self.clock.now().max(rest_until));
                     continue;
                 }
+            }
+            let late = self.clock.now().since(at);
+            if late > self.group.interval().duration() * 3 && late > PAUSE {
+                planned = self.resume(&mut state, late).await?;
+                (early, rest_until) = (None, planned);
+                continue;
             }
             news.caught_up();
             early = None;
@@ -121,7 +132,7 @@ impl RuleRunner {
                 self.metrics.early.with_label_values(&[self.group.name()]).inc();
                 continue;
             }
-            let next = self.next_tick(Timestamp::now());
+            let next = self.next_tick(self.clock.now());
             let missed = next.since(planned).as_millis() / self.interval_millis() as u128;
             if missed > 1 {
                 let group = self.group.name();
@@ -134,6 +145,15 @@ impl RuleRunner {
             }
             planned = next;
         }
+    }
+
+    /// Goes on after nobody evaluated for `pause`: that time does not count for `for` (F26). Returns
+    /// when the next evaluation is: after targets were scraped again.
+    async fn resume(&self, state: &mut GroupState, pause: Duration) -> anyhow::Result<Timestamp> {
+        warn!(group = self.group.name(), ?pause, "nobody evaluated: this time does not count");
+        let waiting = self.group.credit(state, pause);
+        self.state.save_rule_alerts(&waiting, &[]).await?;
+        Ok(self.next_tick(self.clock.now()) + self.group.interval().duration())
     }
 
     /// One evaluation, everything that it changed made durable, and then told.

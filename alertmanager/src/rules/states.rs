@@ -80,6 +80,15 @@ impl AlertStates {
         self.active.insert(active.labels.clone(), active);
     }
 
+    /// Nobody evaluated for `blind`, which does not count for `for`; gives those that wait longer.
+    pub(crate) fn credit(&mut self, blind: Duration) -> impl Iterator<Item = &Active> {
+        let pending = |active: &&mut Active| active.state == RuleAlertState::Pending;
+        self.active.values_mut().filter(pending).map(move |active| {
+            active.active_at = active.active_at + blind;
+            &*active
+        })
+    }
+
     /// The alerts, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Active> {
         self.active.values()

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::tls::TlsConfig;
@@ -226,6 +227,11 @@ impl Job {
     /// The name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How long after a start each of its targets has been scraped, or has failed.
+    pub fn seen_within(&self) -> Duration {
+        self.interval.duration() + self.timeout.duration()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use base::clock::Stopwatch;
+use base::clock::{SteadyClock, Stopwatch};
 use base::labels::{Labels, METRIC_NAME};
 use base::matcher::Matcher;
 use base::own_metrics::{Histogram, IntCounter, IntCounterVec, OwnMetrics};
@@ -31,6 +31,8 @@ use crate::news::News;
 
 /// How often discovery looks for changes.
 const REFRESH: Duration = Duration::from_secs(1);
+/// What is said aloud of a clock that was set back.
+const SET_BACK: Duration = Duration::from_secs(5);
 /// A sample gets its planned time where it is no later than this.
 const PUNCTUAL: Duration = Duration::from_millis(50);
 /// Like `up`, for agents of ours only: a built-in rule watches it.
@@ -88,6 +90,8 @@ pub struct Scraper {
     pub news: News,
     /// Counters.
     pub metrics: ScrapeMetrics,
+    /// The times of samples: of a series they must rise.
+    pub clock: SteadyClock,
 }
 
 /// A loop that runs.
@@ -111,13 +115,14 @@ impl Scraper {
         let stop = supervisor.stop_token().clone();
         let mut running: HashMap<TargetKey, Running> = HashMap::new();
         let mut current: Vec<Job> = Vec::new();
-        let mut changed = true;
+        let (mut changed, mut is_set_back) = (true, false);
         loop {
+            is_set_back = self.look_at_clock(is_set_back);
             if changed || jobs.has_changed().unwrap_or(false) {
                 current = take_over(current, &jobs.borrow_and_update());
                 changed = true;
             }
-            let now = Timestamp::now();
+            let now = self.clock.now();
             for job in &mut current {
                 for sd in &mut job.file_sds {
                     changed |= sd.refresh(now);
@@ -133,6 +138,21 @@ impl Scraper {
                 () = sleep(REFRESH) => {}
             }
         }
+    }
+
+    /// Says once that the system's clock was set back, and once that it is right again.
+    fn look_at_clock(&self, was_set_back: bool) -> bool {
+        let ahead = self.clock.ahead();
+        let is_set_back = ahead > if was_set_back { Duration::ZERO } else { SET_BACK };
+        if is_set_back && !was_set_back {
+            error!(
+                by = ?ahead,
+                "the system's clock was set back; samples and rules go on from the time that it was"
+            );
+        } else if was_set_back && !is_set_back {
+            info!("the system's clock has caught up with the samples");
+        }
+        is_set_back
     }
 
     /// Starts, changes and ends loops so that they are those of `jobs`.
@@ -171,6 +191,7 @@ impl Scraper {
             }
             self.targets.set_dropped(&job.name, dropped);
         }
+        self.targets.expect(wanted.keys());
         running.retain(|key, loop_| {
             let keep = wanted.contains_key(key);
             if !keep {
@@ -202,7 +223,8 @@ impl Scraper {
             let mut target = TargetLoop::new(scraper);
             target.run(&settings, &stop).await;
             if removed.load(Ordering::Relaxed) {
-                target.remove(&settings.load().1, Timestamp::now());
+                let now = target.scraper.clock.now();
+                target.remove(&settings.load().1, now);
             }
         });
         loop_
@@ -244,7 +266,7 @@ impl TargetLoop {
         self.show(&settings.load().1, Health::Unknown, "", None, Duration::ZERO);
         self.is_agent = self.was_agent(&settings.load().1);
         loop {
-            let now = Timestamp::now();
+            let now = self.scraper.clock.now();
             let tick = next_tick(&settings.load().1, now);
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -252,7 +274,7 @@ impl TargetLoop {
             }
             let current = settings.load_full();
             let (job, target) = &*current;
-            let started = Timestamp::now();
+            let started = self.scraper.clock.now();
             let punctual = started >= tick && started.since(tick) <= PUNCTUAL;
             let scrape = self.scrape(job, target, if punctual { tick } else { started });
             tokio::select! {

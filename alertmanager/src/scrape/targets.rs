@@ -2,7 +2,7 @@
 //!
 //! Invariant: what stands here is of the last scrape; nothing decides by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -56,20 +56,40 @@ pub struct TargetState {
 /// All targets. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Targets {
-    states: Arc<RwLock<BTreeMap<TargetKey, TargetState>>>,
+    inner: Arc<RwLock<Inner>>,
     dropped: Arc<RwLock<BTreeMap<String, Vec<Labels>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    states: BTreeMap<TargetKey, TargetState>,
+    /// Of the first targets that there were, those that were not scraped yet; `None` before them.
+    /// Its bound is that of the targets.
+    unseen: Option<BTreeSet<TargetKey>>,
 }
 
 impl Targets {
     /// All targets, sorted by job, labels and address.
     pub fn all(&self) -> BTreeMap<TargetKey, TargetState> {
-        self.states.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).states.clone()
     }
 
     /// Shows each target with how it is to `look`, without a copy of all of them.
     pub fn each(&self, mut look: impl FnMut(&TargetKey, Health)) {
-        let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
-        states.iter().for_each(|(key, state)| look(key, state.health));
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.states.iter().for_each(|(key, state)| look(key, state.health));
+    }
+
+    /// Whether each of the targets that there were at the start was scraped once, or is gone.
+    pub fn were_all_seen(&self) -> bool {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.unseen.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+
+    /// The targets that there are; only the first call counts.
+    pub(super) fn expect<'a>(&self, keys: impl Iterator<Item = &'a TargetKey>) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.unseen.get_or_insert_with(|| keys.cloned().collect());
     }
 
     /// By job, the labels of what relabelling dropped.
@@ -78,12 +98,17 @@ impl Targets {
     }
 
     pub(super) fn set(&self, key: &TargetKey, state: TargetState) {
-        let mut states = self.states.write().unwrap_or_else(PoisonError::into_inner);
-        states.insert(key.clone(), state);
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if state.last_scrape.is_some() {
+            inner.saw(key);
+        }
+        inner.states.insert(key.clone(), state);
     }
 
     pub(super) fn remove(&self, key: &TargetKey) {
-        self.states.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.saw(key);
+        inner.states.remove(key);
     }
 
     pub(super) fn set_dropped(&self, job: &str, labels: Vec<Labels>) {
@@ -92,6 +117,14 @@ impl Targets {
             dropped.remove(job);
         } else {
             dropped.insert(job.to_owned(), labels);
+        }
+    }
+}
+
+impl Inner {
+    fn saw(&mut self, key: &TargetKey) {
+        if let Some(unseen) = &mut self.unseen {
+            unseen.remove(key);
         }
     }
 }

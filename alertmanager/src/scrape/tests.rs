@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use base::clock::SteadyClock;
 use base::diagnostic::Diagnostics;
 use base::labels::Labels;
 use base::matcher::Matcher;
@@ -65,6 +66,7 @@ async fn world(settings: &str, answers: Vec<Vec<u8>>) -> World {
         targets: Targets::default(),
         news: News::default(),
         metrics: ScrapeMetrics::new(&OwnMetrics::new()),
+        clock: SteadyClock::starting_at(Timestamp::MIN),
     };
     let loop_ = TargetLoop::new(scraper.clone());
     World { job, target, scraper, loop_, now: 1_000_000, _server: server }

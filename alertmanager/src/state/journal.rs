@@ -251,11 +251,21 @@ impl Journal {
     /// # Errors
     ///
     /// The disk refused; nothing has changed.
-    pub fn write(&self, mut batch: Batch) -> io::Result<()> {
+    pub fn write(&self, batch: Batch) -> io::Result<()> {
+        self.append(batch).map(drop)
+    }
+
+    /// As [`Journal::write`]; gives up to where [`Journal::wait_for`] has to wait, `None` where nothing
+    /// was to be written.
+    ///
+    /// # Errors
+    ///
+    /// The disk refused; nothing has changed.
+    pub fn append(&self, mut batch: Batch) -> io::Result<Option<u64>> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        self.shared.lock().append(self.shared.path.as_deref(), &mut batch).map(drop)
+        self.shared.lock().append(self.shared.path.as_deref(), &mut batch).map(Some)
     }
 
     /// Writes a batch and waits until it is on the disk.
@@ -264,13 +274,11 @@ impl Journal {
     ///
     /// The disk refused. Where it did so only when asked to keep it, the batch may be found again
     /// after a crash.
-    pub async fn commit(&self, mut batch: Batch) -> io::Result<()> {
-        if batch.is_empty() {
-            return Ok(());
+    pub async fn commit(&self, batch: Batch) -> io::Result<()> {
+        match self.append(batch)? {
+            Some(mine) => self.wait_for(mine).await,
+            None => Ok(()),
         }
-        let mine = self.shared.lock().append(self.shared.path.as_deref(), &mut batch)?;
-        drop(batch);
-        self.wait(mine).await
     }
 
     /// Waits until everything that was written is on the disk.
@@ -280,10 +288,18 @@ impl Journal {
     /// The disk refused.
     pub async fn sync(&self) -> io::Result<()> {
         let written = self.shared.lock().written;
-        self.wait(written).await
+        self.wait_for(written).await
     }
 
-    async fn wait(&self, mine: u64) -> io::Result<()> {
+    /// Waits until what [`Journal::append`] wrote up to `mine` is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// The disk refused.
+    pub async fn wait_for(&self, mine: u64) -> io::Result<()> {
+        if self.shared.lock().synced >= mine {
+            return Ok(());
+        }
         let _turn = self.turn.lock().await;
         if self.shared.lock().synced >= mine {
             return Ok(());

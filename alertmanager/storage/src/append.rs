@@ -44,6 +44,9 @@ pub enum AppendError {
     /// There are as many series as allowed.
     #[error("there are {0} series already, the most that are allowed")]
     TooManySeries(usize),
+    /// Native histograms are kept in memory only.
+    #[error("native histograms cannot be kept in a data folder")]
+    NoHistograms,
     /// The log could not be written.
     #[error("cannot write the sample log: {0}")]
     Io(#[from] io::Error),

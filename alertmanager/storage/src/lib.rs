@@ -22,12 +22,14 @@ mod head;
 mod log;
 mod block;
 mod append;
+mod histograms;
 mod maintain;
 mod select;
 mod scan;
 
 pub use append::{AppendError, Appended, Point};
 pub use head::SeriesRef;
+pub use histograms::TABLE as HISTOGRAMS;
 pub use maintain::Stats;
 pub use select::{SelectError, SeriesColumns};
 pub use series::SeriesSamples;
@@ -44,6 +46,7 @@ use tracing::{info, warn};
 use append::Writer;
 use block::{Block, BlockError};
 use head::Head;
+use histograms::Histograms;
 use log::Log;
 
 /// How much is kept.
@@ -81,6 +84,7 @@ pub struct Storage {
     writer: Mutex<Writer>,
     head: RwLock<Head>,
     blocks: RwLock<Vec<Arc<Block>>>,
+    histograms: Histograms,
 }
 
 impl Storage {
@@ -111,6 +115,7 @@ impl Storage {
             writer: Mutex::new(Writer::new(Some(log))),
             head: RwLock::new(head),
             blocks: RwLock::new(blocks),
+            histograms: Histograms::default(),
         })
     }
 
@@ -122,6 +127,7 @@ impl Storage {
             writer: Mutex::new(Writer::new(None)),
             head: RwLock::new(Head::new(options.watched)),
             blocks: RwLock::new(Vec::new()),
+            histograms: Histograms::default(),
         }
     }
 

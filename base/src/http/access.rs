@@ -213,7 +213,7 @@ impl HttpAccess {
         let value = match &self.identity {
             None => return Ok(()),
             Some(Identity::Basic { username, password }) => {
-                basic(&format!("{username}:{}", password.read()?.expose()))
+                basic(format!("{username}:{}", password.read()?.expose()))
             }
             Some(Identity::Token { scheme, token }) => {
                 format!("{scheme} {}", token.read()?.expose())

@@ -131,29 +131,46 @@ impl Proxy {
         socket.write_all(&request).await.map_err(failed)?;
         // Byte by byte, because what follows the head is not ours to read.
         let mut head = Vec::new();
+        let mut status = None;
         while !head.ends_with(b"\r\n\r\n") {
             if head.len() >= MAX_HEAD {
                 let message = "the proxy: its answer is too long";
                 return Err(ClientError::new(Failure::Protocol, message));
             }
             head.push(socket.read_u8().await.map_err(failed)?);
-        }
-        let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        let status = line.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
-        let shown: String = String::from_utf8_lossy(line).chars().take(100).collect();
-        let shown = shown.replace(char::is_control, " ");
-        match status {
-            Some([b'2', ..]) => Ok(()),
-            Some(_) => {
-                let message = format!("the proxy does not connect to `{target}`: `{shown}`");
-                Err(ClientError::new(Failure::Proxy, message))
+            if status.is_none() && head.ends_with(b"\r\n") {
+                // What is no proxy may have nothing more to say, and wait.
+                status = Some(status_of(&head)?);
             }
-            None => {
-                let message = format!("the proxy does not speak HTTP: `{shown}`");
-                Err(ClientError::new(Failure::Protocol, message))
+        }
+        match status {
+            Some(b'2') => Ok(()),
+            _ => {
+                let message =
+                    format!("the proxy does not connect to `{target}`: `{}`", shown(&head));
+                Err(ClientError::new(Failure::Proxy, message))
             }
         }
     }
+}
+
+/// The first digit of the status of an answer that begins with `line`.
+fn status_of(line: &[u8]) -> Result<u8, ClientError> {
+    let digits = line.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
+    match digits {
+        Some(digits) if digits.iter().all(u8::is_ascii_digit) => Ok(digits[0]),
+        _ => {
+            let message = format!("the proxy does not speak HTTP: `{}`", shown(line));
+            Err(ClientError::new(Failure::Protocol, message))
+        }
+    }
+}
+
+/// The first line of an answer, fit to be shown.
+fn shown(head: &[u8]) -> String {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line: String = String::from_utf8_lossy(line).chars().take(100).collect();
+    line.replace(char::is_control, " ")
 }
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ pub struct WebConfig {
     bearer_token_files: Vec<Spanned<PathBuf>>,
     /// Paths for which nobody is asked who they are.
     unauthenticated_paths: Vec<Spanned<String>>,
+    /// Names by which a proxy on this host asks for us, where we listen on the loopback only.
+    allowed_hosts: Vec<Spanned<String>>,
 }
 
 #[derive(Clone, Debug, Default, serde::Deserialize, schemars::JsonSchema)]
@@ -81,6 +83,7 @@ pub struct Web {
     tls: Option<ServerTls>,
     credentials: Arc<Credentials>,
     open: Vec<String>,
+    hosts: Vec<String>,
     /// Paths that ask in their own way who somebody is.
     open_too: Vec<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -121,6 +124,7 @@ impl Web {
             tls: None,
             credentials: Arc::new(Credentials::new(BTreeMap::new(), &[])?),
             open: Vec::new(),
+            hosts: Vec::new(),
             open_too: Vec::new(),
             headers: Vec::new(),
             files: Vec::new(),
@@ -247,6 +251,11 @@ impl Web {
         self.tls.as_ref().is_some_and(|tls| tls.requires_client)
     }
 
+    /// Whether anybody who reaches us gets in.
+    fn asks_nobody(&self) -> bool {
+        self.credentials.is_empty() && !self.requires_client()
+    }
+
     /// Whether TLS is spoken.
     pub fn has_tls(&self) -> bool {
         self.tls.is_some()
@@ -331,6 +340,7 @@ impl WebConfig {
             tls,
             credentials: Arc::new(credentials),
             open: self.unauthenticated_paths.iter().map(|path| path.value.clone()).collect(),
+            hosts: self.allowed_hosts.iter().map(|host| host.value.to_ascii_lowercase()).collect(),
             open_too: Vec::new(),
             headers: self.http_server_config.build(diagnostics),
             files,

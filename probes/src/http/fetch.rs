@@ -19,8 +19,7 @@ use base::http::client::{
 };
 use base::http::{Full, Gunzip, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
-use hyper::Version;
-use hyper::body::Incoming;
+use hyper::{Version, body::Incoming};
 
 use super::cookies::Cookies;
 use super::location;

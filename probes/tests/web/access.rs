@@ -136,7 +136,8 @@ async fn a_proxy_passes_on_and_its_failures_are_its_own() {
     for (answer, reason) in [
         ("SSH-2.0-x\r\n", Reason::ProtocolError),
         ("", Reason::ConnectionReset),
-        ("HTTP/1.1 200 OK\r\n\r\n\x16surprise", Reason::ProtocolError),
+        // What comes before we have spoken is for TLS to judge, which takes nothing on trust.
+        ("HTTP/1.1 200 OK\r\n\r\n\x16surprise", Reason::TlsFailed),
     ] {
         let bad = Server::saying(answer).await;
         let proxy = format!("proxy: {{url: 'http://{}'}}", bad.address);

@@ -285,6 +285,8 @@ fn a_configuration_of_the_nrpe_daemon_moves_in() {
     assert!(told.starts_with(&format!("{file}:8: `check_args` is not converted: ")), "{told}");
     assert_eq!(told.lines().count(), 1, "{told}");
     stage.configure(&yaml);
+    let (_, counted, _) = stage.check();
+    assert_eq!(counted, "ok: 0 checks, 0 services, 1 command of NRPE\n");
     let agent = stage.start();
     let nrpe = Nrpe { stage, agent, port, more: String::new() };
     assert_eq!(nrpe.ask(&["-c", "check_dummy"]), (1, "WARNING: all \"right\"".to_owned()));

@@ -74,7 +74,7 @@ fn the_command_line_shows_before_it_does_and_asks_where_it_is_broad_x50() {
     // What was pushed is remembered for a week from the first minute on.
     wait_until("the week knows it", || {
         let (_, said) = evaluator.command(&["silence", "preview", narrow[0], narrow[1]]);
-        said.contains("in the last week: 1 alerts\n  1 DiskFull\n")
+        said.contains("in the last week: 1 alert\n  1 DiskFull\n")
     });
     let add = ["silence", "add", "--for", "2h", "--comment", "new disks", "--by", "jo"];
     let with = |more: &[&'static str]| [&add[..], more].concat();
@@ -105,8 +105,8 @@ fn the_command_line_shows_before_it_does_and_asks_where_it_is_broad_x50() {
     wait_until("its end is told", || {
         titles(&sink).iter().any(|t| t.starts_with("[RESOLVED] Silence"))
     });
-    let (end, said) = evaluator.command(&["silence", "expire", id.trim()]);
-    assert!(end == End::Exit(1) && said.contains("already expired"), "{said}");
+    // Asked for once more it has ended already, and nobody hears of it again.
+    assert_eq!(evaluator.command(&["silence", "expire", id.trim()]).0, End::Exit(0));
     let told: Vec<_> =
         titles(&sink).into_iter().filter(|title| title.contains("Silence")).collect();
     assert_eq!(told.len(), 2, "{told:?}");

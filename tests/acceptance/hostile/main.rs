@@ -4,6 +4,7 @@
 mod stage;
 mod listener;
 mod routes;
+mod answers;
 mod descriptors;
 mod logs;
 mod privileges;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use base::histogram::{Buckets, Histogram};
 use base::labels::Labels;
-use base::sample::{Sample, is_stale};
+use base::sample::is_stale;
 use promql::series_notation::Point;
-use promql::{Output, Series, Severity, Value};
+use promql::{Histograms, Output, Series, Severity, Value};
 
 use super::script::{Expect, Millis, Text};
 
@@ -54,28 +55,73 @@ pub(crate) fn same(a: f64, b: f64) -> bool {
     a == b || a.is_nan() && b.is_nan() || (a - b).abs() < 1e-6 * (a.abs() + b.abs())
 }
 
-fn float(point: &Point) -> Result<Option<f64>, String> {
-    match point {
-        Point::Gap => Ok(None),
-        Point::Float(value) => Ok(Some(*value)),
-        Point::Histogram(_) => Err("native histograms are not supported yet".to_owned()),
+/// A value, got or expected.
+#[derive(Clone, Debug)]
+enum Cell {
+    Float(f64),
+    /// And whether the hint about counter resets counts.
+    Native(Histogram, bool),
+}
+
+impl Cell {
+    fn got(value: f64, histograms: &Histograms) -> Self {
+        match histograms.get(value) {
+            Some(histogram) => Self::Native((**histogram).clone(), true),
+            None => Self::Float(value),
+        }
+    }
+
+    fn expected(point: &Point) -> Result<Option<Self>, String> {
+        Ok(match point {
+            Point::Gap => None,
+            Point::Float(value) => Some(Self::Float(*value)),
+            Point::Histogram(point) => {
+                let histogram = point.value().ok_or("a histogram that cannot be")?;
+                Some(Self::Native(histogram, point.says_reset()))
+            }
+        })
     }
 }
 
+fn same_cell(got: &Cell, expected: &Cell) -> bool {
+    match (got, expected) {
+        (Cell::Float(a), Cell::Float(b)) => same(*a, *b),
+        (Cell::Native(a, _), Cell::Native(b, hint)) => {
+            same_histogram(a, b) && (!hint || a.reset == b.reset)
+        }
+        _ => false,
+    }
+}
+
+fn same_histogram(a: &Histogram, b: &Histogram) -> bool {
+    let sides = |a: &Buckets, b: &Buckets| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && same(a.1, b.1))
+    };
+    a.schema == b.schema
+        && a.zero_threshold == b.zero_threshold
+        && a.bounds == b.bounds
+        && same(a.zero_count, b.zero_count)
+        && same(a.count, b.count)
+        && same(a.sum, b.sum)
+        && sides(&a.positive, &b.positive)
+        && sides(&a.negative, &b.negative)
+}
+
 /// The value of each expected series at one time.
-fn expected_vector(expect: &Expect) -> Result<Vec<(Labels, f64)>, String> {
+fn expected_vector(expect: &Expect) -> Result<Vec<(Labels, Cell)>, String> {
     let mut expected = Vec::new();
     for (labels, points) in &expect.series {
         let [point] = points.as_slice() else { return Err("not one value".to_owned()) };
-        let value = float(point)?.ok_or("a gap is expected")?;
+        let value = Cell::expected(point)?.ok_or("a gap is expected")?;
         expected.push((labels.clone(), value));
     }
     Ok(expected)
 }
 
 /// Whether an instant query came to what is expected.
-pub(crate) fn instant(expect: &Expect, value: &Value) -> Result<(), String> {
-    match value {
+pub(crate) fn instant(expect: &Expect, output: &Output) -> Result<(), String> {
+    let histograms = &output.histograms;
+    match &output.value {
         Value::String(text) => match &expect.string {
             Some(expected) if expected == text => Ok(()),
             other => Err(format!("the string {text:?}, not {other:?}")),
@@ -88,23 +134,24 @@ pub(crate) fn instant(expect: &Expect, value: &Value) -> Result<(), String> {
             if expect.scalar.is_some() || expect.string.is_some() {
                 return Err("a vector".to_owned());
             }
-            let got: Vec<_> = got.iter().map(|(l, s)| (l.clone(), s.value)).collect();
+            let cell = |value| Cell::got(value, histograms);
+            let got: Vec<_> = got.iter().map(|(l, s)| (l.clone(), cell(s.value))).collect();
             vectors(expect, got)
         }
         Value::Matrix(got) => {
             let Some(steps) = expect.range_vector else { return Err("a range vector".to_owned()) };
-            series(expect, got, steps)
+            series(expect, got, histograms, steps)
         }
     }
 }
 
-fn vectors(expect: &Expect, mut got: Vec<(Labels, f64)>) -> Result<(), String> {
+fn vectors(expect: &Expect, mut got: Vec<(Labels, Cell)>) -> Result<(), String> {
     let mut expected = expected_vector(expect)?;
     if !expect.ordered {
         got.sort_by(|a, b| a.0.cmp(&b.0));
         expected.sort_by(|a, b| a.0.cmp(&b.0));
     }
-    let equal = |(a, b): (&(Labels, f64), &(Labels, f64))| a.0 == b.0 && same(a.1, b.1);
+    let equal = |(a, b): (&(Labels, Cell), &(Labels, Cell))| a.0 == b.0 && same_cell(&a.1, &b.1);
     if got.len() == expected.len() && got.iter().zip(&expected).all(equal) {
         Ok(())
     } else {
@@ -115,11 +162,11 @@ fn vectors(expect: &Expect, mut got: Vec<(Labels, f64)>) -> Result<(), String> {
 /// Whether a range query came to what is expected.
 pub(crate) fn matrix(
     expect: &Expect,
-    value: &Value,
+    output: &Output,
     steps: (Millis, Millis, Millis),
 ) -> Result<(), String> {
-    match value {
-        Value::Matrix(got) => series(expect, got, steps),
+    match &output.value {
+        Value::Matrix(got) => series(expect, got, &output.histograms, steps),
         other => Err(format!("no matrix but {other:?}")),
     }
 }
@@ -127,9 +174,10 @@ pub(crate) fn matrix(
 fn series(
     expect: &Expect,
     got: &[Series],
+    histograms: &Histograms,
     (start, end, step): (Millis, Millis, Millis),
 ) -> Result<(), String> {
-    let mut expected: BTreeMap<&Labels, Vec<(Millis, f64)>> = BTreeMap::new();
+    let mut expected: BTreeMap<&Labels, Vec<(Millis, Cell)>> = BTreeMap::new();
     for (labels, points) in &expect.series {
         let mut samples = Vec::new();
         for (n, point) in points.iter().enumerate() {
@@ -137,19 +185,21 @@ fn series(
             if time > end {
                 return Err(format!("more values than steps are expected of {labels}"));
             }
-            samples.extend(float(point)?.map(|value| (time, value)));
+            samples.extend(Cell::expected(point)?.map(|value| (time, value)));
         }
         if expected.insert(labels, samples).is_some() {
             return Err(format!("{labels} is expected twice"));
         }
     }
-    let got: BTreeMap<_, _> = got.iter().map(|s| (&s.labels, s.samples.as_slice())).collect();
-    let equal = |labels: &Labels, samples: &[(Millis, f64)]| {
-        let got: &[Sample] = got.get(labels).copied().unwrap_or_default();
+    let cells = |series: &Series| -> Vec<(Millis, Cell)> {
+        let samples = series.samples.iter();
+        samples.map(|s| (s.timestamp.millis(), Cell::got(s.value, histograms))).collect()
+    };
+    let got: BTreeMap<_, _> = got.iter().map(|s| (&s.labels, cells(s))).collect();
+    let equal = |labels: &Labels, samples: &[(Millis, Cell)]| {
+        let got = got.get(labels).map(Vec::as_slice).unwrap_or_default();
         let mut pairs = got.iter().zip(samples);
-        let equal =
-            |(s, e): (&Sample, &(Millis, f64))| s.timestamp.millis() == e.0 && same(s.value, e.1);
-        got.len() == samples.len() && pairs.all(equal)
+        got.len() == samples.len() && pairs.all(|(a, b)| a.0 == b.0 && same_cell(&a.1, &b.1))
     };
     if got.len() == expected.len() && expected.iter().all(|(l, samples)| equal(l, samples)) {
         Ok(())
@@ -159,16 +209,18 @@ fn series(
 }
 
 /// Whether the step at `time` of a range query has what is expected of an instant query.
-pub(crate) fn middle(expect: &Expect, value: &Value, time: Millis) -> Result<(), String> {
-    let Value::Matrix(got) = value else { return Err(format!("no matrix but {value:?}")) };
+pub(crate) fn middle(expect: &Expect, output: &Output, time: Millis) -> Result<(), String> {
+    let Value::Matrix(got) = &output.value else {
+        return Err(format!("no matrix but {:?}", output.value));
+    };
     let at = |s: &Series| {
         let sample = s.samples.iter().find(|sample| sample.timestamp.millis() == time)?;
-        Some((s.labels.clone(), sample.value))
+        Some((s.labels.clone(), Cell::got(sample.value, &output.histograms)))
     };
     let got: Vec<_> = got.iter().filter_map(at).collect();
     if let Some(expected) = expect.scalar {
         return match got.as_slice() {
-            [(labels, value)] if labels.is_empty() && same(*value, expected) => Ok(()),
+            [(labels, Cell::Float(value))] if labels.is_empty() && same(*value, expected) => Ok(()),
             _ => Err(format!("{got:?}, not {expected}")),
         };
     }

@@ -32,17 +32,11 @@ impl Checker {
         }
         if let Some(matching) = matching {
             self.check_matching(op, matching, both_vector, span);
-            if matching.fill_left.or(matching.fill_right).is_some() {
-                self.unsupported(op_span, "`fill`");
-            }
         }
         if op.is_set() && (left.kind == Type::Scalar || right.kind == Type::Scalar) {
             let name = op.as_str();
             let message = format!("set operator {name:?} not allowed in binary scalar expression");
             self.report(span, message);
-        }
-        if op.is_trim() {
-            self.unsupported(op_span, &format!("`{}`", op.as_str()));
         }
         let kind = if both_scalar { Type::Scalar } else { Type::Vector };
         match left.plan.zip(right.plan) {
@@ -75,7 +69,8 @@ impl Checker {
 fn plan(binary: &Binary, left: Plan, right: Plan) -> Option<Plan> {
     let Binary { op, returns_bool, .. } = *binary;
     let with_scalar = |vector: VectorPlan, scalar: ScalarPlan, scalar_is_left: bool| {
-        let plan = WithScalarPlan { op, returns_bool, vector, scalar, scalar_is_left };
+        let span = binary.left.span.to(binary.right.span);
+        let plan = WithScalarPlan { op, returns_bool, vector, scalar, scalar_is_left, span };
         Some(Plan::Vector(VectorPlan::WithScalar(Box::new(plan))))
     };
     match (left, right) {
@@ -105,11 +100,14 @@ fn between_vectors(binary: &Binary, left: VectorPlan, right: VectorPlan) -> Vect
         Some(Side::Left) => Cardinality::ManyToOne,
         Some(Side::Right) => Cardinality::OneToMany,
     };
+    let fill = binary.matching.as_ref().map_or([None; 2], |m| [m.fill_left, m.fill_right]);
     let include = group.map_or_else(Vec::new, |Group { labels, .. }| labels.clone());
     VectorPlan::Match(Box::new(MatchPlan {
         op,
         returns_bool,
         keep,
+        span: binary.left.span.to(binary.right.span),
+        fill,
         cardinality,
         include,
         left,

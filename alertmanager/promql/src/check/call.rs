@@ -6,10 +6,10 @@ use base::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use base::matcher::{MatchOp, Matcher};
 
 use super::{Checked, Checker};
-use crate::ast::{Call, Expr, ExprKind, VectorSelector};
+use crate::ast::{Call, Edges, Expr, ExprKind, VectorSelector};
 use crate::fault::Span;
-use crate::functions::{self, Body, Function, Literal, Tail};
-use crate::plan::{MatrixPlan, OverTimePlan, Plan, ScalarPlan, Spans, Type, VectorPlan};
+use crate::functions::{self, Body, Buckets, Function, Literal, Tail};
+use crate::plan::{MatrixPlan, OverTimePlan, Plan, ScalarPlan, Selection, Spans, Type, VectorPlan};
 
 /// The checked arguments of a call, by type; no function takes more than one vector or matrix.
 #[derive(Default)]
@@ -19,6 +19,8 @@ struct Arguments {
     scalars: Vec<ScalarPlan>,
     strings: Vec<Literal>,
     spans: Spans,
+    /// The selector without a name.
+    info: Option<Selection>,
 }
 
 impl Checker {
@@ -29,11 +31,15 @@ impl Checker {
         };
         let before = self.faults.len();
         self.check_count(call, function, span);
-        let arguments = self.arguments(call, function, span);
-        if let Body::NotYet { selector_at } = function.body {
-            self.check_selector(call, selector_at);
-            self.unsupported(span, &format!("`{}`", call.name));
+        let before_resets = self.knows_resets;
+        match function.buckets {
+            Buckets::NotNeeded => self.knows_resets = true,
+            Buckets::Needed => self.knows_resets = false,
+            Buckets::Passed => {}
         }
+        let arguments = self.arguments(call, function, span);
+        self.knows_resets = before_resets;
+        self.check_selector(call, function.selector_at());
         if self.faults.len() > before {
             return Checked::faulty(function.returns);
         }
@@ -63,8 +69,8 @@ impl Checker {
             let Some(kind) = function.arg(n) else { break };
             let checked = match &arg.kind {
                 ExprKind::Vector(selector) if function.selector_at() == Some(n) => {
-                    let selection = self.any_selection(selector, arg.span);
-                    Checked::vector(selection.map(VectorPlan::Select))
+                    arguments.info = Some(self.any_selection(selector, arg.span));
+                    continue;
                 }
                 _ => self.expect(arg, kind, &context),
             };
@@ -103,31 +109,52 @@ impl Checker {
         }
     }
 
-    fn plan_call(&mut self, call: &Call, function: &Function, args: Arguments) -> Option<Plan> {
-        let Arguments { vector, matrix, mut scalars, strings, spans } = args;
+    fn plan_call(&mut self, call: &Call, entry: &Function, args: Arguments) -> Option<Plan> {
+        let Arguments { vector, matrix, mut scalars, strings, spans, info } = args;
+        let refused = matrix.as_ref().and_then(|matrix| refusal(call, entry, matrix));
         let vector = vector.map(Box::new);
         let over_time = |function, matrix, params| {
-            VectorPlan::OverTime(Box::new(OverTimePlan { function, matrix, params, spans }))
+            let refused = refused.clone();
+            let plan = OverTimePlan { function, matrix, params, spans, refused };
+            VectorPlan::OverTime(Box::new(plan))
         };
-        let plan = match function.body {
-            Body::NotYet { .. } => return None,
+        let plan = match entry.body {
+            Body::Info => super::info_join::plan(*vector?, info, call.args.first()?),
             Body::Constant(value) => return Some(Plan::Scalar(ScalarPlan::Number(value))),
             Body::Time => return Some(Plan::Scalar(ScalarPlan::Time)),
+            Body::OfRange(function) => return Some(Plan::Scalar(ScalarPlan::OfRange(function))),
+            Body::OfTwo(function) => {
+                let (b, a) = (Box::new(scalars.pop()?), Box::new(scalars.pop()?));
+                return Some(Plan::Scalar(ScalarPlan::OfTwo(function, a, b)));
+            }
             Body::ScalarOf => return Some(Plan::Scalar(ScalarPlan::OfVector(vector?))),
             Body::VectorOf => VectorPlan::OfScalar(scalars.pop()?),
             Body::Timestamp(function) => match *vector? {
                 VectorPlan::Select(selection) => VectorPlan::SampleTimes(selection),
                 other => {
-                    let vector = Box::new(other);
-                    VectorPlan::Table { function, vector, params: scalars, spans }
+                    let (vector, texts) = (Box::new(other), Vec::new());
+                    VectorPlan::Table { function, vector, params: scalars, texts, spans }
                 }
             },
             Body::Values(function) => {
                 VectorPlan::Values { function, vector: vector?, params: scalars }
             }
-            Body::OverTime(function) => over_time(function, matrix?, scalars),
+            Body::OverTime(function) => {
+                let matrix = matrix?;
+                let edges = match &matrix {
+                    MatrixPlan::Samples { selection, .. } => selection.edges,
+                    MatrixPlan::Subquery { .. } => Edges::Plain,
+                };
+                let function = match edges {
+                    Edges::Plain => function,
+                    Edges::Anchored => entry.anchored.unwrap_or(function),
+                    Edges::Smoothed => entry.smoothed.unwrap_or(function),
+                };
+                over_time(function, matrix, scalars)
+            }
             Body::Table(function) => {
-                VectorPlan::Table { function, vector: vector?, params: scalars, spans }
+                let texts = strings.into_iter().map(|literal| literal.text).collect();
+                VectorPlan::Table { function, vector: vector?, params: scalars, texts, spans }
             }
             Body::Relabel(prepare) => match prepare(&strings) {
                 Ok(relabel) => VectorPlan::Relabel { relabel, vector: vector? },
@@ -149,6 +176,21 @@ impl Checker {
         };
         Some(Plan::Vector(plan))
     }
+}
+
+/// Why a function cannot look at the edges of a range as its selector says.
+fn refusal(call: &Call, function: &Function, matrix: &MatrixPlan) -> Option<String> {
+    let MatrixPlan::Samples { selection, .. } = matrix else { return None };
+    let (word, allowed, can) = match selection.edges {
+        Edges::Plain => return None,
+        Edges::Anchored => {
+            ("anchored", "changes, delta, increase, rate, resets", function.anchored)
+        }
+        Edges::Smoothed => ("smoothed", "delta, increase, rate", function.smoothed),
+    };
+    let name = &call.name;
+    can.is_none()
+        .then(|| format!("{word} modifier can only be used with: {allowed} - not with {name}"))
 }
 
 /// The labels that a selector leaves no choice about; none where `expr` is something else.

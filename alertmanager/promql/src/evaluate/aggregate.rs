@@ -5,12 +5,16 @@
 //!   fold      sum, avg, min, ...: values one by one, nothing of them is kept
 //!   rank      topk, bottomk: some series, as they are
 //!   collect   quantile, count_values: need all values of a group at a time
+//!   limit     limitk, limit_ratio: some series, whatever their values
+//!   native    sums of native histograms, which the others ignore
 //! ```
 //!
 //! Invariant: labels are looked at once for each series, whatever the number of steps.
 
 mod collect;
 mod fold;
+mod limit;
+mod native;
 mod rank;
 
 pub(crate) use fold::{Fold, OneMetric};
@@ -24,9 +28,16 @@ use crate::plan::AggregatePlan;
 pub(crate) fn aggregated(
     context: &Context<'_>,
     plan: &AggregatePlan,
-    table: Table,
+    mut table: Table,
     param: Option<Column>,
 ) -> Result<Table, EvalError> {
+    if table.has_native() {
+        match plan.op {
+            AggregateOp::Sum | AggregateOp::Avg => return native::added(context, plan, &table),
+            op if !op.takes_native() => table = native::floats_only(context, plan, table),
+            _ => {}
+        }
+    }
     if let Some(mut fold) = Fold::new(context, plan, table.steps()) {
         for row in 0..table.len() {
             fold.add(table.key(row).as_ref(), table.row(row))?;
@@ -44,6 +55,8 @@ pub(crate) fn aggregated(
             }
             collect::quantiles(context, &table, &members, &param)
         }
+        AggregateOp::LimitK => limit::first(table, &members, &param),
+        AggregateOp::LimitRatio => limit::share(context, plan, table, &param),
         _ => collect::counted_values(context, &table, &members, &plan.label),
     }
 }

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use base::number;
-use storage::SelectError;
+use storage::{SelectError, Storage};
 
 use super::Range;
+use super::histograms::Arena;
 use crate::annotation::{Annotation, Annotations, Severity};
 use crate::fault::Span;
 
@@ -69,18 +70,32 @@ pub(crate) struct Context<'a> {
     options: &'a Options<'a>,
     used: Rc<Cell<usize>>,
     annotations: RefCell<Annotations>,
-    has_steps: bool,
+    range: Range,
+    arena: Arena<'a>,
 }
 
 impl<'a> Context<'a> {
-    /// A context that shares its limit on samples with others that have the same `used`.
+    /// As [`Context::over`], without histograms.
+    #[cfg(test)]
     pub(crate) fn new(options: &'a Options<'a>, range: Range, used: &Rc<Cell<usize>>) -> Self {
-        Self {
-            options,
-            used: Rc::clone(used),
-            annotations: RefCell::default(),
-            has_steps: !range.is_instant(),
-        }
+        Self::over(None, options, range, used)
+    }
+
+    /// A context that shares its limit on samples with others that have the same `used`, and in which
+    /// there may be the histograms of `storage`.
+    pub(crate) fn over(
+        storage: Option<&'a Storage>,
+        options: &'a Options<'a>,
+        range: Range,
+        used: &Rc<Cell<usize>>,
+    ) -> Self {
+        let lease = Lease { used: Rc::clone(used), limit: options.max_samples, amount: 0 };
+        let (used, annotations) = (Rc::clone(used), RefCell::default());
+        Self { options, used, annotations, range, arena: Arena::new(storage, lease) }
+    }
+
+    pub(crate) fn arena(&self) -> &Arena<'a> {
+        &self.arena
     }
 
     pub(crate) fn into_annotations(self, text: &str) -> Vec<Annotation> {
@@ -99,7 +114,7 @@ impl<'a> Context<'a> {
 
     /// Whether the query is evaluated in steps, so that the order of its series means nothing.
     pub(crate) fn has_steps(&self) -> bool {
-        self.has_steps
+        !self.range.is_instant()
     }
 
     /// Whether the evaluation may go on.

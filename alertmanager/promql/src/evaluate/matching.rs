@@ -14,6 +14,7 @@ use std::fmt;
 use base::labels::{Labels, LabelsBuilder};
 
 use super::grouping::{Groups, TextHashes};
+use super::mixed::Operator;
 use super::operator::between_cells;
 use super::table::{Key, Table, has_value, is_absent};
 use super::{ABSENT, Context, EvalError};
@@ -30,7 +31,9 @@ pub(crate) fn matched(
     let swapped = plan.cardinality == Cardinality::OneToMany;
     let (many, one) = if swapped { (right, left) } else { (left, right) };
     let mut result = Table::new(context, many.steps());
-    if many.len() == 0 || one.len() == 0 {
+    let [fill_one, fill_many] = if swapped { plan.fill } else { [plan.fill[1], plan.fill[0]] };
+    let fills = fill_one.is_some() || fill_many.is_some();
+    if !fills && (many.len() == 0 || one.len() == 0) {
         return Ok(result);
     }
     let mut groups = Groups::new(&plan.keep);
@@ -40,25 +43,73 @@ pub(crate) fn matched(
         partners.resize_with(groups.len(), Vec::new);
         partners[group].push(row);
     }
+    if fills {
+        (0..many.len()).for_each(|row| {
+            groups.number(many.key(row).as_ref());
+        });
+        partners.resize_with(groups.len(), Vec::new);
+    }
     check_one_side(plan, many, one, &groups, &partners)?;
     let mut merged = Merged::new(plan, many, groups.len());
     let mut cells = vec![ABSENT; many.steps()];
+    let native = many.has_native() || one.has_native() || plan.op.is_trim();
+    let MatchPlan { op, returns_bool, span, .. } = *plan;
+    let operator = Operator { context, op, returns_bool, span };
+    let calculate = |many: &[f64], one: &[f64], cells: &mut [f64]| {
+        let (a, b) = if swapped { (one, many) } else { (many, one) };
+        if native {
+            return operator.between_rows(a, b, cells);
+        }
+        between_cells(op, returns_bool, a, b, cells);
+        Ok(())
+    };
     for row in 0..many.len() {
         if row % 256 == 0 {
             context.check()?;
         }
         let Some(group) = groups.find(many.key(row).as_ref()) else { continue };
         for &partner in &partners[group] {
-            let (many_cells, one_cells) = (many.row(row), one.row(partner));
-            let (a, b) = if swapped { (one_cells, many_cells) } else { (many_cells, one_cells) };
-            between_cells(plan.op, plan.returns_bool, a, b, &mut cells);
+            calculate(many.row(row), one.row(partner), &mut cells)?;
             if has_value(&cells) {
                 let key = result_key(plan, many.key(row), one.key(partner));
                 merged.add(&mut result, group, key, &cells)?;
             }
         }
+        if let Some(value) = fill_one {
+            let filled = missing(one, &partners[group], value);
+            calculate(many.row(row), &filled, &mut cells)?;
+            if has_value(&cells) {
+                let lone = Key::from(groups.labels(group).clone());
+                let key = result_key(plan, many.key(row), &lone);
+                merged.add(&mut result, group, key, &cells)?;
+            }
+        }
+    }
+    let Some(value) = fill_many else { return Ok(result) };
+    let mut members: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
+    for row in 0..many.len() {
+        if let Some(group) = groups.find(many.key(row).as_ref()) {
+            members[group].push(row);
+        }
+    }
+    for (group, rows) in partners.iter().enumerate() {
+        let filled = missing(many, &members[group], value);
+        for &row in rows {
+            calculate(&filled, one.row(row), &mut cells)?;
+            if has_value(&cells) {
+                let lone = Key::from(groups.labels(group).clone());
+                let key = result_key(plan, &lone, one.key(row));
+                merged.add(&mut result, group, key, &cells)?;
+            }
+        }
     }
     Ok(result)
+}
+
+/// `value` at the steps where none of these rows has one.
+fn missing(table: &Table, rows: &[usize], value: f64) -> Vec<f64> {
+    let present = |step: usize| rows.iter().any(|row| !is_absent(table.row(*row)[step]));
+    (0..table.steps()).map(|step| if present(step) { ABSENT } else { value }).collect()
 }
 
 /// Refuses groups with two series on the one side at the same step.
@@ -100,7 +151,8 @@ fn check_one_side(
 
 /// The labels of a result.
 fn result_key(plan: &MatchPlan, many: &Key, one: &Key) -> Key {
-    let changes = !plan.op.is_comparison() || plan.returns_bool;
+    let chooses = plan.op.is_comparison() && !plan.returns_bool || plan.op.is_trim();
+    let changes = !chooses;
     let key = if changes { many.without_name() } else { many.clone() };
     if plan.cardinality == Cardinality::OneToOne {
         let kept = match &plan.keep {
@@ -137,7 +189,8 @@ impl Merged {
     fn new(plan: &MatchPlan, many: &Table, groups: usize) -> Self {
         // What is the one on both sides has the labels of its group, and perhaps a name.
         let one_to_one = plan.cardinality == Cardinality::OneToOne;
-        let may_clash = !one_to_one && (!plan.include.is_empty() || many.may_clash());
+        let filled = plan.fill.iter().any(Option::is_some);
+        let may_clash = !one_to_one && (filled || !plan.include.is_empty() || many.may_clash());
         let rows = may_clash.then(HashMap::default);
         let of_group = if one_to_one { vec![Vec::new(); groups] } else { Vec::new() };
         Self { rows, of_group }

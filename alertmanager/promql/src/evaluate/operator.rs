@@ -45,21 +45,43 @@ fn chosen(op: BinaryOp, a: f64, b: f64, result: f64) -> f64 {
     if compares(op, a, b) { result } else { ABSENT }
 }
 
-/// An operator between two scalars; comparisons give 0 or 1.
-pub(crate) fn between_columns(op: BinaryOp, left: Column, right: Column) -> Column {
-    fn combined(left: Column, right: Column, function: impl Fn(f64, f64) -> f64) -> Column {
-        match (left, right) {
-            (Column::Constant(a), Column::Constant(b)) => Column::Constant(function(a, b)),
-            (Column::Each(mut values, lease), right) => {
-                values.iter_mut().enumerate().for_each(|(n, a)| *a = function(*a, right.at(n)));
-                Column::Each(values, lease)
-            }
-            (Column::Constant(a), Column::Each(mut values, lease)) => {
-                values.iter_mut().for_each(|b| *b = function(a, *b));
-                Column::Each(values, lease)
-            }
+/// A comparison of anything: whether it holds, or what it chooses.
+pub(crate) fn chosen_or_told(told: bool, holds: bool, chosen: f64) -> f64 {
+    match (told, holds) {
+        (true, holds) => f64::from(u8::from(holds)),
+        (false, true) => chosen,
+        (false, false) => ABSENT,
+    }
+}
+
+/// The result for two numbers.
+pub(crate) fn number(op: BinaryOp, returns_bool: bool, a: f64, b: f64) -> f64 {
+    let mut result = [ABSENT];
+    between_cells(op, returns_bool, &[a], &[b], &mut result);
+    result[0]
+}
+
+/// Any function of two scalars.
+pub(crate) fn of_two(a: Column, b: Column, function: &fn(f64, f64) -> f64) -> Column {
+    combined(a, b, function)
+}
+
+fn combined(left: Column, right: Column, function: impl Fn(f64, f64) -> f64) -> Column {
+    match (left, right) {
+        (Column::Constant(a), Column::Constant(b)) => Column::Constant(function(a, b)),
+        (Column::Each(mut values, lease), right) => {
+            values.iter_mut().enumerate().for_each(|(n, a)| *a = function(*a, right.at(n)));
+            Column::Each(values, lease)
+        }
+        (Column::Constant(a), Column::Each(mut values, lease)) => {
+            values.iter_mut().for_each(|b| *b = function(a, *b));
+            Column::Each(values, lease)
         }
     }
+}
+
+/// An operator between two scalars; comparisons give 0 or 1.
+pub(crate) fn between_columns(op: BinaryOp, left: Column, right: Column) -> Column {
     with_function!(op, |function| combined(left, right, function))
 }
 

@@ -2,9 +2,15 @@
 //!
 //! Invariant: a scalar has a value at every step; where there is none it is not a number.
 
+use base::histogram::is_tag;
+
 use super::context::Lease;
 use super::table::{Key, Table, is_absent};
 use super::{Context, EvalError, Steps};
+
+fn is_no_float(cell: f64) -> bool {
+    is_absent(cell) || is_tag(cell)
+}
 
 #[derive(Debug)]
 pub(crate) enum Column {
@@ -32,7 +38,7 @@ impl Column {
     pub(crate) fn of_table(context: &Context<'_>, table: &Table) -> Result<Self, EvalError> {
         let value = |step: usize| {
             let mut cells =
-                (0..table.len()).map(|row| table.row(row)[step]).filter(|cell| !is_absent(*cell));
+                (0..table.len()).map(|row| table.row(row)[step]).filter(|cell| !is_no_float(*cell));
             match (cells.next(), cells.next()) {
                 (Some(value), None) => value,
                 _ => f64::NAN,

@@ -20,9 +20,11 @@ use base::sample::Timestamp;
 use storage::{SeriesColumns, Storage};
 
 use super::context::Lease;
+use super::histograms::known;
 use super::table::{KeyRef, Sink};
 use super::window::{Buffer, Samples};
 use super::{ABSENT, Context, EvalError, Range, Steps};
+use crate::ast::Edges;
 use crate::plan::Selection;
 use crate::query::Query;
 
@@ -103,22 +105,33 @@ pub(crate) enum Selected<'a> {
 
 impl Selected<'_> {
     /// Hands over each series, with the markers that end it.
-    fn each_raw(&self, context: &Context<'_>, each: &mut EachSeries<'_>) -> Result<(), EvalError> {
+    pub(super) fn each_raw(
+        &self,
+        context: &Context<'_>,
+        each: &mut EachSeries<'_>,
+    ) -> Result<(), EvalError> {
         match self {
             Self::Kept(kept) => kept.each(each),
             Self::Streamed(stream) => stream.scan(context, each),
         }
     }
 
-    /// Hands over each series without the markers that end it.
+    /// Hands over each series without the markers that end it; histograms with what is known about
+    /// their beginning again, if that counts.
     pub(crate) fn each(
         &self,
         context: &Context<'_>,
+        knows_resets: bool,
         each: &mut dyn FnMut(KeyRef<'_>, Samples<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
-        let mut buffer = Buffer::default();
+        let (mut buffer, mut tags) = (Buffer::default(), Vec::new());
         self.each_raw(context, &mut |SeriesColumns { labels, times, values }| {
-            let samples = Samples { times, values };
+            let mut samples = Samples { times, values };
+            if knows_resets && context.any_native(values) {
+                tags.clear();
+                tags.extend(values.iter().map(|value| known(*value)));
+                samples.values = &tags;
+            }
             each(KeyRef::from(labels), samples.without_markers(&mut buffer))
         })
     }
@@ -222,7 +235,13 @@ impl<'a> Selections<'a> {
         times: Steps,
         sink: &mut dyn Sink,
     ) -> Result<(), EvalError> {
-        self.last(context, selection, times, |_, value| value, sink)
+        match selection.edges {
+            Edges::Smoothed => self.smoothed(context, selection, times, sink),
+            _ if selection.knows_resets && context.has_native() => {
+                self.last(context, selection, times, |_, value| known(value), sink)
+            }
+            _ => self.last(context, selection, times, |_, value| value, sink),
+        }
     }
 
     /// The time of the last sample before each of `times`, in seconds.

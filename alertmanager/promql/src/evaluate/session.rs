@@ -68,9 +68,10 @@ impl<'a> Session<'a> {
     }
 
     fn once(&self, query: &Query, selections: &Selections<'_>) -> Result<Output, EvalError> {
-        let context = Context::new(self.options, self.range, &self.used);
+        let context = Context::over(Some(self.storage), self.options, self.range, &self.used);
         let evaluation = Evaluation { context: &context, selections, range: self.range };
-        let value = evaluation.value(query.plan())?;
-        Ok(Output { value, annotations: context.into_annotations(query.text()) })
+        let (value, histograms) = evaluation.value(query.plan())?;
+        let annotations = context.into_annotations(query.text());
+        Ok(Output { value, annotations, histograms })
     }
 }

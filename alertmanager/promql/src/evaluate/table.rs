@@ -7,13 +7,14 @@
 //! ```
 //!
 //! All cells are in one piece of memory, row behind row. A cell without a value holds [`ABSENT`], a
-//! not-a-number that no value can be, because samples with it end a series. Another such number can
-//! one day say that the value is a histogram in a table beside the cells.
+//! not-a-number that no value can be, because samples with it end a series. Other such numbers stand
+//! for native histograms, which are in a table beside the cells.
 //!
 //! Invariant: a row has at least one value, and no two rows have the same labels.
 
 use std::collections::HashMap;
 
+use base::histogram::is_tag;
 use base::labels::{Labels, METRIC_NAME};
 
 use super::context::Lease;
@@ -140,6 +141,10 @@ pub(crate) struct Table {
     cells: Vec<f64>,
     steps: usize,
     lease: Lease,
+    /// Whether there can be histograms among the cells.
+    watch: bool,
+    /// Whether there are.
+    native: bool,
 }
 
 impl Sink for Table {
@@ -171,7 +176,8 @@ fn metadata(labels: &Labels) -> [Option<&str>; 3] {
 impl Table {
     /// A table without rows.
     pub(crate) fn new(context: &Context<'_>, steps: usize) -> Self {
-        Self { keys: Vec::new(), cells: Vec::new(), steps, lease: context.lease() }
+        let (lease, watch) = (context.lease(), context.has_native());
+        Self { keys: Vec::new(), cells: Vec::new(), steps, lease, watch, native: false }
     }
 
     /// Adds a row.
@@ -179,9 +185,20 @@ impl Table {
     pub(crate) fn add(&mut self, key: Key, cells: &[f64]) -> Result<(), EvalError> {
         debug_assert!(has_value(cells) && cells.len() == self.steps, "{key:?}: {cells:?}");
         self.lease.extend(self.steps)?;
+        self.native |= self.watch && cells.iter().fold(false, |any, cell| any | is_tag(*cell));
         self.keys.push(key);
         self.cells.extend_from_slice(cells);
         Ok(())
+    }
+
+    /// Whether there are native histograms among the values.
+    #[inline]
+    pub(crate) fn has_native(&self) -> bool {
+        self.native
+    }
+
+    pub(crate) fn set_floats_only(&mut self) {
+        self.native = false;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -318,6 +335,7 @@ impl Table {
     pub(crate) fn joined(mut self, mut other: Self) -> Self {
         self.keys.append(&mut other.keys);
         self.cells.append(&mut other.cells);
+        self.native |= other.native;
         self.lease.join(other.lease);
         self
     }

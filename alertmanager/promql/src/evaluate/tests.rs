@@ -19,8 +19,15 @@ fn storage(lines: &[&str]) -> Storage {
         let series = storage.series(&line.labels).unwrap();
         for (n, written) in line.points.iter().enumerate() {
             let timestamp = Timestamp::from_millis(n as i64 * 10_000);
-            if let Written::Float(value) = *written {
-                storage.append(&[Point { series, timestamp, value }]).unwrap();
+            match written {
+                Written::Gap => {}
+                Written::Float(value) => {
+                    storage.append(&[Point { series, timestamp, value: *value }]).unwrap();
+                }
+                Written::Histogram(point) => {
+                    let histogram = point.value().unwrap();
+                    storage.append_histogram(series, timestamp, histogram).unwrap();
+                }
             }
         }
     }
@@ -112,4 +119,99 @@ fn a_query_ends_at_its_limit_or_when_asked_to() {
     assert!(matches!(fails("vector(1)[1y:1ms]", &few), EvalError::TooManySamples(15)));
     let stopped = Options { cancelled: &|| true, ..Options::default() };
     assert!(matches!(fails("x", &stopped), EvalError::Cancelled));
+}
+
+#[test]
+fn histograms_and_floats_live_side_by_side() {
+    let lines = [
+        "h{a=\"1\"} {{count:2 sum:4 buckets:[2]}}+{{count:2 sum:4 buckets:[2]}}x9",
+        "h{a=\"2\"} 0+1x9",
+    ];
+    check(&lines, "histogram_count(h)", "{a=\"1\"} 10@40 14@60 18@80");
+    check(&lines, "h + 1", "{a=\"2\"} 5@40 7@60 9@80");
+    check(&lines, "count(h)", "{} 2@40 2@60 2@80");
+    check(&lines, "max(h)", "{} 4@40 6@60 8@80");
+    check(&lines, "histogram_sum(rate(h[20s]))", "{a=\"1\"} 0.4@40 0.4@60 0.4@80");
+    check(&lines, "scalar(h)", "{} 4@40 6@60 8@80");
+}
+
+#[test]
+fn a_tag_that_stands_for_nothing_is_no_value() {
+    let storage = storage(&["h {{count:1}}"]);
+    let series = storage.series(&parse_series("y").unwrap().labels).unwrap();
+    for (n, table) in (1..8).enumerate() {
+        let timestamp = Timestamp::from_millis(n as i64 * 10_000);
+        let value = base::histogram::Tag { table, place: 77 }.value();
+        storage.append(&[Point { series, timestamp, value }]).unwrap();
+    }
+    let queries = [
+        "histogram_count(y)",
+        "histogram_quantile(0.5, y)",
+        "rate(y[1m])",
+        "sum(y)",
+        "-y",
+        "y == y",
+        "sum_over_time(y[1m])",
+        "resets(y[1m])",
+        "increase(y[1m] smoothed)",
+    ];
+    for query in queries {
+        let range = Range::instant(Timestamp::from_millis(60_000));
+        let output = evaluate(&Query::new(query).unwrap(), &storage, range, &Options::default());
+        assert!(output.is_ok(), "{query}: {output:?}");
+    }
+}
+
+#[test]
+fn histograms_that_are_made_count_towards_the_limit() {
+    let storage = storage(&["h {{count:9 buckets:[1 2 3]}}x9"]);
+    let few = Options { max_samples: 60, ..Options::default() };
+    let range = Range::new(Timestamp::from_millis(0), Timestamp::from_millis(90_000), STEP);
+    let result = evaluate(&Query::new("h * 2 * 2 * 2").unwrap(), &storage, range, &few);
+    assert!(matches!(result, Err(EvalError::TooManySamples(60))), "{result:?}");
+}
+
+const STEP: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_missing_side_counts_as_what_it_is_filled_with() {
+    let ends = "a{x=\"2\"} 2x5 stale";
+    let lines = ["a{x=\"1\"} 1x9", ends, "b{x=\"2\"} 20x9", "b{x=\"3\"} 30x9"];
+    check(
+        &lines,
+        "a - fill(0) b",
+        "{x=\"1\"} 1@40 1@60 1@80; {x=\"2\"} -18@40 -20@60 -20@80; {x=\"3\"} -30@40 -30@60 -30@80",
+    );
+    check(&lines, "a - fill_right(0) b", "{x=\"1\"} 1@40 1@60 1@80; {x=\"2\"} -18@40");
+}
+
+#[test]
+fn a_ratio_and_its_complement_choose_all_series_once() {
+    let lines: Vec<_> = (0..40).map(|n| format!("x{{n=\"{n}\"}} 1x9")).collect();
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let both = "count(limit_ratio(0.3, x) or limit_ratio(-0.7, x))";
+    check(&lines, both, "{} 40@40 40@60 40@80");
+    check(&lines, "limit_ratio(0.3, x) and limit_ratio(-0.7, x)", "");
+    check(&lines, "count(limitk(7, x))", "{} 7@40 7@60 7@80");
+}
+
+#[test]
+fn lengths_and_numbers_may_depend_on_the_query() {
+    check(&["x 0+1x9"], "count_over_time(x[step()])", "{} 2@40 2@60 2@80");
+    check(&["x 0+1x9"], "x offset (range() / 2)", "x 2@40 4@60 6@80");
+    check(&["x 0+1x9"], "x + start() + end() + step() + range()", "{} 184@40 186@60 188@80");
+    check(&["x 0+1x9"], "max_of(2, min_of(time(), 50))", "{} 40@40 50@60 50@80");
+}
+
+#[test]
+fn info_adds_labels_of_the_newest_series() {
+    let lines = [
+        "up{job=\"a\", instance=\"i\"} 1x9",
+        "target_info{job=\"a\", instance=\"i\", v=\"1\"} 1x5 stale",
+        "target_info{job=\"a\", instance=\"i\", v=\"2\"} _x6 1x3",
+    ];
+    let expected = "up{instance=\"i\", job=\"a\", v=\"1\"} 1@40; \
+                    up{instance=\"i\", job=\"a\", v=\"2\"} 1@60 1@80";
+    check(&lines, "info(up)", expected);
+    check(&lines, "info(up, {w=~\".+\"})", "");
 }

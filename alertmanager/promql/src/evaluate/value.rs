@@ -10,16 +10,18 @@ use super::Range;
 use super::scalar::Column;
 use super::table::{Table, is_absent};
 use super::window::{Input, Windows};
-use super::{Context, EvalError};
+use super::{Context, EvalError, Histograms};
 use crate::annotation::Annotation;
 
-/// The answer to a query.
+/// The answer to a query. A value in it may stand for a native histogram: ask [`Histograms::get`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// What was asked for.
     pub value: Value,
     /// What it has to be taken with.
     pub annotations: Vec<Annotation>,
+    /// The native histograms among the values.
+    pub histograms: Histograms,
 }
 
 /// What a query can come to.
@@ -59,12 +61,14 @@ pub(crate) fn of_scalar(column: &Column, range: Range) -> Value {
     Value::Matrix(if series.samples.is_empty() { Vec::new() } else { vec![series] })
 }
 
-pub(crate) fn of_table(table: &Table, range: Range) -> Value {
-    let steps = range.steps();
+pub(crate) fn of_table(context: &Context<'_>, table: &Table, range: Range) -> (Value, Histograms) {
+    let (steps, mut histograms) = (range.steps(), Histograms::default());
+    let mut sample = |time, cell| sample(time, histograms.adopt(context, cell));
     if range.is_instant() {
         let one =
             |row: usize| (table.key(row).to_labels(), sample(steps.first(), table.row(row)[0]));
-        return Value::Vector((0..table.len()).map(one).collect());
+        let vector = (0..table.len()).map(one).collect();
+        return (Value::Vector(vector), histograms);
     }
     let series = |row: usize| {
         let cells = table.row(row).iter().enumerate();
@@ -72,26 +76,29 @@ pub(crate) fn of_table(table: &Table, range: Range) -> Value {
         let samples = present.map(|(step, cell)| sample(steps.time(step), *cell)).collect();
         Series { labels: table.key(row).to_labels(), samples }
     };
-    sorted((0..table.len()).map(series).collect())
+    let matrix = sorted((0..table.len()).map(series).collect());
+    (matrix, histograms)
 }
 
 pub(crate) fn of_windows(
     context: &Context<'_>,
     input: &Input<'_>,
     windows: &Windows,
-) -> Result<Value, EvalError> {
-    let mut found = Vec::new();
+) -> Result<(Value, Histograms), EvalError> {
+    let (mut found, mut histograms) = (Vec::new(), Histograms::default());
     input.each(context, &mut |key, samples| {
         samples.slide(windows, |_, window, _| {
-            let samples: Vec<_> =
-                window.map(|n| sample(samples.times[n], samples.values[n])).collect();
+            let samples: Vec<_> = window
+                .map(|n| (samples.times[n], histograms.adopt(context, samples.values[n])))
+                .map(|(time, value)| sample(time, value))
+                .collect();
             if !samples.is_empty() {
                 found.push(Series { labels: key.to_key().to_labels(), samples });
             }
         });
         Ok(())
     })?;
-    Ok(sorted(found))
+    Ok((sorted(found), histograms))
 }
 
 fn sorted(mut series: Vec<Series>) -> Value {

@@ -11,8 +11,10 @@
 
 use std::ops::Range;
 
+use base::histogram::is_tag;
 use base::sample::is_stale;
 
+use super::histograms::forgotten;
 use super::scalar::Column;
 use super::select::Selected;
 use super::table::{KeyRef, Sink, Table, is_absent};
@@ -28,11 +30,18 @@ pub(crate) struct Windows {
     ends: Steps,
     /// How long they are, in milliseconds.
     pub(crate) range: i64,
+    /// How far beyond their start and their end samples are handed over.
+    beyond: (i64, i64),
 }
 
 impl Windows {
     pub(crate) fn new(steps: Steps, ends: Steps, range: i64) -> Self {
-        Self { steps, ends, range }
+        Self { steps, ends, range, beyond: (0, 0) }
+    }
+
+    /// Hands over samples before the start and behind the end of each window, too.
+    pub(crate) fn widen(&mut self, before: i64, behind: i64) {
+        self.beyond = (before, behind);
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -41,15 +50,19 @@ impl Windows {
 
     /// The earliest and the latest time that lie in a window.
     pub(crate) fn reach(&self) -> (i64, i64) {
-        let first = self.ends.first().saturating_sub(self.range).saturating_add(1);
-        if self.steps.count == 0 { (first, first - 1) } else { (first, self.ends.last()) }
+        let (before, behind) = self.beyond;
+        let back = self.range.saturating_add(before);
+        let first = self.ends.first().saturating_sub(back).saturating_add(1);
+        let last = self.ends.last().saturating_add(behind);
+        if self.steps.count == 0 { (first, first - 1) } else { (first, last) }
     }
 }
 
 /// What the windows slide over.
 #[derive(Debug)]
 pub(crate) enum Input<'a> {
-    Samples(Selected<'a>),
+    /// And whether it counts what is known about histograms' beginning again.
+    Samples(Selected<'a>, bool),
     /// The steps of a subquery.
     Table(Table, Steps),
 }
@@ -62,7 +75,7 @@ impl Input<'_> {
         each: &mut dyn FnMut(KeyRef<'_>, Samples<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         match self {
-            Self::Samples(selected) => selected.each(context, each),
+            Self::Samples(selected, knows) => selected.each(context, *knows, each),
             Self::Table(table, steps) => {
                 let mut buffer = Buffer::default();
                 for row in 0..table.len() {
@@ -71,7 +84,9 @@ impl Input<'_> {
                     }
                     let cells = table.row(row).iter().enumerate();
                     let present = cells.filter(|(_, cell)| !is_absent(**cell));
-                    let samples = buffer.fill(present.map(|(n, cell)| (steps.time(n), *cell)));
+                    // Behind other samples than they were compared with.
+                    let samples =
+                        buffer.fill(present.map(|(n, cell)| (steps.time(n), forgotten(*cell))));
                     each(table.key(row).as_ref(), samples)?;
                 }
                 Ok(())
@@ -128,15 +143,16 @@ impl<'a> Samples<'a> {
         let times = self.times;
         for step in 0..windows.count() {
             let end = windows.ends.time(step);
-            let start = end.saturating_sub(windows.range);
+            let from = end.saturating_sub(windows.range).saturating_sub(windows.beyond.0);
+            let to = end.saturating_add(windows.beyond.1);
             if step == 0 {
-                first = times.partition_point(|t| *t <= start);
-                behind = times.partition_point(|t| *t <= end);
+                first = times.partition_point(|t| *t <= from);
+                behind = times.partition_point(|t| *t <= to);
             }
-            while times.get(behind).is_some_and(|t| *t <= end) {
+            while times.get(behind).is_some_and(|t| *t <= to) {
                 behind += 1;
             }
-            while first < behind && times[first] <= start {
+            while first < behind && times[first] <= from {
                 first += 1;
             }
             each(step, first..behind, end);
@@ -157,8 +173,9 @@ pub(crate) struct Window<'a> {
     pub(crate) end: i64,
     /// When it is looked at, in milliseconds.
     pub(crate) now: i64,
-    /// The number beside the range vector, where the function takes one.
+    /// The numbers beside the range vector, where the function takes some.
     pub(crate) param: f64,
+    pub(crate) second: f64,
 }
 
 impl<'a> Window<'a> {
@@ -182,12 +199,61 @@ pub(crate) struct OverTimeCall<'a> {
     pub(crate) spans: Spans,
 }
 
+/// What a function of a range vector makes of native histograms.
+pub(crate) enum Native {
+    /// It need not know that they are there.
+    AsIs,
+    /// It looks at the numbers only, and says so.
+    Ignored,
+    /// It can calculate with them.
+    Own,
+}
+
+/// The result for the numbers of a window, in which there are histograms, too.
+fn without_native<F: Slide>(
+    function: &mut F,
+    call: &OverTimeCall<'_>,
+    key: KeyRef<'_>,
+    window: Window<'_>,
+) -> f64 {
+    let mut buffer = Buffer::default();
+    let pairs = window.times().iter().copied().zip(window.values().iter().copied());
+    let samples = buffer.fill(pairs.filter(|(_, value)| !is_tag(*value)));
+    let behind = samples.times.len();
+    if behind == 0 {
+        return ABSENT;
+    }
+    if behind < window.behind - window.first {
+        let name = key.metadata()[0].unwrap_or("");
+        let message = format!(
+            "ignored histograms in a range containing both floats and histograms for metric name \
+             {name:?}"
+        );
+        call.context.inform(call.spans.first, message);
+    }
+    function.begin(samples);
+    function.value(Window { samples, first: 0, behind, ..window })
+}
+
 /// A function of a range vector, as it slides over one series after the other.
 pub(crate) trait Slide: Default {
     /// Whether what comes out is still the same metric.
     const KEEPS_NAME: bool = false;
     /// Whether the result depends on when the window is looked at, not only on the window.
     const DEPENDS_ON_NOW: bool = false;
+
+    /// What it makes of native histograms.
+    const NATIVE: Native = Native::Ignored;
+
+    /// The result for a window of a series that has histograms, where those are its own business.
+    fn native(
+        &mut self,
+        _call: &OverTimeCall<'_>,
+        _key: KeyRef<'_>,
+        _window: Window<'_>,
+    ) -> Result<f64, EvalError> {
+        Ok(ABSENT)
+    }
 
     /// Looks at a series that gave a result, and at the cells that it gave.
     fn inspect(&mut self, _call: &OverTimeCall<'_>, _key: KeyRef<'_>, _cells: &[f64]) {}
@@ -217,6 +283,7 @@ pub(crate) fn slide<F: Slide>(
     let mut work = 0;
     input.each(context, &mut |key, samples| {
         function.begin(samples);
+        let mixed = context.any_native(samples.values);
         let (mut any, mut cancelled) = (false, Ok(()));
         samples.slide(windows, |step, Range { start: first, end: behind }, end| {
             if step > 0 && same_everywhere {
@@ -232,7 +299,7 @@ pub(crate) fn slide<F: Slide>(
                 work = 0;
                 cancelled = context.check();
             }
-            cells[step] = function.value(Window {
+            let window = Window {
                 samples,
                 first,
                 behind,
@@ -240,6 +307,17 @@ pub(crate) fn slide<F: Slide>(
                 end,
                 now: windows.steps.time(step),
                 param: params.first().map_or(f64::NAN, |param| param.at(step)),
+                second: params.get(1).map_or(f64::NAN, |param| param.at(step)),
+            };
+            let result = match F::NATIVE {
+                _ if !mixed => Ok(function.value(window)),
+                Native::AsIs => Ok(function.value(window)),
+                Native::Ignored => Ok(without_native(&mut function, call, key, window)),
+                Native::Own => function.native(call, key, window),
+            };
+            cells[step] = result.unwrap_or_else(|error| {
+                cancelled = Err(error);
+                ABSENT
             });
             any |= !is_absent(cells[step]);
         });

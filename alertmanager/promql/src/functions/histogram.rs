@@ -1,4 +1,5 @@
-//! Quantiles and fractions of classic histograms: series with a bound in the label `le`.
+//! Quantiles and fractions of histograms: of classic ones, which are series with a bound in the label
+//! `le`, and of native ones.
 //!
 //! ```text
 //! x_bucket{le="0.1"} 3      3 values up to 0.1
@@ -6,16 +7,18 @@
 //! x_bucket{le="+Inf"} 9     9 values
 //! ```
 //!
-//! Invariant: within a bucket values are taken to be spread evenly.
+//! Invariant: within a classic bucket values are taken to be spread evenly.
 
 use std::cmp::Ordering;
 
+use base::histogram::{Histogram, is_tag};
 use base::number;
 
 use crate::evaluate::{
     ABSENT, Column, Context, EvalError, Groups, Key, Table, TableCall, has_value, is_absent,
 };
 use crate::fault::Span;
+use crate::histogram::{self, NotNumbers};
 use crate::plan::Keep;
 
 const BOUND: &str = "le";
@@ -23,13 +26,70 @@ const BOUND: &str = "le";
 /// `histogram_quantile`
 pub(super) fn quantile(call: TableCall<'_>) -> Result<Table, EvalError> {
     let quantile = call.params.first().map_or(&Column::Constant(f64::NAN), |param| param);
-    for quantile in quantile.values() {
-        call.context.check_quantile(*quantile, call.spans.first);
+    quantiles_at(&call, quantile, call.spans.first, None)?.drop_names()
+}
+
+/// `histogram_quantiles`: each in a series of its own, which the label says.
+pub(super) fn quantiles(call: TableCall<'_>) -> Result<Table, EvalError> {
+    let mut all = Table::new(call.context, call.table.steps());
+    let label = call.texts.first().map_or("", String::as_str);
+    for quantile in &call.params {
+        let value = openmetrics(quantile.at(0));
+        let found = quantiles_at(&call, quantile, call.spans.call, Some((label, &value)))?;
+        all = all.joined(found);
     }
-    each_histogram(&call, |step, buckets| {
+    all.drop_names()
+}
+
+/// A number as OpenMetrics writes it, where whole ones have a fraction, too.
+fn openmetrics(value: f64) -> String {
+    let text = number::shortest(value);
+    let whole = text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
+    if whole { format!("{text}.0") } else { text }
+}
+
+fn quantiles_at(
+    call: &TableCall<'_>,
+    quantile: &Column,
+    span: Span,
+    label: Option<(&str, &str)>,
+) -> Result<Table, EvalError> {
+    for quantile in quantile.values() {
+        call.context.check_quantile(*quantile, span);
+    }
+    let classic = |step, buckets: &mut Vec<Bucket>| {
         let was_monotonic = make_monotonic(buckets);
         (value_at(quantile.at(step), buckets), was_monotonic)
-    })
+    };
+    let native = |step, key: &Key, histogram: &Histogram| {
+        let (value, note) = histogram::quantile(quantile.at(step), histogram);
+        if let Some(note) = note {
+            let result = match note {
+                NotNumbers::Result => "NaN",
+                NotNumbers::Skewed => "skewed higher",
+            };
+            let message =
+                format!("input to histogram_quantile has NaN observations, result is {result}");
+            inform_of(call, message, key);
+        }
+        value
+    };
+    let mut table = each_histogram(call, classic, native)?;
+    if let Some((label, value)) = label {
+        table.relabel(|key| {
+            let labels = key.as_ref().to_key().to_labels().with(label, value);
+            Key::from(labels)
+        });
+    }
+    Ok(table)
+}
+
+/// Says something about a metric that has a name.
+fn inform_of(call: &TableCall<'_>, mut message: String, key: &Key) {
+    if let Some(name) = key.as_ref().metadata()[0] {
+        message.push_str(&format!(" for metric name {name:?}"));
+    }
+    call.context.inform(call.spans.series, message);
 }
 
 /// `histogram_fraction`
@@ -37,9 +97,18 @@ pub(super) fn fraction(call: TableCall<'_>) -> Result<Table, EvalError> {
     let at = |n: usize, step: usize| {
         call.params.get(n).map_or(f64::NAN, |param: &Column| param.at(step))
     };
-    each_histogram(&call, |step, buckets| {
+    let classic = |step, buckets: &mut Vec<Bucket>| {
         (fraction_between(at(0, step), at(1, step), buckets), true)
-    })
+    };
+    let native = |step, key: &Key, histogram: &Histogram| {
+        if histogram.sum.is_nan() {
+            let message = "input to histogram_fraction has NaN observations, which are excluded \
+                           from all fractions";
+            inform_of(&call, message.to_owned(), key);
+        }
+        histogram::fraction(at(0, step), at(1, step), histogram)
+    };
+    each_histogram(&call, classic, native)?.drop_names()
 }
 
 /// How many values there are up to a bound.
@@ -49,31 +118,53 @@ struct Bucket {
     count: f64,
 }
 
-/// A row for each histogram from what `value` makes of its buckets at each step, which also says
-/// whether the counts of the buckets rose as they should.
+/// A row for each histogram: of a classic one what `classic` makes of its buckets at each step, which
+/// also says whether their counts rose as they should; of a native one what `native` makes of it.
 fn each_histogram(
     call: &TableCall<'_>,
-    mut value: impl FnMut(usize, &mut Vec<Bucket>) -> (f64, bool),
+    mut classic: impl FnMut(usize, &mut Vec<Bucket>) -> (f64, bool),
+    native: impl Fn(usize, &Key, &Histogram) -> f64,
 ) -> Result<Table, EvalError> {
     let TableCall { context, table, spans, .. } = call;
     let mut result = Table::new(context, table.steps());
     let mut cells = vec![ABSENT; table.steps()];
     let mut buckets = Vec::new();
-    for histogram in histograms(context, table, spans.series) {
+    for Rows { classic: histogram, native: rows } in histograms(context, table, spans.series) {
         context.check()?;
+        // Where there are both nobody knows which one is meant.
+        let is_native = |step: usize| rows.iter().any(|row| is_tag(table.row(*row)[step]));
+        let is_classic =
+            |step: usize| histogram.iter().any(|(_, row)| !is_absent(table.row(*row)[step]));
+        for row in &rows {
+            let key = table.key(*row);
+            for (step, cell) in cells.iter_mut().enumerate() {
+                *cell = match context.histogram(table.row(*row)[step]) {
+                    None => ABSENT,
+                    Some(_) if is_classic(step) => {
+                        warn_of_both(context, key, spans.series);
+                        ABSENT
+                    }
+                    Some(histogram) => native(step, key, &histogram),
+                };
+            }
+            if has_value(&cells) {
+                result.add(Key::from(key.to_labels()), &cells)?;
+            }
+        }
         for (step, cell) in cells.iter_mut().enumerate() {
             buckets.clear();
             let bucket = |(bound, row): &(f64, usize)| Bucket {
                 bound: *bound,
                 count: table.row(*row)[step],
             };
-            buckets.extend(histogram.iter().map(bucket).filter(|b| !is_absent(b.count)));
+            let counts = |bucket: &Bucket| !is_absent(bucket.count) && !is_tag(bucket.count);
+            buckets.extend(histogram.iter().map(bucket).filter(counts));
             *cell = ABSENT;
-            if buckets.is_empty() {
+            if buckets.is_empty() || is_native(step) {
                 continue;
             }
             merge_same_bounds(&mut buckets);
-            let (result, was_monotonic) = value(step, &mut buckets);
+            let (result, was_monotonic) = classic(step, &mut buckets);
             *cell = result;
             if !was_monotonic {
                 inform_of_falling_counts(context, table.key(histogram[0].1), spans.series);
@@ -85,16 +176,34 @@ fn each_histogram(
             result.add(Key::from(labels), &cells)?;
         }
     }
-    result.drop_names()
+    Ok(result)
 }
 
-/// The rows of each histogram with their bounds, sorted by bound.
-fn histograms(context: &Context<'_>, table: &Table, span: Span) -> Vec<Vec<(f64, usize)>> {
+/// The rows of a histogram.
+#[derive(Default)]
+struct Rows {
+    /// Those of a classic one with their bounds, sorted by bound.
+    classic: Vec<(f64, usize)>,
+    /// Those of a native one.
+    native: Vec<usize>,
+}
+
+/// The rows of each histogram.
+fn histograms(context: &Context<'_>, table: &Table, span: Span) -> Vec<Rows> {
     let keep = Keep::Except(vec![BOUND.to_owned()]);
     let mut groups = Groups::with_name(&keep);
-    let mut found: Vec<Vec<(f64, usize)>> = Vec::new();
+    let mut found: Vec<Rows> = Vec::new();
     for row in 0..table.len() {
         let key = table.key(row);
+        if table.has_native() && table.row(row).iter().any(|cell| is_tag(*cell)) {
+            let group = groups.number(key.as_ref());
+            found.resize_with(groups.len(), Rows::default);
+            found[group].native.push(row);
+            let is_float = |cell: &f64| !is_absent(*cell) && !is_tag(*cell);
+            if !table.row(row).iter().any(is_float) {
+                continue;
+            }
+        }
         let text = key.get(BOUND).unwrap_or("");
         let Some(bound) = number::parse(text).filter(|bound| !bound.is_nan()) else {
             let name = key.metric_name();
@@ -106,13 +215,21 @@ fn histograms(context: &Context<'_>, table: &Table, span: Span) -> Vec<Vec<(f64,
             continue;
         };
         let group = groups.number(key.as_ref());
-        found.resize_with(groups.len(), Vec::new);
-        found[group].push((bound, row));
+        found.resize_with(groups.len(), Rows::default);
+        found[group].classic.push((bound, row));
     }
     for histogram in &mut found {
-        histogram.sort_by(|a, b| a.0.total_cmp(&b.0));
+        histogram.classic.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
     found
+}
+
+fn warn_of_both(context: &Context<'_>, key: &Key, span: Span) {
+    let mut message = "vector contains a mix of classic and native histograms".to_owned();
+    if let Some(name) = key.as_ref().metadata()[0] {
+        message.push_str(&format!(" for metric name {name:?}"));
+    }
+    context.warn(span, message);
 }
 
 fn inform_of_falling_counts(context: &Context<'_>, key: &Key, span: Span) {

@@ -9,9 +9,11 @@
 //!
 //! Invariant: a counter that falls has begun again at zero.
 
+use base::histogram::is_tag;
 use base::labels::METRIC_NAME;
 
-use crate::evaluate::{ABSENT, KeyRef, OverTimeCall, Samples, Slide, Window};
+use super::native_rate::{grown, last_change};
+use crate::evaluate::{ABSENT, EvalError, KeyRef, Native, OverTimeCall, Samples, Slide, Window};
 
 /// Where the values of a series fall, so that windows need not look at each pair again.
 #[derive(Default)]
@@ -45,10 +47,10 @@ impl Falls {
 }
 
 /// By how much the change from edge to edge of a window, which has more than one sample, is larger
-/// than that between the samples.
+/// than that between the samples, which begin with `begin`.
 #[inline]
-fn factor(change: f64, counter: bool, window: &Window<'_>) -> f64 {
-    let (times, values) = (window.times(), window.values());
+fn factor(begin: f64, change: f64, counter: bool, window: &Window<'_>) -> f64 {
+    let times = window.times();
     let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
     let (first, last) = (times[0], times[times.len() - 1]);
     let sampled = seconds(first, last);
@@ -61,9 +63,9 @@ fn factor(change: f64, counter: bool, window: &Window<'_>) -> f64 {
         to_start = between / 2.0;
     }
     // Where the counter is so far from zero it is further away than the start can be.
-    let near_zero = values[0] < 2.0 * change;
-    if counter && near_zero && change > 0.0 && values[0] >= 0.0 {
-        to_start = to_start.min(sampled * (values[0] / change));
+    let near_zero = begin < 2.0 * change;
+    if counter && near_zero && change > 0.0 && begin >= 0.0 {
+        to_start = to_start.min(sampled * (begin / change));
     }
     if to_end >= threshold {
         to_end = between / 2.0;
@@ -76,16 +78,37 @@ fn factor(change: f64, counter: bool, window: &Window<'_>) -> f64 {
 pub(super) struct Delta;
 
 impl Slide for Delta {
+    const NATIVE: Native = Native::Own;
+
+    fn native(
+        &mut self,
+        call: &OverTimeCall<'_>,
+        key: KeyRef<'_>,
+        window: Window<'_>,
+    ) -> Result<f64, EvalError> {
+        let scale = |begin, change| factor(begin, change, false, &window);
+        native_or(self.value(window), window, || grown(call, key, window, false, scale))
+    }
+
     #[inline]
     fn value(&mut self, window: Window<'_>) -> f64 {
         match window.values() {
             [first, .., last] => {
                 let change = last - first;
-                change * factor(change, false, &window)
+                change * factor(*first, change, false, &window)
             }
             _ => ABSENT,
         }
     }
+}
+
+/// `floats`, if the window has nothing else.
+fn native_or(
+    floats: f64,
+    window: Window<'_>,
+    native: impl FnOnce() -> Result<f64, EvalError>,
+) -> Result<f64, EvalError> {
+    if window.values().iter().any(|value| is_tag(*value)) { native() } else { Ok(floats) }
 }
 
 /// A counter that is watched for falls.
@@ -101,7 +124,7 @@ impl Counter {
     fn growth(&self, window: &Window<'_>) -> Option<(f64, f64)> {
         let [first, .., last] = window.values() else { return None };
         let growth = self.falls.add_lost(last - first, window);
-        Some((growth, factor(growth, true, window)))
+        Some((growth, factor(*first, growth, true, window)))
     }
 }
 
@@ -110,12 +133,26 @@ impl Counter {
 pub(super) struct Increase(Counter);
 
 impl Slide for Increase {
+    const NATIVE: Native = Native::Own;
+
+    fn native(
+        &mut self,
+        call: &OverTimeCall<'_>,
+        key: KeyRef<'_>,
+        window: Window<'_>,
+    ) -> Result<f64, EvalError> {
+        let scale = |begin, change| factor(begin, change, true, &window);
+        native_or(self.value(window), window, || grown(call, key, window, true, scale))
+    }
+
     fn begin(&mut self, samples: Samples<'_>) {
         self.0.falls.begin(samples.values);
     }
 
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, _cells: &[f64]) {
-        self.0.names.inspect(call, key);
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, cells: &[f64]) {
+        if !cells.iter().any(|cell| is_tag(*cell)) {
+            self.0.names.inspect(call, key);
+        }
     }
 
     #[inline]
@@ -129,12 +166,27 @@ impl Slide for Increase {
 pub(super) struct Rate(Counter);
 
 impl Slide for Rate {
+    const NATIVE: Native = Native::Own;
+
+    fn native(
+        &mut self,
+        call: &OverTimeCall<'_>,
+        key: KeyRef<'_>,
+        window: Window<'_>,
+    ) -> Result<f64, EvalError> {
+        let seconds = (window.end - window.start) as f64 / 1000.0;
+        let scale = |begin, change| factor(begin, change, true, &window) / seconds;
+        native_or(self.value(window), window, || grown(call, key, window, true, scale))
+    }
+
     fn begin(&mut self, samples: Samples<'_>) {
         self.0.falls.begin(samples.values);
     }
 
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, _cells: &[f64]) {
-        self.0.names.inspect(call, key);
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, cells: &[f64]) {
+        if !cells.iter().any(|cell| is_tag(*cell)) {
+            self.0.names.inspect(call, key);
+        }
     }
 
     #[inline]
@@ -158,6 +210,18 @@ fn last_two(window: &Window<'_>) -> Option<(f64, f64, f64)> {
 pub(super) struct LastDelta;
 
 impl Slide for LastDelta {
+    const NATIVE: Native = Native::Own;
+
+    fn native(
+        &mut self,
+        call: &OverTimeCall<'_>,
+        key: KeyRef<'_>,
+        window: Window<'_>,
+    ) -> Result<f64, EvalError> {
+        let last = Window { first: window.behind.saturating_sub(2).max(window.first), ..window };
+        native_or(self.value(window), last, || last_change(call, key, last, false))
+    }
+
     #[inline]
     fn value(&mut self, window: Window<'_>) -> f64 {
         last_two(&window).map_or(ABSENT, |(before, last, _)| last - before)
@@ -169,6 +233,18 @@ impl Slide for LastDelta {
 pub(super) struct LastRate;
 
 impl Slide for LastRate {
+    const NATIVE: Native = Native::Own;
+
+    fn native(
+        &mut self,
+        call: &OverTimeCall<'_>,
+        key: KeyRef<'_>,
+        window: Window<'_>,
+    ) -> Result<f64, EvalError> {
+        let last = Window { first: window.behind.saturating_sub(2).max(window.first), ..window };
+        native_or(self.value(window), last, || last_change(call, key, last, true))
+    }
+
     #[inline]
     fn value(&mut self, window: Window<'_>) -> f64 {
         match last_two(&window) {
@@ -181,13 +257,13 @@ impl Slide for LastRate {
 
 /// Remarks on metrics whose name does not say that they are counters.
 #[derive(Default)]
-struct CounterNames {
+pub(super) struct CounterNames {
     /// The last name that was fine.
     fine: String,
 }
 
 impl CounterNames {
-    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>) {
+    pub(super) fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>) {
         let Some(name) = key.get(METRIC_NAME).filter(|name| *name != self.fine) else { return };
         if ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix)) {
             name.clone_into(&mut self.fine);

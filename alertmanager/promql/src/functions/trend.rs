@@ -2,7 +2,7 @@
 //!
 //! Invariant: a line needs two samples; samples that are all the same give a level one exactly.
 
-use crate::evaluate::{ABSENT, Slide, Window};
+use crate::evaluate::{ABSENT, EvalError, OverTimeCall, Sink, Slide, Window, slide};
 use crate::numeric::Sum;
 
 /// The slope, a second, and the value at the time `at`.
@@ -49,5 +49,38 @@ impl Slide for Predict {
 
     fn value(&mut self, window: Window<'_>) -> f64 {
         line(&window, window.now).map_or(ABSENT, |(slope, value)| slope * window.param + value)
+    }
+}
+
+/// `double_exponential_smoothing`
+pub(super) fn smoothing(call: &OverTimeCall<'_>, sink: &mut dyn Sink) -> Result<(), EvalError> {
+    for (param, (name, letters)) in call.params.iter().zip([("smoothing", "sf"), ("trend", "tf")]) {
+        if let Some(got) = param.values().iter().find(|v| **v <= 0.0 || **v >= 1.0) {
+            let message =
+                format!("invalid {name} factor. Expected: 0 < {letters} < 1, got: {got:.6}");
+            return Err(EvalError::Query(message));
+        }
+    }
+    slide::<Smoothing>(call, sink)
+}
+
+/// A value that each sample moves, and a trend that each move changes (Holt, 1957).
+#[derive(Default)]
+struct Smoothing;
+
+impl Slide for Smoothing {
+    fn value(&mut self, window: Window<'_>) -> f64 {
+        let values = window.values();
+        let [first, second, ..] = values else { return ABSENT };
+        let (smoothing, trend_factor) = (window.param, window.second);
+        let (mut before, mut level, mut trend) = (0.0, *first, second - first);
+        for (n, value) in values.iter().enumerate().skip(1) {
+            if n > 1 {
+                trend = trend_factor * (level - before) + (1.0 - trend_factor) * trend;
+            }
+            let next = smoothing * value + (1.0 - smoothing) * (level + trend);
+            (before, level) = (level, next);
+        }
+        level
     }
 }

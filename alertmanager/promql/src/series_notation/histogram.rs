@@ -1,18 +1,20 @@
 //! Native histograms in the notation of series:
 //! `{{schema:1 sum:3 count:22 buckets:[5 10 7] offset:-1}}`.
 //!
-//! Invariant: nothing is calculated here; a histogram that is added several times is kept as what
-//! was written and how often.
+//! Invariant: a histogram that is added several times is kept as what was written and how often, and
+//! is calculated only when it is asked for.
 
 use std::sync::Arc;
 
+use base::histogram::{Buckets, Histogram, Reset};
+
 use crate::fault::{Fault, Span};
-use crate::literal;
+use crate::{histogram, literal};
 
 /// A native histogram as it was written; what was left out is zero.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(missing_docs, reason = "each is what its name in the notation says")]
-pub struct Histogram {
+pub struct Written {
     pub schema: i32,
     pub sum: f64,
     pub count: f64,
@@ -35,7 +37,7 @@ pub struct Histogram {
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistogramPoint {
     /// What it begins with.
-    pub start: Arc<Histogram>,
+    pub start: Arc<Written>,
     /// What is added each time.
     pub change: Option<Change>,
     /// How many times.
@@ -46,13 +48,61 @@ pub struct HistogramPoint {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// How much.
-    pub by: Arc<Histogram>,
+    pub by: Arc<Written>,
     /// Whether it is taken away.
     pub negative: bool,
 }
 
+impl Written {
+    /// What is meant.
+    fn meant(&self) -> Histogram {
+        let side = |counts: &[f64], offset: i32| -> Buckets {
+            let buckets = (offset..=i32::MAX).zip(counts.iter().copied());
+            buckets.filter(|(_, count)| *count != 0.0).collect()
+        };
+        Histogram {
+            schema: self.schema,
+            reset: match self.reset_hint.as_deref() {
+                Some("reset") => Reset::Reset,
+                Some("not_reset") => Reset::NotReset,
+                Some("gauge") => Reset::Gauge,
+                _ => Reset::Unknown,
+            },
+            zero_threshold: self.zero_width,
+            zero_count: self.zero_count,
+            count: self.count,
+            sum: self.sum,
+            positive: side(&self.buckets, self.offset),
+            negative: side(&self.negative_buckets, self.negative_offset),
+            bounds: self.custom_values.as_slice().into(),
+        }
+    }
+}
+
+impl HistogramPoint {
+    /// The histogram; none where what is added has other buckets than what it is added to.
+    pub fn value(&self) -> Option<Histogram> {
+        let start = self.start.meant();
+        let Some(Change { by, negative }) = self.change.as_ref().filter(|_| self.times > 0) else {
+            return Some(start);
+        };
+        let by = histogram::multiple(&by.meant(), self.times as f64);
+        let result = if *negative {
+            histogram::difference(&start, &by)
+        } else {
+            histogram::sum(&start, &by)
+        };
+        result.ok().map(|(histogram, _)| histogram)
+    }
+
+    /// Whether it says how the counter continues.
+    pub fn says_reset(&self) -> bool {
+        self.start.reset_hint.is_some()
+    }
+}
+
 /// Reads a histogram in its braces and moves `at` behind it.
-pub(super) fn read_histogram(text: &str, at: &mut usize) -> Result<Histogram, Fault> {
+pub(super) fn read_histogram(text: &str, at: &mut usize) -> Result<Written, Fault> {
     let mut reader = Reader { text, at: *at };
     let histogram = reader.histogram()?;
     *at = reader.at;
@@ -98,11 +148,11 @@ impl<'a> Reader<'a> {
         word
     }
 
-    fn histogram(&mut self) -> Result<Histogram, Fault> {
+    fn histogram(&mut self) -> Result<Written, Fault> {
         if !self.accept("{{") {
             return Err(self.unexpected());
         }
-        let mut histogram = Histogram::default();
+        let mut histogram = Written::default();
         let mut seen = Vec::new();
         let blank_first = self.skip_blanks();
         if self.accept("}}") {
@@ -132,7 +182,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn property(&mut self, to: &mut Histogram, key: &str, start: usize) -> Result<(), Fault> {
+    fn property(&mut self, to: &mut Written, key: &str, start: usize) -> Result<(), Fault> {
         match key {
             "schema" => to.schema = self.integer()?,
             "sum" => to.sum = self.number()?,
@@ -206,7 +256,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Histogram, String> {
+    fn read(text: &str) -> Result<Written, String> {
         read_histogram(text, &mut 0).map_err(|f| format!("{} {}", f.span.start, f.message))
     }
 
@@ -219,7 +269,7 @@ mod tests {
         assert_eq!((histogram.schema, histogram.offset, histogram.negative_offset), (-53, -3, 5));
         assert_eq!(histogram.custom_values, [1.0, f64::INFINITY]);
         assert_eq!(histogram.reset_hint.as_deref(), Some("not_reset"));
-        assert_eq!(read("{{ }}"), Ok(Histogram::default()));
+        assert_eq!(read("{{ }}"), Ok(Written::default()));
     }
 
     #[test]

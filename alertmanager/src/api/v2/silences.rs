@@ -200,8 +200,11 @@ pub(in super::super) async fn expire(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     check_id(&id)?;
-    shown.mutes.silences.expire(&id, Timestamp::now()).await?;
-    Ok(StatusCode::OK.into_response())
+    match shown.mutes.silences.expire(&id, Timestamp::now()).await {
+        // Whoever asks again has what is wanted.
+        Ok(()) | Err(SilenceError::Expired(_)) => Ok(StatusCode::OK.into_response()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn object(silence: &Silence, now: Timestamp) -> Value {

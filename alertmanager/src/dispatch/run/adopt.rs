@@ -40,7 +40,7 @@ impl Dispatcher {
     }
 
     /// Compares what waits with what is true: what has ended since is not told as firing.
-    async fn renew(&self, now: Timestamp) -> Result<(), StateError> {
+    pub(super) async fn renew(&self, now: Timestamp) -> Result<(), StateError> {
         for key in self.outbox.intended_keys() {
             for group in self.groups.named(&key.group_key) {
                 let Some(group) = self.groups.get(*group) else { continue };

@@ -71,6 +71,7 @@ impl Rig {
             notifier: Arc::<Sink>::clone(&sink),
             timeout: Duration::from_secs(1),
             gate: None,
+            recheck: None,
             outbox: outbox.clone(),
             states: LaneStates::default(),
             metrics: NotifyMetrics::new(&OwnMetrics::new()),
@@ -302,4 +303,24 @@ async fn nothing_is_handed_over_while_the_gate_is_closed() {
     closed.store(false, Ordering::SeqCst);
     rig.pass(3).await;
     assert_eq!(rig.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_just_silenced_waits_for_dispatch_and_no_longer_than_its_turns_f20() {
+    let mut rig = Rig::begin().await;
+    rig.runner.recheck =
+        Some(Recheck::new(|flush, _| flush.alerts.iter().any(|alert| alert.name() == "silenced")));
+    rig.queue("silenced").await;
+    rig.pass(20).await;
+    assert_eq!(rig.asked(), []);
+    // Dispatch takes it out: nothing was sent, and others are not held up.
+    let key = LaneGroup { lane: LANE.to_owned(), group_key: "silenced".to_owned() };
+    rig.outbox.withdraw(&key).await.unwrap();
+    rig.queue("other").await;
+    rig.pass(5).await;
+    assert_eq!(names(&rig.asked()), "other");
+    // What dispatch leaves as it is goes out after its turns: an end that is told late, say.
+    rig.queue("silenced").await;
+    rig.pass(i64::from(MOST_RECHECKS) + 10).await;
+    assert_eq!(names(&rig.asked()), "silenced");
 }

@@ -9,6 +9,7 @@
 //! Invariant: a request is judged by the settings of now, not by those of when its connection began.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Guard {
     refused: IntCounterVec,
     /// Empty without TLS.
     not_after: IntGaugeVec,
+    /// The names that we have on the loopback; nothing where others can reach us.
+    local: Option<Vec<String>>,
 }
 
 impl Guard {
@@ -47,19 +50,44 @@ impl Guard {
     pub fn new(web: Web, listener: &str, metrics: &OwnMetrics) -> Self {
         let name = format!("veilleur_{listener}_refused_total");
         let help = "Connections and requests that were not let in: a handshake that failed, \
-                    credentials that are missing or wrong, too many of these at a time.";
+                    credentials that are missing or wrong, too many of these at a time, a name \
+                    that is not ours.";
         let refused = metrics.counters(&name, help, &["reason"]);
         // They are there from the beginning, so that a rise can be seen.
-        for reason in ["handshake", "credentials", "busy"] {
+        for reason in ["handshake", "credentials", "busy", "host"] {
             refused.with_label_values(&[reason]);
         }
         let name = format!("veilleur_{listener}_certificate_not_after_timestamp_seconds");
         let help = "When the certificate expires that we show to clients.";
         let not_after = metrics.gauges(&name, help, &[]);
         warn_of_exposed(&web);
-        let guard = Self { web: ArcSwap::from_pointee(web), refused, not_after };
+        let guard = Self { web: ArcSwap::from_pointee(web), refused, not_after, local: None };
         guard.show(&guard.current());
         guard
+    }
+
+    /// Guards a listener at `address`. Where only this host reaches it and nobody is asked who they are,
+    /// it answers by names of this host alone, by `also`, and by those that the settings allow: a page
+    /// whose name was bound to the loopback (DNS rebinding) is told 421 (X31).
+    #[must_use]
+    pub fn at(self, address: SocketAddr, also: Option<&str>) -> Self {
+        let also = also.map(str::to_ascii_lowercase);
+        let local = address.ip().to_canonical().is_loopback();
+        Self { local: local.then(|| also.into_iter().collect()), ..self }
+    }
+
+    /// Whether the request asks for us by a name that somebody else gave us.
+    fn is_misled(&self, web: &Web, headers: &HeaderMap) -> bool {
+        let Some(ours) = self.local.as_ref().filter(|_| web.asks_nobody()) else { return false };
+        // Browsers always say it.
+        let Some(host) = headers.get(header::HOST) else { return false };
+        let Some(name) = host.to_str().ok().map(host_name) else { return true };
+        let is_known = name == "localhost"
+            || name.ends_with(".localhost")
+            || name.parse::<IpAddr>().is_ok()
+            || ours.iter().chain(&web.hosts).any(|own| *own == name)
+            || own_name().is_some_and(|own| own == name);
+        !is_known
     }
 
     /// From now on guards by `web`.
@@ -161,6 +189,11 @@ impl Guard {
         headers: &HeaderMap,
     ) -> Result<(), Response<Full<Bytes>>> {
         let web = self.current();
+        if self.is_misled(&web, headers) {
+            self.refused.with_label_values(&["host"]).inc();
+            let text = "this is not the host that you ask for; `allowed_hosts` under `web:` allows its name\n";
+            return Err(answer(StatusCode::MISDIRECTED_REQUEST, "text/plain; charset=utf-8", text));
+        }
         let is_open = web.open.iter().chain(&web.open_too).any(|open| open == path);
         if web.credentials.is_empty() || is_open {
             return Ok(());
@@ -200,6 +233,22 @@ impl Guard {
     }
 }
 
+/// The name in a `Host` header, without the port and the brackets of an address.
+fn host_name(host: &str) -> String {
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) => name,
+        _ => host,
+    };
+    name.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// What this host calls itself.
+fn own_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_ascii_lowercase())
+}
+
 /// Tells of keys and tokens that are no secret on this host.
 fn warn_of_exposed(web: &Web) {
     for file in web.exposed_files() {
@@ -229,4 +278,52 @@ async fn say_tls(mut socket: TcpStream) -> io::Result<()> {
     let drain = async { while socket.read(&mut rest).await.is_ok_and(|length| length > 0) {} };
     let _ = timeout(Duration::from_secs(1), drain).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_ours_is_told_so_x31() {
+        let guard = |address: &str| {
+            let guard = Guard::new(Web::open().unwrap(), "http", &OwnMetrics::new());
+            guard.at(address.parse().unwrap(), Some("Veilleur.example.org"))
+        };
+        let local = guard("127.0.0.1:1");
+        let misled = |guard: &Guard, host: &str| {
+            let host = HeaderValue::from_str(host).unwrap();
+            guard.is_misled(&guard.current(), &HeaderMap::from_iter([(header::HOST, host)]))
+        };
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:12912",
+            "[::1]:1",
+            "[::1]",
+            "localhost",
+            "LocalHost:80",
+            "a.localhost",
+            "10.1.2.3",
+            "veilleur.example.org",
+            "veilleur.example.org.:443",
+        ] {
+            assert!(!misled(&local, host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:12912",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+            "evil.example#localhost",
+            "localhost@evil.example",
+            "127.0.0.1:1:evil",
+            "notlocalhost",
+            "[::1].evil.example",
+        ] {
+            assert!(misled(&local, host), "{host}");
+        }
+        // Others reach it by whatever name it has there.
+        assert!(!misled(&guard("0.0.0.0:1"), "evil.example"));
+    }
 }

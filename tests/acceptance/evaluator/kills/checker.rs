@@ -66,6 +66,7 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
             Event::Killed => crashes += 1,
             Event::Heard { id, alerts, answered } => {
                 verdict.messages += 1;
+                let needless_before = verdict.needless;
                 for (alert, fires) in alerts {
                     if *fires && !ever_fired.contains(alert.as_str()) {
                         verdict.violations.push(format!("{n}: unknown page: {alert} never fired"));
@@ -97,7 +98,7 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
                     Some(before) if before < crashes => verdict.repeats += 1,
                     Some(_) => verdict.violations.push(format!("{n}: {id} came twice, no crash")),
                     None if !is_news && again && crashes > 0 => verdict.repeats += 1,
-                    None if !is_news && verdict.needless == 0 => {
+                    None if !is_news && verdict.needless == needless_before => {
                         verdict.violations.push(format!("{n}: {id} says nothing new: {alerts:?}"));
                     }
                     None => {}
@@ -177,6 +178,8 @@ fn the_checker_finds_what_is_wrong_and_nothing_else() {
         // It began again while the end of before was on its way again.
         ("+a 1:a -a 2?A ! +a 2:A 3:a .", ""),
         ("+a -a ! +a 1:A 2:a .", ""),
+        // That one end was needless excuses no other message.
+        ("+a +b 1:b ! -a 2:A 3:b .", "nothing new"),
     ];
     for (text, expected) in cases {
         let found = check(&record(text)).violations;

@@ -257,6 +257,7 @@ impl Laboratory {
     fn bury(&mut self) {
         let end = self.program.take().unwrap().wait();
         assert_eq!(end, End::Signal(9));
+        self.sink.drain();
         self.sink.note(Event::Killed);
         self.sink.refuse(0);
     }
@@ -295,6 +296,8 @@ impl Laboratory {
     /// Lets everything arrive, and judges what did.
     pub(super) fn judge(&mut self, seed: u64) -> Verdict {
         self.await_ready();
+        // Until then it holds for true what was true before the crash.
+        self.evaluator.let_evaluate(2);
         let arrived = || {
             let mut events = self.sink.events();
             events.push(Event::Quiet);

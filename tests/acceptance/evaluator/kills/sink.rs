@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::Value;
+use tests::wait_until;
 
 use super::checker::Event;
 
@@ -33,6 +34,9 @@ struct Shared {
     /// How many of the next messages are refused for now.
     refusals: AtomicU64,
     stop: AtomicBool,
+    /// Who connected last, and how many of those who did are still listened to.
+    last: Mutex<Option<SocketAddr>>,
+    open: AtomicU64,
 }
 
 /// The receiver; it ends with its owner.
@@ -53,8 +57,13 @@ impl Sink {
                     return;
                 }
                 let shared = Arc::clone(&theirs);
+                shared.open.fetch_add(1, Ordering::SeqCst);
+                *shared.last.lock().unwrap() = stream.peer_addr().ok();
                 // Whoever was killed closes its end.
-                thread::spawn(move || drop(shared.serve(stream)));
+                thread::spawn(move || {
+                    drop(shared.serve(stream));
+                    shared.open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
         Self { address, shared }
@@ -70,6 +79,16 @@ impl Sink {
 
     pub(crate) fn events(&self) -> Vec<Event> {
         self.shared.events.lock().unwrap().clone()
+    }
+
+    /// Waits until everything that was sent by somebody who is dead is noted.
+    pub(crate) fn drain(&self) {
+        // Whoever connected before us was accepted before us.
+        let stream = TcpStream::connect(self.address).unwrap();
+        let us = stream.local_addr().unwrap();
+        wait_until("all are accepted", || *self.shared.last.lock().unwrap() == Some(us));
+        drop(stream);
+        wait_until("all are heard", || self.shared.open.load(Ordering::SeqCst) == 0);
     }
 
     /// From now on whoever comes to `point` is killed, once.

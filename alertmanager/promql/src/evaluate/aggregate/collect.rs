@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 
+use base::histogram::is_tag;
 use base::labels::Labels;
 use base::number;
 
 use super::super::table::{Key, Table, is_absent};
 use super::super::{ABSENT, Context, EvalError};
 use super::{Column, Members};
-use crate::numeric;
+use crate::{histogram, numeric};
 
 /// A quantile of each group at each step.
 pub(super) fn quantiles(
@@ -60,11 +61,14 @@ pub(super) fn counted_values(
                 if is_absent(*cell) {
                     continue;
                 }
-                let bits = if cell.is_nan() { f64::NAN } else { *cell }.to_bits();
+                let bits = if cell.is_nan() && !is_tag(*cell) { f64::NAN } else { *cell }.to_bits();
                 let place = match places.get(&bits) {
                     Some(place) => *place,
                     None => {
-                        let text = number::plain(*cell);
+                        let text = match context.histogram(*cell) {
+                            Some(histogram) => histogram::text(&histogram),
+                            None => number::plain(*cell),
+                        };
                         let wanted = members.groups.labels(group).with(label, &text);
                         let next = rows.len();
                         let place = *rows.entry(wanted.clone()).or_insert(next);

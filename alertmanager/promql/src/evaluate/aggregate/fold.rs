@@ -118,7 +118,7 @@ impl<'a> Fold<'a> {
 }
 
 /// Adds up series that lost their names, and watches whether they had the same one: series of several
-/// metrics might have become the same.
+/// metrics might have become the same. Native histograms are not for it, either.
 pub(crate) struct OneMetric<'a> {
     fold: Fold<'a>,
     /// The labels of the first series.
@@ -139,6 +139,9 @@ impl<'a> OneMetric<'a> {
 
 impl Sink for OneMetric<'_> {
     fn push(&mut self, key: KeyRef<'_>, cells: &[f64]) -> Result<(), EvalError> {
+        if self.fold.context.any_native(cells) {
+            self.several = true;
+        }
         if key.is_nameless() {
             let first = self.first.get_or_insert_with(|| key.to_key());
             self.several |= first.as_ref().metadata() != key.metadata();

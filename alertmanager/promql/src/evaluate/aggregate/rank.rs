@@ -55,7 +55,7 @@ pub(super) fn ranked(
     Ok(table)
 }
 
-fn check_k(k: f64) -> Result<(), EvalError> {
+pub(super) fn check_k(k: f64) -> Result<(), EvalError> {
     if k.is_nan() {
         Err(EvalError::Query("Parameter value is NaN".to_owned()))
     } else if k.abs() >= 2_f64.powi(63) {

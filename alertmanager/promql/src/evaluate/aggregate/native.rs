@@ -1,0 +1,121 @@
+//! Aggregations of tables with native histograms.
+//!
+//! Invariant: a group has a sum where all of its samples at a step are floats, or all histograms
+//! whose buckets have something in common.
+
+use std::sync::Arc;
+
+use base::histogram::{Histogram, is_tag};
+
+use super::super::histograms::Cell;
+use super::super::table::{Key, Table, has_value};
+use super::super::{ABSENT, Context, EvalError};
+use super::Members;
+use crate::ast::AggregateOp;
+use crate::histogram::{Incompatible, Total};
+use crate::numeric::{Mean, Sum};
+use crate::plan::AggregatePlan;
+
+/// A table without the histograms that an aggregation can do nothing with.
+pub(super) fn floats_only(context: &Context<'_>, plan: &AggregatePlan, mut table: Table) -> Table {
+    let op = plan.op.as_str();
+    context.inform(plan.span, format!("ignored histogram in {op} aggregation"));
+    table.drop_native();
+    table
+}
+
+/// `sum` and `avg`.
+pub(super) fn added(
+    context: &Context<'_>,
+    plan: &AggregatePlan,
+    table: &Table,
+) -> Result<Table, EvalError> {
+    let members = Members::new(plan, table);
+    let mut result = Table::new(context, table.steps());
+    let mut cells = vec![ABSENT; table.steps()];
+    for (group, rows) in members.rows.iter().enumerate() {
+        context.check()?;
+        for (step, cell) in cells.iter_mut().enumerate() {
+            *cell = one(context, plan, table, rows, step)?;
+        }
+        if has_value(&cells) {
+            result.add(Key::from(members.groups.labels(group).clone()), &cells)?;
+        }
+    }
+    Ok(result)
+}
+
+fn one(
+    context: &Context<'_>,
+    plan: &AggregatePlan,
+    table: &Table,
+    rows: &[usize],
+    step: usize,
+) -> Result<f64, EvalError> {
+    let (mut sum, mut mean, mut floats) = (Sum::default(), Mean::default(), 0_usize);
+    let mut histograms: Vec<Arc<Histogram>> = Vec::new();
+    for row in rows {
+        match context.cell(table.row(*row)[step]) {
+            Cell::Absent => {}
+            Cell::Float(value) => {
+                floats += 1;
+                sum.add(value);
+                mean.add(value);
+            }
+            Cell::Native(histogram) => histograms.push(histogram),
+        }
+    }
+    let average = plan.op == AggregateOp::Avg;
+    if histograms.is_empty() {
+        return Ok(match floats {
+            0 => ABSENT,
+            _ if average => mean.value(),
+            _ => sum.value(),
+        });
+    }
+    if floats > 0 {
+        let message = "encountered a mix of histograms and floats for aggregation";
+        context.warn(plan.span, message.to_owned());
+        return Ok(ABSENT);
+    }
+    match Total::of(histograms.iter().map(|histogram| &**histogram)) {
+        None => Ok(ABSENT),
+        Some(Ok(total)) => {
+            context.note(total.notes(), "aggregation", plan.span);
+            context.keep(if average {
+                total.mean(histograms.iter().map(|histogram| &**histogram))
+            } else {
+                total.sum()
+            })
+        }
+        Some(Err(Incompatible)) => {
+            let name = rows.first().and_then(|row| table.key(*row).as_ref().metadata()[0]);
+            context.warn_of_mix(name.unwrap_or(""), plan.span);
+            Ok(ABSENT)
+        }
+    }
+}
+
+impl Table {
+    /// Drops all cells that are native histograms.
+    pub(crate) fn drop_native(&mut self) {
+        for cell in self.cells_mut() {
+            if is_tag(*cell) {
+                *cell = ABSENT;
+            }
+        }
+        self.drop_empty_rows();
+        self.set_floats_only();
+    }
+}
+
+impl Context<'_> {
+    /// Warns of histograms that have no buckets in common.
+    pub(crate) fn warn_of_mix(&self, name: &str, span: crate::fault::Span) {
+        let message = format!(
+            "vector contains a mix of histograms with exponential and custom buckets schemas for \
+             metric name {name:?}"
+        );
+        self.warn(span, message);
+    }
+}

@@ -1,0 +1,177 @@
+//! The system's clock is set, and the machine sleeps, while the real program watches: F24, F26.
+//!
+//! Invariant: only the wall clock is a pretended one (`faketime`), and only that of the program; the
+//! clock that nobody sets goes on as it does.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use tests::http_server::{HttpServer, Reply};
+use tests::program::{Program, path_of};
+use tests::{get, wait_until};
+
+use crate::rig::Evaluator;
+
+const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// An evaluator whose wall clock is as far from the system's as its file says.
+struct Faked {
+    evaluator: Evaluator,
+    program: Program,
+}
+
+impl Faked {
+    /// Nothing where there is no faketime.
+    fn start(evaluator: Evaluator) -> Option<Self> {
+        if !Path::new(LIBRARY).exists() {
+            eprintln!("there is no {LIBRARY}: tests/peers/packages.sh installs it");
+            return None;
+        }
+        let file = evaluator.path("clock");
+        fs::write(&file, "+0").unwrap();
+        let mut command = Command::new(path_of("veilleur"));
+        command.args(evaluator.arguments());
+        command.env("LD_PRELOAD", LIBRARY).env("FAKETIME_TIMESTAMP_FILE", file);
+        command.env("FAKETIME_NO_CACHE", "1").env("DONT_FAKE_MONOTONIC", "1");
+        let faked = Self { program: Program::spawn(command), evaluator };
+        wait_until("the evaluator is ready", || {
+            let url = format!("http://127.0.0.1:{}/-/ready", faked.evaluator.port);
+            get(&url).is_some_and(|(status, _)| status == 200)
+        });
+        Some(faked)
+    }
+
+    /// Sets the clock: `-7200`, `+1800`, in seconds from the right time.
+    fn set(&self, offset: &str) {
+        // Renamed into its place: half of a number is none.
+        let (file, new) = (self.evaluator.path("clock"), self.evaluator.path("clock.new"));
+        fs::write(&new, offset).unwrap();
+        fs::rename(new, file).unwrap();
+    }
+
+    fn own(&self, metric: &str) -> f64 {
+        self.evaluator.own(metric)
+    }
+
+    /// Waits for so many more scrapes and evaluations.
+    fn let_work(&self, more: f64) {
+        let (scrapes, rules) =
+            (self.own("veilleur_scrapes_total"), self.own("veilleur_rule_evaluations_total"));
+        wait_until("targets are scraped and rules evaluated", || {
+            self.own("veilleur_scrapes_total") >= scrapes + more
+                && self.own("veilleur_rule_evaluations_total") >= rules + 4.0 * more
+        });
+    }
+}
+
+/// What fires, what does not, what waits, and what would fire where data were missing.
+fn watching(target: &HttpServer, chat: &HttpServer) -> Evaluator {
+    let evaluator = Evaluator::new();
+    evaluator.write(
+        "rules.yml",
+        "groups:\n- name: g\n  rules:\n  - {alert: Fires, expr: broken == 1}\n  \
+         - {alert: Quiet, expr: broken > 1}\n  - {alert: Waits, expr: broken == 1, for: 20m}\n  \
+         - {alert: Absent, expr: absent(broken), for: 3s}\n",
+    );
+    evaluator.write(
+        "veilleur.yml",
+        &format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nscrape_configs:\n\
+             - {{job_name: t, static_configs: [{{targets: ['{}']}}]}}\n\
+             rule_files: [rules.yml]\nbuiltin_rules: {{enabled: false}}\n\
+             route: {{receiver: chat, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 4h}}\n\
+             receivers: [{{name: chat, webhook_configs: [{{url: '{}'}}]}}]\n",
+            target.address(),
+            chat.url("/chat")
+        ),
+    );
+    evaluator
+}
+
+/// The alerts that the chat was told of.
+fn told(chat: &HttpServer) -> Vec<String> {
+    let asked = chat.asked();
+    let alerts = asked.iter().flat_map(|a| a.json()["alerts"].as_array().unwrap().clone());
+    let say = |a: serde_json::Value| {
+        format!("{} {}", a["labels"]["alertname"].as_str().unwrap(), a["status"].as_str().unwrap())
+    };
+    alerts.map(say).collect()
+}
+
+#[test]
+fn a_clock_that_is_set_back_two_hours_neither_fires_nor_ends_anything_f24() {
+    let target = HttpServer::start(|_| Reply::text("broken 1\n"));
+    let chat = HttpServer::sink();
+    let Some(faked) = Faked::start(watching(&target, &chat)) else { return };
+    wait_until("it fires", || told(&chat) == ["Fires firing"]);
+    wait_until("there are samples", || {
+        !faked.evaluator.value("count_over_time(broken[1m])").is_empty()
+    });
+    let wall = |faked: &Faked| faked.own("veilleur_clock_set_back_seconds");
+    assert_eq!(wall(&faked), 0.0);
+    faked.set("-7200");
+    faked.let_work(10.0);
+    // Samples go on without a hole: ten scrapes later there are ten more of the last ten seconds.
+    let recent: f64 = faked.evaluator.value("count_over_time(broken[10s])").parse().unwrap();
+    assert!(recent >= 8.0, "{recent} samples in ten seconds");
+    let left_out = faked.own("veilleur_scrape_samples_left_out_total");
+    assert_eq!(left_out, 0.0, "samples are left out");
+    assert!((7150.0..=7200.0).contains(&wall(&faked)), "{}", wall(&faked));
+    assert_eq!(faked.evaluator.alerts("firing"), ["Fires"]);
+    assert_eq!(faked.evaluator.alerts("pending"), ["Waits"]);
+    assert_eq!(told(&chat), ["Fires firing"]);
+    let log = faked.program.log();
+    assert!(log.contains("the system's clock was set back"), "{log}");
+    // The right end is told although the clock is wrong.
+    target.reply_with(|_| Reply::text("broken 0\n"));
+    wait_until("its end is told", || told(&chat) == ["Fires firing", "Fires resolved"]);
+    faked.set("+0");
+    wait_until("it has caught up", || wall(&faked) == 0.0);
+    faked.let_work(3.0);
+    assert_eq!(faked.evaluator.alerts("firing"), Vec::<String>::new());
+    assert_eq!(told(&chat).len(), 2);
+}
+
+#[test]
+fn a_machine_that_slept_half_an_hour_goes_on_without_a_burst_or_a_false_word_f26() {
+    let target = HttpServer::start(|_| Reply::text("broken 1\n"));
+    let chat = HttpServer::sink();
+    let Some(faked) = Faked::start(watching(&target, &chat)) else { return };
+    // What others push would be over in the middle of it.
+    let url = format!("http://127.0.0.1:{}/api/v2/alerts", faked.evaluator.port);
+    let body = r#"[{"labels": {"alertname": "Pushed"}}]"#;
+    assert_eq!(
+        tests::ask("POST", &url, "content-type: application/json\r\n", body).unwrap().0,
+        200
+    );
+    let mut before = Vec::new();
+    wait_until("both are told", || {
+        before = told(&chat);
+        before.sort();
+        before == ["Fires firing", "Pushed firing"]
+    });
+    faked.let_work(3.0);
+    faked.program.signal("STOP");
+    faked.set("+1800");
+    let asked = target.asked().len();
+    // Half an hour for it; the other clock does not go on while a machine sleeps either.
+    std::thread::sleep(Duration::from_secs(2));
+    faked.program.signal("CONT");
+    let woken = std::time::Instant::now();
+    wait_until("it works again", || target.asked().len() > asked + 3);
+    let (more, seconds) = (target.asked().len() - asked, woken.elapsed().as_secs_f64());
+    // One tick at once, and then one a second.
+    assert!((more as f64) <= seconds + 2.0, "{more} scrapes in {seconds} s");
+    faked.let_work(4.0);
+    assert_eq!(faked.evaluator.alerts("firing"), ["Fires"]);
+    let kept = faked.evaluator.get("/api/v2/alerts?filter=alertname%3DPushed").unwrap().1;
+    assert!(kept.contains("\"alertname\":\"Pushed\""), "{kept}");
+    // Twenty minutes have not been watched.
+    assert_eq!(faked.evaluator.alerts("pending"), ["Waits"]);
+    assert_eq!(told(&chat).len(), 2, "{:?}", told(&chat));
+    let log = faked.program.log();
+    assert!(log.contains("this time does not count"), "{log}");
+    assert!(log.contains("nobody could push"), "{log}");
+}
