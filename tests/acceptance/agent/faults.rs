@@ -259,7 +259,7 @@ fn readers_that_are_slow_hold_nobody_up() {
     let slow: Vec<_> = (0..100)
         .map(|_| {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
-            std::io::Write::write_all(&mut stream, b"GET /metrics HTTP/1.1\r\nhost: x\r\n")
+            std::io::Write::write_all(&mut stream, b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n")
                 .unwrap();
             stream
         })

@@ -177,7 +177,8 @@ fn a_thousand_at_a_time_are_limited_and_delay_no_check_x07() {
     let counts = runtime.block_on(async {
         let one = |address: String, path: String| async move {
             let Ok(mut socket) = TcpStream::connect(&address).await else { return 0 };
-            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            let request =
+                format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
             let _ = socket.write_all(request.as_bytes()).await;
             let mut answer = Vec::new();
             let _ = socket.read_to_end(&mut answer).await;

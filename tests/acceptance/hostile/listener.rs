@@ -13,10 +13,10 @@ use crate::stage::{BOTH, Kind, Running};
 const HALF_OPEN: [&str; 5] = [
     "",
     "G",
-    "GET / HTTP/1.1\r\nhost: x\r\nx-slow: ",
-    "POST /ping/nobody HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nhalf",
+    "GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx-slow: ",
+    "POST /ping/nobody HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1000\r\n\r\nhalf",
     // The answer is never read.
-    "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n",
+    "GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
 ];
 
 async fn connect(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
@@ -72,50 +72,62 @@ fn connections_5000_half_open_keep_nobody_out_of_the_evaluator_f52() {
 }
 
 /// What is hidden behind a request, for whoever counts its bytes otherwise.
-const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nhost: x\r\n\r\n";
+const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
 
 /// Heads in which a proxy could see another request than we do.
 const AMBIGUOUS: &[(&str, &str)] = &[
     (
         "length and encoding",
-        "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nG",
+        "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nG",
     ),
     (
         "encoding and length",
-        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 6\r\n\r\n0\r\n\r\nG",
+        "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\ncontent-length: 6\r\n\r\n0\r\n\r\nG",
     ),
-    ("two lengths", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\ncontent-length: 5\r\n\r\n"),
+    (
+        "two lengths",
+        "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\ncontent-length: 5\r\n\r\n",
+    ),
     (
         "the same twice",
-        "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\ncontent-length: 0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\ncontent-length: 0\r\n\r\n",
     ),
-    ("a list of lengths", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0, 0\r\n\r\n"),
-    ("a signed length", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: +0\r\n\r\n"),
-    ("a negative length", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n"),
-    ("no length", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length:\r\n\r\n"),
-    ("xchunked", "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n"),
+    ("a list of lengths", "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0, 0\r\n\r\n"),
+    ("a signed length", "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: +0\r\n\r\n"),
+    ("a negative length", "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: -1\r\n\r\n"),
+    ("no length", "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length:\r\n\r\n"),
+    (
+        "xchunked",
+        "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+    ),
     (
         "chunked last",
-        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: x, chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: x, chunked\r\n\r\n0\r\n\r\n",
     ),
     (
         "two encodings",
-        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: x\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\ntransfer-encoding: x\r\n\r\n",
     ),
     (
         "encoding in 1.0",
-        "POST / HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.0\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     ),
-    ("a folded line", "GET / HTTP/1.1\r\nhost: x\r\nx: a\r\n b\r\n\r\n"),
-    ("a folded encoding", "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding:\r\n chunked\r\n\r\n"),
-    ("line feeds alone", "GET / HTTP/1.1\nhost: x\n\n"),
-    ("one line feed alone", "GET / HTTP/1.1\r\nhost: x\r\nx: y\nz: a\r\n\r\n"),
-    ("a carriage return alone", "GET / HTTP/1.1\r\nhost: x\r\nx: y\rz: a\r\n\r\n"),
-    ("a space before the colon", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length : 0\r\n\r\n"),
-    ("NUL", "GET / HTTP/1.1\r\nhost: x\r\nx: \0\r\n\r\n"),
+    ("a folded line", "GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: a\r\n b\r\n\r\n"),
+    (
+        "a folded encoding",
+        "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding:\r\n chunked\r\n\r\n",
+    ),
+    ("line feeds alone", "GET / HTTP/1.1\nhost: 127.0.0.1\n\n"),
+    ("one line feed alone", "GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: y\nz: a\r\n\r\n"),
+    ("a carriage return alone", "GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: y\rz: a\r\n\r\n"),
+    (
+        "a space before the colon",
+        "POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length : 0\r\n\r\n",
+    ),
+    ("NUL", "GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: \0\r\n\r\n"),
     (
         "a chunk of no size",
-        "POST /ping/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nz\r\n",
+        "POST /ping/x HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\nz\r\n",
     ),
 ];
 
@@ -136,7 +148,7 @@ fn a_request_whose_end_is_ambiguous_is_the_last_x35() {
         }
         // What is clear is answered, one after the other.
         let path = kind.alive();
-        let clear = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        let clear = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
         let answers = running.talk(format!("{clear}{clear}{clear}quit\n").as_bytes());
         assert_eq!(answers.matches(" 200 OK").count(), 3, "{kind:?}: {answers}");
     }
@@ -154,7 +166,7 @@ fn a_head_without_bounds_is_refused_x35() {
         ] {
             let begun = Instant::now();
             let answer =
-                running.talk(format!("GET / HTTP/1.1\r\nhost: x\r\n{head}\r\n").as_bytes());
+                running.talk(format!("GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n{head}\r\n").as_bytes());
             // Where we close before all is said, the answer can be lost on its way.
             let refused = answer.is_empty() || answer.contains(" 431 ") || answer.contains(" 400 ");
             assert!(refused, "{kind:?} {name}: {answer}");
