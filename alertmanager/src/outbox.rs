@@ -91,7 +91,7 @@ impl Outbox {
                 queue.failing_since = Some(since);
             }
             let (fresh_at, flush) = (intent.created_at, Arc::clone(flush));
-            queue.put(Entry { intent, flush, fresh_at, record, flush_record });
+            queue.put(Entry { intent, flush, fresh_at, record, flush_record, leaves: false });
         })?;
         journal.each(Table::InFlight, |record, bytes| match record::in_flight(bytes) {
             // Nobody waits for the answer any more.
@@ -214,7 +214,14 @@ impl Outbox {
             batch.put(Table::Flush, flush_record, |to| record::put_flush(to, &flush));
             batch.put(Table::Intent, record, |to| record::put_intent(to, &intent, flush_record));
             let flush = Arc::new(flush);
-            entries.push(Entry { intent, flush, fresh_at: now, record, flush_record });
+            entries.push(Entry {
+                intent,
+                flush,
+                fresh_at: now,
+                record,
+                flush_record,
+                leaves: false,
+            });
             if batch.size() >= PIECE {
                 result = journal.write(std::mem::take(&mut batch));
                 if result.is_err() {
@@ -246,7 +253,10 @@ impl Outbox {
         if let Some(entry) = queue.get(&key.group_key) {
             batch.remove(Table::Intent, entry.record);
             batch.remove(Table::Flush, entry.flush_record);
-            return Some(entry.intent.refused);
+            let refused = entry.intent.refused;
+            // A lane may still be handing it over.
+            queue.leave(&key.group_key);
+            return Some(refused);
         }
         if queue.len() < MOST_WAITING {
             return Some(false);

@@ -45,7 +45,16 @@ fn find(path: &str, help: &str) -> Option<PathBuf> {
     let cache = std::env::var_os("VEILLEUR_PEERS").map(PathBuf::from);
     let cache = cache
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/veilleur-peers")));
-    let path = cache?.join(path);
+    present(cache?.join(path), help)
+}
+
+/// A file that a package of this machine's own release brings; nothing where it is missing, which is
+/// told.
+pub fn installed(path: &str) -> Option<PathBuf> {
+    present(PathBuf::from(path), "tests/peers/packages.sh installs it")
+}
+
+fn present(path: PathBuf, help: &str) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path);
     }

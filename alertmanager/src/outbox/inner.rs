@@ -100,7 +100,8 @@ impl Inner {
         Some(last)
     }
 
-    /// Puts the intent of `due` off, if no other has replaced it; returns it as it is then.
+    /// Puts the intent of `due` off, if no other has replaced it; returns it as it is then, if it
+    /// stays.
     pub(super) fn put_off(
         &mut self,
         due: &Due,
@@ -126,7 +127,7 @@ impl Inner {
         error.clone_into(&mut entry.intent.last_error);
         entry.intent.refused |= refused;
         queue.put(entry.clone());
-        Some(entry)
+        (!entry.leaves).then_some(entry)
     }
 }
 

@@ -63,7 +63,7 @@ impl Outbox {
         // told; dispatch compares, and tells the end.
         let silent = inner.known_before(due);
         // What is remembered is the flush as it is in the journal, or another one.
-        let same = current.filter(|entry| Arc::ptr_eq(&entry.flush, &due.flush));
+        let same = current.filter(|entry| !entry.leaves && Arc::ptr_eq(&entry.flush, &due.flush));
         let same = same.filter(|_| silent.is_empty());
         if let (Some(entry), None) = (current, same) {
             batch.remove(Table::Flush, entry.flush_record);

@@ -30,6 +30,9 @@ pub(super) struct Entry {
     /// Its record in the journal, and that of its flush.
     pub(super) record: u64,
     pub(super) flush_record: u64,
+    /// Whether the journal has another in its place already, which is about to come: nothing may
+    /// build on its records any more.
+    pub(super) leaves: bool,
 }
 
 /// The queue of a lane.
@@ -66,6 +69,13 @@ impl Queue {
         self.remove(&group_key);
         self.waiting.insert((entry.intent.next_at, group_key.clone()));
         self.entries.insert(group_key, entry);
+    }
+
+    /// Notes that the journal has, or soon has, another in the place of the intent of a group.
+    pub(super) fn leave(&mut self, group_key: &str) {
+        if let Some(entry) = self.entries.get_mut(group_key) {
+            entry.leaves = true;
+        }
     }
 
     /// Puts newer texts into the intent of a group.
@@ -160,6 +170,7 @@ mod tests {
             fresh_at: at(created),
             record: 0,
             flush_record: 0,
+            leaves: false,
         }
     }
 

@@ -4,13 +4,12 @@
 //! clock that nobody sets goes on as it does.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use tests::http_server::{HttpServer, Reply};
 use tests::program::{Program, path_of};
-use tests::{get, wait_until};
+use tests::{get, peers, wait_until};
 
 use crate::rig::Evaluator;
 
@@ -23,12 +22,9 @@ struct Faked {
 }
 
 impl Faked {
-    /// Nothing where there is no faketime.
+    /// Nothing where there is no faketime, which is told.
     fn start(evaluator: Evaluator) -> Option<Self> {
-        if !Path::new(LIBRARY).exists() {
-            eprintln!("there is no {LIBRARY}: tests/peers/packages.sh installs it");
-            return None;
-        }
+        peers::installed(LIBRARY)?;
         let file = evaluator.path("clock");
         fs::write(&file, "+0").unwrap();
         let mut command = Command::new(path_of("veilleur"));
