@@ -30,7 +30,7 @@ pub(super) async fn names(
     let asked = Asked::read(query, &headers, &body)?;
     let limit = asked.limit;
     let names = asked
-        .find(shown.storage, |storage, sets| match sets {
+        .find(Arc::clone(&shown.storage), |storage, sets| match sets {
             None => storage.label_names().map_err(|error| error.to_string()),
             Some(sets) => {
                 Ok(sets.iter().flat_map(Labels::iter).map(|(name, _)| name.to_owned()).collect())
@@ -51,7 +51,7 @@ pub(super) async fn values(
     let asked = Asked::read(query, &headers, &body)?;
     let limit = asked.limit;
     let values = asked
-        .find(shown.storage, move |storage, sets| match sets {
+        .find(Arc::clone(&shown.storage), move |storage, sets| match sets {
             None => storage.label_values(&name).map_err(|error| error.to_string()),
             Some(sets) => {
                 Ok(sets.iter().filter_map(|set| set.get(&name)).map(str::to_owned).collect())
@@ -73,7 +73,8 @@ pub(super) async fn series(
         return Err(Failure::bad_data("no match[] parameter provided"));
     }
     let limit = asked.limit;
-    let sets = asked.find(shown.storage, |_, sets| Ok(sets.unwrap_or_default())).await?;
+    let sets =
+        asked.find(Arc::clone(&shown.storage), |_, sets| Ok(sets.unwrap_or_default())).await?;
     let sets: Vec<_> = sets.iter().take(limit).map(object).collect();
     Ok(success(&headers, &json!(sets)))
 }
