@@ -37,7 +37,9 @@ use crate::mute::{
     self, InhibitRule, InhibitRuleConfig, MaintenanceConfig, TimeIntervalConfig, Window,
 };
 use crate::notify::WatchdogConfig;
-use crate::rules::{BuiltinConfig, RuleGroup, Unknown, builtin_group, read_file};
+use crate::rules::{
+    BuiltinConfig, RuleGroup, SloConfig, Unknown, builtin_group, read_file, slo_groups,
+};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
 
@@ -52,6 +54,7 @@ struct FileConfig {
     scrape_configs: Vec<ScrapeConfig>,
     rule_files: Vec<Spanned<String>>,
     builtin_rules: BuiltinConfig,
+    slos: Vec<Spanned<SloConfig>>,
     route: Option<Spanned<RouteConfig>>,
     receivers: Vec<Spanned<ReceiverConfig>>,
     templates: Vec<Spanned<String>>,
@@ -175,6 +178,7 @@ fn build(
     let jobs = jobs(&file.scrape_configs, scrape, folder, &mut diagnostics);
     let mut groups: Vec<Arc<RuleGroup>> = Vec::new();
     groups.extend(builtin_group(&file.builtin_rules, evaluation, &mut diagnostics).map(Arc::new));
+    groups.extend(slo_groups(&file.slos, evaluation, &mut diagnostics).into_iter().map(Arc::new));
     groups.extend(rule_groups(&file.rule_files, evaluation, folder, &mut diagnostics));
     let templates = templates(&file.templates, folder, &mut diagnostics);
     global.check(&mut diagnostics);

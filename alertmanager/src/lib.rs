@@ -29,6 +29,7 @@ pub mod notify;
 pub mod own_alerts;
 pub mod config;
 pub mod unit_test;
+pub mod backtest;
 pub mod explain;
 pub mod api;
 pub mod app;

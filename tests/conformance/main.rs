@@ -30,6 +30,7 @@ mod scenarios;
 mod amconfig;
 mod rule_tests;
 mod rules;
+mod http_api;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +64,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("alertmanager-config", amconfig::run),
     ("rule-tests", rule_tests::run),
     ("promtool", rule_tests::promtool),
+    ("http-api", http_api::run),
 ];
 
 fn main() -> ExitCode {
