@@ -8,6 +8,7 @@ mod native;
 mod query;
 mod labels;
 mod status;
+mod targets;
 mod notifications;
 mod write;
 mod v2;

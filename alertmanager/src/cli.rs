@@ -20,8 +20,10 @@ use base::number::counted;
 use base::period::Period;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
+use tracing::warn;
 
 use crate::app::{self, Origin, Settings};
+use crate::config::Reading;
 
 /// More threads than these only get into each other's way.
 const MAX_THREADS: usize = 8;
@@ -44,6 +46,12 @@ enum Command {
     Check {
         /// The configuration
         file: PathBuf,
+        /// It is a prometheus.yml, to be taken as it is
+        #[arg(long)]
+        prometheus: bool,
+        /// It is one of Prometheus in agent mode
+        #[arg(long, requires = "prometheus")]
+        agent: bool,
         /// Who may reach us, in Prometheus's web configuration format
         #[arg(long = "web.config.file", value_name = "FILE")]
         web_file: Option<PathBuf>,
@@ -72,6 +80,9 @@ struct RunArgs {
     /// The configuration [default: ./veilleur.yml, then /etc/veilleur/veilleur.yml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A prometheus.yml, taken as it is: what is not done here is told, and is no fault
+    #[arg(long = "config.prometheus", value_name = "FILE", conflicts_with = "config")]
+    prometheus: Option<PathBuf>,
     /// The address to serve on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12912", value_parser = address)]
     listen: SocketAddr,
@@ -114,7 +125,14 @@ pub fn main() -> ExitCode {
     let result = match line.command {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
-        Some(Command::Check { file, web_file }) => check(file, web_file),
+        Some(Command::Check { file, prometheus, agent, web_file }) => {
+            let origin = match (prometheus, agent) {
+                (false, _) => Origin::find(Some(file), web_file),
+                (true, false) => Origin::of(Reading::Prometheus, file, web_file),
+                (true, true) => Origin::of(Reading::PrometheusAgent, file, web_file),
+            };
+            check(&origin)
+        }
         Some(Command::Silence(command)) => command.run(),
         Some(Command::Maintenance(command)) => command.run(),
         Some(Command::Test(args)) => test::test(args),
@@ -135,11 +153,15 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         complain(&format!("veilleur: {fault}\n"));
         return Ok(ExitCode::from(2));
     }
-    let origin = Origin::find(args.config, args.web_file);
+    let origin = match args.prometheus {
+        Some(file) => Origin::of(Reading::Prometheus, file, args.web_file),
+        None => Origin::find(args.config, args.web_file),
+    };
     let config = match origin.load() {
         Ok(config) => config,
         Err(faults) => return Ok(wrong(&faults)),
     };
+    config.notes.iter().for_each(|note| warn!("{note}"));
     if let Some((message, help)) = config.web.refuses(args.listen).filter(|_| !args.insecure_listen)
     {
         complain(&format!("veilleur: {message}; {help}\n"));
@@ -173,9 +195,12 @@ impl RunArgs {
     }
 }
 
-fn check(file: PathBuf, web_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    match Origin::find(Some(file), web_file).load() {
+fn check(origin: &Origin) -> anyhow::Result<ExitCode> {
+    match origin.load() {
         Ok(config) => {
+            for note in &config.notes {
+                print(&format!("note: {note}\n"))?;
+            }
             let rules: usize = config.groups.iter().map(|group| group.len()).sum();
             print(&format!(
                 "ok: {}, {} in {}, {}\n",

@@ -29,6 +29,8 @@ mod mutes;
 mod scenarios;
 mod amconfig;
 mod rule_tests;
+mod prometheus;
+mod names;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +62,10 @@ const SUITES: &[(&str, Suite)] = &[
     ("alertmanager-config", amconfig::run),
     ("rule-tests", rule_tests::run),
     ("promtool", rule_tests::promtool),
+    ("prometheus-config", prometheus::config),
+    ("http-client-config", prometheus::http_client),
+    ("sd-files", prometheus::targets),
+    ("names", names::run),
 ];
 
 fn main() -> ExitCode {

@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::{
     Shown, drill, explain, health, intake, labels, maintenance, metrics, notifications, page,
-    query, ready, reload, silences, status, v2, write,
+    query, ready, reload, silences, status, targets, v2, write,
 };
 
 /// A route.
@@ -37,6 +37,7 @@ enum Page {
     Rules,
     Alerts,
     Targets,
+    ScrapePools,
     Explain,
     Drill,
     DrillShow,
@@ -79,6 +80,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/rules", ASK, Page::Rules),
     Route::new("/api/v1/alerts", ASK, Page::Alerts),
     Route::new("/api/v1/targets", ASK, Page::Targets),
+    Route::new("/api/v1/scrape_pools", ASK, Page::ScrapePools),
     Route::new("/api/v1/explain", ASK, Page::Explain),
     Route::new("/api/v1/drill", POST, Page::Drill),
     Route::new("/api/v1/drill/{id}", ASK, Page::DrillShow),
@@ -117,7 +119,8 @@ impl Route {
             Page::Series => get(labels::series).post(labels::series),
             Page::Rules => get(status::rules),
             Page::Alerts => get(status::alerts),
-            Page::Targets => get(status::targets),
+            Page::Targets => get(targets::targets),
+            Page::ScrapePools => get(targets::pools),
             Page::Explain => get(explain::explain),
             Page::Drill => post(drill::begin),
             Page::DrillShow => get(drill::show),

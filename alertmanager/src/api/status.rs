@@ -1,12 +1,10 @@
-//! `/api/v1/rules`, `/api/v1/alerts`, `/api/v1/targets`: how everything is, as Prometheus tells it.
+//! `/api/v1/rules`, `/api/v1/alerts`: how everything is, as Prometheus tells it.
 //!
 //! Invariant: the fields and their names are Prometheus's; what we add has other names.
 
-use std::time::Duration;
-
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, Uri};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use base::number;
 use base::sample::Timestamp;
@@ -17,7 +15,6 @@ use super::reply::{Failure, success};
 use super::time::print_time;
 use super::{Shown, object};
 use crate::rules::{AlertView, GroupView, RuleKind, RuleView};
-use crate::scrape::{TargetKey, TargetState};
 use crate::state::RuleAlertState;
 
 /// `/api/v1/rules`
@@ -130,57 +127,6 @@ pub(super) async fn alerts(State(shown): State<Shown>, headers: HeaderMap) -> Re
     success(&headers, &json!({"alerts": alerts}))
 }
 
-/// `/api/v1/targets`
-pub(super) async fn targets(
-    State(shown): State<Shown>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    let parameters = Parameters::read(uri.query().map(str::to_owned), &headers, &Bytes::new())?;
-    let state = parameters.get("state").unwrap_or("any").to_lowercase();
-    let pool = parameters.get("scrapePool");
-    let wanted = |job: &str| pool.is_none_or(|pool| pool == job);
-    let mut active = Vec::new();
-    if matches!(state.as_str(), "any" | "active") {
-        let all = shown.targets.all();
-        active.extend(all.iter().filter(|(key, _)| wanted(&key.job)).map(|(k, s)| target(k, s)));
-    }
-    let dropped = shown.targets.dropped();
-    let mut shown_dropped = Vec::new();
-    if matches!(state.as_str(), "any" | "dropped") {
-        for (job, labels) in dropped.iter().filter(|(job, _)| wanted(job)) {
-            shown_dropped.extend(
-                labels.iter().map(|l| json!({"discoveredLabels": object(l), "scrapePool": job})),
-            );
-        }
-    }
-    let counts: serde_json::Map<String, Value> =
-        dropped.iter().map(|(job, labels)| (job.clone(), json!(labels.len()))).collect();
-    let data = json!({
-        "activeTargets": active,
-        "droppedTargets": shown_dropped,
-        "droppedTargetCounts": counts,
-    });
-    Ok(success(&headers, &data))
-}
-
-fn target(key: &TargetKey, state: &TargetState) -> Value {
-    let seconds = |duration: Duration| duration.as_secs_f64();
-    json!({
-        "discoveredLabels": object(&state.discovered),
-        "labels": object(&key.labels),
-        "scrapePool": key.job,
-        "scrapeUrl": key.url,
-        "globalUrl": key.url,
-        "lastError": state.last_error,
-        "lastScrape": time(state.last_scrape),
-        "lastScrapeDuration": seconds(state.last_duration),
-        "health": state.health.as_str(),
-        "scrapeInterval": state.interval.to_string(),
-        "scrapeTimeout": state.timeout.to_string(),
-    })
-}
-
 /// `/api/v1/status/buildinfo`
 pub(super) async fn build(headers: HeaderMap) -> Response {
     let data = json!({
@@ -194,6 +140,7 @@ pub(super) async fn build(headers: HeaderMap) -> Response {
     success(&headers, &data)
 }
 
-fn time(at: Option<Timestamp>) -> String {
+/// A time, and that of nothing where there is none.
+pub(super) fn time(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), print_time)
 }
