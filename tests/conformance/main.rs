@@ -31,6 +31,7 @@ mod amconfig;
 mod rule_tests;
 mod prometheus;
 mod names;
+mod rules;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ const SUITES: &[(&str, Suite)] = &[
     ("promql-parse", promql::run_parse),
     ("templates", templates::rules),
     ("rule-sets", templates::rule_sets),
+    ("rule-sets", rules::sets),
+    ("rule-files", rules::files),
     ("alertmanager-tables", matchers::run),
     ("alertmanager-tables", routing::run),
     ("alertmanager-tables", mutes::run),

@@ -16,6 +16,7 @@ use promql::{Query, Range, Session};
 use storage::{AppendError, Point, Storage};
 
 use super::alerting::{AlertingRule, Written};
+use super::measured::Measured;
 use super::recording::RecordingRule;
 use super::states::{Active, AlertStates, Changes};
 use super::view::{AlertView, GroupView, RuleKind, RuleView};
@@ -139,6 +140,11 @@ impl RuleGroup {
         rules.iter().flat_map(|rule| rule.query().metric_names())
     }
 
+    /// The names of the metrics that its rules read, where they are written out.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().flat_map(|rule| rule.query().metric_names())
+    }
+
     /// The ids of its rules that make alerts.
     pub fn alerting_ids(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().filter_map(|rule| match rule {
@@ -251,9 +257,15 @@ impl RuleState {
     ) -> Result<(), AppendError> {
         let storage = &sources.storage;
         let now: HashSet<Labels> = written.iter().map(|(labels, _)| labels.clone()).collect();
-        let mut points = Vec::with_capacity(written.len());
+        let (mut points, mut natives) = (Vec::with_capacity(written.len()), Vec::new());
         for (labels, value) in &written {
-            points.push(Point { series: storage.series(labels)?, timestamp: at, value: *value });
+            let series = storage.series(labels)?;
+            match value {
+                Measured::Float(value) => {
+                    points.push(Point { series, timestamp: at, value: *value });
+                }
+                Measured::Native(histogram) => natives.push((series, histogram)),
+            }
         }
         for labels in self.written.difference(&now) {
             let value = Ended::Gone.value();
@@ -261,6 +273,10 @@ impl RuleState {
         }
         let appended = storage.append(&points)?;
         sources.appended.inc_by(appended.stored as u64);
+        for (series, histogram) in natives {
+            let appended = storage.append_histogram(series, at, (**histogram).clone())?;
+            sources.appended.inc_by(appended.stored as u64);
+        }
         // The rules after it see what it wrote.
         now.union(&self.written).for_each(|labels| session.appended(labels));
         self.written = now;
