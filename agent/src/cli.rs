@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::diagnostic::Diagnostics;
+use base::memory;
 use base::number::counted;
 use base::supervisor::Supervisor;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -19,7 +20,7 @@ use crate::app::{self, Origin};
 use crate::config::Source;
 use crate::import::{self, Imported};
 use crate::out::{complain, print};
-use crate::{demo, describe, memory, once, schema};
+use crate::{demo, describe, once, schema};
 
 /// Where the configuration is looked for, in this order.
 const PLACES: [&str; 2] = ["agent.yml", "/etc/veilleur/agent.yml"];

@@ -25,7 +25,6 @@ pub mod uplink;
 pub mod config;
 pub mod schema;
 mod describe;
-mod memory;
 mod run;
 pub mod server;
 mod app;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base::clock::Stopwatch;
+use base::memory;
 use base::sample::Timestamp;
 use probes::{Outcome, Reason, Status};
 use tokio::sync::{Notify, Semaphore};
@@ -22,7 +23,6 @@ use tracing::{debug, info, warn};
 
 use crate::check::{Check, Source, TOLD_INTERVAL};
 use crate::keep::Keep;
-use crate::memory;
 use crate::results::{CheckResult, Results, Slot};
 use crate::schedule::Schedule;
 use crate::state::State;

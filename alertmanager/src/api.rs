@@ -29,6 +29,7 @@ mod routes;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,48 +78,9 @@ const LONGEST: Duration = Duration::from_secs(150);
 /// What the API shows. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// The samples.
-    pub storage: Arc<Storage>,
-    /// Takes samples that are pushed.
-    pub ingest: Ingest,
-    /// What is scraped, and how it is.
-    pub targets: Targets,
-    /// What checks said.
-    pub outputs: Outputs,
-    /// The rules and their alerts.
-    pub rules: Rules,
-    /// What fires.
-    pub alerts: Alerts,
-    /// Alerts that others push.
-    pub pushed: Pushed,
-    /// Takes messages of sources.
-    pub intake: Intake,
-    /// What holds alerts back.
-    pub mutes: Mutes,
-    /// What waits to be told.
-    pub outbox: Outbox,
-    /// Who knows when groups are looked at.
-    pub questions: AskDispatch,
-    /// How the ways to the receivers are doing.
-    pub lanes: LaneStates,
-    /// Our own metrics.
-    pub metrics: OwnMetrics,
-    /// Those of them that are looked up when asked for.
+    parts: Parts,
+    /// Those of our own metrics that are looked up when asked for.
     pub gauges: Gauges,
-    /// The configuration.
-    pub config: Arc<ConfigState>,
-    /// Every task with how often it was started again.
-    pub supervisor: Supervisor,
-    /// Asks for a reload; full while one is under way and another waits.
-    pub reload: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
-    /// The time that samples have.
-    pub clock: SteadyClock,
-    /// When we were started.
-    pub started: Timestamp,
-    /// What the program was started with, by the names of the settings.
-    pub flags: Arc<BTreeMap<String, String>>,
-    /// How far back a sample counts.
-    pub lookback: Duration,
     queries: Arc<Semaphore>,
     writes: Arc<Semaphore>,
 }
@@ -215,7 +177,7 @@ impl ConfigState {
 }
 
 /// What [`Shown`] is made of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Parts {
     /// The samples.
     pub storage: Arc<Storage>,
@@ -259,32 +221,22 @@ pub struct Parts {
     pub lookback: Duration,
 }
 
+/// Whoever answers asks for the parts by their names.
+impl Deref for Shown {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
 impl Shown {
     /// What the API shows of `parts`.
     pub fn new(parts: Parts) -> Self {
         let gauges = Gauges::new(&parts.metrics);
         Self {
-            storage: parts.storage,
-            ingest: parts.ingest,
-            targets: parts.targets,
-            outputs: parts.outputs,
-            rules: parts.rules,
-            alerts: parts.alerts,
-            pushed: parts.pushed,
-            intake: parts.intake,
-            mutes: parts.mutes,
-            outbox: parts.outbox,
-            questions: parts.questions,
-            lanes: parts.lanes,
-            metrics: parts.metrics,
+            parts,
             gauges,
-            config: parts.config,
-            supervisor: parts.supervisor,
-            reload: parts.reload,
-            clock: parts.clock,
-            started: parts.started,
-            flags: parts.flags,
-            lookback: parts.lookback,
             queries: Arc::new(Semaphore::new(QUERIES)),
             writes: Arc::new(Semaphore::new(WRITES)),
         }

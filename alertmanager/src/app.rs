@@ -295,6 +295,8 @@ impl App {
         let prefix: Arc<str> = settings.route_prefix.as_str().into();
         let shown = Shown::new(parts);
         everything.spawn("pages", shown.serve(listener, guard, prefix, everything.clone()));
+        // What only the start has needed, most of it code.
+        base::memory::give_back();
         info!(config = name, data = %settings.data.display(), "listening on {scheme}://{address}");
         Ok(app)
     }

@@ -30,6 +30,9 @@ use crate::config::Reading;
 /// More threads than these only get into each other's way.
 const MAX_THREADS: usize = 8;
 
+/// Threads that wait for the disk come and go; a heap for each of them would hold what it does not need.
+const MOST_HEAPS: u8 = 2;
+
 /// Scrapes, judges by rules, and tells the people on call.
 #[derive(Debug, Parser)]
 #[command(name = "veilleur", version, args_conflicts_with_subcommands = true)]
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    base::memory::share_heaps(MOST_HEAPS);
     let dropped = base::log::init(args.log_level);
     if let Some(fault) = args.fault() {
         complain(&format!("veilleur: {fault}\n"));

@@ -20,7 +20,7 @@ mod keep;
 mod run;
 
 pub use keep::{Keeper, KeeperParts};
-pub use preview::{Breadth, Past, Preview, history, preview};
+pub use preview::{Breadth, Past, Preview, add_firing, history, preview};
 
 use std::time::Duration;
 

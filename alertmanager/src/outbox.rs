@@ -145,10 +145,11 @@ impl Outbox {
         Some(self.lock().lanes.get(&key.lane)?.get(&key.group_key)?.intended())
     }
 
-    /// Both at once: what waits may be delivered at any moment, and is told then.
+    /// What a lane knows of a group and what waits for it, at once: what waits may be delivered at any
+    /// moment, and is told then.
     pub fn standing(&self, key: &LaneGroup) -> Standing {
         let inner = self.lock();
-        let told = inner.told.get(key).map(|told| Arc::clone(&told.last));
+        let told = inner.known(key);
         let queue = inner.lanes.get(&key.lane);
         let intended = queue.and_then(|queue| queue.get(&key.group_key)).map(Entry::intended);
         Standing { told, intended }

@@ -13,7 +13,7 @@
 mod fresh;
 mod run;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -245,6 +245,11 @@ impl Pushed {
         let inner = self.lock();
         let Firing { ends_at, updated_at, .. } = *inner.firing.get(labels)?;
         Some(Times { ends_at, updated_at })
+    }
+
+    /// The alerts that were pushed and fire.
+    pub fn labels(&self) -> HashSet<Labels> {
+        self.lock().firing.keys().cloned().collect()
     }
 
     /// The alerts that fire and that nobody pushed.

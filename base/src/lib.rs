@@ -21,6 +21,7 @@ pub mod remote_write;
 pub mod own_metrics;
 pub mod log;
 pub mod process;
+pub mod memory;
 pub mod signals;
 pub mod supervisor;
 pub mod http;

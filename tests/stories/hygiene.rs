@@ -31,6 +31,18 @@ async fn keeper(
     settings: &Hygiene,
     windows: &str,
 ) -> Keeper {
+    let pushed = Pushed::open(story.state.clone(), story.alerts.clone(), Duration::ZERO);
+    keeper_with(story, storage, settings, windows, pushed.await.unwrap()).await
+}
+
+/// The same, where alerts are pushed.
+async fn keeper_with(
+    story: &Simulation,
+    storage: &Arc<Storage>,
+    settings: &Hygiene,
+    windows: &str,
+    pushed: Pushed,
+) -> Keeper {
     let mut diagnostics = Diagnostics::new("story");
     let configs: Vec<Spanned<MaintenanceConfig>> =
         base::yaml::read(windows, &mut diagnostics).unwrap();
@@ -38,8 +50,6 @@ async fn keeper(
     let windows = build_windows(&configs, story.dir.path(), &receivers, &mut diagnostics);
     assert!(diagnostics.is_empty(), "{diagnostics}");
     story.mutes.maintenance.set_windows(windows);
-    let pushed =
-        Pushed::open(story.state.clone(), story.alerts.clone(), Duration::ZERO).await.unwrap();
     let parts = KeeperParts {
         settings: settings.clone(),
         route: Arc::new(route(&story.route)),
@@ -346,13 +356,22 @@ async fn what_others_push_is_recorded_for_previews() {
         generator_url: String::new(),
     };
     pushed.push(vec![push], at(0), Duration::from_secs(300)).await.unwrap();
-    // The keeper reads what a run before left.
-    kept.keeper = keeper(&kept.story, &kept.storage, &kept.settings, "[]").await;
+    let ours = pushed.clone();
+    kept.keeper = keeper_with(&kept.story, &kept.storage, &kept.settings, "[]", ours).await;
     kept.pass(70).await;
+    // While it fires, whoever asks sees that.
+    assert!(kept.storage.last(&[Matcher::equal("alertname", "a")]).is_empty());
+    kept.pass(50).await;
+    let over = pushed.step(at(130)).await.unwrap();
+    assert_eq!(over, None);
+    kept.pass(30).await;
     let week = |matchers: &[Matcher]| {
         alertmanager::hygiene::history(&kept.storage, &Labels::empty(), matchers, at(1000)).unwrap()
     };
     let found = week(&[Matcher::equal("alertname", "a")]);
     assert_eq!((found.len(), found[0].labels.clone()), (1, alert("a").labels));
     assert!(week(&[Matcher::equal("alertname", "b")]).is_empty());
+    // Nobody who asks for what is there now is told of it.
+    let last = kept.storage.last(&[Matcher::equal("alertname", "a")]);
+    assert!(base::sample::is_stale(last[0].1.value), "{last:?}");
 }

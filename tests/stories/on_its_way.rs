@@ -156,6 +156,21 @@ async fn what_arrives_between_the_look_and_the_queue_is_not_told_again_g2() {
     assert_eq!(heard(&mut story), ["a"]);
 }
 
+#[tokio::test]
+async fn what_may_have_arrived_is_told_with_its_end_at_once_g2() {
+    let mut story = Simulation::begin().await;
+    story.fire("a b");
+    step(&mut story, 10).await;
+    // The receiver has it; that is not noted. When we are there again, `b` is over.
+    send(&story).await;
+    story.restart(1, "a").await;
+    story.pass(100).await;
+    assert_eq!(heard(&mut story), ["a B"]);
+    story.restart(1, "a").await;
+    story.pass(100).await;
+    assert!(heard(&mut story).is_empty());
+}
+
 /// What was heard since the last call, without the seconds and the receiver.
 fn heard(story: &mut Simulation) -> Vec<String> {
     let heard = std::mem::take(&mut story.heard);

@@ -30,7 +30,7 @@ pub(super) async fn names(
     let asked = Asked::read(&Parameters::read(query, &headers, &body)?)?;
     let (limit, from, to) = (asked.limit, asked.from, asked.to);
     let names = asked
-        .find(shown.storage, move |storage, sets| match sets {
+        .find(Arc::clone(&shown.storage), move |storage, sets| match sets {
             None => storage.label_names_between(from, to).map_err(|error| error.to_string()),
             Some(sets) => {
                 Ok(sets.iter().flat_map(Labels::iter).map(|(name, _)| name.to_owned()).collect())
@@ -55,7 +55,7 @@ pub(super) async fn values(
     }
     let (limit, from, to) = (asked.limit, asked.from, asked.to);
     let values = asked
-        .find(shown.storage, move |storage, sets| match sets {
+        .find(Arc::clone(&shown.storage), move |storage, sets| match sets {
             None => storage.label_values_between(&name, from, to).map_err(|e| e.to_string()),
             Some(sets) => {
                 Ok(sets.iter().filter_map(|set| set.get(&name)).map(str::to_owned).collect())
@@ -78,7 +78,8 @@ pub(super) async fn series(
     }
     let asked = Asked::read(&parameters).map_err(|failure| failure.of_parameter("match[]"))?;
     let limit = asked.limit;
-    let sets = asked.find(shown.storage, |_, sets| Ok(sets.unwrap_or_default())).await?;
+    let sets =
+        asked.find(Arc::clone(&shown.storage), |_, sets| Ok(sets.unwrap_or_default())).await?;
     Ok(listed(&headers, sets.iter().map(object), limit))
 }
 

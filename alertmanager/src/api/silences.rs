@@ -138,13 +138,15 @@ pub(super) async fn look(
     let (storage, wanted) = (Arc::clone(&shown.storage), matchers.to_vec());
     let external = shown.config.routing().external_labels.clone();
     let read = move || hygiene::history(&storage, &external, &wanted, now);
-    let past = match tokio::task::spawn_blocking(read).await {
+    let mut past = match tokio::task::spawn_blocking(read).await {
         Ok(Ok(past)) => past,
         Ok(Err(error)) => return Err(Failure::internal(error.to_string())),
         Err(panic) => return Err(Failure::internal(panic.to_string())),
     };
     let settings = shown.config.routing().hygiene.clone();
-    Ok(hygiene::preview(matchers, &shown.alerts.all(), past, &settings))
+    let alerts = shown.alerts.all();
+    hygiene::add_firing(&mut past, &alerts, matchers, now);
+    Ok(hygiene::preview(matchers, &alerts, past, &settings))
 }
 
 /// A preview as JSON.

@@ -272,6 +272,7 @@ impl Judging {
             metrics: self.rule_metrics.clone(),
             clock: self.clock.clone(),
             blind,
+            told: Arc::default(),
         };
         // Started again after a failure, it has not been blind.
         let first = Arc::new(AtomicBool::new(true));

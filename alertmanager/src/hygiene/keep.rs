@@ -3,7 +3,7 @@
 //! Invariant: what a receiver is told of is compared with what it was told, so that each state of a
 //! silence or window is told once, over restarts too.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,10 @@ use crate::state::{Note, NoteKind, State, StateError};
 
 /// How often it looks although nothing began or ended.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How often windows that run, and alerts that are pushed, get a sample.
+/// How often windows that run get a sample, and how long after its end a pushed alert has got one at
+/// the latest.
 const RECORD_EVERY: Duration = Duration::from_secs(15);
-/// The most pushed alerts that are recorded; those beyond are missing in previews.
+/// The most pushed alerts that are recorded at a time; those beyond are missing in previews.
 const MOST_RECORDED: usize = 10_000;
 /// How old the note of a silence's use may be.
 const NOTE_EVERY: Duration = Duration::from_secs(3600);
@@ -66,7 +67,9 @@ pub struct Keeper {
     recorded_at: Option<Timestamp>,
     /// The series that were written last.
     windows: BTreeSet<Labels>,
-    pushes: BTreeSet<Labels>,
+    /// The pushed alerts that fired when it last recorded: whoever looks back is told of them by what
+    /// fires, and only of those that have ended by samples.
+    pushed: HashSet<Labels>,
 }
 
 /// What is to be told of one thing, and to whom beside those who know of it.
@@ -96,7 +99,7 @@ impl Keeper {
             looked: None,
             recorded_at: None,
             windows: BTreeSet::new(),
-            pushes: BTreeSet::new(),
+            pushed: HashSet::new(),
         })
     }
 
@@ -327,25 +330,33 @@ impl Keeper {
             return;
         }
         let before = std::mem::replace(&mut self.windows, running);
-        self.append(&before, &self.windows, now);
+        let ended = before.difference(&self.windows);
+        self.append(&mut self.windows.iter().map(|labels| (labels, 1.0)), now);
+        self.append(&mut ended.map(|labels| (labels, Ended::Gone.value())), now);
         if due {
             self.recorded_at = Some(now);
-            let firing = self.parts.alerts.filter(Alert::is_firing).into_iter();
-            let pushed = firing.filter(|alert| self.parts.pushed.times(&alert.labels).is_some());
-            let pushed = pushed.map(|alert| alert.labels.with(METRIC_NAME, PUSHED_METRIC));
-            let pushed = pushed.take(MOST_RECORDED);
-            let before = std::mem::replace(&mut self.pushes, pushed.collect());
-            self.append(&before, &self.pushes, now);
+            self.record_pushed(now);
         }
     }
 
-    /// Appends a 1 for each series of `series`, and ends those of `before` that are not among them.
-    fn append(&self, before: &BTreeSet<Labels>, series: &BTreeSet<Labels>, now: Timestamp) {
+    /// Records the pushed alerts that have ended since it last did so: a sample each, and its end.
+    fn record_pushed(&mut self, now: Timestamp) {
+        let pushed: HashSet<Labels> = self.parts.pushed.labels();
+        let before = std::mem::replace(&mut self.pushed, pushed);
+        let ended = before.difference(&self.pushed).take(MOST_RECORDED);
+        let ended: Vec<_> = ended.map(|labels| labels.with(METRIC_NAME, PUSHED_METRIC)).collect();
+        // A query for this moment is to find none of them.
+        let moment = Duration::from_millis(1);
+        self.append(&mut ended.iter().map(|labels| (labels, 1.0)), now - moment);
+        self.append(&mut ended.iter().map(|labels| (labels, Ended::Gone.value())), now);
+    }
+
+    /// Appends these samples.
+    fn append(&self, samples: &mut dyn Iterator<Item = (&Labels, f64)>, now: Timestamp) {
         let append = || -> Result<(), AppendError> {
             let storage = &self.parts.storage;
-            let mut points = Vec::with_capacity(series.len());
-            let gone = before.difference(series).map(|labels| (labels, Ended::Gone.value()));
-            for (labels, value) in series.iter().map(|labels| (labels, 1.0)).chain(gone) {
+            let mut points = Vec::new();
+            for (labels, value) in samples {
                 let series = storage.series(labels)?;
                 points.push(Point { series, timestamp: now, value });
             }

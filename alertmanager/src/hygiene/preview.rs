@@ -119,6 +119,22 @@ pub fn history(
     Ok(found.into_iter().map(|(labels, last)| Past { labels, last }).collect())
 }
 
+/// Adds to the `past` what of `alerts`, all that there are, fires and `matchers` accept: of what others
+/// push only the end is in the samples.
+pub fn add_firing(
+    past: &mut Vec<Past>,
+    alerts: &[Arc<Alert>],
+    matchers: &[Matcher],
+    now: Timestamp,
+) {
+    let mut all: BTreeMap<Labels, Timestamp> =
+        past.drain(..).map(|past| (past.labels, past.last)).collect();
+    let accepted = |labels: &Labels| matchers.iter().all(|m| m.matches_labels(labels));
+    let firing = alerts.iter().filter(|alert| alert.is_firing() && accepted(&alert.labels));
+    all.extend(firing.map(|alert| (alert.labels.clone(), now)));
+    past.extend(all.into_iter().map(|(labels, last)| Past { labels, last }));
+}
+
 /// What a silence with these matchers would hold of `alerts`, all that there are, and would have held.
 pub fn preview(
     matchers: &[Matcher],
@@ -220,6 +236,20 @@ mod tests {
         let of_past =
             |count| preview(&matchers, &[], past(count).collect(), &Hygiene::default()).why_confirm;
         assert_eq!((of_past(50), of_past(51)), (vec![], vec![Breadth::ManyPast(51)]));
+    }
+
+    #[test]
+    fn what_fires_is_of_the_last_week_too() {
+        let at = Timestamp::from_millis;
+        let past = |alert: Arc<Alert>, last| Past { labels: alert.labels.clone(), last };
+        let mut found = vec![past(alert("a", 1, false), at(5)), past(alert("a", 2, false), at(6))];
+        let alerts = [alert("a", 2, false), alert("a", 3, false), alert("a", 4, true)];
+        let other = alert("b", 5, false);
+        let alerts: Vec<_> = alerts.into_iter().chain([other]).collect();
+        add_firing(&mut found, &alerts, &[Matcher::equal("alertname", "a")], at(9));
+        let found: Vec<_> =
+            found.iter().map(|past| (past.labels.get("n").unwrap(), past.last)).collect();
+        assert_eq!(found, [("1", at(5)), ("2", at(9)), ("3", at(9))]);
     }
 
     #[test]

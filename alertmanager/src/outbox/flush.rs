@@ -119,10 +119,10 @@ pub struct Due {
     pub tries: Vec<Attempt>,
 }
 
-/// What a lane was last told of a group and what waits for it, as of one moment.
+/// What a lane knows of a group and what waits for it, as of one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standing {
-    /// What it was told.
+    /// What it was last told, with what it may have been told since, in doubt.
     pub told: Option<Arc<LastTold>>,
     /// What waits.
     pub intended: Option<Intended>,

@@ -83,27 +83,36 @@ impl Inner {
         known
     }
 
+    /// What a lane was last told of a group, with what it may have been told since, in doubt.
+    pub(super) fn known(&self, key: &LaneGroup) -> Option<Arc<LastTold>> {
+        let told = self.told.get(key).map(|told| &told.last);
+        let perhaps = self.perhaps.get(key).filter(|perhaps| !perhaps.doubted.is_empty());
+        let Some(perhaps) = perhaps else { return told.map(Arc::clone) };
+        let mut last = LastTold::clone(told.map_or(&perhaps.message, |told| told));
+        doubt(&mut last.firing, &perhaps.doubted);
+        Some(Arc::new(last))
+    }
+
     /// Where nothing waits for a lane of a group, what it may have been told counts as told: dispatch
     /// hears of it, so that the end is told, and so does whoever reads the journal after a crash, which
     /// still says that it may have been. `new_id` gives ids for the records that will say that it was.
     pub(super) fn settle(&mut self, key: &LaneGroup, mut new_id: impl FnMut() -> u64) -> bool {
         let waits = self.lanes.get(&key.lane).is_some_and(|q| q.get(&key.group_key).is_some());
-        let perhaps = self.perhaps.get(key).filter(|perhaps| !perhaps.doubted.is_empty());
-        let Some(perhaps) = perhaps.filter(|_| !waits) else { return false };
-        let (mut last, record, flush_record) = match self.told.get(key) {
-            Some(told) => (LastTold::clone(&told.last), told.record, told.flush_record),
-            None => (perhaps.message.clone(), new_id(), new_id()),
+        let is_in_doubt = self.perhaps.get(key).is_some_and(|one| !one.doubted.is_empty());
+        let known = if waits || !is_in_doubt { None } else { self.known(key) };
+        let Some(last) = known else { return false };
+        let (record, flush_record) = match self.told.get(key) {
+            Some(told) => (told.record, told.flush_record),
+            None => (new_id(), new_id()),
         };
-        doubt(&mut last.firing, &perhaps.doubted);
-        self.told.insert(key.clone(), Kept { last: Arc::new(last), record, flush_record });
+        self.told.insert(key.clone(), Kept { last, record, flush_record });
         self.news.insert(key.clone());
         true
     }
 
     /// Whether a lane would hear something new from `flush`, or is to hear the same again.
     pub(super) fn is_news(&self, key: &LaneGroup, flush: &Flush) -> bool {
-        let told = self.told.get(key);
-        flush.reason == Reason::Repeat || flush.is_news_after(told.map(|told| &*told.last))
+        flush.reason == Reason::Repeat || flush.is_news_after(self.known(key).as_deref())
     }
 
     /// Puts the intent of `due` off, if no other has replaced it; returns it as it is then, if it

@@ -5,7 +5,8 @@
 //! News come between them, a quarter of the interval apart at least: what fails is told at once, and
 //! what changes all the time costs no more than four times as much.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::clock::{SteadyClock, Stopwatch};
@@ -19,7 +20,7 @@ use tracing::warn;
 use super::flapping::Flapping;
 use super::group::{GroupState, RuleGroup, Sources};
 use super::view::Rules;
-use crate::alerts::Alerts;
+use crate::alerts::{Alert, Alerts, Ending};
 use crate::news::News;
 use crate::state::State;
 
@@ -87,6 +88,8 @@ pub struct RuleRunner {
     pub clock: SteadyClock,
     /// How long nobody evaluated before this start.
     pub blind: Duration,
+    /// The alerts that it last said fire: what it goes on from where it fails and is started again.
+    pub told: Arc<Mutex<HashSet<Labels>>>,
 }
 
 impl RuleRunner {
@@ -99,6 +102,7 @@ impl RuleRunner {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let stored = self.state.rule_alerts().await?;
         let mut state = self.group.restore(&stored, self.blind);
+        self.go_on(self.group.firing(&state, &self.sources), self.clock.now());
         self.rules.set(self.group.view(&state, None));
         // There from the start, so that the first late evaluation is a rise.
         self.metrics.late.with_label_values(&[self.group.name()]);
@@ -147,6 +151,36 @@ impl RuleRunner {
         }
     }
 
+    /// Says what fires by the state, and that what else was said to fire has ended: what was saved last
+    /// may not have been said, or was held back because it flapped.
+    fn go_on(&self, firing: Vec<Alert>, now: Timestamp) {
+        let told = std::mem::take(&mut *self.lock_told());
+        let fires: HashSet<&Labels> = firing.iter().map(|alert| &alert.labels).collect();
+        let left = told.iter().filter(|labels| !fires.contains(labels));
+        let known = left.filter_map(|labels| self.alerts.get(labels));
+        let ended: Vec<Alert> = known
+            .filter(|alert| alert.is_firing())
+            .map(|alert| Alert { ended: Some((now, Ending::Resolved)), ..Alert::clone(&alert) })
+            .collect();
+        self.say(firing.into_iter().chain(ended).collect());
+    }
+
+    fn say(&self, alerts: Vec<Alert>) {
+        let mut told = self.lock_told();
+        for alert in &alerts {
+            match alert.is_firing() {
+                true => told.insert(alert.labels.clone()),
+                false => told.remove(&alert.labels),
+            };
+        }
+        drop(told);
+        self.alerts.put(alerts);
+    }
+
+    fn lock_told(&self) -> MutexGuard<'_, HashSet<Labels>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Goes on after nobody evaluated for `pause`: that time does not count for `for` (F26). Returns
     /// when the next evaluation is: after targets were scraped again.
     async fn resume(&self, state: &mut GroupState, pause: Duration) -> anyhow::Result<Timestamp> {
@@ -172,7 +206,7 @@ impl RuleRunner {
         })
         .await?;
         self.state.save_rule_alerts(&evaluation.stored, &evaluation.ended).await?;
-        self.alerts.put(flapping.pass(evaluation.alerts, now));
+        self.say(flapping.pass(evaluation.alerts, now));
         self.rules.set(self.group.view(&state, Some(now)));
         let name = self.group.name();
         let good = self.group.len() - evaluation.failed;
@@ -198,3 +232,6 @@ impl RuleRunner {
         Timestamp::from_millis(now.millis() - since + interval)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,7 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
     let mut fired_before_crash: BTreeMap<&str, usize> = BTreeMap::new();
     // What has ended since it was told: that it fires again is another page.
     let mut ended_since: BTreeSet<&str> = BTreeSet::new();
+    let mut over: BTreeSet<&str> = BTreeSet::new();
     for (n, event) in events.iter().enumerate() {
         match event {
             Event::Telling(alert, fires) => {
@@ -57,7 +58,9 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
                 since_quiet.entry(alert).or_insert([true, false])[usize::from(*fires)] = true;
                 if !*fires {
                     ended_since.insert(alert);
+                    over.insert(alert);
                 } else {
+                    over.remove(alert.as_str());
                     ever_fired.insert(alert);
                     // What is decided while a message is on its way may tell its end again.
                     fired_before_crash.entry(alert).or_insert(crashes);
@@ -102,8 +105,11 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
                 let again = alerts
                     .iter()
                     .any(|(alert, fires)| *fires && ended_since.contains(alert.as_str()));
-                for alert in alerts.keys() {
-                    ended_since.remove(alert.as_str());
+                for (alert, fires) in alerts {
+                    // That it fires was decided before it ended.
+                    if !(*fires && over.contains(alert.as_str())) {
+                        ended_since.remove(alert.as_str());
+                    }
                 }
                 match have.insert(id, crashes) {
                     Some(before) if before < crashes => verdict.repeats += 1,
@@ -177,6 +183,8 @@ fn the_checker_finds_what_is_wrong_and_nothing_else() {
         // It ended and began again, and nobody knows whether the end arrived.
         ("+a 1:a -a 2?A ! +a 3:a .", ""),
         ("+a 1:a -a 2:A ! +a .", "lost page"),
+        // Its page came after its end, and nobody knows that it came.
+        ("+a -a 1:a ! +a 2:a .", ""),
         // Broken promises.
         ("+a .", "lost page"),
         ("+a 1?a ! .", "lost page"),

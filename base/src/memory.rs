@@ -1,6 +1,6 @@
-//! How little of the machine's memory the agent holds.
+//! How little of the machine's memory our programs hold.
 //!
-//! Most of what an idle agent would hold otherwise is what only its start has needed: the code that
+//! Most of what an idle program would hold otherwise is what only its start has needed: the code that
 //! reads the configuration, and the heap that it worked in. The kernel keeps such pages for as long as
 //! nothing else wants them, which on a host with room is for ever.
 //!
@@ -11,38 +11,49 @@ use std::fs;
 
 /// The largest piece of memory that comes out of the heap. A larger one, such as a page of metrics, is the
 /// kernel's again as soon as it is free, where the heap would keep it below whatever came after it.
+#[cfg(target_env = "gnu")]
 const LARGEST_IN_HEAP: i32 = 32 << 10;
 
 /// So much at the end of the heap may be free before it is given back.
+#[cfg(target_env = "gnu")]
 const FREE_AT_END: i32 = 128 << 10;
 
-/// Makes the heap one for all threads, and keeps it from growing for a single large piece. To be
-/// called before there are threads: each could have a heap of its own by then.
-///
-/// The threads are few and share little; what they would win by heaps of their own is not to be
-/// measured, and what they would keep is.
-pub(crate) fn hold_little() {
+/// Lets threads share at most so many heaps. To be called before there are threads: each could have a
+/// heap of its own by then, and what is free in one of them is of no use to the others.
+pub fn share_heaps(most: u8) {
     #[cfg(target_env = "gnu")]
-    #[expect(
-        unsafe_code,
-        reason = "no crate offers it; it takes two numbers and touches no memory of ours"
-    )]
+    set(libc::M_ARENA_MAX, most.into());
+    #[cfg(not(target_env = "gnu"))]
+    let _ = most;
+}
+
+/// Makes the heap one for all threads, and keeps it from growing for a single large piece. To be
+/// called before there are threads.
+///
+/// For a program whose threads are few and share little; what they would win by heaps of their own is
+/// not to be measured, and what they would keep is.
+pub fn hold_little() {
+    share_heaps(1);
+    #[cfg(target_env = "gnu")]
     {
-        let settings = [
-            (libc::M_ARENA_MAX, 1),
-            (libc::M_MMAP_THRESHOLD, LARGEST_IN_HEAP),
-            (libc::M_TRIM_THRESHOLD, FREE_AT_END),
-        ];
-        for (name, value) in settings {
-            // SAFETY: a call with two integers. A setting that it does not know it leaves alone.
-            unsafe { libc::mallopt(name, value) };
-        }
+        set(libc::M_MMAP_THRESHOLD, LARGEST_IN_HEAP);
+        set(libc::M_TRIM_THRESHOLD, FREE_AT_END);
     }
+}
+
+#[cfg(target_env = "gnu")]
+#[expect(
+    unsafe_code,
+    reason = "no crate offers it; it takes two numbers and touches no memory of ours"
+)]
+fn set(name: i32, value: i32) {
+    // SAFETY: a call with two integers. A setting that it does not know it leaves alone.
+    unsafe { libc::mallopt(name, value) };
 }
 
 /// Gives back what is not needed now. Takes about a millisecond, and what is needed again after all
 /// is mapped again, by some microseconds for every 16 pages.
-pub(crate) fn give_back() {
+pub fn give_back() {
     give_back_heap();
     let Ok(maps) = fs::read_to_string("/proc/self/smaps") else { return };
     unchanged(&maps).into_iter().for_each(forget);
@@ -50,7 +61,7 @@ pub(crate) fn give_back() {
 
 /// Gives back what is free of the heap: after a burst of work its pieces lie between others, and the
 /// heap's end does not come down by itself. Takes about a millisecond where much is free.
-pub(crate) fn give_back_heap() {
+pub fn give_back_heap() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "no crate offers it")]
     // SAFETY: it gives back pages of the heap that are in no piece that was handed out.
