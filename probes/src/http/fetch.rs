@@ -377,6 +377,7 @@ impl<'p> Fetch<'p> {
         answer: Response<Body>,
     ) -> Result<(), Failed> {
         if !self.wants_body {
+            connection.close().await;
             return Ok(());
         }
         let limit = self.plan.body_limit;
