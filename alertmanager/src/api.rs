@@ -13,6 +13,7 @@ mod server;
 mod tree;
 mod exemplars;
 mod federate;
+mod targets;
 mod notifications;
 mod write;
 mod v2;

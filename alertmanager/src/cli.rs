@@ -22,8 +22,10 @@ use base::diagnostic::Diagnostics;
 use base::period::Period;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
+use tracing::warn;
 
 use crate::app::{self, Origin, Settings};
+use crate::config::Reading;
 
 /// More threads than these only get into each other's way.
 const MAX_THREADS: usize = 8;
@@ -74,6 +76,9 @@ struct RunArgs {
     /// The configuration [default: ./veilleur.yml, then /etc/veilleur/veilleur.yml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A prometheus.yml, taken as it is: what is not done here is told, and is no fault
+    #[arg(long = "config.prometheus", value_name = "FILE", conflicts_with = "config")]
+    prometheus: Option<PathBuf>,
     /// The address to serve on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12912", value_parser = address)]
     listen: SocketAddr,
@@ -140,11 +145,15 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         complain(&format!("veilleur: {fault}\n"));
         return Ok(ExitCode::from(2));
     }
-    let origin = Origin::find(args.config, args.web_file);
+    let origin = match args.prometheus {
+        Some(file) => Origin::of(Reading::Prometheus, file, args.web_file),
+        None => Origin::find(args.config, args.web_file),
+    };
     let config = match origin.load() {
         Ok(config) => config,
         Err(faults) => return Ok(wrong(&faults)),
     };
+    config.notes.iter().for_each(|note| warn!("{note}"));
     if let Some((message, help)) = config.web.refuses(args.listen).filter(|_| !args.insecure_listen)
     {
         complain(&format!("veilleur: {message}; {help}\n"));

@@ -29,6 +29,8 @@ mod mutes;
 mod scenarios;
 mod amconfig;
 mod rule_tests;
+mod prometheus;
+mod names;
 mod rules;
 mod http_api;
 
@@ -66,6 +68,10 @@ const SUITES: &[(&str, Suite)] = &[
     ("promtool", rule_tests::promtool),
     ("alert-generator", rules::alert_generator),
     ("http-api", http_api::run),
+    ("prometheus-config", prometheus::config),
+    ("http-client-config", prometheus::http_client),
+    ("sd-files", prometheus::targets),
+    ("names", names::run),
 ];
 
 fn main() -> ExitCode {

@@ -8,7 +8,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::{
     Shown, drill, exemplars, explain, federate, health, intake, labels, maintenance, metrics,
-    notifications, page, query, ready, reload, rules, server, silences, status, tree, v2, write,
+    notifications, page, query, ready, reload, rules, server, silences, status, targets, tree, v2,
+    write,
 };
 
 /// A route.
@@ -37,6 +38,7 @@ enum Page {
     Rules,
     Alerts,
     Targets,
+    ScrapePools,
     Explain,
     Drill,
     DrillShow,
@@ -89,6 +91,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/rules", ASK, Page::Rules),
     Route::new("/api/v1/alerts", ASK, Page::Alerts),
     Route::new("/api/v1/targets", ASK, Page::Targets),
+    Route::new("/api/v1/scrape_pools", ASK, Page::ScrapePools),
     Route::new("/api/v1/explain", ASK, Page::Explain),
     Route::new("/api/v1/drill", POST, Page::Drill),
     Route::new("/api/v1/drill/{id}", ASK, Page::DrillShow),
@@ -137,7 +140,8 @@ impl Route {
             Page::Series => get(labels::series).post(labels::series),
             Page::Rules => get(rules::rules),
             Page::Alerts => get(rules::alerts),
-            Page::Targets => get(status::targets),
+            Page::Targets => get(targets::targets),
+            Page::ScrapePools => get(targets::pools),
             Page::Explain => get(explain::explain),
             Page::Drill => post(drill::begin),
             Page::DrillShow => get(drill::show),

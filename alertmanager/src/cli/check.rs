@@ -16,6 +16,7 @@ use clap::{Args, Subcommand};
 use super::evaluator::{EvaluatorArgs, PerhapsEvaluatorArgs};
 use super::{complain, print, runtime, wrong};
 use crate::app::Origin;
+use crate::config::Reading;
 use crate::discovery::matching;
 use crate::rules::{Findings, RuleGroup, Unknown, read_file};
 
@@ -28,6 +29,12 @@ pub(super) struct CheckArgs {
     /// The configuration
     #[arg(required = true)]
     file: Option<PathBuf>,
+    /// It is a prometheus.yml, to be taken as it is
+    #[arg(long)]
+    prometheus: bool,
+    /// It is one of Prometheus in agent mode
+    #[arg(long, requires = "prometheus")]
+    agent: bool,
     /// Who may reach us, in Prometheus's web configuration format
     #[arg(long = "web.config.file", value_name = "FILE")]
     web_file: Option<PathBuf>,
@@ -64,13 +71,30 @@ struct RulesArgs {
 pub(super) fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         Some(CheckCommand::Rules(args)) => rules(args),
-        None => configuration(args.file, args.web_file),
+        None => configuration(&args.origin()),
     }
 }
 
-fn configuration(file: Option<PathBuf>, web_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    match Origin::find(file, web_file).load() {
+impl CheckArgs {
+    fn origin(self) -> Origin {
+        let reading = match (self.prometheus, self.agent) {
+            (false, _) => Reading::Own,
+            (true, false) => Reading::Prometheus,
+            (true, true) => Reading::PrometheusAgent,
+        };
+        match self.file {
+            Some(file) => Origin::of(reading, file, self.web_file),
+            None => Origin::find(None, self.web_file),
+        }
+    }
+}
+
+fn configuration(origin: &Origin) -> anyhow::Result<ExitCode> {
+    match origin.load() {
         Ok(config) => {
+            for note in &config.notes {
+                print(&format!("note: {note}\n"))?;
+            }
             let rules: usize = config.groups.iter().map(|group| group.len()).sum();
             print(&format!(
                 "ok: {}, {} in {}, {}\n",

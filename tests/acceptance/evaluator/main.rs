@@ -8,6 +8,7 @@ mod alertmanager;
 mod chain;
 mod chat;
 mod clocks;
+mod collecting;
 mod crashes;
 mod delivery;
 mod documents;
