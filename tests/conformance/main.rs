@@ -66,6 +66,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("alertmanager-config", amconfig::run),
     ("rule-tests", rule_tests::run),
     ("promtool", rule_tests::promtool),
+    ("alert-generator", rules::alert_generator),
     ("http-api", http_api::run),
     ("prometheus-config", prometheus::config),
     ("http-client-config", prometheus::http_client),

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use alertmanager::rules::{RuleGroup, Sources, Unknown, read_file};
 use alertmanager::scrape::{Outputs, Targets};
+use alertmanager::unit_test::{Options, run_file};
 use base::labels::Labels;
 use base::own_metrics::OwnMetrics;
 use base::period::Period;
 use base::sample::Timestamp;
+use regex::Regex;
 use storage::{Point, Storage};
+use tokio::runtime::Builder;
 
 use crate::report::Report;
 
@@ -40,6 +43,33 @@ pub(crate) fn sets(report: &mut Report) {
         results.push((columns[0].to_owned(), set(&path, &columns)));
     }
     report.suite("rule-sets files", results);
+}
+
+/// The rules of the alert generator suite over series that are generated, in simulated time.
+pub(crate) fn alert_generator(report: &mut Report) {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("rules.yaml", &report.text("alert-generator/rules.yaml"));
+    write("test.yml", include_str!("alert_generator.yml"));
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let names = [
+        "NewAlerts_OrderCheck",
+        "PendingAndFiringAndResolved",
+        "PendingAndResolved_AlwaysInactive",
+        "ZeroFor_SmallFor",
+    ];
+    let results = names.map(|name| {
+        let only = Some(Regex::new(&format!("^{name}$")).unwrap());
+        let options = Options { only, ..Options::default() };
+        let outcome = runtime.block_on(run_file(&dir.path().join("test.yml"), &options));
+        let result = match (outcome.tests, outcome.faults.is_empty()) {
+            (1, true) => Ok(()),
+            (1, false) => Err(outcome.faults.to_string()),
+            (count, _) => Err(format!("{count} tests: {}", outcome.faults)),
+        };
+        (name.to_owned(), result)
+    });
+    report.suite("alert-generator", results);
 }
 
 /// Reads a file and compares the verdict; the groups where it is accepted.

@@ -237,7 +237,7 @@ mod tests {
             "r.yml:5:14: there is a rule `a` with the same labels already, at r.yml:4:5",
         );
         check("  - {record: a, expr: b}\n  - {record: a, expr: c, labels: {x: y}}\n", "");
-        check("---\n", "r.yml:4:1: a second document begins here");
+        check("  - {record: a, expr: b}\n---\n", "r.yml:5:1: a second document begins here");
     }
 
     #[test]

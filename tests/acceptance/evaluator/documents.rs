@@ -53,7 +53,8 @@ fn the_configurations_in_the_documents_are_right() {
             fs::write(&file, block.replace("/var/lib/veilleur-agent", folder)).unwrap();
             let rules = ["check", "rules", "--strict"];
             let words = if name == "rules.yml" { &rules[..] } else { &rules[..1] };
-            let words = words.iter().map(AsRef::as_ref).chain([file.as_os_str()]);
+            let words = words.iter().map(|word| std::ffi::OsStr::new(*word));
+            let words = words.chain([file.as_os_str()]);
             let (end, _, said) = run(program, words);
             assert_eq!(end, End::Exit(0), "{document}:\n{said}\n{block}");
             checked.push(name.to_owned());

@@ -60,20 +60,21 @@ fn rules_are_tried_over_what_is_stored() {
     };
 
     let until = now.seconds().to_string();
-    let (new, old, dead) = (file("new.yml"), file("old.yml"), file("dead.yml"));
+    let files = [file("new.yml"), file("old.yml"), file("dead.yml")];
+    let [new, old, dead] = files.each_ref().map(String::as_str);
     let backtest = ["backtest", "--url", &url, "--since", "3h", "--until", &until];
-    let (end, said) = veilleur(&[&backtest[..], &[&new]].concat());
+    let (end, said) = veilleur(&[&backtest[..], &[new]].concat());
     assert_eq!(end, End::Exit(0), "{said}");
     assert!(said.starts_with("Long: fires 1 time, "), "{said}");
     assert!(said.contains("{instance=\"a\", job=\"shop\"}"), "{said}");
 
-    let (end, said) = veilleur(&[&backtest[..], &[&new, "--against", &old]].concat());
+    let (end, said) = veilleur(&[&backtest[..], &[new, "--against", old]].concat());
     assert_eq!(end, End::Exit(0), "{said}");
     assert!(said.contains("before: never fires; 1 added, 0 gone\n+ "), "{said}");
 
-    let (end, said) = veilleur(&["check", "rules", "--strict", &new]);
+    let (end, said) = veilleur(&["check", "rules", "--strict", new]);
     assert_eq!((end, said.as_str()), (End::Exit(0), &*format!("{new}: ok: 1 rule in 1 group\n")));
-    let (end, said) = veilleur(&["check", "rules", "--strict", "--url", &url, &new, &dead]);
+    let (end, said) = veilleur(&["check", "rules", "--strict", "--url", &url, new, dead]);
     assert_eq!(end, End::Exit(1), "{said}");
     assert!(said.contains("`gone_total` of `a:b` has matched nothing for 1h"), "{said}");
     assert!(!said.contains("queue_length"), "{said}");
