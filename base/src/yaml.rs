@@ -17,6 +17,7 @@
 //! Invariant: no input makes this run out of stack, memory or time: bytes, depth and the number of
 //! nodes after aliases are expanded are bounded (X24).
 
+mod indent;
 mod compose;
 mod read;
 mod schema;
@@ -55,6 +56,11 @@ pub fn is_unknown_setting(fault: &crate::diagnostic::Fault) -> bool {
     fault.message().starts_with(compose::UNKNOWN_SETTING)
 }
 
+/// Whether a fault is that the file goes on where its document has ended, and nothing else.
+pub fn is_second_document(fault: &crate::diagnostic::Fault) -> bool {
+    fault.message() == compose::SECOND_DOCUMENT
+}
+
 /// As [`read`], of the file at `path`; a file that cannot be read is reported too.
 pub fn read_file<T: DeserializeOwned>(
     path: &std::path::Path,
@@ -72,6 +78,12 @@ pub fn read_file<T: DeserializeOwned>(
             None
         }
     }
+}
+
+/// The environment variable `name`, for settings that say that it counts.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// The names by which [`Spanned`] asks our deserializer for a place; no other has them.
@@ -160,6 +172,19 @@ mod tests {
         assert_eq!(check.interval.unwrap().value.to_string(), "1m30s");
         assert_eq!(check.labels["n"], "1");
         assert_eq!(faults, "");
+    }
+
+    #[test]
+    fn lines_of_a_quoted_text_may_go_back_to_the_left() {
+        let check = |name: &str, expected: &str| {
+            let (file, faults) =
+                parse(&format!("checks:\n  - name: {name}\n    labels: {{n: 1}}\n"));
+            assert_eq!(faults, "");
+            assert_eq!(file.unwrap().checks[0].name.value, expected);
+        };
+        check("\"a\n  b\n\nc: d\"", "a b\nc: d");
+        check("'a\nb'", "a b");
+        super::tests::check("checks:\n  - name: \"a\nb\n", "f.yml:2:11: unclosed quote");
     }
 
     #[test]
@@ -268,7 +293,10 @@ mod tests {
         assert_eq!(bytes, expected);
         for bad in ["[!!binary a]", "[!!binary '=']", "[!!binary 'a-=='] "] {
             let told = read(bad).1.to_string();
-            assert!(told.ends_with("what is tagged `!!binary` is not base64"), "{bad}: {told}");
+            assert!(
+                told.ends_with("this !!binary value contains invalid base64 data"),
+                "{bad}: {told}"
+            );
         }
         check("checks: [{name: !!binary Zg==}]", "f.yml:1:26: expected a text, found bytes");
     }

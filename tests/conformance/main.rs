@@ -29,6 +29,10 @@ mod mutes;
 mod scenarios;
 mod amconfig;
 mod rule_tests;
+mod prometheus;
+mod names;
+mod rules;
+mod http_api;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +55,8 @@ const SUITES: &[(&str, Suite)] = &[
     ("promql-parse", promql::run_parse),
     ("templates", templates::rules),
     ("rule-sets", templates::rule_sets),
+    ("rule-sets", rules::sets),
+    ("rule-files", rules::files),
     ("alertmanager-tables", matchers::run),
     ("alertmanager-tables", routing::run),
     ("alertmanager-tables", mutes::run),
@@ -60,6 +66,12 @@ const SUITES: &[(&str, Suite)] = &[
     ("alertmanager-config", amconfig::run),
     ("rule-tests", rule_tests::run),
     ("promtool", rule_tests::promtool),
+    ("alert-generator", rules::alert_generator),
+    ("http-api", http_api::run),
+    ("prometheus-config", prometheus::config),
+    ("http-client-config", prometheus::http_client),
+    ("sd-files", prometheus::targets),
+    ("names", names::run),
 ];
 
 fn main() -> ExitCode {

@@ -16,12 +16,17 @@ use promql::{Query, Range, Session};
 use storage::{AppendError, Point, Storage};
 
 use super::alerting::{AlertingRule, Written};
+use super::measured::Measured;
 use super::recording::RecordingRule;
 use super::states::{Active, AlertStates, Changes};
 use super::view::{AlertView, GroupView, RuleKind, RuleView};
+use super::watch::Watch;
 use crate::alerts::{Alert, Ending};
 use crate::scrape::{Outputs, Targets};
 use crate::state::StoredAlert;
+
+/// What the rules that are built in have for a file.
+pub const BUILTIN_FILE: &str = "built-in";
 
 /// A rule.
 #[derive(Clone, Debug)]
@@ -89,6 +94,7 @@ struct RuleState {
     error: Option<String>,
     duration: Duration,
     evaluated_at: Option<Timestamp>,
+    watch: Watch,
 }
 
 /// What an evaluation changed, for whoever keeps and tells it.
@@ -137,6 +143,11 @@ impl RuleGroup {
         let rules =
             if alerts_only && self.query_offset.millis() == 0 { &self.rules[..] } else { &[] };
         rules.iter().flat_map(|rule| rule.query().metric_names())
+    }
+
+    /// The names of the metrics that its rules read, where they are written out.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().flat_map(|rule| rule.query().metric_names())
     }
 
     /// The ids of its rules that make alerts.
@@ -217,6 +228,9 @@ impl RuleGroup {
             evaluation.failed += usize::from(state.error.is_some());
             state.duration = watch.elapsed();
             state.evaluated_at = Some(now);
+            if self.file != BUILTIN_FILE {
+                state.watch.look(rule.query(), &sources.storage, now);
+            }
         }
         evaluation
     }
@@ -251,9 +265,15 @@ impl RuleState {
     ) -> Result<(), AppendError> {
         let storage = &sources.storage;
         let now: HashSet<Labels> = written.iter().map(|(labels, _)| labels.clone()).collect();
-        let mut points = Vec::with_capacity(written.len());
+        let (mut points, mut natives) = (Vec::with_capacity(written.len()), Vec::new());
         for (labels, value) in &written {
-            points.push(Point { series: storage.series(labels)?, timestamp: at, value: *value });
+            let series = storage.series(labels)?;
+            match value {
+                Measured::Float(value) => {
+                    points.push(Point { series, timestamp: at, value: *value });
+                }
+                Measured::Native(histogram) => natives.push((series, histogram)),
+            }
         }
         for labels in self.written.difference(&now) {
             let value = Ended::Gone.value();
@@ -261,6 +281,10 @@ impl RuleState {
         }
         let appended = storage.append(&points)?;
         sources.appended.inc_by(appended.stored as u64);
+        for (series, histogram) in natives {
+            let appended = storage.append_histogram(series, at, (**histogram).clone())?;
+            sources.appended.inc_by(appended.stored as u64);
+        }
         // The rules after it see what it wrote.
         now.union(&self.written).for_each(|labels| session.appended(labels));
         self.written = now;
@@ -291,6 +315,7 @@ impl RuleState {
             error: self.error.clone(),
             duration: self.duration,
             evaluated_at: self.evaluated_at,
+            dead: self.watch.dead(),
             kind,
         }
     }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 use base::labels::{LabelsBuilder, METRIC_NAME};
 use promql::{Query, Session};
 
-use super::alerting::{Written, samples};
+use super::alerting::Written;
+use super::measured::samples;
 
 /// A rule that records.
 #[derive(Clone, Debug)]

@@ -17,10 +17,10 @@ use storage::{Options, Storage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::config::{GlobalScrape, Job, ScrapeConfig};
+use super::config::{Job, ScrapeConfig};
 use super::run::{ScrapeMetrics, Scraper, TargetLoop};
 use super::target::Target;
-use super::{Outputs, Targets};
+use super::{GlobalScrape, Outputs, Targets};
 use crate::news::News;
 
 struct World {
@@ -54,7 +54,7 @@ async fn world(settings: &str, answers: Vec<Vec<u8>>) -> World {
     let yaml = format!("{{job_name: j, scrape_timeout: 500ms, {settings}}}");
     let mut diagnostics = Diagnostics::new("f.yml");
     let config: ScrapeConfig = base::yaml::read(&yaml, &mut diagnostics).unwrap();
-    let global = GlobalScrape { interval: Period::from_secs(60), timeout: Period::from_secs(10) };
+    let global = GlobalScrape::new(Period::from_secs(60), Period::from_secs(10));
     let job = config.build(global, Path::new("/"), &mut diagnostics).unwrap();
     assert!(diagnostics.is_empty(), "{diagnostics}");
     let discovered =
