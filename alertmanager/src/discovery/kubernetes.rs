@@ -254,10 +254,9 @@ impl Ready {
         }
         let mut collections = Vec::new();
         for kind in kinds {
-            let selectors = self.config.selectors.iter().map(|selector| &selector.value);
+            let mut selectors = self.config.selectors.iter().map(|selector| &selector.value);
             let selector = selectors
-                .filter(|selector| Role::read(&selector.role).map(Role::kind) == Some(kind))
-                .next_back();
+                .rfind(|selector| Role::read(&selector.role).map(Role::kind) == Some(kind));
             let of =
                 |namespace: Option<&str>| Collection::new(&self.base, kind, namespace, selector);
             match kind {

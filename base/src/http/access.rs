@@ -229,7 +229,10 @@ impl HttpConfig {
             return authorization.value.build();
         }
         let oauth2 = self.oauth2.as_ref()?;
-        oauth2.value.build(oauth2.place, diagnostics).map(Identity::OAuth2)
+        oauth2
+            .value
+            .build(oauth2.place, diagnostics)
+            .map(|oauth2| Identity::OAuth2(Box::new(oauth2)))
     }
 
     fn client(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<Client> {

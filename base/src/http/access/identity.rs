@@ -33,7 +33,7 @@ pub struct HttpAccess {
 pub(super) enum Identity {
     Basic { username: SecretSource, password: SecretSource },
     Token { scheme: String, token: SecretSource },
-    OAuth2(OAuth2),
+    OAuth2(Box<OAuth2>),
 }
 
 /// A secret, or the file that holds it.
