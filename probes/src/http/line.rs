@@ -14,6 +14,10 @@ use super::three::Three;
 use crate::network::Failed;
 
 /// A connection.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly everybody speaks, and should need no heap for it"
+)]
 pub(super) enum Line {
     /// HTTP/1.1 or HTTP/2 over TCP.
     Stream(Connection),
