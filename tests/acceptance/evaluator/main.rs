@@ -8,7 +8,6 @@ mod alertmanager;
 mod chain;
 mod chat;
 mod clocks;
-mod collecting;
 mod crashes;
 mod delivery;
 mod documents;
