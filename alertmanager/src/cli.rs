@@ -3,6 +3,9 @@
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
 
 mod evaluator;
+mod check;
+mod query;
+mod backtest;
 mod silence;
 mod routes;
 mod drill;
@@ -16,7 +19,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use base::diagnostic::Diagnostics;
-use base::number::counted;
 use base::period::Period;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
@@ -43,19 +45,13 @@ enum Command {
     /// Run until told to stop (the default)
     Run(RunArgs),
     /// Check a configuration and every file that it refers to, and tell everything that is wrong
-    Check {
-        /// The configuration
-        file: PathBuf,
-        /// It is a prometheus.yml, to be taken as it is
-        #[arg(long)]
-        prometheus: bool,
-        /// It is one of Prometheus in agent mode
-        #[arg(long, requires = "prometheus")]
-        agent: bool,
-        /// Who may reach us, in Prometheus's web configuration format
-        #[arg(long = "web.config.file", value_name = "FILE")]
-        web_file: Option<PathBuf>,
-    },
+    Check(check::CheckArgs),
+    /// Say how often, and when, the alerts of rule files would have fired over what is stored
+    Backtest(backtest::BacktestArgs),
+    /// Ask the running evaluator a query, and show the answer as a table
+    Query(query::QueryArgs),
+    /// The same over a stretch of time, with a line for each series
+    QueryRange(query::RangeArgs),
     /// See what a silence would hold; make, list and end silences
     #[command(subcommand)]
     Silence(silence::SilenceCommand),
@@ -125,14 +121,10 @@ pub fn main() -> ExitCode {
     let result = match line.command {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
-        Some(Command::Check { file, prometheus, agent, web_file }) => {
-            let origin = match (prometheus, agent) {
-                (false, _) => Origin::find(Some(file), web_file),
-                (true, false) => Origin::of(Reading::Prometheus, file, web_file),
-                (true, true) => Origin::of(Reading::PrometheusAgent, file, web_file),
-            };
-            check(&origin)
-        }
+        Some(Command::Check(args)) => check::check(args),
+        Some(Command::Backtest(args)) => backtest::backtest(args),
+        Some(Command::Query(args)) => query::query(&args),
+        Some(Command::QueryRange(args)) => query::range(&args),
         Some(Command::Silence(command)) => command.run(),
         Some(Command::Maintenance(command)) => command.run(),
         Some(Command::Test(args)) => test::test(args),
@@ -192,26 +184,6 @@ impl RunArgs {
         let url = self.external_url.as_deref()?;
         let known = url.starts_with("http://") || url.starts_with("https://");
         (!known).then(|| format!("--external-url `{url}` does not begin with http:// or https://"))
-    }
-}
-
-fn check(origin: &Origin) -> anyhow::Result<ExitCode> {
-    match origin.load() {
-        Ok(config) => {
-            for note in &config.notes {
-                print(&format!("note: {note}\n"))?;
-            }
-            let rules: usize = config.groups.iter().map(|group| group.len()).sum();
-            print(&format!(
-                "ok: {}, {} in {}, {}\n",
-                counted(config.jobs.len(), "job"),
-                counted(rules, "rule"),
-                counted(config.groups.len(), "group"),
-                counted(config.receivers.len(), "receiver"),
-            ))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(faults) => Ok(wrong(&faults)),
     }
 }
 

@@ -41,7 +41,9 @@ use crate::mute::{
     self, InhibitRule, InhibitRuleConfig, MaintenanceConfig, TimeIntervalConfig, Window,
 };
 use crate::notify::WatchdogConfig;
-use crate::rules::{BuiltinConfig, RuleGroup, Unknown, builtin_group, read_file};
+use crate::rules::{
+    BuiltinConfig, RuleGroup, SloConfig, Unknown, builtin_group, read_file, slo_groups,
+};
 use crate::scrape::{Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
 
@@ -57,6 +59,7 @@ struct FileConfig {
     scrape_config_files: Vec<Spanned<String>>,
     rule_files: Vec<Spanned<String>>,
     builtin_rules: BuiltinConfig,
+    slos: Vec<Spanned<SloConfig>>,
     route: Option<Spanned<RouteConfig>>,
     receivers: Vec<Spanned<ReceiverConfig>>,
     templates: Vec<Spanned<String>>,
@@ -207,6 +210,7 @@ fn build(
     let jobs = sections::jobs(found, &scrape, folder, &mut diagnostics);
     let mut groups: Vec<Arc<RuleGroup>> = Vec::new();
     groups.extend(builtin_group(&file.builtin_rules, evaluation, &mut diagnostics).map(Arc::new));
+    groups.extend(slo_groups(&file.slos, evaluation, &mut diagnostics).into_iter().map(Arc::new));
     let rule_files = match reading {
         Reading::Own => file.rule_files.clone(),
         _ => there(&file.rule_files, folder, &diagnostics, &mut notes),

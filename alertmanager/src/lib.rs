@@ -21,6 +21,8 @@ pub mod pushed;
 pub mod mute;
 pub(crate) mod aws;
 pub mod discovery;
+#[macro_use]
+mod discovering;
 pub mod scrape;
 pub mod ingest;
 pub mod template;
@@ -32,6 +34,7 @@ pub mod notify;
 pub mod own_alerts;
 pub mod config;
 pub mod unit_test;
+pub mod backtest;
 pub mod explain;
 pub mod api;
 pub mod app;

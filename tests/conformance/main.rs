@@ -32,6 +32,7 @@ mod rule_tests;
 mod prometheus;
 mod names;
 mod rules;
+mod http_api;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("alertmanager-config", amconfig::run),
     ("rule-tests", rule_tests::run),
     ("promtool", rule_tests::promtool),
+    ("http-api", http_api::run),
     ("prometheus-config", prometheus::config),
     ("http-client-config", prometheus::http_client),
     ("sd-files", prometheus::targets),

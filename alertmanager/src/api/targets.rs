@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::query::Parameters;
 use super::reply::{Failure, success};
-use super::status::time;
+use super::rules::time;
 use super::{Shown, object};
 use crate::scrape::{SourceState, TargetKey, TargetState};
 

@@ -26,6 +26,7 @@ mod histograms;
 mod maintain;
 mod select;
 mod scan;
+mod names;
 
 pub use append::{AppendError, Appended, Point};
 pub use head::SeriesRef;
