@@ -21,6 +21,8 @@ pub mod pushed;
 pub mod mute;
 pub(crate) mod aws;
 pub mod discovery;
+#[macro_use]
+mod discovering;
 pub mod scrape;
 pub mod ingest;
 pub mod template;

@@ -45,10 +45,9 @@ const THREADS: Ban = Ban {
 const ENVIRONMENT: Ban = Ban {
     words: &["env::var", "env::vars", "env::set_var"],
     allowed: &[
-        ("base/src/yaml/compose.rs", "`${env:NAME}` of a configuration"),
+        ("base/src/yaml.rs", "variables that a configuration names, or asks for"),
         ("probes/src/blackbox/config/proxy.rs", "`proxy_from_environment` of a module"),
         ("alertmanager/src/crash.rs", "where a debug build is to die, for its tests"),
-        ("alertmanager/src/notify/sns/credentials.rs", "the keys of AWS in its own variables"),
     ],
 };
 
