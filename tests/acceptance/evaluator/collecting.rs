@@ -26,7 +26,7 @@ fn targets_that_a_service_names_are_scraped_and_stay_while_it_fails() {
             format!(r#"[{{"targets": ["{address}", "dropped.example:1"]}}]"#).into_bytes(),
         ),
     });
-    let mut evaluator = Evaluator::new();
+    let evaluator = Evaluator::new();
     let yaml = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 900ms, external_labels: {{site: '${{HOME}}'}}}}\n\
          scrape_configs:\n- job_name: listed\n  extra_scrape_metrics: true\n\
