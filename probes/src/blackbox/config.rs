@@ -337,6 +337,11 @@ mod tests {
             "{prober: http, http: {compression: gzip, headers: {Accept-Encoding: deflate}}}",
             "blackbox.yml:3:40: `compression: gzip` contradicts `Accept-Encoding: deflate`",
         );
+        check("{prober: http, http: {body_size_limit: 10MB}}", "");
+        check(
+            "{prober: http, http: {body_size_limit: 10XB}}",
+            "blackbox.yml:3:44: `10XB` is not a size; write it like `64KiB`, `512MiB` or `4GiB`",
+        );
         check(
             "{prober: http, http: {compression: zstd}}",
             "blackbox.yml:3:40: `zstd` is not a compression that is unpacked here\n  \

@@ -219,6 +219,10 @@ impl<'p> Fetch<'p> {
                 }
                 PRIVATE.iter().for_each(|name| while ask.headers.remove(name).is_some() {});
             }
+            // blackbox_exporter knows nothing of an answer that has led to none.
+            if self.is_guarded() {
+                self.answer = None;
+            }
             (origin, self.url) = (next, url);
             (self.before, self.here) = (self.times, Phases::default());
         }

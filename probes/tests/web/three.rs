@@ -215,7 +215,7 @@ async fn bodies_are_read_within_their_limit_x21() {
     let outcome = ask(address, "/large", "").await;
     check(&outcome, Reason::None, &format!("{LARGE} bytes"));
     let outcome = ask(address, "/large", ", body_size_limit: 1MB").await;
-    check(&outcome, Reason::BodyTooLarge, "over 1000000 bytes");
+    check(&outcome, Reason::BodyTooLarge, "over 1048576 bytes");
     check(&ask(address, "/broken", "").await, Reason::ConnectionReset, "Remote reset");
 }
 

@@ -44,7 +44,7 @@ pub(super) struct HttpModuleConfig {
     http_headers: BTreeMap<String, Spanned<HeaderValuesConfig>>,
     body: Spanned<String>,
     body_file: Option<Spanned<PathBuf>>,
-    body_size_limit: Option<Spanned<ByteSize>>,
+    body_size_limit: Option<Spanned<String>>,
     compression: Option<Spanned<String>>,
     follow_redirects: Option<bool>,
     fail_if_ssl: bool,
@@ -102,7 +102,7 @@ impl HttpModuleConfig {
         let coding = self.coding(&headers, diagnostics);
         let body = self.body(diagnostics);
         let built = client(self.tls_config.as_ref(), place, diagnostics);
-        let limit = self.body_size_limit.as_ref().map(|limit| limit.value.0);
+        let limit = self.body_size_limit.as_ref().and_then(|limit| size(limit, diagnostics));
         let redirects = self.follow_redirects.unwrap_or(true).then_some(MAX_REDIRECTS);
         let proxies = ProxySettings {
             url: self.proxy_url.as_ref(),
@@ -328,6 +328,21 @@ impl HttpModuleConfig {
             json,
             fails_with_tls: self.fail_if_ssl,
             fails_without_tls: self.fail_if_not_ssl,
+        }
+    }
+}
+
+/// A size in bytes. As blackbox_exporter reads it, `1MB` is what others write as `1MiB`.
+fn size(written: &Spanned<String>, diagnostics: &mut Diagnostics) -> Option<u64> {
+    let text = match written.value.strip_suffix('B') {
+        Some(short) if short.ends_with(['K', 'M', 'G', 'T']) => format!("{short}iB"),
+        _ => written.value.clone(),
+    };
+    match text.parse::<ByteSize>() {
+        Ok(size) => Some(size.0),
+        Err(why) => {
+            diagnostics.report(written, why);
+            None
         }
     }
 }
