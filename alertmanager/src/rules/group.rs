@@ -12,8 +12,8 @@ use base::labels::{Labels, LabelsBuilder};
 use base::own_metrics::IntCounter;
 use base::period::Period;
 use base::sample::{Ended, Timestamp};
-use promql::{Query, Range, Session};
-use storage::{AppendError, Point, Storage};
+use promql::{Histograms, Query, Range, Session};
+use storage::{AppendError, Beside, Point, Storage};
 
 use super::alerting::{AlertingRule, Written};
 use super::recording::RecordingRule;
@@ -201,9 +201,9 @@ impl RuleGroup {
                 Rule::Recording(rule) => {
                     rule.evaluate(self.limit, &session).map(|written| (Changes::default(), written))
                 }
-                Rule::Alerting(rule) => {
-                    rule.evaluate(&mut state.alerts, now, at, self.limit, (sources, &session))
-                }
+                Rule::Alerting(rule) => rule
+                    .evaluate(&mut state.alerts, now, at, self.limit, (sources, &session))
+                    .map(|(changes, written)| (changes, (written, Histograms::default()))),
             };
             state.error = match result {
                 Ok((changes, written)) => {
@@ -244,7 +244,7 @@ impl RuleState {
     /// Stores what a rule gave, and ends what it gave last time and does not now.
     fn write(
         &mut self,
-        written: Vec<Written>,
+        (written, histograms): (Vec<Written>, Histograms),
         at: Timestamp,
         sources: &Sources,
         session: &Session<'_>,
@@ -252,14 +252,21 @@ impl RuleState {
         let storage = &sources.storage;
         let now: HashSet<Labels> = written.iter().map(|(labels, _)| labels.clone()).collect();
         let mut points = Vec::with_capacity(written.len());
+        let mut natives = Vec::new();
         for (labels, value) in &written {
-            points.push(Point { series: storage.series(labels)?, timestamp: at, value: *value });
+            let mut point = Point { series: storage.series(labels)?, timestamp: at, value: *value };
+            if let Some(histogram) = histograms.get(*value) {
+                point.value = storage::histogram_value(natives.len());
+                natives.push(Arc::clone(histogram));
+            }
+            points.push(point);
         }
         for labels in self.written.difference(&now) {
             let value = Ended::Gone.value();
             points.push(Point { series: storage.series(labels)?, timestamp: at, value });
         }
-        let appended = storage.append(&points)?;
+        let beside = Beside { histograms: &natives, starts: &[] };
+        let appended = storage.append_with(&points, beside)?;
         sources.appended.inc_by(appended.stored as u64);
         // The rules after it see what it wrote.
         now.union(&self.written).for_each(|labels| session.appended(labels));

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::exposition::Histograms;
 use base::http::tls::TlsConfig;
 use base::number::parse_size;
 use base::period::Period;
@@ -118,6 +119,15 @@ pub(super) struct Limits {
     pub(super) targets: usize,
 }
 
+/// In which forms metrics are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Formats {
+    /// Whether protobuf is asked for, before any text.
+    pub(super) protobuf: bool,
+    /// Which histograms are taken from it.
+    pub(super) histograms: Histograms,
+}
+
 /// A job, ready to run.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -135,6 +145,7 @@ pub struct Job {
     pub(super) metric_relabel: Vec<Relabel>,
     pub(super) limits: Limits,
     pub(super) access: HttpAccess,
+    pub(super) formats: Formats,
 }
 
 impl ScrapeConfig {
@@ -198,6 +209,7 @@ impl ScrapeConfig {
             metric_relabel,
             limits,
             access,
+            formats: Formats::default(),
             config: self,
         })
     }

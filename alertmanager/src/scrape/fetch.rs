@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use base::exposition::{Format, Parser};
+use base::exposition::{Entry, Format, ParseError, Parser, ProtobufParser};
 use base::http::client::{Client, Connection, Origin, Phases};
 use base::http::{
     Body, Full, Gunzip, HeaderMap, Method, Request, Response, StatusCode, Uri, header,
@@ -13,13 +13,16 @@ use base::http::{
 use base::period::Period;
 use bytes::Bytes;
 
-use super::config::Job;
+use super::config::{Formats, Job};
 use super::series::{Incoming, Refusal};
 use super::target::Target;
 
 /// What we read, in the order of preference; names in UTF-8 as they are.
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
     text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+/// The protobuf form, which is asked for where native histograms are wanted.
+const PROTOBUF: &str = "application/vnd.google.protobuf;\
+    proto=io.prometheus.client.MetricFamily;encoding=delimited;escaping=allow-utf-8;q=0.6,";
 /// By which an agent of ours knows that the outputs of its checks are wanted; since only the text
 /// format carries them, it answers in that.
 const OUTPUTS: &str = "veilleur-outputs";
@@ -115,7 +118,7 @@ fn request(job: &Job, timeout: Period, uri: &Uri) -> Result<Request<Full<Bytes>>
     let mut request = Request::builder()
         .method(Method::GET)
         .uri(uri)
-        .header(header::ACCEPT, ACCEPT)
+        .header(header::ACCEPT, accept(job.formats))
         .header(header::USER_AGENT, concat!("veilleur/", env!("CARGO_PKG_VERSION")))
         .header("x-prometheus-scrape-timeout-seconds", timeout.duration().as_secs_f64().to_string())
         .header(OUTPUTS, "1")
@@ -127,6 +130,45 @@ fn request(job: &Job, timeout: Period, uri: &Uri) -> Result<Request<Full<Bytes>>
     }
     job.access.identify(request.headers_mut())?;
     Ok(request)
+}
+
+fn accept(formats: Formats) -> String {
+    format!("{}{ACCEPT}", if formats.protobuf { PROTOBUF } else { "" })
+}
+
+/// What a body is read by.
+enum Reader {
+    Text(Parser),
+    Protobuf(ProtobufParser),
+}
+
+impl Reader {
+    fn of(content_type: &str, job: &Job) -> Option<Self> {
+        let mut parts = content_type.split(';').map(str::trim);
+        if parts.next() == Some("application/vnd.google.protobuf") && job.formats.protobuf {
+            let has = |parameter: &str| content_type.contains(parameter);
+            let known = has("io.prometheus.client.MetricFamily") && has("delimited");
+            let parser = ProtobufParser::new(job.formats.histograms, job.limits.body);
+            return known.then_some(Self::Protobuf(parser));
+        }
+        let format = Format::from_content_type(content_type)?;
+        Some(Self::Text(Parser::new(format, job.limits.body)))
+    }
+
+    fn feed(&mut self, piece: &[u8], incoming: &mut Incoming<'_>) -> Result<(), Refusal> {
+        let mut entry = |entry: Entry<'_>| incoming.entry(entry);
+        match self {
+            Self::Text(parser) => parser.feed(piece, &mut entry),
+            Self::Protobuf(parser) => parser.feed(piece, &mut entry),
+        }
+    }
+
+    fn finish(&mut self, incoming: &mut Incoming<'_>) -> Result<(), Refusal> {
+        match self {
+            Self::Text(parser) => parser.finish(&mut |entry| incoming.entry(entry)),
+            Self::Protobuf(parser) => parser.finish().map_err(|e: ParseError| e.into()),
+        }
+    }
 }
 
 /// Where a redirect leads, which must be the same host and port: another host was not configured.
@@ -163,20 +205,19 @@ async fn read(
 ) -> Result<(), String> {
     let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let content_type = text(header::CONTENT_TYPE).unwrap_or("");
-    let format = Format::from_content_type(content_type)
-        .ok_or_else(|| format!("`{content_type}` is no metrics"))?;
+    let mut reader =
+        Reader::of(content_type, job).ok_or_else(|| format!("`{content_type}` is no metrics"))?;
     let gzip = match text(header::CONTENT_ENCODING) {
         None | Some("identity" | "") => false,
         Some("gzip" | "x-gzip") => true,
         Some(other) => return Err(format!("the encoding `{other}` was not asked for")),
     };
     let mut body = answer.into_body();
-    let mut parser = Parser::new(format, job.limits.body);
     let mut bytes = 0;
     if gzip {
         let mut gunzip = Gunzip::new(|piece: &[u8]| {
             bytes += piece.len();
-            parser.feed(piece, &mut |entry| incoming.entry(entry)).map_err(|e| e.to_string())
+            reader.feed(piece, incoming).map_err(|e| e.to_string())
         });
         while let Some(piece) = connection.next(&mut body).await.map_err(|e| e.to_string())? {
             gunzip.feed(&piece)?;
@@ -185,14 +226,12 @@ async fn read(
     } else {
         while let Some(piece) = connection.next(&mut body).await.map_err(|e| e.to_string())? {
             bytes += piece.len();
-            parser
-                .feed(&piece, &mut |entry| incoming.entry(entry))
-                .map_err(|e: Refusal| e.to_string())?;
+            reader.feed(&piece, incoming).map_err(|e| e.to_string())?;
         }
     }
     if bytes == 0 {
         // No byte at all is a target without metrics, in either format.
         return Ok(());
     }
-    parser.finish(&mut |entry| incoming.entry(entry)).map_err(|e: Refusal| e.to_string())
+    reader.finish(incoming).map_err(|e| e.to_string())
 }

@@ -22,6 +22,7 @@ mod outside;
 mod pagers;
 mod pushed;
 mod reloads;
+mod samples;
 mod servers;
 mod silenced;
 mod sources;
