@@ -31,6 +31,8 @@ part "package" tests/package.sh
 part "Ansible role" tests/ansible.sh
 part "static program" tests/static.sh
 part "unit tests" cargo test --locked --quiet --no-fail-fast --workspace --exclude tests
+# These wait for timers and for other programs far more than they compute.
+export RUST_TEST_THREADS=$((2 * $(nproc)))
 for target in $(sed -n '/^\[\[test\]\]/,/^$/s/^name = "\(.*\)"/\1/p' tests/Cargo.toml); do
   part "$target" cargo test --locked --quiet -p tests --test "$target"
 done

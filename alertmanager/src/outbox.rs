@@ -21,7 +21,7 @@ mod inner;
 mod outcome;
 mod notice;
 
-pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Waiting, queued_at};
+pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Standing, Waiting, queued_at};
 pub use notice::NOTICE;
 
 use std::collections::{BTreeMap, HashMap};
@@ -54,6 +54,17 @@ pub struct Outbox {
     inner: Arc<Mutex<Inner>>,
     queued: Arc<Notify>,
     told: Arc<Notify>,
+}
+
+/// What becomes of what is to be put in.
+#[derive(Clone, Copy, Debug)]
+enum Room {
+    /// There is room for it; whether what it replaces was refused.
+    For { refused: bool },
+    /// It is no news: there is to be none.
+    Idle,
+    /// There is no room for another.
+    Full,
 }
 
 impl Outbox {
@@ -95,11 +106,15 @@ impl Outbox {
         })?;
         journal.each(Table::InFlight, |record, bytes| match record::in_flight(bytes) {
             // Nobody waits for the answer any more.
-            Some((key, alerts)) => {
-                inner.perhaps.insert(key, Perhaps { record, alerts, unanswered: true });
+            Some((key, doubted, message)) => {
+                let perhaps = Perhaps { record, message, doubted, on_its_way: None };
+                inner.perhaps.insert(key, perhaps);
             }
             None => unreadable("in flight"),
         })?;
+        for key in inner.perhaps.keys().cloned().collect::<Vec<_>>() {
+            inner.settle(&key, || journal.new_id());
+        }
         let inner = Arc::new(Mutex::new(inner));
         Ok(Self { state, inner, queued: Arc::default(), told: Arc::default() })
     }
@@ -127,11 +142,16 @@ impl Outbox {
 
     /// What is waiting for a lane of a group.
     pub fn intended(&self, key: &LaneGroup) -> Option<Intended> {
+        Some(self.lock().lanes.get(&key.lane)?.get(&key.group_key)?.intended())
+    }
+
+    /// Both at once: what waits may be delivered at any moment, and is told then.
+    pub fn standing(&self, key: &LaneGroup) -> Standing {
         let inner = self.lock();
-        let Entry { intent, flush, fresh_at, .. } =
-            inner.lanes.get(&key.lane)?.get(&key.group_key)?;
-        let flush = Arc::clone(flush);
-        Some(Intended { flush, fresh_at: *fresh_at, refused: intent.refused })
+        let told = inner.told.get(key).map(|told| Arc::clone(&told.last));
+        let queue = inner.lanes.get(&key.lane);
+        let intended = queue.and_then(|queue| queue.get(&key.group_key)).map(Entry::intended);
+        Standing { told, intended }
     }
 
     /// Whether what waits for a lane of a group has to take another way: it was refused for good, or
@@ -180,7 +200,8 @@ impl Outbox {
     }
 
     /// Puts intents in, each in place of an older one of its lane and group. What a lane has no more
-    /// room for stays with dispatch, which looks at it again.
+    /// room for stays with dispatch, which looks at it again; and so does what is no news any more, since
+    /// a message arrived after dispatch had looked.
     ///
     /// # Errors
     ///
@@ -197,8 +218,16 @@ impl Outbox {
         let flushes: BTreeMap<LaneGroup, Flush> = flushes.into_iter().collect();
         let (mut batch, mut entries) = (Batch::default(), Vec::with_capacity(flushes.len()));
         let (mut result, mut written) = (Ok(()), 0);
+        let mut idle = Vec::new();
         for (key, flush) in flushes {
-            let Some(refused) = self.make_room(&key, &mut batch) else { continue };
+            let refused = match self.make_room(&key, &flush, &mut batch) {
+                Room::For { refused } => refused,
+                Room::Idle => {
+                    idle.push(key);
+                    continue;
+                }
+                Room::Full => continue,
+            };
             let intent = Intent {
                 id: self.new_id(&key, now),
                 lane: key.lane,
@@ -236,19 +265,37 @@ impl Outbox {
         }
         self.state.journal().sync().await?;
         crash::point("intent.durable");
-        let mut inner = self.lock();
+        let (mut inner, mut batch) = (self.lock(), Batch::default());
         for entry in entries {
-            inner.lanes.entry(entry.intent.lane.clone()).or_default().put(entry);
+            let lane = entry.intent.lane.clone();
+            let key = LaneGroup { group_key: entry.intent.group_key.clone(), lane };
+            // What was on its way may have arrived while we waited for the disk.
+            if key.is_notice() || inner.is_news(&key, &entry.flush) {
+                inner.lanes.entry(key.lane).or_default().put(entry);
+                continue;
+            }
+            batch.remove(Table::Intent, entry.record);
+            batch.remove(Table::Flush, entry.flush_record);
+            idle.push(key);
         }
+        for key in idle {
+            if let Some(queue) = inner.lanes.get_mut(&key.lane) {
+                queue.remove(&key.group_key);
+            }
+            if inner.settle(&key, || self.state.journal().new_id()) {
+                self.told.notify_one();
+            }
+        }
+        let removed = self.state.journal().write(batch);
         drop(inner);
         self.queued.notify_waiters();
-        Ok(result?)
+        Ok(result.and(removed)?)
     }
 
-    /// Takes out what another will replace, and says whether it was refused; nothing where there is
-    /// no room for another.
-    fn make_room(&self, key: &LaneGroup, batch: &mut Batch) -> Option<bool> {
+    /// Takes out what `flush` will replace.
+    fn make_room(&self, key: &LaneGroup, flush: &Flush, batch: &mut Batch) -> Room {
         let mut inner = self.lock();
+        let is_idle = !key.is_notice() && !inner.is_news(key, flush);
         let queue = inner.lanes.entry(key.lane.clone()).or_default();
         if let Some(entry) = queue.get(&key.group_key) {
             batch.remove(Table::Intent, entry.record);
@@ -256,14 +303,17 @@ impl Outbox {
             let refused = entry.intent.refused;
             // A lane may still be handing it over.
             queue.leave(&key.group_key);
-            return Some(refused);
+            return if is_idle { Room::Idle } else { Room::For { refused } };
+        }
+        if is_idle {
+            return Room::Idle;
         }
         if queue.len() < MOST_WAITING {
-            return Some(false);
+            return Room::For { refused: false };
         }
         inner.overflows += 1;
         inner.news.insert(key.clone());
-        None
+        Room::Full
     }
 
     /// Takes an intent out: there is nothing to tell any more. What its receiver may have been told,
@@ -280,30 +330,17 @@ impl Outbox {
             batch.remove(Table::Intent, entry.record);
             batch.remove(Table::Flush, entry.flush_record);
         }
-        let counted = inner.counts_as_told(key);
-        let is_known = counted.is_some();
-        let told = counted.and_then(|last| {
-            let flush = last.as_flush();
-            self.note_told(&inner, &mut batch, key, last, None, &flush)
-        });
-        inner.perhaps.get(key).into_iter().for_each(|p| batch.remove(Table::InFlight, p.record));
         self.state.journal().write(batch)?;
         crash::point("intent.withdrawn");
-        inner.perhaps.remove(key);
-        if is_known {
-            match told {
-                Some(told) => inner.told.insert(key.clone(), told),
-                None => inner.told.remove(key),
-            };
-            inner.news.insert(key.clone());
-            self.told.notify_one();
-        }
         if let Some(queue) = inner.lanes.get_mut(&key.lane) {
             queue.remove(&key.group_key);
             // Nothing is tried any more, so nothing fails.
             if queue.len() == 0 {
                 queue.failing_since = None;
             }
+        }
+        if inner.settle(key, || self.state.journal().new_id()) {
+            self.told.notify_one();
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod file;
 mod template;
 mod states;
 mod missing;
+mod measured;
 mod alerting;
 mod recording;
 mod group;

@@ -14,6 +14,7 @@
 
 mod written;
 mod start;
+mod sampled;
 mod plan;
 mod simulation;
 mod chain;

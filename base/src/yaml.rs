@@ -17,6 +17,7 @@
 //! Invariant: no input makes this run out of stack, memory or time: bytes, depth and the number of
 //! nodes after aliases are expanded are bounded (X24).
 
+mod indent;
 mod compose;
 mod read;
 mod schema;
@@ -53,6 +54,11 @@ pub fn read<T: DeserializeOwned>(text: &str, diagnostics: &mut Diagnostics) -> O
 /// Whether a fault is that of a setting that nobody knows, and nothing else.
 pub fn is_unknown_setting(fault: &crate::diagnostic::Fault) -> bool {
     fault.message().starts_with(compose::UNKNOWN_SETTING)
+}
+
+/// Whether a fault is that the file goes on where its document has ended, and nothing else.
+pub fn is_second_document(fault: &crate::diagnostic::Fault) -> bool {
+    fault.message() == compose::SECOND_DOCUMENT
 }
 
 /// As [`read`], of the file at `path`; a file that cannot be read is reported too.
@@ -160,6 +166,19 @@ mod tests {
         assert_eq!(check.interval.unwrap().value.to_string(), "1m30s");
         assert_eq!(check.labels["n"], "1");
         assert_eq!(faults, "");
+    }
+
+    #[test]
+    fn lines_of_a_quoted_text_may_go_back_to_the_left() {
+        let check = |name: &str, expected: &str| {
+            let (file, faults) =
+                parse(&format!("checks:\n  - name: {name}\n    labels: {{n: 1}}\n"));
+            assert_eq!(faults, "");
+            assert_eq!(file.unwrap().checks[0].name.value, expected);
+        };
+        check("\"a\n  b\n\nc: d\"", "a b\nc: d");
+        check("'a\nb'", "a b");
+        super::tests::check("checks:\n  - name: \"a\nb\n", "f.yml:2:11: unclosed quote");
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Module {
     /// [`BadTarget`].
     pub fn place_of(&self, target: &str) -> Result<Place, BadTarget> {
         Ok(Place::Net(match &self.prober {
-            Prober::Http(_) => parse_url(target)?.1,
+            Prober::Http(module) => module.page(target)?.1,
             Prober::Tcp(_) => parse_host_port(target)?,
             Prober::Dns(module) => parse_host_or_port(target, module.port())?,
             Prober::Icmp(_) => parse_host_only(target)?,
@@ -142,7 +142,7 @@ impl Module {
         };
         Ok(Shot(match &self.prober {
             Prober::Http(module) => {
-                let (url, at) = parse_url(target)?;
+                let (url, at) = module.page(target)?;
                 rules.admit_host(&at)?;
                 let guard = Guard { rules, way: module.way };
                 let shot = module.aim(url, &at.host, hostname, guard).ok_or(AimError::Hostname)?;

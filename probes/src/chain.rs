@@ -4,19 +4,22 @@
 //! seen of it.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::diagnostic::{Diagnostics, Spanned};
 use base::http::client::is_http2;
-use base::http::tls::TlsConfig;
+use base::http::tls::{TlsConfig, TlsError};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
-    self, CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
+    self, CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, KeyLog,
+    SignatureScheme,
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -84,6 +87,36 @@ impl Trust {
         Some(Self { config: Arc::new(config), verifier, server_name })
     }
 
+    /// Trust as `tls` says, for handshakes within QUIC that lead to HTTP/3. Nobody tells which cipher
+    /// is used there, but the length of its secrets does as long as it is one of two: those of AES.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be used.
+    pub(crate) fn for_quic(tls: &TlsConfig) -> Result<Self, TlsError> {
+        let mut provider = ring::default_provider();
+        provider.cipher_suites.retain(|suite| {
+            let suite = suite.suite();
+            suite == CipherSuite::TLS13_AES_128_GCM_SHA256 || suite == LONG_SECRETS
+        });
+        let mut config = ClientConfig::clone(&*tls.build_with(provider)?);
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        config.resumption = Resumption::disabled();
+        let (verifier, server_name) = (tls.verifier()?, tls.server_name.clone());
+        Ok(Self { config: Arc::new(config), verifier, server_name })
+    }
+
+    /// Settings for one handshake that is made elsewhere, and what tells of it afterwards.
+    pub(crate) fn watched(&self) -> (ClientConfig, Watched) {
+        let verifier = Arc::clone(&self.verifier);
+        let (seen, secret) = (Mutex::default(), AtomicUsize::new(0));
+        let inspector = Arc::new(Inspector { verifier, seen, secret });
+        let mut config = ClientConfig::clone(&self.config);
+        config.dangerous().set_certificate_verifier(Arc::<Inspector>::clone(&inspector));
+        config.key_log = Arc::<Inspector>::clone(&inspector);
+        (config, Watched(inspector))
+    }
+
     /// As [`Self::build`], where there need not be TLS; nothing where something is wrong.
     pub(crate) fn optional(
         tls: Option<&Spanned<TlsConfig>>,
@@ -110,13 +143,10 @@ impl Trust {
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| Failed::new(Reason::CertificateName, format!("`{name}` is no name")))?;
-        let verifier = Arc::clone(&self.verifier);
-        let inspector = Arc::new(Inspector { verifier, seen: Mutex::default() });
-        let mut config = ClientConfig::clone(&self.config);
-        config.dangerous().set_certificate_verifier(Arc::<Inspector>::clone(&inspector));
+        let (config, watched) = self.watched();
         let connector = TlsConnector::from(Arc::new(config));
         let result = connector.connect(name, stream).await;
-        *seen = inspector.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *seen = watched.seen();
         if let Some(error) = seen.verdict.take() {
             return Err(seen.refused(&error));
         }
@@ -135,6 +165,39 @@ impl Trust {
         Ok(Wire::new(stream))
     }
 }
+
+/// Tells of a handshake.
+#[derive(Debug)]
+pub(crate) struct Watched(Arc<Inspector>);
+
+impl Watched {
+    fn seen(&self) -> Seen {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was seen of a handshake within QUIC.
+    ///
+    /// # Errors
+    ///
+    /// The certificate is not in order.
+    pub(crate) fn of_quic(&self) -> Result<Seen, Failed> {
+        let mut seen = self.seen();
+        if let Some(error) = seen.verdict.take() {
+            return Err(seen.refused(&error));
+        }
+        seen.version = Some("TLS 1.3");
+        let suite = match self.0.secret.load(Ordering::Relaxed) {
+            LONG => LONG_SECRETS,
+            _ => CipherSuite::TLS13_AES_128_GCM_SHA256,
+        };
+        seen.cipher = Some(format!("{suite:?}").replace("TLS13_", "TLS_"));
+        Ok(seen)
+    }
+}
+
+/// The suite whose secrets are [`LONG`], and how long those are in bytes.
+const LONG_SECRETS: CipherSuite = CipherSuite::TLS13_AES_256_GCM_SHA384;
+const LONG: usize = 48;
 
 fn broken(error: &io::Error) -> Failed {
     let of_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
@@ -252,7 +315,7 @@ impl Seen {
             metrics.gauge("probe_ssl_earliest_cert_expiry", help, expiry);
         }
         if let Some(leaf) = self.leaf() {
-            let digest = ring::digest::digest(&ring::digest::SHA256, &self.chain[0]);
+            let digest = ::ring::digest::digest(&::ring::digest::SHA256, &self.chain[0]);
             let labels = [
                 ("fingerprint_sha256", hex(digest.as_ref())),
                 ("subject", leaf.subject),
@@ -283,6 +346,14 @@ fn hex(bytes: &[u8]) -> String {
 struct Inspector {
     verifier: Arc<dyn ServerCertVerifier>,
     seen: Mutex<Seen>,
+    /// How long the secrets are, in bytes.
+    secret: AtomicUsize,
+}
+
+impl KeyLog for Inspector {
+    fn log(&self, _label: &str, _client_random: &[u8], secret: &[u8]) {
+        self.secret.store(secret.len(), Ordering::Relaxed);
+    }
 }
 
 impl ServerCertVerifier for Inspector {

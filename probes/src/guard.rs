@@ -4,14 +4,15 @@
 //! Invariant: what is dialled is what the rules were asked about; what a proxy dials, which we do not
 //! see, is named as they were asked.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use base::http::client::{ClientError, Opened, dial_from, open, resolve};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 
 use crate::Reason;
 use crate::network::{Failed, reason_of};
+use crate::session::unanswered;
 use crate::target::{HostPort, Rules};
 
 /// Which address of a name is taken, and from which of ours it is dialled.
@@ -60,6 +61,18 @@ impl Guard {
     /// Opens a connection to an address that was chosen, perhaps only to see that it can be opened.
     pub(crate) async fn open(&self, address: SocketAddr) -> Result<Opened, Failed> {
         open(self.way.source, address).await.map_err(failed)
+    }
+
+    /// A socket for datagrams to an address that was chosen, which hears nobody else.
+    pub(crate) async fn datagrams(&self, address: SocketAddr) -> Result<UdpSocket, Failed> {
+        let any = match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let from = SocketAddr::new(self.way.source.unwrap_or(any), 0);
+        let socket = UdpSocket::bind(from).await.map_err(|error| unanswered(&error))?;
+        socket.connect(address).await.map_err(|error| unanswered(&error))?;
+        Ok(socket)
     }
 
     /// As [`Self::open`], to talk.

@@ -24,7 +24,11 @@
 
 mod location;
 mod cookies;
+pub(crate) mod coding;
 pub(crate) mod route;
+mod quic;
+pub(crate) mod three;
+mod line;
 pub(crate) mod fetch;
 mod json;
 mod variables;

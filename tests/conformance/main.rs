@@ -29,6 +29,7 @@ mod mutes;
 mod scenarios;
 mod amconfig;
 mod rule_tests;
+mod rules;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +52,8 @@ const SUITES: &[(&str, Suite)] = &[
     ("promql-parse", promql::run_parse),
     ("templates", templates::rules),
     ("rule-sets", templates::rule_sets),
+    ("rule-sets", rules::sets),
+    ("rule-files", rules::files),
     ("alertmanager-tables", matchers::run),
     ("alertmanager-tables", routing::run),
     ("alertmanager-tables", mutes::run),

@@ -9,4 +9,5 @@ mod delivery;
 mod dispatch;
 mod first_round;
 mod mutes;
+mod on_its_way;
 mod hygiene;

@@ -53,7 +53,12 @@ pub fn parse(text: &str) -> Result<Expr, Faults> {
             if fault.message == too_deep() {
                 parser.faults.append(&mut parser.later);
             }
+            // An aggregation that the text ends in has got nothing to aggregate.
+            let is_unclosed = fault.message == "unclosed left parenthesis";
             parser.faults.push(fault);
+            if is_unclosed && parser.aggregations > 0 {
+                parser.report(Span::default(), "no arguments for aggregate expression provided");
+            }
             Err(Faults::new(text, parser.faults))
         }
     }

@@ -9,8 +9,10 @@
 //! Invariant: however short the text is, it does not describe more than [`MAX_POINTS`] values.
 
 mod histogram;
+mod print;
 
 pub use histogram::{Change, HistogramPoint, Written};
+pub use print::print_histogram;
 
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ use super::route::Route;
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::crash;
 use crate::mute::{Effects, Mutes};
-use crate::outbox::{Flush, LaneGroup, LastTold, Outbox};
+use crate::outbox::{Flush, LaneGroup, LastTold, Outbox, Standing};
 use crate::state::StateError;
 
 /// One way to a receiver.
@@ -360,7 +360,7 @@ impl Dispatcher {
         let mut repeat_at: Option<Timestamp> = None;
         for listener in audience {
             let key = LaneGroup { lane: listener.lane.id.clone(), group_key: group_key.clone() };
-            let told = self.outbox.last_told(&key);
+            let Standing { told, intended } = self.outbox.standing(&key);
             let known = Known {
                 told: told.as_ref().map_or(&[], |told| told.firing.as_slice()),
                 told_at: told.as_ref().map(|told| told.at),
@@ -369,7 +369,6 @@ impl Dispatcher {
             let is_held = |labels: &Labels| {
                 held.contains(labels) || waiting.contains(labels) || !listener.hears(labels)
             };
-            let intended = self.outbox.intended(&key);
             let repeat = route.repeat_interval;
             match decide(known, &alerts, now, repeat, listener.lane.send_resolved, &is_held) {
                 Decision::Nothing => {
@@ -430,9 +429,10 @@ impl Dispatcher {
             .map(|lane| LaneGroup { lane, group_key: group.key().to_string() })
             .collect::<Vec<_>>();
         for key in left_out {
-            if self.outbox.last_told(&key).is_some() {
+            let Standing { told, intended } = self.outbox.standing(&key);
+            if told.is_some() {
                 self.orphans.insert(key);
-            } else if self.outbox.intended(&key).is_some() {
+            } else if intended.is_some() {
                 self.outbox.withdraw(&key).await?;
             }
         }
@@ -447,10 +447,7 @@ impl Dispatcher {
         let mut needed: HashSet<Labels> = HashSet::new();
         for lane in self.world().reachable(&group.route().receiver, has_reports(group)) {
             let key = LaneGroup { lane, group_key: group_key.to_owned() };
-            let (told, intended) = (self.outbox.last_told(&key), self.outbox.intended(&key));
-            let told = told.iter().flat_map(|told| &told.firing);
-            let intended = intended.iter().flat_map(|intended| &intended.flush.alerts);
-            needed.extend(told.chain(intended).map(|alert| alert.labels.clone()));
+            needed.extend(self.outbox.standing(&key).alerts().map(|alert| alert.labels.clone()));
         }
         let drop_ended = |group: &mut Group| group.drop_ended(|a| needed.contains(&a.labels));
         if self.groups.change(id, drop_ended).unwrap_or(false) {

@@ -18,7 +18,7 @@ use super::{Hygiene, MAINTENANCE_METRIC, PUSHED_METRIC};
 use crate::alerts::{Alert, Alerts};
 use crate::dispatch::{Lane, Lanes, Route};
 use crate::mute::{Mutes, Phase, SilenceState};
-use crate::outbox::{Flush, LaneGroup, Outbox, Reason};
+use crate::outbox::{Flush, LaneGroup, Outbox, Reason, Standing};
 use crate::pushed::Pushed;
 use crate::state::{Note, NoteKind, State, StateError};
 
@@ -172,13 +172,12 @@ impl Keeper {
 
     /// Whether a lane was told of a state, or is about to be.
     fn knows(&self, key: &LaneGroup, state: &str) -> bool {
-        let outbox = &self.parts.outbox;
         let says = |alerts: &[Arc<Alert>]| {
             alerts.iter().any(|alert| alert.is_firing() && notice::state_of(alert) == state)
         };
-        match outbox.intended(key) {
-            Some(intended) => says(&intended.flush.alerts),
-            None => outbox.last_told(key).is_some_and(|told| says(&told.firing)),
+        match self.parts.outbox.standing(key) {
+            Standing { intended: Some(intended), .. } => says(&intended.flush.alerts),
+            Standing { told, .. } => told.is_some_and(|told| says(&told.firing)),
         }
     }
 
@@ -190,7 +189,7 @@ impl Keeper {
     ) -> Result<Option<(LaneGroup, Flush)>, StateError> {
         let outbox = &self.parts.outbox;
         let lane = self.lanes().find(|(_, lane)| lane.id == key.lane).map(|(_, lane)| lane);
-        let Some(told) = outbox.last_told(key) else {
+        let Standing { told: Some(told), intended } = outbox.standing(key) else {
             // Nobody was told that it began.
             outbox.withdraw(key).await?;
             return Ok(None);
@@ -201,7 +200,7 @@ impl Keeper {
             return Ok(None);
         }
         let is_end = |flush: &Flush| flush.alerts.iter().all(|alert| !alert.is_firing());
-        if outbox.intended(key).is_some_and(|intended| is_end(&intended.flush)) {
+        if intended.is_some_and(|intended| is_end(&intended.flush)) {
             return Ok(None);
         }
         let mutes = &self.parts.mutes;

@@ -16,6 +16,7 @@ impl LaneRunner {
     /// None: what the state does not take is noted later.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut pace = Pace::default();
+        self.outbox.begin_lane(&self.lane);
         while !stop.is_cancelled() {
             let queued = self.outbox.queued();
             tokio::pin!(queued);

@@ -2,10 +2,12 @@
 //!
 //! Invariant: plain values; nothing here knows the database or a clock.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use base::labels::Labels;
 use base::sample::Timestamp;
+use foldhash::fast::RandomState;
 
 use crate::alerts::Alert;
 use crate::state::Attempt;
@@ -117,6 +119,23 @@ pub struct Due {
     pub tries: Vec<Attempt>,
 }
 
+/// What a lane was last told of a group and what waits for it, as of one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// What it was told.
+    pub told: Option<Arc<LastTold>>,
+    /// What waits.
+    pub intended: Option<Intended>,
+}
+
+impl Standing {
+    /// The alerts that either is about.
+    pub fn alerts(&self) -> impl Iterator<Item = &Arc<Alert>> {
+        let told = self.told.iter().flat_map(|told| &told.firing);
+        told.chain(self.intended.iter().flat_map(|intended| &intended.flush.alerts))
+    }
+}
+
 /// An intent, for whoever decides what is news.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intended {
@@ -139,7 +158,32 @@ pub struct Waiting {
     pub refused: usize,
 }
 
+impl Flush {
+    /// Whether it tells a receiver anything that was `told` this. What is in doubt is news either way.
+    pub(super) fn is_news_after(&self, told: Option<&LastTold>) -> bool {
+        let told = told.map_or(&[][..], |told| &told.firing);
+        let told: HashMap<&Labels, bool, RandomState> =
+            told.iter().map(|alert| (&alert.labels, alert.is_firing())).collect();
+        self.alerts.iter().any(|alert| match told.get(&alert.labels) {
+            None => alert.is_firing(),
+            Some(is_sure) => !(*is_sure && alert.is_firing()),
+        })
+    }
+}
+
 impl LastTold {
+    /// What somebody knows whom a message told nothing.
+    pub(super) fn nothing(due: &Due) -> Self {
+        Self {
+            thread: due.thread.clone(),
+            reference: None,
+            at: due.at,
+            receiver: due.flush.receiver.clone(),
+            group_labels: due.flush.group_labels.clone(),
+            firing: Vec::new(),
+        }
+    }
+
     /// A flush that told just this.
     pub(super) fn as_flush(&self) -> Flush {
         Flush {

@@ -10,7 +10,7 @@ use base::sample::Timestamp;
 use foldhash::fast::RandomState;
 
 use super::queue::{Entry, Queue};
-use super::{Due, Flush, LaneGroup, LastTold};
+use super::{Due, Flush, LaneGroup, LastTold, Reason};
 use crate::alerts::{Alert, Ending};
 
 /// What was told, with the ids of its record and of that of the flush that told it.
@@ -21,21 +21,25 @@ pub(super) struct Kept {
     pub(super) flush_record: u64,
 }
 
-/// Alerts of which a receiver may have been told, since no answer came, with the id of the record.
+/// What a receiver may have been told of a group without our knowing, with the id of the record: that
+/// stands in the journal from before a message leaves until its answer is noted.
 #[derive(Debug)]
 pub(super) struct Perhaps {
     pub(super) record: u64,
-    pub(super) alerts: Vec<Arc<Alert>>,
-    /// Whether it is known that no answer came, else the message is on its way.
-    pub(super) unanswered: bool,
+    /// The first of the messages in question, as if it had told nothing.
+    pub(super) message: LastTold,
+    /// The alerts of messages to which no answer came.
+    pub(super) doubted: Vec<Arc<Alert>>,
+    /// Those, and the alerts of the message that is on its way, if one is.
+    pub(super) on_its_way: Option<Vec<Arc<Alert>>>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     pub(super) lanes: BTreeMap<String, Queue>,
     pub(super) told: HashMap<LaneGroup, Kept>,
-    /// The alerts that a receiver may have been told of, firing or ended, since no answer came; its
-    /// bound is the number of intents.
+    /// The alerts that a receiver may have been told of, firing or ended, since no answer came or has
+    /// come yet; its bound is the number of groups and lanes.
     pub(super) perhaps: HashMap<LaneGroup, Perhaps>,
     /// What has come of intents since dispatch last asked, and what was not let in; its bound is
     /// the number of groups and lanes.
@@ -60,8 +64,7 @@ impl Inner {
 
     /// What a lane may have been told of a group before what is on its way now.
     pub(super) fn may_know(&self, key: &LaneGroup) -> &[Arc<Alert>] {
-        let perhaps = self.perhaps.get(key).filter(|perhaps| perhaps.unanswered);
-        perhaps.map_or(&[], |perhaps| perhaps.alerts.as_slice())
+        self.perhaps.get(key).map_or(&[], |perhaps| perhaps.doubted.as_slice())
     }
 
     /// The alerts that a lane was told of, or may have been, of which `due` says nothing.
@@ -80,24 +83,27 @@ impl Inner {
         known
     }
 
-    /// What a lane counts as told of a group, if it may have been told what waits for it.
-    pub(super) fn counts_as_told(&self, key: &LaneGroup) -> Option<LastTold> {
-        let perhaps = self.may_know(key);
-        if perhaps.is_empty() {
-            return None;
-        }
-        let Entry { intent, flush, .. } = self.lanes.get(&key.lane)?.get(&key.group_key)?;
-        let known = self.told.get(key).map(|told| LastTold::clone(&told.last));
-        let mut last = known.unwrap_or_else(|| LastTold {
-            thread: intent.id.clone(),
-            reference: None,
-            at: intent.created_at,
-            receiver: flush.receiver.clone(),
-            group_labels: flush.group_labels.clone(),
-            firing: Vec::new(),
-        });
-        doubt(&mut last.firing, perhaps);
-        Some(last)
+    /// Where nothing waits for a lane of a group, what it may have been told counts as told: dispatch
+    /// hears of it, so that the end is told, and so does whoever reads the journal after a crash, which
+    /// still says that it may have been. `new_id` gives ids for the records that will say that it was.
+    pub(super) fn settle(&mut self, key: &LaneGroup, mut new_id: impl FnMut() -> u64) -> bool {
+        let waits = self.lanes.get(&key.lane).is_some_and(|q| q.get(&key.group_key).is_some());
+        let perhaps = self.perhaps.get(key).filter(|perhaps| !perhaps.doubted.is_empty());
+        let Some(perhaps) = perhaps.filter(|_| !waits) else { return false };
+        let (mut last, record, flush_record) = match self.told.get(key) {
+            Some(told) => (LastTold::clone(&told.last), told.record, told.flush_record),
+            None => (perhaps.message.clone(), new_id(), new_id()),
+        };
+        doubt(&mut last.firing, &perhaps.doubted);
+        self.told.insert(key.clone(), Kept { last: Arc::new(last), record, flush_record });
+        self.news.insert(key.clone());
+        true
+    }
+
+    /// Whether a lane would hear something new from `flush`, or is to hear the same again.
+    pub(super) fn is_news(&self, key: &LaneGroup, flush: &Flush) -> bool {
+        let told = self.told.get(key);
+        flush.reason == Reason::Repeat || flush.is_news_after(told.map(|told| &*told.last))
     }
 
     /// Puts the intent of `due` off, if no other has replaced it; returns it as it is then, if it

@@ -25,17 +25,37 @@ impl Outbox {
     pub async fn handing_over(&self, due: &Due) -> Result<(), StateError> {
         let mut inner = self.lock();
         let alerts = inner.perhaps_told(due);
-        let known = inner.perhaps.get(&due.key);
-        let record = known.map_or_else(|| self.state.journal().new_id(), |known| known.record);
+        let perhaps = inner.perhaps.entry(due.key.clone()).or_insert_with(|| Perhaps {
+            record: self.state.journal().new_id(),
+            message: LastTold::nothing(due),
+            doubted: Vec::new(),
+            on_its_way: None,
+        });
         let mut batch = Batch::default();
-        batch.put(Table::InFlight, record, |to| record::put_in_flight(to, &due.key, &alerts));
+        put_in_flight(&mut batch, &due.key, perhaps, &alerts);
+        perhaps.on_its_way = Some(alerts);
+        // Where the journal fails this is known to us at least.
         self.state.journal().write(batch)?;
         crash::point("flight.noted");
-        if known.is_none() {
-            let perhaps = Perhaps { record, alerts: Vec::new(), unanswered: false };
-            inner.perhaps.insert(due.key.clone(), perhaps);
-        }
         Ok(())
+    }
+
+    /// A lane begins: what the one before it left on its way may have arrived. To be called when that
+    /// one has ended.
+    pub fn begin_lane(&self, lane: &str) {
+        let mut inner = self.lock();
+        let left = inner.perhaps.iter_mut().filter(|(key, _)| key.lane == lane);
+        let left: Vec<_> = left
+            .filter_map(|(key, perhaps)| {
+                perhaps.doubted = perhaps.on_its_way.take()?;
+                Some(key.clone())
+            })
+            .collect();
+        for key in left {
+            if inner.settle(&key, || self.state.journal().new_id()) {
+                self.told.notify_one();
+            }
+        }
     }
 
     /// Notes that `due` was delivered at `now`, and what the service calls it, where it said so.
@@ -71,16 +91,25 @@ impl Outbox {
         let (is_current, flush_record) = (current.is_some(), same.map(|entry| entry.flush_record));
         add(&mut last.firing, &silent);
         let flush = if silent.is_empty() { Flush::clone(&due.flush) } else { last.as_flush() };
-        let told = self.note_told(&inner, &mut batch, &due.key, last, flush_record, &flush);
         if let Some(perhaps) = inner.perhaps.get(&due.key) {
             batch.remove(Table::InFlight, perhaps.record);
         }
+        // Decided before this one arrived, another may say nothing that its receiver does not know.
+        let next = queue.and_then(|queue| queue.get(&due.key.group_key)).filter(|_| !is_current);
+        let idle = next.filter(|next| !next.leaves && !due.key.is_notice());
+        let idle = idle.filter(|next| !next.flush.is_news_after(Some(&last)));
+        if let Some(entry) = idle {
+            batch.remove(Table::Intent, entry.record);
+            batch.remove(Table::Flush, entry.flush_record);
+        }
+        let is_idle = idle.is_some();
+        let told = self.note_told(&inner, &mut batch, &due.key, last, flush_record, &flush);
         let attempts = self.state.put_attempts(&mut batch, &due.tries);
         self.state.journal().write(batch)?;
         crash::point("receipt.noted");
         self.state.attempted(attempts);
         if let Some(queue) = inner.lanes.get_mut(&due.key.lane) {
-            if is_current {
+            if is_current || is_idle {
                 queue.remove(&due.key.group_key);
             }
             queue.failing_since = None;
@@ -173,22 +202,18 @@ impl Outbox {
         }
         let perhaps = due.may_have_arrived.then(|| inner.perhaps_told(due));
         if let Some(known) = inner.perhaps.get_mut(&due.key) {
-            if let Some(alerts) = perhaps {
-                (known.alerts, known.unanswered) = (alerts, true);
-            }
-            let (record, unanswered) = (known.record, known.unanswered);
-            let alerts = &known.alerts;
-            match unanswered {
-                true => batch.put(Table::InFlight, record, |to| {
-                    record::put_in_flight(to, &due.key, alerts);
-                }),
-                false => batch.remove(Table::InFlight, record),
-            }
-            if !unanswered {
-                inner.perhaps.remove(&due.key);
+            known.on_its_way = None;
+            known.doubted = perhaps.unwrap_or_else(|| std::mem::take(&mut known.doubted));
+            match known.doubted.is_empty() {
+                false => put_in_flight(&mut batch, &due.key, known, &known.doubted),
+                true => {
+                    batch.remove(Table::InFlight, known.record);
+                    inner.perhaps.remove(&due.key);
+                }
             }
         }
-        drop(inner);
+        // It was withdrawn while it was on its way, and perhaps it arrived.
+        inner.settle(&due.key, || self.state.journal().new_id());
         self.told.notify_one();
         let attempts = self.state.put_attempts(&mut batch, &due.tries);
         self.state.journal().write(batch)?;
@@ -213,11 +238,25 @@ impl Outbox {
         let last = LastTold { firing, ..LastTold::clone(&before.last) };
         let (mut batch, flush) = (Batch::default(), last.as_flush());
         let told = self.note_told(&inner, &mut batch, key, last, None, &flush);
+        // What it may have been told counts with that.
+        let doubt = inner.perhaps.get(key).filter(|perhaps| perhaps.on_its_way.is_none());
+        let doubt = doubt.map(|perhaps| perhaps.record);
+        doubt.into_iter().for_each(|record| batch.remove(Table::InFlight, record));
         self.state.journal().write(batch)?;
+        if doubt.is_some() {
+            inner.perhaps.remove(key);
+        }
         match told {
             Some(told) => inner.told.insert(key.clone(), told),
             None => inner.told.remove(key),
         };
         Ok(())
     }
+}
+
+/// Notes what may have been told of a group, `alerts`.
+fn put_in_flight(batch: &mut Batch, key: &LaneGroup, perhaps: &Perhaps, alerts: &[Arc<Alert>]) {
+    batch.put(Table::InFlight, perhaps.record, |to| {
+        record::put_in_flight(to, key, alerts, &perhaps.message);
+    });
 }

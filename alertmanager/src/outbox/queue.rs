@@ -14,7 +14,7 @@ use std::sync::Arc;
 use base::sample::Timestamp;
 
 use super::record::Intent;
-use super::{Flush, LONGEST_WAIT};
+use super::{Flush, Intended, LONGEST_WAIT};
 
 /// After an outage the newest is told first (F18); so that the oldest is not put off for good while
 /// more and more come, every fourth turn is its own.
@@ -33,6 +33,14 @@ pub(super) struct Entry {
     /// Whether the journal has another in its place already, which is about to come: nothing may
     /// build on its records any more.
     pub(super) leaves: bool,
+}
+
+impl Entry {
+    /// What it is for whoever decides what is news.
+    pub(super) fn intended(&self) -> Intended {
+        let flush = Arc::clone(&self.flush);
+        Intended { flush, fresh_at: self.fresh_at, refused: self.intent.refused }
+    }
 }
 
 /// The queue of a lane.

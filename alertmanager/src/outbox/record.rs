@@ -122,17 +122,41 @@ pub(super) fn told(record: &[u8]) -> Option<(LaneGroup, Noted, u64)> {
     Some((key, Noted { thread, reference, at }, flush))
 }
 
-/// What a lane may have been told of a group.
-pub(super) fn put_in_flight(to: &mut Vec<u8>, key: &LaneGroup, alerts: &[Arc<Alert>]) {
+/// What a lane may have been told of a group by messages the first of which was `message`.
+pub(super) fn put_in_flight(
+    to: &mut Vec<u8>,
+    key: &LaneGroup,
+    alerts: &[Arc<Alert>],
+    message: &LastTold,
+) {
     put_key(to, &key.lane, &key.group_key, 0);
     put_number(to, alerts.len() as u64);
     alerts.iter().for_each(|alert| put_alert(to, alert));
+    put_text(to, &message.receiver);
+    put_text(to, message.group_labels.as_encoded());
+    put_text(to, &message.thread);
+    put_time(to, message.at);
 }
 
-pub(super) fn in_flight(record: &[u8]) -> Option<(LaneGroup, Vec<Arc<Alert>>)> {
+/// The lane and the group, the alerts, and the message, as if it had told nothing.
+pub(super) fn in_flight(record: &[u8]) -> Option<(LaneGroup, Vec<Arc<Alert>>, LastTold)> {
     let mut reader = begin(record)?;
     let (key, _) = key(&mut reader)?;
-    Some((key, alerts(&mut reader)?))
+    let alerts = alerts(&mut reader)?;
+    // Before there was more to it, the record ended here.
+    let receiver = match reader.text() {
+        Some(receiver) => receiver.to_owned(),
+        None => key.lane.rsplitn(3, '/').last().unwrap_or_default().to_owned(),
+    };
+    let message = LastTold {
+        receiver,
+        group_labels: reader.text().and_then(Labels::from_encoded).unwrap_or_else(Labels::empty),
+        thread: reader.text().unwrap_or_default().to_owned(),
+        at: reader.time().unwrap_or(Timestamp::MIN),
+        reference: None,
+        firing: Vec::new(),
+    };
+    Some((key, alerts, message))
 }
 
 fn put_key(to: &mut Vec<u8>, lane: &str, group_key: &str, flush: u64) {
@@ -186,7 +210,7 @@ mod tests {
             put_flush(&mut bytes, &message);
             assert_eq!(flush(&bytes), Some(message));
         }
-        let message = Intent {
+        let intended = Intent {
             id: "i".to_owned(),
             lane: key.lane.clone(),
             group_key: key.group_key.clone(),
@@ -197,8 +221,8 @@ mod tests {
             refused: true,
         };
         bytes.clear();
-        put_intent(&mut bytes, &message, 9);
-        assert_eq!(intent(&bytes), Some((message.clone(), 9)));
+        put_intent(&mut bytes, &intended, 9);
+        assert_eq!(intent(&bytes), Some((intended.clone(), 9)));
         bytes.clear();
         for reference in [None, Some("r".to_owned())] {
             let flush = Flush {
@@ -216,10 +240,25 @@ mod tests {
             assert_eq!(told(&bytes), Some((key.clone(), noted, 10)));
         }
         bytes.clear();
-        put_in_flight(&mut bytes, &key, &[alert("x")]);
-        assert_eq!(in_flight(&bytes), Some((key.clone(), vec![alert("x")])));
+        let message = LastTold {
+            thread: "t".to_owned(),
+            reference: None,
+            at: at(8),
+            receiver: "ops".to_owned(),
+            group_labels: Labels::from_pairs([("a", "b")]),
+            firing: Vec::new(),
+        };
+        put_in_flight(&mut bytes, &key, &[alert("x")], &message);
+        let expected = (key.clone(), vec![alert("x")], message.clone());
+        assert_eq!(in_flight(&bytes), Some(expected));
+        // As it was written before.
         bytes.clear();
-        put_intent(&mut bytes, &message, 9);
+        put_key(&mut bytes, &key.lane, &key.group_key, 0);
+        put_number(&mut bytes, 0);
+        let (_, alerts, message) = in_flight(&bytes).unwrap();
+        assert_eq!((alerts, message.receiver.as_str()), (Vec::new(), "ops"));
+        bytes.clear();
+        put_intent(&mut bytes, &intended, 9);
         bytes[0] = 9;
         assert_eq!(intent(&bytes), None, "a form that is not known");
     }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use base::labels::{ALERT_NAME, Labels, LabelsBuilder, METRIC_NAME};
 use base::sample::Timestamp;
-use promql::{EvalError, Output, Query, Session, Value};
+use promql::{EvalError, Query, Session};
 
 use super::group::Sources;
+use super::measured::{Measured, samples};
 use super::missing::{Inputs, Watched};
 use super::states::{Active, AlertStates, Changes, Fate, Found};
 use super::template::{Seen, Texts};
@@ -39,7 +40,7 @@ pub(super) struct AlertingRule {
 }
 
 /// A sample that a rule writes.
-pub(super) type Written = (Labels, f64);
+pub(super) type Written = (Labels, Measured);
 
 impl AlertingRule {
     /// The id of a rule.
@@ -92,18 +93,23 @@ impl AlertingRule {
     /// The alerts that the samples of the expression are.
     fn found(
         &self,
-        samples: Vec<(Labels, f64)>,
+        samples: Vec<(Labels, Measured)>,
         now: Timestamp,
         sources: &Sources,
     ) -> Result<Vec<Found>, String> {
         let query = |text: &str| -> Result<Vec<QuerySample>, String> {
             let query = Query::new(text).map_err(|error| error.to_string())?;
             let samples = sources.instant(&query, now).map_err(|error| error.to_string())?;
-            Ok(samples.into_iter().map(|(labels, value)| QuerySample { labels, value }).collect())
+            let sample = |(labels, value): (Labels, Measured)| {
+                let value = value.number();
+                QuerySample { labels, value }
+            };
+            Ok(samples.into_iter().map(sample).collect())
         };
         let mut seen_labels = HashSet::new();
         let mut found = Vec::with_capacity(samples.len());
         for (labels, value) in samples {
+            let value = value.number();
             let own = labels.without_name();
             let output = sources.outputs.get(&own);
             let seen = Seen {
@@ -146,12 +152,13 @@ impl AlertingRule {
                 RuleAlertState::Firing => "firing",
             };
             let labels = active.labels.with(METRIC_NAME, ALERTS).with("alertstate", state);
-            series.push((labels, 1.0));
+            series.push((labels, Measured::Float(1.0)));
             let since = active.active_at.seconds().floor();
-            series.push((active.labels.with(METRIC_NAME, ALERTS_FOR_STATE), since));
+            let labels = active.labels.with(METRIC_NAME, ALERTS_FOR_STATE);
+            series.push((labels, Measured::Float(since)));
             if active.stale_since.is_some() && active.state == RuleAlertState::Firing {
                 let labels = active.labels.with("alert", &self.name).with(ALERT_NAME, "");
-                series.push((labels.with(METRIC_NAME, STALE), 1.0));
+                series.push((labels.with(METRIC_NAME, STALE), Measured::Float(1.0)));
             }
         }
         series
@@ -164,7 +171,7 @@ impl Sources {
         &self,
         query: &Query,
         now: Timestamp,
-    ) -> Result<Vec<(Labels, f64)>, EvalError> {
+    ) -> Result<Vec<(Labels, Measured)>, EvalError> {
         let range = promql::Range::instant(now);
         samples(promql::evaluate(query, &self.storage, range, &self.options())?)
     }
@@ -175,24 +182,6 @@ impl Sources {
             lookback: self.lookback,
             subquery_step: self.subquery_step,
             ..promql::Options::default()
-        }
-    }
-}
-
-/// The samples that an expression came to.
-pub(super) fn samples(output: Output) -> Result<Vec<(Labels, f64)>, EvalError> {
-    // Their values would stand for nothing outside of the answer.
-    if output.histograms != promql::Histograms::default() {
-        let message = "rule result has native histograms, which a rule cannot give";
-        return Err(EvalError::Query(message.to_owned()));
-    }
-    match output.value {
-        Value::Vector(samples) => {
-            Ok(samples.into_iter().map(|(labels, sample)| (labels, sample.value)).collect())
-        }
-        Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.value)]),
-        Value::Matrix(_) | Value::String(_) => {
-            Err(EvalError::Query("rule result is not a vector or scalar".to_owned()))
         }
     }
 }

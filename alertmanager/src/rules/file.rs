@@ -75,6 +75,8 @@ pub fn read_file(
     let name = path.display().to_string();
     let mut diagnostics = Diagnostics::new(&name);
     let file: Option<RuleFile> = base::yaml::read_file(path, &mut diagnostics);
+    // Prometheus reads the first document, too; `check rules` tells of the others.
+    diagnostics.retain(|fault| !base::yaml::is_second_document(fault));
     if unknown == Unknown::Ignored {
         diagnostics.retain(|fault| !base::yaml::is_unknown_setting(fault));
     }

@@ -12,10 +12,11 @@ use base::labels::{Labels, LabelsBuilder};
 use base::own_metrics::IntCounter;
 use base::period::Period;
 use base::sample::{Ended, Timestamp};
-use promql::{Histograms, Query, Range, Session};
+use promql::{Query, Range, Session};
 use storage::{AppendError, Beside, Point, Storage};
 
 use super::alerting::{AlertingRule, Written};
+use super::measured::Measured;
 use super::recording::RecordingRule;
 use super::states::{Active, AlertStates, Changes};
 use super::view::{AlertView, GroupView, RuleKind, RuleView};
@@ -139,6 +140,11 @@ impl RuleGroup {
         rules.iter().flat_map(|rule| rule.query().metric_names())
     }
 
+    /// The names of the metrics that its rules read, where they are written out.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().flat_map(|rule| rule.query().metric_names())
+    }
+
     /// The ids of its rules that make alerts.
     pub fn alerting_ids(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().filter_map(|rule| match rule {
@@ -201,9 +207,9 @@ impl RuleGroup {
                 Rule::Recording(rule) => {
                     rule.evaluate(self.limit, &session).map(|written| (Changes::default(), written))
                 }
-                Rule::Alerting(rule) => rule
-                    .evaluate(&mut state.alerts, now, at, self.limit, (sources, &session))
-                    .map(|(changes, written)| (changes, (written, Histograms::default()))),
+                Rule::Alerting(rule) => {
+                    rule.evaluate(&mut state.alerts, now, at, self.limit, (sources, &session))
+                }
             };
             state.error = match result {
                 Ok((changes, written)) => {
@@ -244,22 +250,23 @@ impl RuleState {
     /// Stores what a rule gave, and ends what it gave last time and does not now.
     fn write(
         &mut self,
-        (written, histograms): (Vec<Written>, Histograms),
+        written: Vec<Written>,
         at: Timestamp,
         sources: &Sources,
         session: &Session<'_>,
     ) -> Result<(), AppendError> {
         let storage = &sources.storage;
         let now: HashSet<Labels> = written.iter().map(|(labels, _)| labels.clone()).collect();
-        let mut points = Vec::with_capacity(written.len());
-        let mut natives = Vec::new();
+        let (mut points, mut natives) = (Vec::with_capacity(written.len()), Vec::new());
         for (labels, value) in &written {
-            let mut point = Point { series: storage.series(labels)?, timestamp: at, value: *value };
-            if let Some(histogram) = histograms.get(*value) {
-                point.value = storage::histogram_value(natives.len());
-                natives.push(Arc::clone(histogram));
-            }
-            points.push(point);
+            let value = match value {
+                Measured::Float(value) => *value,
+                Measured::Native(histogram) => {
+                    natives.push(Arc::clone(histogram));
+                    storage::histogram_value(natives.len() - 1)
+                }
+            };
+            points.push(Point { series: storage.series(labels)?, timestamp: at, value });
         }
         for labels in self.written.difference(&now) {
             let value = Ended::Gone.value();

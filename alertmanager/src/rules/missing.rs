@@ -6,7 +6,8 @@
 //! with [`Ended::Lost`], one whose target is no longer configured with [`Ended::Removed`].
 //!
 //! Invariant: an alert is over only if a series with fresh samples, or one that its answering target
-//! no longer has, says so, and none of the others is lost.
+//! no longer has, says so, and none of the others is lost. Of an alert that was there before us, samples
+//! from before us say nothing: the last of them may be lost (G3).
 
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ const SETTLED: Duration = Duration::from_secs(15 * 60);
 enum End {
     /// It has fresh samples.
     Alive,
+    /// It has, but none since we were started.
+    Before,
     /// Its target answers and no longer has it.
     Gone,
     /// Its target does not answer, or we were not there to ask.
@@ -36,7 +39,8 @@ enum End {
 /// The series that an expression reads, with what became of them.
 #[derive(Debug, Default)]
 pub(super) struct Inputs {
-    ends: Vec<(Labels, End)>,
+    /// With the time of the last sample, where that is of the present.
+    ends: Vec<(Labels, End, Option<Timestamp>)>,
     has_selectors: bool,
 }
 
@@ -62,7 +66,8 @@ impl Inputs {
             let (_, until) = reads.span(Range::instant(now), lookback);
             if until >= now {
                 for (labels, last) in storage.last(reads.matchers()) {
-                    inputs.ends.push((labels, end_of(last, now, lookback)));
+                    let end = end_of(last, now, lookback);
+                    inputs.ends.push((labels, end, Some(last.timestamp)));
                 }
             } else {
                 // With an offset the present says nothing: what was there at that time does.
@@ -70,7 +75,7 @@ impl Inputs {
                     if let (Some(&time), Some(&value)) = (series.times.last(), series.values.last())
                     {
                         let last = Sample { timestamp: Timestamp::from_millis(time), value };
-                        inputs.ends.push((series.labels, end_of(last, until, lookback)));
+                        inputs.ends.push((series.labels, end_of(last, until, lookback), None));
                     }
                 }
             }
@@ -89,12 +94,15 @@ impl Inputs {
         let fits = |labels: &Labels| {
             own.iter().all(|(name, value)| labels.get(name).is_none_or(|other| other == value))
         };
-        let mut found = [false; 4];
-        for (_, end) in self.ends.iter().filter(|(labels, _)| fits(labels)) {
-            found[*end as usize] = true;
+        let is_before =
+            |at: &Option<Timestamp>| active.restored && at.is_some_and(|at| at < watched.started);
+        let mut found = [false; 5];
+        for (_, end, at) in self.ends.iter().filter(|(labels, ..)| fits(labels)) {
+            let end = if *end == End::Alive && is_before(at) { End::Before } else { *end };
+            found[end as usize] = true;
         }
-        let [alive, gone, lost, removed] = found;
-        if lost {
+        let [alive, before, gone, lost, removed] = found;
+        if lost || before {
             Fate::Missing
         } else if alive || gone || !self.has_selectors {
             Fate::Over
@@ -144,6 +152,18 @@ mod tests {
     /// says: name, instance, value, seconds ago.
     #[track_caller]
     fn check(expression: &str, series: &[(&str, &str, f64, i64)], restored: bool, expected: Fate) {
+        check_for(expression, series, restored, expected, LOOKBACK);
+    }
+
+    /// The same, where a sample counts for as long as `lookback`.
+    #[track_caller]
+    fn check_for(
+        expression: &str,
+        series: &[(&str, &str, f64, i64)],
+        restored: bool,
+        expected: Fate,
+        lookback: Duration,
+    ) {
         let storage = Storage::in_memory(Options::default());
         let now = Timestamp::from_millis(100_000_000);
         for (name, instance, value, ago) in series {
@@ -166,7 +186,7 @@ mod tests {
             restored,
         };
         let query = Query::new(expression).unwrap();
-        let inputs = Inputs::read(&query, &storage, now, LOOKBACK).unwrap();
+        let inputs = Inputs::read(&query, &storage, now, lookback).unwrap();
         let targets = Targets::default();
         let started = Timestamp::from_millis(now.millis() - 3_600_000);
         let fate = inputs.fate(&active, &own, now, Watched { targets: &targets, started });
@@ -206,5 +226,28 @@ mod tests {
     fn after_a_restart_no_trace_is_not_an_end() {
         check("x > 5", &[("y", "a", 1.0, 10)], true, Fate::Removed);
         check("x > 5", &[("x", "a", 1.0, 10)], true, Fate::Over);
+    }
+
+    #[test]
+    fn samples_from_before_a_restart_end_nothing_that_was_there_before_g3() {
+        // We were started an hour ago; a sample counts for two.
+        let check = |expression, ago, restored, expected| {
+            check_for(expression, &[("x", "a", 1.0, ago)], restored, expected, LOOKBACK * 24);
+        };
+        check("x > 5", 3605, true, Fate::Missing);
+        check("x > 5", 3605, false, Fate::Over);
+        check("x > 5", 3600, true, Fate::Over);
+        check("sum(x) > 5", 3605, true, Fate::Missing);
+        // What it was like then is asked.
+        check("x offset 1h > 5", 3605, true, Fate::Over);
+        check_for(
+            "x > 5",
+            &[("x", "a", 1.0, 3605), ("x", "a", 1.0, 10)],
+            true,
+            Fate::Over,
+            LOOKBACK,
+        );
+        let others = [("x", "a", 1.0, 10), ("x", "b", 1.0, 3605)];
+        check_for("x > 5", &others, true, Fate::Over, LOOKBACK * 24);
     }
 }

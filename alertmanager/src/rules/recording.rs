@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use base::labels::{Labels, LabelsBuilder, METRIC_NAME};
-use promql::{EvalError, Histograms, Output, Query, Session, Value};
+use base::labels::{LabelsBuilder, METRIC_NAME};
+use promql::{Query, Session};
 
 use super::alerting::Written;
+use super::measured::samples;
 
 /// A rule that records.
 #[derive(Clone, Debug)]
@@ -18,8 +19,7 @@ pub(super) struct RecordingRule {
 }
 
 impl RecordingRule {
-    /// One evaluation in `session`: samples, and the native histograms that some of their values
-    /// stand for.
+    /// One evaluation in `session`.
     ///
     /// # Errors
     ///
@@ -28,9 +28,9 @@ impl RecordingRule {
         &self,
         limit: usize,
         session: &Session<'_>,
-    ) -> Result<(Vec<Written>, Histograms), String> {
+    ) -> Result<Vec<Written>, String> {
         let output = session.evaluate(&self.query);
-        let (samples, histograms) = output.and_then(samples).map_err(|error| error.to_string())?;
+        let samples = output.and_then(samples).map_err(|error| error.to_string())?;
         if limit > 0 && samples.len() > limit {
             return Err(format!("exceeded limit of {limit} with {} series", samples.len()));
         }
@@ -51,20 +51,6 @@ impl RecordingRule {
             }
             written.push((labels, value));
         }
-        Ok((written, histograms))
+        Ok(written)
     }
-}
-
-fn samples(output: Output) -> Result<(Vec<Written>, Histograms), EvalError> {
-    let samples = match output.value {
-        Value::Vector(samples) => {
-            samples.into_iter().map(|(labels, sample)| (labels, sample.value)).collect()
-        }
-        Value::Scalar(sample) => vec![(Labels::empty(), sample.value)],
-        Value::Matrix(_) | Value::String(_) => {
-            let message = "rule result is not a vector or scalar";
-            return Err(EvalError::Query(message.to_owned()));
-        }
-    };
-    Ok((samples, output.histograms))
 }

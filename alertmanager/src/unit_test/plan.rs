@@ -17,6 +17,7 @@ use promql::series_notation::{Point, parse_series};
 use regex::Regex;
 
 use super::Options;
+use super::sampled::Sampled;
 use super::start::Start;
 use super::written::{
     AlertRuleTestConfig, ExprTestConfig, FileConfig, HeldReason, MissingConfig, SampleConfig,
@@ -77,7 +78,7 @@ pub(super) struct ExprTest {
     pub(super) place: Place,
     pub(super) at: Timestamp,
     pub(super) query: Query,
-    pub(super) expected: Vec<(Labels, f64)>,
+    pub(super) expected: Vec<(Labels, Sampled)>,
 }
 
 /// The messages that are delivered.
@@ -219,8 +220,13 @@ impl TestConfig {
             // Read as one text, as promtool does; what is wrong with the name stands in the name.
             match parse_series(&format!("{} {}", name.value, values.value)) {
                 Ok(line) => {
-                    if line.points.iter().any(|point| matches!(point, Point::Histogram(_))) {
-                        diagnostics.report(values, "native histograms are not supported yet");
+                    let impossible = |point: &Point| match point {
+                        Point::Histogram(point) => point.value().is_none(),
+                        Point::Float(_) | Point::Gap => false,
+                    };
+                    if line.points.iter().any(impossible) {
+                        let message = "the histograms have buckets that cannot be added";
+                        diagnostics.report(values, message);
                     }
                     series.push((line.labels, line.points));
                 }
@@ -410,10 +416,7 @@ impl ExprTestConfig {
 }
 
 impl SampleConfig {
-    fn build(&self, diagnostics: &mut Diagnostics) -> Option<(Labels, f64)> {
-        if let Some(histogram) = &self.histogram {
-            diagnostics.report(histogram, "native histograms are not supported yet");
-        }
+    fn build(&self, diagnostics: &mut Diagnostics) -> Option<(Labels, Sampled)> {
         let labels = match self.labels.as_ref().filter(|text| !text.value.trim().is_empty()) {
             None => Ok(Labels::empty()),
             Some(text) => parse_series(&text.value)
@@ -429,6 +432,12 @@ impl SampleConfig {
                 }
                 value
             }
+        };
+        let value = match self.histogram.as_ref().filter(|text| !text.value.trim().is_empty()) {
+            None => value.map(Sampled::Float),
+            Some(text) => Sampled::histogram(&text.value)
+                .map_err(|message| diagnostics.report(text, message))
+                .ok(),
         };
         Some((labels.ok()?, value?))
     }

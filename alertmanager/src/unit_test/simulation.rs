@@ -13,6 +13,7 @@ use promql::{Query, Range, Value};
 use storage::{SeriesRef, Storage};
 
 use super::plan::{Plan, Test};
+use super::sampled::Sampled;
 use crate::alerts::Alerts;
 use crate::rules::{AlertView, GroupState, RuleGroup, RuleKind, Sources};
 use crate::scrape::{Outputs, Targets};
@@ -134,7 +135,7 @@ impl<'a> Simulation<'a> {
 
     /// Stores the samples of the test until `now`.
     fn feed(&mut self, now: Timestamp) -> Result<(), String> {
-        let mut points = Vec::new();
+        let (mut points, mut histograms) = (Vec::new(), Vec::new());
         for input in &mut self.inputs {
             while let Some((n, point)) = input.next {
                 let after = self.test.step.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX));
@@ -142,13 +143,30 @@ impl<'a> Simulation<'a> {
                 if timestamp > now {
                     break;
                 }
-                if let Point::Float(value) = point {
-                    points.push(storage::Point { series: input.series, timestamp, value: *value });
+                match point {
+                    Point::Gap => {}
+                    Point::Float(value) => {
+                        let value = *value;
+                        points.push(storage::Point { series: input.series, timestamp, value });
+                    }
+                    Point::Histogram(histogram) => histograms.push((
+                        input.series,
+                        timestamp,
+                        // What cannot be was refused with the file.
+                        histogram.value().unwrap_or_default(),
+                    )),
                 }
                 input.next = input.points.next();
             }
         }
-        let appended = self.sources.storage.append(&points).map_err(|error| error.to_string())?;
+        let storage = &self.sources.storage;
+        let mut appended = storage.append(&points).map_err(|error| error.to_string())?;
+        for (series, timestamp, histogram) in histograms {
+            let one = storage.append_histogram(series, timestamp, histogram);
+            let one = one.map_err(|error| error.to_string())?;
+            appended.duplicates += one.duplicates;
+            appended.out_of_order += one.out_of_order;
+        }
         if appended.duplicates + appended.out_of_order > 0 {
             return Err(
                 "a series of the test has two values for one time, or is that of a rule".to_owned()
@@ -178,7 +196,11 @@ impl<'a> Simulation<'a> {
     /// # Errors
     ///
     /// It cannot be evaluated, or gives something else.
-    pub(super) fn query(&self, query: &Query, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    pub(super) fn query(
+        &self,
+        query: &Query,
+        at: Timestamp,
+    ) -> Result<Vec<(Labels, Sampled)>, String> {
         let options = promql::Options {
             lookback: LOOKBACK,
             subquery_step: self.sources.subquery_step,
@@ -186,11 +208,16 @@ impl<'a> Simulation<'a> {
         };
         let storage = &self.sources.storage;
         let output = promql::evaluate(query, storage, Range::instant(at), &options);
-        match output.map_err(|error| error.to_string())?.value {
+        let output = output.map_err(|error| error.to_string())?;
+        let sampled = |value: f64| match output.histograms.get(value) {
+            Some(histogram) => Sampled::Native((**histogram).clone()),
+            None => Sampled::Float(value),
+        };
+        match output.value {
             Value::Vector(samples) => {
-                Ok(samples.into_iter().map(|(labels, sample)| (labels, sample.value)).collect())
+                Ok(samples.into_iter().map(|(l, sample)| (l, sampled(sample.value))).collect())
             }
-            Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.value)]),
+            Value::Scalar(sample) => Ok(vec![(Labels::empty(), Sampled::Float(sample.value))]),
             Value::Matrix(_) | Value::String(_) => {
                 Err("the result is neither a vector nor a scalar".to_owned())
             }

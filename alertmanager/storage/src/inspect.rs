@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -227,9 +228,8 @@ impl Storage {
             return Err(io::Error::other("there is no folder to copy"));
         };
         let _turn = self.changing_blocks();
-        fs::create_dir(to)?;
-        for part in ["blocks", "log"] {
-            fs::create_dir(to.join(part))?;
+        for folder in [to, &to.join("blocks"), &to.join("log")] {
+            fs::DirBuilder::new().mode(0o700).create(folder)?;
         }
         for block in self.blocks() {
             let Some(name) = block.path().file_name() else { continue };

@@ -21,7 +21,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, CertificateError};
 
-pub use super::connection::{Connection, HTTP2_OR_1, Phases, Socket, TlsSession, drive, is_http2};
+pub use super::connection::{
+    Connection, HTTP2_OR_1, Phases, Socket, TlsSession, address_of, drive, is_http2,
+};
 pub use super::dial::{Opened, dial, dial_from, open};
 pub use super::except::{Except, in_network};
 use super::failure::rustls_error;
@@ -177,6 +179,11 @@ impl Client {
     /// Whether the configuration names whom the certificate must be for.
     pub fn has_server_name(&self) -> bool {
         self.server_name.is_some()
+    }
+
+    /// Whom the certificate must be for, where that is not the host that is dialled.
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
     }
 
     /// Makes the TLS handshake on an open connection.

@@ -171,14 +171,7 @@ impl Connection {
         peer: Option<SocketAddr>,
         tls: Option<TlsSession>,
     ) -> Self {
-        let host = match origin.host.contains(':') {
-            true => format!("[{}]", origin.host),
-            false => origin.host.clone(),
-        };
-        let authority = match (origin.tls, origin.port) {
-            (false, 80) | (true, 443) => host,
-            (_, port) => format!("{host}:{port}"),
-        };
+        let authority = origin.authority();
         let (driver, is_tls) = (Some(driver), origin.tls);
         Self {
             sender,
@@ -216,7 +209,11 @@ impl Connection {
     ) -> Result<Response<Incoming>, ClientError> {
         let request = match &self.sender {
             Sender::One(_) => self.for_one(request)?,
-            Sender::Two(_) => self.for_two(request)?,
+            Sender::Two(_) => {
+                let mut request = request;
+                address_of(&mut request, self.is_tls, &self.authority)?;
+                request
+            }
         };
         let watch = Stopwatch::start();
         let answer = match &mut self.sender {
@@ -244,24 +241,6 @@ impl Connection {
             let host = self.authority.parse().map_err(|e| ClientError::new(Failure::Address, e))?;
             request.headers_mut().insert(header::HOST, host);
         }
-        Ok(request)
-    }
-
-    /// HTTP/2 has the host in the URL, from where it goes out as `:authority` (RFC 9113, 8.3.1).
-    fn for_two(
-        &self,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<Request<Full<Bytes>>, ClientError> {
-        let host = request.headers_mut().remove(header::HOST);
-        let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(&self.authority);
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let uri = Uri::builder()
-            .scheme(if self.is_tls { "https" } else { "http" })
-            .authority(host)
-            .path_and_query(path)
-            .build()
-            .map_err(|error| ClientError::new(Failure::Address, error))?;
-        *request.uri_mut() = uri;
         Ok(request)
     }
 
@@ -293,6 +272,30 @@ impl Connection {
             Sender::Two(sender) => drive(&mut self.driver, sender.ready()).await.is_ok(),
         }
     }
+}
+
+/// Makes the URL of `request` whole: HTTP/2 and HTTP/3 have the host in it, from where it goes out as
+/// `:authority` (RFC 9113, 8.3.1; RFC 9114, 4.3.1). A `Host` that is set is preferred to `authority`.
+///
+/// # Errors
+///
+/// [`Failure::Address`].
+pub fn address_of<B>(
+    request: &mut Request<B>,
+    is_tls: bool,
+    authority: &str,
+) -> Result<(), ClientError> {
+    let host = request.headers_mut().remove(header::HOST);
+    let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(authority);
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let uri = Uri::builder()
+        .scheme(if is_tls { "https" } else { "http" })
+        .authority(host)
+        .path_and_query(path)
+        .build()
+        .map_err(|error| ClientError::new(Failure::Address, error))?;
+    *request.uri_mut() = uri;
+    Ok(())
 }
 
 /// Waits for `answer` while the connection does its work: `driver`, until it has ended.

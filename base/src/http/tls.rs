@@ -93,7 +93,17 @@ impl TlsConfig {
     ///
     /// [`TlsError`].
     pub fn build(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        self.build_with(ring::default_provider())
+    }
+
+    /// As [`TlsConfig::build`], with the cipher suites of `provider`, which is ring's with all or some
+    /// of its suites.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`].
+    pub fn build_with(&self, provider: CryptoProvider) -> Result<Arc<ClientConfig>, TlsError> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .expect("ring has cipher suites for every version of TLS that rustls has");
         let builder = builder.dangerous().with_custom_certificate_verifier(self.verifier()?);

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::MAX_BYTES;
+use super::indent::Indent;
 use crate::diagnostic::{Diagnostics, Place, nearest};
 
 /// Enough for rule sets of a hundred thousand rules.
@@ -56,6 +57,9 @@ pub(super) struct ReadFault {
 
 /// What the fault of a setting that nobody knows begins with; it is made of `what` below.
 pub(super) const UNKNOWN_SETTING: &str = "unknown setting `";
+
+/// The fault of a file that goes on where its document has ended.
+pub(super) const SECOND_DOCUMENT: &str = "a second document begins here";
 
 #[derive(Debug)]
 pub(super) enum ReadFaultKind {
@@ -146,21 +150,30 @@ pub(super) fn compose(text: &str, diagnostics: &mut Diagnostics) -> Option<Node>
         diagnostics.report_file("is larger than 32 MiB");
         return None;
     }
-    let mut composer = Composer {
-        parser: Parser::new_from_str(text),
-        anchors: HashMap::new(),
-        nodes: 0,
-        diagnostics,
-    };
-    match composer.document() {
-        Ok(node) => Some(node),
-        Err(Stop::Reported) => None,
-        Err(Stop::Syntax(error)) => {
-            let marker = error.marker();
-            let place = to_place(marker.line(), marker.col());
-            composer.diagnostics.report(place, error.info().to_owned());
-            None
-        }
+    let (mut text, mut indent) = (Cow::Borrowed(text), Indent::default());
+    loop {
+        let mut found = Diagnostics::new(diagnostics.file());
+        let mut composer = Composer {
+            parser: Parser::new_from_str(&text),
+            anchors: HashMap::new(),
+            nodes: 0,
+            diagnostics: &mut found,
+        };
+        let node = match composer.document() {
+            Ok(node) => Some(node),
+            Err(Stop::Reported) => None,
+            Err(Stop::Syntax(error)) => {
+                if let Some(repaired) = indent.repaired(&text, &error) {
+                    text = Cow::Owned(repaired);
+                    continue;
+                }
+                let marker = error.marker();
+                found.report(to_place(marker.line(), marker.col()), error.info().to_owned());
+                None
+            }
+        };
+        diagnostics.extend(found);
+        return node;
     }
 }
 
@@ -189,8 +202,8 @@ impl<'a> Composer<'a, '_> {
             match event {
                 Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
                 Event::DocumentStart(..) if root.is_some() => {
-                    self.diagnostics.report(start(&span), "a second document begins here");
-                    return Err(Stop::Reported);
+                    self.diagnostics.report(start(&span), SECOND_DOCUMENT);
+                    break;
                 }
                 Event::DocumentStart(..) => {}
                 event => root = Some(self.node(event, &span, 0)?),

@@ -312,12 +312,35 @@ mod tests {
             "blackbox.yml:3:5: only one of `basic_auth`, `authorization` and `bearer_token` can be given",
         );
         check(
-            "{prober: http, http: {valid_http_versions: [HTTP/3.0]}}",
-            "blackbox.yml:3:49: HTTP/2.0, HTTP/1.1 and HTTP/1.0 are spoken here, and none is wanted",
+            "{prober: http, http: {valid_http_versions: [HTTP/4]}}",
+            "blackbox.yml:3:49: HTTP/3.0, HTTP/2.0, HTTP/1.1 and HTTP/1.0 are spoken here, and none \
+             is wanted",
+        );
+        check("{prober: http, http: {enable_http3: true, enable_http2: false}}", "");
+        check(
+            "{prober: http, http: {valid_http_versions: [HTTP/1.1, HTTP/3.0]}}",
+            "blackbox.yml:3:59: HTTP/3.0 is not spoken unless it is asked for\n  \
+             help: write `enable_http3: true`",
+        );
+        check(
+            "{prober: http, http: {enable_http3: true, valid_http_versions: [HTTP/3.0, HTTP/1.1]}}",
+            "blackbox.yml:3:41: HTTP/3 is spoken alone, without HTTP/2\n  \
+             help: write `enable_http2: false` beside it\n\
+             blackbox.yml:3:79: with `enable_http3` nothing answers by `HTTP/1.1`\n  \
+             help: `HTTP/3.0` is spoken alone",
+        );
+        check(
+            "{prober: http, http: {enable_http3: true, enable_http2: false, proxy_url: 'http://p:1'}}",
+            "blackbox.yml:3:79: HTTP/3 does not go through a proxy",
         );
         check(
             "{prober: http, http: {compression: gzip, headers: {Accept-Encoding: deflate}}}",
             "blackbox.yml:3:40: `compression: gzip` contradicts `Accept-Encoding: deflate`",
+        );
+        check(
+            "{prober: http, http: {compression: zstd}}",
+            "blackbox.yml:3:40: `zstd` is not a compression that is unpacked here\n  \
+             help: `gzip`, `br`, `deflate` and `identity` are",
         );
         check(
             "{prober: tcp, tcp: {preferred_ip_protocol: ip5, source_ip_address: x}}",

@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 use base::clock::Stopwatch;
+use base::http::Uri;
 use base::http::client::Client;
 use base::http::header::{self, HeaderName, HeaderValue};
-use base::http::{Gunzip, Uri};
 use regex::bytes::Regex;
 use tokio_util::sync::CancellationToken;
 
@@ -17,11 +17,17 @@ use super::cel::Expression;
 use super::{Seen, chain, timed_out};
 use crate::Reason;
 use crate::guard::{Guard, Way};
+use crate::http::coding::{Coding, Fault, Unpacked};
 use crate::http::fetch::{Fetch, Plan};
 use crate::http::oauth2::OAuth2;
 use crate::http::route::Proxies;
+use crate::http::three::QuicTrust;
 use crate::network::{Failed, Metrics};
+use crate::target::{BadTarget, HostPort, parse_url};
 use crate::text::shown_line;
+
+/// How a page without encryption begins.
+const PLAIN: &str = "http://";
 
 /// The `http` section of a module, as meant.
 #[derive(Debug)]
@@ -32,8 +38,12 @@ pub(super) struct HttpModule {
     pub(super) proxies: Proxies,
     /// Who gives the tokens that we show.
     pub(super) oauth2: Option<Box<OAuth2>>,
-    /// Whether the body is gzip and to be unpacked.
-    pub(super) unpacks: bool,
+    /// Whom to trust where nothing but HTTP/3 is spoken.
+    pub(super) quic: Option<Box<QuicTrust>>,
+    /// The most that is kept of the body when it is unpacked, in bytes.
+    pub(super) unpacked_limit: usize,
+    /// How the body is packed, whatever the server says of it.
+    pub(super) coding: Option<Coding>,
     /// Whether certificates are verified.
     pub(super) verifies: bool,
     pub(super) expect: Expect,
@@ -77,6 +87,19 @@ pub(super) struct HttpShot {
 }
 
 impl HttpModule {
+    /// The page that `target` names. For HTTP/3 it is encrypted, whatever the target says.
+    pub(super) fn page(&self, target: &str) -> Result<(Uri, HostPort), BadTarget> {
+        if self.quic.is_none() {
+            return parse_url(target);
+        }
+        let plain = target.get(..PLAIN.len()).filter(|start| start.eq_ignore_ascii_case(PLAIN));
+        match target.split_once("://") {
+            Some((_, rest)) if plain.is_some() => parse_url(&format!("https://{rest}")),
+            Some(_) => parse_url(target),
+            None => parse_url(&format!("https://{target}")),
+        }
+    }
+
     /// Aims at `url` on `host`; nothing where `hostname` and the module contradict each other.
     pub(super) fn aim(
         self: &std::sync::Arc<Self>,
@@ -159,7 +182,8 @@ impl HttpShot {
             None => (plan, None),
         };
         let (url, clients) = (self.url.clone(), (self.client.clone(), &self.module.client));
-        let mut fetch = Fetch::guarded(plan, url, &self.guard, clients, &self.module.proxies);
+        let mut fetch = Fetch::guarded(plan, url, &self.guard, clients, &self.module.proxies)
+            .over_quic(self.module.quic.as_deref());
         let fetched = match failed {
             Some(failed) => Some(Err(failed)),
             None => stop.run_until_cancelled(fetch.run()).await,
@@ -169,18 +193,23 @@ impl HttpShot {
         }
         let mut length = fetch.length;
         let verdict = match fetched {
-            Some(Ok(())) => match self.unpack(&fetch) {
-                Ok(body) => {
-                    if self.module.unpacks {
-                        length = body.len() as u64;
+            Some(Ok(())) => {
+                let (body, fault) = self.unpack(&fetch);
+                if self.module.coding.is_some() {
+                    length = body.len() as u64;
+                }
+                let expect = &self.module.expect;
+                match fault {
+                    None => expect.judge(&fetch, body, stop, watch).await.err(),
+                    Some(fault) => {
+                        let has_begun = !matches!(fault, Fault::NotBegun(_));
+                        Some(expect.judge_broken(&fetch, fault.into(), has_begun))
                     }
-                    self.module.expect.judge(&fetch, body, stop, watch).await.err()
                 }
-                Err(verdict) => {
-                    length = 0;
-                    Some(verdict)
-                }
-            },
+            }
+            Some(Err(failed)) if failed.reason == Reason::BodyTooLarge => {
+                Some(self.module.expect.judge_broken(&fetch, failed, true))
+            }
             Some(Err(failed)) => Some(Verdict { failed, by: By::Other }),
             None => Some(Verdict { failed: timed_out(&fetch.phase(), watch), by: By::Other }),
         };
@@ -197,28 +226,12 @@ impl HttpShot {
         }
     }
 
-    /// The body without its compression, which is what the module says and not the server.
-    fn unpack<'f>(&self, fetch: &'f Fetch<'_>) -> Result<Cow<'f, [u8]>, Verdict> {
-        if !self.module.unpacks {
-            return Ok(Cow::Borrowed(&fetch.body));
-        }
-        let limit = usize::try_from(self.module.plan.body_limit).unwrap_or(usize::MAX);
-        let mut body = Vec::new();
-        let mut gunzip = Gunzip::new(|bytes: &[u8]| {
-            if body.len() + bytes.len() > limit {
-                return Err(format!("it is over {limit} bytes"));
-            }
-            body.extend_from_slice(bytes);
-            Ok(())
-        });
-        let result = gunzip.feed(&fetch.body).and_then(|()| gunzip.finish());
-        match result {
-            Ok(()) => Ok(Cow::Owned(body)),
-            Err(why) => {
-                let summary = format!("the body cannot be unpacked: {why}");
-                Err(Verdict::new(Reason::ProtocolError, summary))
-            }
-        }
+    /// The body without its compression, which is what the module says and not the server; and what
+    /// is wrong with it.
+    fn unpack<'f>(&self, fetch: &'f Fetch<'_>) -> (Cow<'f, [u8]>, Option<Fault>) {
+        let Some(coding) = self.module.coding else { return (Cow::Borrowed(&fetch.body), None) };
+        let Unpacked { body, fault } = coding.unpack(&fetch.body, self.module.unpacked_limit);
+        (Cow::Owned(body), fault)
     }
 
     fn measure(&self, fetch: &Fetch<'_>, length: u64, by: By) -> Metrics {
@@ -313,17 +326,23 @@ impl Expect {
         Ok(())
     }
 
+    /// Judges an answer whose body could not be read to its end, though it `has_begun`. What was to be judged by its body counts as failed by
+    /// that, as with blackbox_exporter, which finds the fault while it reads.
+    fn judge_broken(&self, fetch: &Fetch<'_>, failed: Failed, has_begun: bool) -> Verdict {
+        if let Err(verdict) = self.judge_head(fetch) {
+            return verdict;
+        }
+        let by = match (self.body.is_empty(), self.json.is_empty()) {
+            _ if !has_begun => By::Other,
+            (false, _) => By::Regex,
+            (true, false) => By::Cel,
+            (true, true) => By::Other,
+        };
+        Verdict { failed, by }
+    }
+
     fn judge_answer(&self, fetch: &Fetch<'_>, body: &[u8]) -> Result<(), Verdict> {
-        let status = fetch.status();
-        if self.statuses.is_empty() && !(200..300).contains(&status) {
-            let summary = format!("HTTP status {status}, wanted 2xx");
-            return Err(Verdict::new(Reason::HttpStatus, summary));
-        }
-        if !self.statuses.is_empty() && !self.statuses.contains(&status) {
-            let summary = format!("HTTP status {status}, wanted one of {:?}", self.statuses);
-            return Err(Verdict::new(Reason::HttpStatus, summary));
-        }
-        self.headers.iter().try_for_each(|rule| rule.judge(fetch))?;
+        self.judge_head(fetch)?;
         for (regex, must) in &self.body {
             let summary = match (regex.is_match(body), must) {
                 (false, true) => format!("the body does not match `{regex}`"),
@@ -333,6 +352,19 @@ impl Expect {
             return Err(Verdict::new(Reason::BodyMismatch, summary));
         }
         Ok(())
+    }
+
+    fn judge_head(&self, fetch: &Fetch<'_>) -> Result<(), Verdict> {
+        let status = fetch.status();
+        if self.statuses.is_empty() && !(200..300).contains(&status) {
+            let summary = format!("HTTP status {status}, wanted 2xx");
+            return Err(Verdict::new(Reason::HttpStatus, summary));
+        }
+        if !self.statuses.is_empty() && !self.statuses.contains(&status) {
+            let summary = format!("HTTP status {status}, wanted one of {:?}", self.statuses);
+            return Err(Verdict::new(Reason::HttpStatus, summary));
+        }
+        self.headers.iter().try_for_each(|rule| rule.judge(fetch))
     }
 
     fn judge_connection(&self, fetch: &Fetch<'_>) -> Result<(), Verdict> {

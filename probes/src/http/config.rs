@@ -134,7 +134,7 @@ with_request! {
     json: Vec<Spanned<JsonConfig>>,
     /// How much of a body is read; a larger one is a failure. 1 MiB where nothing is said.
     body_limit: Spanned<ByteSize>,
-    /// `gzip` to ask for it; what comes packed is unpacked in any case.
+    /// `gzip`, `br` or `deflate` to ask for it; what comes packed is unpacked in any case.
     compression: Spanned<String>,
     /// Whether redirects are followed; else the redirect itself is judged.
     follow_redirects: bool,

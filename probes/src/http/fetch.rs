@@ -8,22 +8,25 @@
 //!
 //! Invariant: whatever was reached when the future is dropped can still be read from [`Fetch`].
 
+mod found;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::clock::Stopwatch;
-use base::http::client::{
-    Client, ClientError, Connection, Failure, Origin, Phases, Proxy, TlsSession,
-};
-use base::http::{Full, Gunzip, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use base::http::client::{Client, ClientError, Failure, Origin, Phases, Proxy, TlsSession};
+use base::http::{Full, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
-use hyper::{Version, body::Incoming};
+use hyper::Version;
 
+use super::coding::{Coding, Fault, Unpacked};
 use super::cookies::Cookies;
+use super::line::{Body, Line};
 use super::location;
 use super::route::{Proxies, Route};
+use super::three::{QuicTrust, Three};
 use crate::Reason;
 use crate::chain::Seen;
 use crate::guard::Guard;
@@ -118,6 +121,8 @@ enum Road<'p> {
         /// The client for the others.
         client: &'p Client,
         proxies: &'p Proxies,
+        /// Whom to trust where nothing but HTTP/3 is spoken.
+        quic: Option<&'p QuicTrust>,
     },
 }
 
@@ -143,7 +148,19 @@ impl<'p> Fetch<'p> {
         (first, client): (Client, &'p Client),
         proxies: &'p Proxies,
     ) -> Self {
-        Self::by(plan, url, Road::Guarded { guard, first: Some(first), client, proxies })
+        Self::by(
+            plan,
+            url,
+            Road::Guarded { guard, first: Some(first), client, proxies, quic: None },
+        )
+    }
+
+    /// The same by HTTP/3 alone, where there is somebody to trust, and past all proxies.
+    pub(crate) fn over_quic(mut self, trust: Option<&'p QuicTrust>) -> Self {
+        if let Road::Guarded { quic, .. } = &mut self.road {
+            *quic = trust;
+        }
+        self
     }
 
     fn by(plan: &'p Plan, url: Uri, road: Road<'p>) -> Self {
@@ -187,11 +204,12 @@ impl<'p> Fetch<'p> {
             }
             let answered = connection.send(request, &mut self.here).await;
             self.add_times();
-            let answer = answered.map_err(failed)?;
+            let answer = answered?;
             self.cookies.keep(&origin, answer.headers());
             self.passed(answer.status(), &origin)?;
             let next = self.answered(&answer)?;
             let Some(url) = next else { return self.transfer(connection, answer).await };
+            connection.close().await;
             self.redirects += 1;
             ask.after(answer.status());
             let next = Origin::of(&url).map_err(failed)?;
@@ -218,15 +236,15 @@ impl<'p> Fetch<'p> {
         matches!(self.road, Road::Guarded { .. })
     }
 
-    async fn open(&mut self, origin: &Origin) -> Result<Connection, Failed> {
+    async fn open(&mut self, origin: &Origin) -> Result<Line, Failed> {
         let here = &mut self.here;
-        let (guard, client, proxies) = match &self.road {
+        let (guard, client, proxies, quic) = match &self.road {
             Road::Route(route) => {
                 self.seen = Seen::default();
-                return route.open(origin, here, &mut self.seen).await;
+                return route.open(origin, here, &mut self.seen).await.map(Line::Stream);
             }
-            Road::Guarded { guard, first, client, proxies } => {
-                (guard, first.as_ref().unwrap_or(client), proxies)
+            Road::Guarded { guard, first, client, proxies, quic } => {
+                (guard, first.as_ref().unwrap_or(client), proxies, *quic)
             }
         };
         let proxy = proxies.to(origin);
@@ -250,19 +268,30 @@ impl<'p> Fetch<'p> {
         }
         let (Some(address), None) = (address, proxy) else {
             // Apart, so that those who dial need no room for it.
-            return Box::pin(proxies.open(client, origin, here)).await;
+            return Box::pin(proxies.open(client, origin, here)).await.map(Line::Stream);
         };
+        if let Some(trust) = quic {
+            if !origin.tls {
+                let summary = format!("`{}` is not https, and HTTP/3 is nothing else", self.url);
+                return Err(Failed::new(Reason::BadRedirect, summary));
+            }
+            let socket = guard.datagrams(address).await?;
+            let name = client.server_name().unwrap_or(&origin.host);
+            let opened = Three::open((socket, address), origin, trust, name, here);
+            // Apart, so that those who speak over TCP need no room for it.
+            return Ok(Line::Three(Box::new(Box::pin(opened).await?)));
+        }
         let watch = Stopwatch::start();
         let socket = guard.dial(address).await;
         here.connect = Some(watch.elapsed());
-        client.speak(socket?, origin, here).await.map_err(failed)
+        client.speak(socket?, origin, here).await.map(Line::Stream).map_err(failed)
     }
 
-    fn opened(&mut self, connection: &Connection, origin: &Origin) -> Result<(), Failed> {
-        self.peer = connection.peer;
-        self.tls = connection.tls.clone();
+    fn opened(&mut self, connection: &Line, origin: &Origin) -> Result<(), Failed> {
+        self.peer = connection.peer();
+        self.tls = connection.tls().cloned();
         let Road::Route(route) = self.road else { return Ok(()) };
-        let local = route.is_local(origin, connection.peer);
+        let local = route.is_local(origin, self.peer);
         if self.from_outside && local {
             let what = if self.redirects > 0 { "a redirect" } else { "what was found outside" };
             let summary = format!("{what} leads to `{}`, which is this host or link", self.url);
@@ -306,6 +335,7 @@ impl<'p> Fetch<'p> {
         let version = match answer.version() {
             Version::HTTP_10 => 1.0,
             Version::HTTP_2 => 2.0,
+            Version::HTTP_3 => 3.0,
             _ => 1.1,
         };
         let (status, headers) = (answer.status(), answer.headers().clone());
@@ -343,8 +373,8 @@ impl<'p> Fetch<'p> {
     /// Reads the body.
     async fn transfer(
         &mut self,
-        mut connection: Connection,
-        answer: Response<Incoming>,
+        mut connection: Line,
+        answer: Response<Body>,
     ) -> Result<(), Failed> {
         if !self.wants_body {
             return Ok(());
@@ -366,11 +396,12 @@ impl<'p> Fetch<'p> {
                         self.body.extend_from_slice(&piece);
                     }
                 }
-                Err(error) => break Err(failed(error)),
+                Err(why) => break Err(why),
             }
         };
         self.here.transfer = Some(watch.elapsed());
         self.add_times();
+        connection.close().await;
         result
     }
 
@@ -391,90 +422,18 @@ impl<'p> Fetch<'p> {
 
     /// The body without its compression, where the server says that there is one.
     pub(crate) fn unpacked(&self) -> Result<Cow<'_, [u8]>, Failed> {
-        let is_gzip = |value: &[u8]| {
-            let value = value.trim_ascii();
-            value.eq_ignore_ascii_case(b"gzip") || value.eq_ignore_ascii_case(b"x-gzip")
-        };
-        let packed = self.header_values(&header::CONTENT_ENCODING).any(is_gzip);
-        if !packed || self.body.is_empty() {
+        let mut names = self.header_values(&header::CONTENT_ENCODING);
+        let coding =
+            names.find_map(|name| Coding::parse(std::str::from_utf8(name.trim_ascii()).ok()?));
+        let Some(coding) = coding.filter(|_| !self.body.is_empty()) else {
             return Ok(Cow::Borrowed(&self.body));
-        }
-        let limit = self.plan.body_limit;
-        let (mut body, mut is_over) = (Vec::new(), false);
-        let mut gunzip = Gunzip::new(|bytes: &[u8]| {
-            is_over |= (body.len() + bytes.len()) as u64 > limit;
-            if is_over {
-                return Err("it is too large".to_owned());
-            }
-            body.extend_from_slice(bytes);
-            Ok(())
-        });
-        let result = gunzip.feed(&self.body).and_then(|()| gunzip.finish());
-        match result {
-            Ok(()) => Ok(Cow::Owned(body)),
-            Err(_) if is_over => {
-                let summary = format!("the body is over {limit} bytes when it is unpacked");
-                Err(Failed::new(Reason::BodyTooLarge, summary))
-            }
-            Err(why) => {
-                let summary = format!("the body cannot be unpacked: {why}");
-                Err(Failed::new(Reason::ProtocolError, summary))
-            }
-        }
-    }
-
-    /// What it is waiting for.
-    pub(crate) fn phase(&self) -> String {
-        let (host, here) = (self.url.authority().map_or("", |a| a.as_str()), &self.here);
-        let encrypted = self.url.scheme_str() == Some("https");
-        match (here.resolve, here.connect, here.tls, here.first_byte) {
-            (None, ..) => format!("the name in `{host}` is not resolved"),
-            (_, None, ..) => format!("there is no connection to `{host}`"),
-            (_, _, None, _) if encrypted => format!("the TLS handshake with `{host}` is not done"),
-            (.., None) => format!("there is no answer from `{host}`"),
-            _ => format!("the body from `{host}` is not complete, with {} bytes", self.length),
-        }
-    }
-
-    pub(crate) fn summary(&self, seconds: f64) -> String {
-        let (status, length) = (self.status(), self.length);
-        let redirects = match self.redirects {
-            0 => String::new(),
-            1 => ", 1 redirect".to_owned(),
-            n => format!(", {n} redirects"),
         };
-        format!("HTTP status {status}, {length} bytes in {seconds:.3} s{redirects}")
-    }
-
-    /// The status, 0 where there was no answer.
-    pub(crate) fn status(&self) -> u16 {
-        self.answer.as_ref().map_or(0, |answer| answer.status.as_u16())
-    }
-
-    pub(crate) fn version(&self) -> Option<f64> {
-        self.answer.as_ref().map(|answer| answer.version)
-    }
-
-    pub(crate) fn is_tls(&self) -> bool {
-        self.answer.is_some() && self.url.scheme_str() == Some("https")
-    }
-
-    pub(crate) fn content_length(&self) -> Option<u64> {
-        let headers = &self.answer.as_ref()?.headers;
-        headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-    }
-
-    /// When the page was changed, in seconds since 1970, where it says so.
-    pub(crate) fn last_modified(&self) -> Option<f64> {
-        let headers = &self.answer.as_ref()?.headers;
-        let text = headers.get(header::LAST_MODIFIED)?.to_str().ok()?;
-        let time = jiff::fmt::rfc2822::parse(text).ok()?;
-        Some(time.timestamp().as_second() as f64)
-    }
-
-    pub(crate) fn header_values(&self, name: &header::HeaderName) -> impl Iterator<Item = &[u8]> {
-        let headers = self.answer.iter().map(|answer| &answer.headers);
-        headers.flat_map(move |headers| headers.get_all(name)).map(|value| value.as_bytes())
+        let limit = usize::try_from(self.plan.body_limit).unwrap_or(usize::MAX);
+        let Unpacked { body, fault } = coding.unpack(&self.body, limit);
+        match fault {
+            None => Ok(Cow::Owned(body)),
+            Some(fault) => Err(fault.into()),
+        }
     }
 }
 
@@ -490,7 +449,17 @@ impl Ask {
     }
 }
 
-fn failed(error: ClientError) -> Failed {
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        let reason = match fault {
+            Fault::TooLarge(_) => Reason::BodyTooLarge,
+            Fault::NotBegun(_) | Fault::Broken(_) => Reason::ProtocolError,
+        };
+        Self::new(reason, fault.to_string())
+    }
+}
+
+pub(super) fn failed(error: ClientError) -> Failed {
     let reason = match error.kind {
         // The configured URL was checked, so it is one that a redirect leads to.
         Failure::Address => Reason::BadRedirect,

@@ -6,6 +6,7 @@
 //! journeys  JSON, and one request after the other
 //! access    tokens and proxies
 //! modules   both, as modules of blackbox_exporter's file have them
+//! three     modules that speak HTTP/3
 //! pages     kinds of addresses, methods, limits, packed bodies
 //! written   what is wrong with a configuration is told with its place
 //! ```
@@ -19,5 +20,6 @@ mod server;
 mod journeys;
 mod access;
 mod modules;
+mod three;
 mod pages;
 mod written;

@@ -1,25 +1,33 @@
 //! Modules of blackbox_exporter's file that ask through a proxy, or with a token of OAuth 2.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Spanned};
 use probes::blackbox::Modules;
 use probes::target::Rules;
 use probes::{Outcome, Reason};
 
-use crate::common::run;
+use crate::common::run_for;
 use crate::server::{Server, check, has, ok};
 
 /// What a module with the settings `http` finds at `target`, where `allowed` is.
-async fn look(http: &str, target: &str, allowed: &str) -> Outcome {
+pub(crate) async fn look(http: &str, target: &str, allowed: &str) -> Outcome {
+    look_for(http, target, allowed, Duration::from_secs(60)).await
+}
+
+/// As [`look`], for so long.
+pub(crate) async fn look_for(http: &str, target: &str, allowed: &str, time: Duration) -> Outcome {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("modules: {{m: {{prober: http, http: {http}}}}}")).unwrap();
     let mut diagnostics = Diagnostics::new("unused");
     let modules = Modules::read_file(file.path(), &mut diagnostics);
-    let allowed = [Spanned { value: allowed.to_owned(), place: Default::default() }];
-    let rules = Arc::new(Rules::build(&allowed, &mut diagnostics));
+    let allowed = allowed.trim_matches(['[', ']']).split(", ");
+    let allowed = allowed.map(|one| Spanned { value: one.to_owned(), place: Default::default() });
+    let rules = Rules::build(&allowed.collect::<Vec<_>>(), &mut diagnostics);
     assert!(diagnostics.is_empty(), "{diagnostics}");
-    run(&modules.get("m").unwrap().aim(target, None, rules).unwrap()).await
+    let shot = modules.get("m").unwrap().aim(target, None, Arc::new(rules)).unwrap();
+    run_for(&shot, time).await.0
 }
 
 /// A proxy that connects nowhere, and shows what it was asked.

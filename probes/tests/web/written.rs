@@ -40,10 +40,10 @@ fn faults_are_told_with_their_places() {
          test.yml:1:83: `5` is none of `4`, `6` and `any`",
     );
     check(
-        "http: {url: 'http://x/', compression: br, thresholds: {procesing: {}}, json: [{path: a, warn: x}]}",
-        "test.yml:1:39: `br` is neither `gzip` nor `none`\n\
-         test.yml:1:67: no value `procesing` is measured\n  help: did you mean `processing`?\n\
-         test.yml:1:95: `x` is not a range; write it like `10`, `10:`, `~:10`, `10:20` or `@10:20`",
+        "http: {url: 'http://x/', compression: zip, thresholds: {procesing: {}}, json: [{path: a, warn: x}]}",
+        "test.yml:1:39: `zip` is none of `gzip`, `br`, `deflate` and `none`\n\
+         test.yml:1:68: no value `procesing` is measured\n  help: did you mean `processing`?\n\
+         test.yml:1:96: `x` is not a range; write it like `10`, `10:`, `~:10`, `10:20` or `@10:20`",
     );
 }
 

@@ -34,8 +34,17 @@ modules:
   header_or_none: {prober: http, http: {<<: *web, fail_if_header_matches: [{header: X-None, regexp: a, allow_missing: true}]}}
   gzip: {prober: http, http: {<<: *web, compression: gzip}}
   gzip_asked: {prober: http, http: {<<: *web, compression: gzip, headers: {Accept-Encoding: gzip}, fail_if_body_not_matches_regexp: [fine]}}
+  gzip_cel: {prober: http, http: {<<: *web, compression: gzip, fail_if_body_json_matches_cel: body.ok}}
+  br: {prober: http, http: {<<: *web, compression: br}}
+  br_body: {prober: http, http: {<<: *web, compression: br, headers: {Accept-Encoding: br}, fail_if_body_not_matches_regexp: [^fine$]}}
+  br_cel: {prober: http, http: {<<: *web, compression: br, fail_if_body_json_matches_cel: body.ok}}
+  br_small: {prober: http, http: {<<: *web, compression: br, body_size_limit: 8B, fail_if_body_matches_regexp: [a]}}
+  deflate: {prober: http, http: {<<: *web, compression: deflate}}
+  deflate_body: {prober: http, http: {<<: *web, compression: deflate, fail_if_body_not_matches_regexp: [fine]}}
+  identity: {prober: http, http: {<<: *web, compression: identity, fail_if_body_not_matches_regexp: [fine]}}
   old: {prober: http, http: {<<: *web, valid_http_versions: [HTTP/1.0]}}
   small: {prober: http, http: {<<: *web, body_size_limit: 3B}}
+  small_body: {prober: http, http: {<<: *web, body_size_limit: 3B, fail_if_body_matches_regexp: [nothing]}}
   cel: {prober: http, http: {<<: *web, fail_if_body_json_not_matches_cel: "body.ok && body.items.all(x, x.n < 3) && body.name.startsWith('sh')"}}
   cel_not: {prober: http, http: {<<: *web, fail_if_body_json_matches_cel: "body.items.exists(x, x.n == 2)"}}
   cel_sum: {prober: http, http: {<<: *web, fail_if_body_json_not_matches_cel: "body.items[0].n + 1.0 == 2.0"}}
@@ -105,6 +114,9 @@ fn web() -> HttpServer {
     HttpServer::start(|asked| {
         let answer =
             |status, headers: &str| Reply::Answer(status, headers.to_owned(), b"fine\n".to_vec());
+        let packed = |coding: &str, body: &[u8]| {
+            Reply::Answer(200, format!("content-encoding: {coding}\r\n"), body.to_vec())
+        };
         let raw = |text: &str| Reply::Raw(text.as_bytes().to_vec());
         let is_known = |value: &str| asked.headers.get("authorization").is_some_and(|v| v == value);
         match asked.path.as_str() {
@@ -126,6 +138,11 @@ fn web() -> HttpServer {
                 ];
                 Reply::Answer(200, "content-encoding: gzip\r\n".to_owned(), packed.to_vec())
             }
+            // `brotli` and bare deflate of the usual body, and of 16 zeros.
+            "/br" => packed("br", &[15, 2, 128, 102, 105, 110, 101, 10, 3]),
+            "/zeros" => packed("br", &[31, 15, 0, 248, 39, 0, 34, 140, 0, 0]),
+            "/deflate" => packed("deflate", &[75, 203, 204, 75, 229, 2, 0]),
+            "/cut" => packed("deflate", &[75, 203, 204]),
             "/dated" => answer(200, "last-modified: Wed, 21 Oct 2026 07:28:00 GMT\r\n"),
             "/chunked" => {
                 raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfine\n\r\n0\r\n\r\n")
@@ -254,9 +271,24 @@ fn answers_are_those_of_blackbox_exporter() {
         ("gzip", page("/gzip")),
         ("gzip", page("/")),
         ("gzip_asked", page("/gzip")),
+        ("gzip_cel", page("/json")),
+        ("br", page("/br")),
+        ("br", page("/")),
+        ("br", page("/json")),
+        ("br_body", page("/br")),
+        ("br_body", page("/")),
+        ("br_body", page("/missing")),
+        ("br_cel", page("/json")),
+        ("br_small", page("/zeros")),
+        ("deflate", page("/deflate")),
+        ("deflate_body", page("/deflate")),
+        ("deflate_body", page("/cut")),
+        ("identity", page("/")),
         ("old", page("/old")),
         ("old", page("/")),
         ("small", page("/")),
+        ("small_body", page("/")),
+        ("small_body", page("/missing")),
         ("cel", page("/json")),
         ("cel", page("/")),
         ("cel", page("/missing")),

@@ -55,6 +55,8 @@ impl Kept {
         stream.scan(context, &mut |series| {
             kept.lease.extend(series.times.len())?;
             if !series.histograms.is_empty() {
+                let buckets = |h: &Arc<Histogram>| 4 + h.positive.len() + h.negative.len();
+                kept.lease.extend(series.histograms.iter().map(buckets).sum())?;
                 kept.histograms.insert(kept.labels.len(), series.histograms.to_vec());
             }
             kept.labels.push(series.labels.clone());

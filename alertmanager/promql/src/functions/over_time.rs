@@ -268,6 +268,10 @@ impl Slide for Mad {
     fn value(&mut self, window: Window<'_>) -> f64 {
         self.sorted.clear();
         self.sorted.extend_from_slice(window.values());
+        // Sorted first, what is no number would be left out.
+        if self.sorted.iter().any(|value| value.is_nan()) {
+            return f64::NAN;
+        }
         let median = numeric::quantile(0.5, &mut self.sorted);
         self.sorted.iter_mut().for_each(|value| *value = (*value - median).abs());
         numeric::quantile(0.5, &mut self.sorted)

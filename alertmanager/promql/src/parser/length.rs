@@ -25,9 +25,22 @@ impl Parser<'_> {
     /// A length behind `offset`, where an operator would belong to the expression.
     pub(super) fn offset_length(&mut self) -> Parsed<Length> {
         let nesting = self.nesting;
-        let expr = self.length_term("offset")?;
+        let expr = self.bare_length()?;
         self.nesting = nesting;
         Ok(self.fixed_or_computed(expr))
+    }
+
+    /// A term with or without signs, to which no power belongs: `x offset -1 ^ 2` is a power of `x`.
+    fn bare_length(&mut self) -> Parsed<LengthExpr> {
+        let token = self.peek()?;
+        match token.kind {
+            TokenKind::Operator(sign @ (BinaryOp::Add | BinaryOp::Subtract)) => {
+                self.take()?;
+                let inner = self.nested(Self::bare_length)?;
+                Ok(signed(sign, token, inner))
+            }
+            _ => self.length_term("offset"),
+        }
     }
 
     fn fixed_or_computed(&mut self, expr: LengthExpr) -> Length {
@@ -84,7 +97,9 @@ impl Parser<'_> {
             TokenKind::Number | TokenKind::Duration => LengthKind::Number(self.number()?),
             TokenKind::Operator(op @ (BinaryOp::Add | BinaryOp::Subtract)) => {
                 self.take()?;
-                return self.signed_length(op, token, context);
+                let power = BinaryOp::Power.precedence();
+                let inner = self.nested(|p| p.length_sum(power, context))?;
+                return Ok(signed(op, token, inner));
             }
             TokenKind::LeftParen => {
                 self.take()?;
@@ -111,25 +126,6 @@ impl Parser<'_> {
         Ok(LengthExpr { kind, span: self.since(token.span) })
     }
 
-    fn signed_length(
-        &mut self,
-        sign: BinaryOp,
-        token: Token<'_>,
-        context: &str,
-    ) -> Parsed<LengthExpr> {
-        // Behind `offset` a power belongs to the expression: `x offset -1 ^ 2`.
-        let power = BinaryOp::Power.precedence();
-        let mut inner = self.nested(|p| {
-            if context == "offset" { p.length_term(context) } else { p.length_sum(power, context) }
-        })?;
-        let span = Span::new(token.span.start, inner.span.end);
-        if sign == BinaryOp::Add {
-            inner.span = span;
-            return Ok(inner);
-        }
-        Ok(LengthExpr { kind: LengthKind::Negative(Box::new(inner)), span })
-    }
-
     fn pair(&mut self, context: &str) -> Parsed<(Box<LengthExpr>, Box<LengthExpr>)> {
         self.take()?;
         self.expect(TokenKind::LeftParen, context, "\"(\"")?;
@@ -139,4 +135,14 @@ impl Parser<'_> {
         self.expect(TokenKind::RightParen, context, "\")\"")?;
         Ok((Box::new(first), Box::new(second)))
     }
+}
+
+/// A length behind its sign.
+fn signed(sign: BinaryOp, token: Token<'_>, mut inner: LengthExpr) -> LengthExpr {
+    let span = Span::new(token.span.start, inner.span.end);
+    if sign == BinaryOp::Add {
+        inner.span = span;
+        return inner;
+    }
+    LengthExpr { kind: LengthKind::Negative(Box::new(inner)), span }
 }

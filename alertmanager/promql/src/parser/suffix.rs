@@ -6,6 +6,7 @@ use super::{Node, Parsed, Parser};
 use crate::ast::{
     At, Edges, Expr, ExprKind, Length, MatrixSelector, Subquery, VectorSelector, When,
 };
+use crate::fault::Span;
 use crate::token::{Keyword, TokenKind};
 
 const ONLY_SELECTORS: &str = "ranges only allowed for vector selectors";
@@ -152,7 +153,12 @@ impl Parser<'_> {
 
     fn positive_length(&mut self, context: &str) -> Parsed<Length> {
         let start = self.peek()?.span;
+        let before = self.faults.len();
         let length = self.length(context)?;
+        // What is divided by zero comes to nothing, and has no place in the text.
+        if self.faults[before..].iter().any(|fault| fault.message.ends_with(" by zero")) {
+            self.report(Span::default(), "duration must be greater than 0");
+        }
         if matches!(length, Length::Fixed(millis) if millis <= 0) {
             self.report(self.since(start), "duration must be greater than 0");
         }

@@ -71,6 +71,11 @@ fn faults_that_do_not_end_the_reading_come_together() {
         "0..9 wrong number of arguments for aggregate expression provided, expected 1, got 2; \
          12..18 no arguments for aggregate expression provided",
     );
+    check("x[5m / 0]", "5..6 division by zero; 0..0 duration must be greater than 0");
+    check(
+        "sum(rate(",
+        "9..9 unclosed left parenthesis; 0..0 no arguments for aggregate expression provided",
+    );
     check("sum by (a:b, '') (x)", "13..15 invalid label name for grouping: \"\"");
     check(
         "x[5m][5m] offset 1m",

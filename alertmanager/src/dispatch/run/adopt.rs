@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::{Dispatcher, held};
 use crate::alerts::Alert;
-use crate::outbox::{Flush, LaneGroup, Reason};
+use crate::outbox::{Flush, LaneGroup, Reason, Standing};
 use crate::state::StateError;
 
 impl Dispatcher {
@@ -60,7 +60,7 @@ impl Dispatcher {
     pub(super) async fn reconcile(&mut self, now: Timestamp) -> Result<(), StateError> {
         let mut flushes = Vec::new();
         for key in self.orphans.clone() {
-            let Some(told) = self.outbox.last_told(&key) else {
+            let Standing { told: Some(told), intended } = self.outbox.standing(&key) else {
                 self.orphans.remove(&key);
                 continue;
             };
@@ -73,7 +73,7 @@ impl Dispatcher {
             };
             let is_held = |alert: &Alert| self.mutes.is_held(&alert.labels, now);
             let waits = told.firing.iter().any(|alert| still_fires(alert) || is_held(alert))
-                || self.outbox.intended(&key).is_some();
+                || intended.is_some();
             let lane = self.lanes.values().flatten().find(|lane| lane.id == key.lane);
             match lane {
                 Some(_) if waits => {}

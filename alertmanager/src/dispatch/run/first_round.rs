@@ -19,10 +19,8 @@ impl Dispatcher {
         if self.mutes.first_round.is_over() {
             return BTreeSet::new();
         }
-        let (told, intended) = (self.outbox.last_told(key), self.outbox.intended(key));
-        let told = told.iter().flat_map(|told| &told.firing);
-        let intended = intended.iter().flat_map(|intended| &intended.flush.alerts);
-        let known: HashSet<&Labels> = told.chain(intended).map(|alert| &alert.labels).collect();
+        let standing = self.outbox.standing(key);
+        let known: HashSet<&Labels> = standing.alerts().map(|alert| &alert.labels).collect();
         let waits = |labels: &Labels| {
             !known.contains(labels) && self.mutes.awaits_first_round(labels).is_some()
         };

@@ -3,7 +3,6 @@
 //! Invariant: reading always succeeds with what is sound: it stops at the first damaged frame of a
 //! segment and goes on with the next segment. Damage is reported and kept aside, never deleted.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -64,7 +63,7 @@ pub(crate) fn check(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
     for (number, path) in segments(dir)? {
         let length = fs::metadata(&path)?.len();
         let mut file = BufReader::with_capacity(1 << 20, File::open(&path)?);
-        let mut segment = Segment { series: HashMap::new(), newest: Timestamp::MIN, samples: 0 };
+        let mut segment = Segment { series: Vec::new(), newest: Timestamp::MIN, samples: 0 };
         let sound = segment.read(&mut file, head)?;
         replayed.segments.push((number, segment.newest));
         replayed.samples += segment.samples;
@@ -75,9 +74,12 @@ pub(crate) fn check(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
     Ok(replayed)
 }
 
-/// The series that a segment has defined, by its own slots.
+/// More slots than there can be series: a segment that names one is damaged.
+const MAX_SLOT: usize = 1 << 27;
+
+/// The series that a segment has defined, by its own slots, which are few more than series.
 struct Segment {
-    series: HashMap<u32, Before>,
+    series: Vec<Option<Before>>,
     newest: Timestamp,
     samples: u64,
 }
@@ -163,10 +165,15 @@ impl Segment {
                 Told::Definition(slot, labels) => {
                     let series = head.find_or_create(&labels);
                     let before = Before { series, value: 0.0, start: UNKNOWN, native: None };
-                    self.series.insert(slot, before);
+                    let slot = usize::try_from(slot).ok().filter(|slot| *slot < MAX_SLOT)?;
+                    if self.series.len() <= slot {
+                        self.series.resize_with(slot + 1, || None);
+                    }
+                    self.series[slot] = Some(before);
                 }
                 Told::Sample(slot, time, change) => {
-                    let Some(before) = self.series.get_mut(&slot) else { continue };
+                    let known = self.series.get_mut(slot as usize).and_then(Option::as_mut);
+                    let Some(before) = known else { continue };
                     before.apply(time, change, head)?;
                     self.newest = self.newest.max(time);
                     self.samples += 1;

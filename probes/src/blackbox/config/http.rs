@@ -18,9 +18,11 @@ use super::super::http::{Expect, HeaderRule, HttpModule};
 use super::auth::{AuthorizationConfig, Credentials, TokenConfig, read};
 use super::proxy::ProxySettings;
 use super::{client, way};
+use crate::http::coding::{CODINGS, Coding};
 use crate::http::config::{BasicAuthConfig, add_header, header_name, method};
 use crate::http::fetch::Plan;
 use crate::http::oauth2::OAuth2;
+use crate::http::three::QuicTrust;
 use crate::network::regex;
 use crate::script::ByteSize;
 
@@ -56,7 +58,7 @@ pub(super) struct HttpModuleConfig {
     bearer_token: Option<Spanned<Secret>>,
     bearer_token_file: Option<Spanned<PathBuf>>,
     tls_config: Option<Spanned<TlsConfig>>,
-    enable_http2: Option<bool>,
+    enable_http2: Option<Spanned<bool>>,
     enable_http3: Option<Spanned<bool>>,
     /// Without a proxy it means nothing.
     skip_resolve_phase_with_proxy: bool,
@@ -92,14 +94,12 @@ struct HeaderValuesConfig {
 impl HttpModuleConfig {
     /// The module, reporting everything that is wrong with it.
     pub(super) fn build(self, place: Place, diagnostics: &mut Diagnostics) -> Option<HttpModule> {
-        if let Some(enabled) = self.enable_http3.as_ref().filter(|enabled| enabled.value) {
-            diagnostics.report(enabled, "HTTP/3 is not spoken here");
-        }
+        let quic = self.quic(diagnostics);
         let way =
             way(self.preferred_ip_protocol.as_ref(), self.ip_protocol_fallback, None, diagnostics);
         let method = method(self.method.as_ref(), diagnostics);
         let headers = self.headers(place, diagnostics);
-        let unpacks = self.unpacks(&headers, diagnostics);
+        let coding = self.coding(&headers, diagnostics);
         let body = self.body(diagnostics);
         let built = client(self.tls_config.as_ref(), place, diagnostics);
         let limit = self.body_size_limit.as_ref().map(|limit| limit.value.0);
@@ -116,15 +116,61 @@ impl HttpModuleConfig {
             Some(oauth2) => Some(Box::new(self.oauth2(oauth2, diagnostics)?)),
             None => None,
         };
-        let offered = if self.enable_http2.unwrap_or(true) { HTTP2_OR_1 } else { &HTTP2_OR_1[1..] };
+        let offered = if self.enable_http2.as_ref().is_none_or(|enabled| enabled.value) {
+            HTTP2_OR_1
+        } else {
+            &HTTP2_OR_1[1..]
+        };
         let expect = self.expect(diagnostics);
-        let keeps_body = unpacks || !expect.body.is_empty() || !expect.json.is_empty();
+        let keeps_body = coding.is_some() || !expect.body.is_empty() || !expect.json.is_empty();
         let body_limit = limit.filter(|limit| *limit > 0);
         let body_limit = body_limit.unwrap_or(if keeps_body { KEPT } else { u64::MAX });
+        // What is limited is the page, not what it is packed in.
+        let unpacked_limit = usize::try_from(body_limit).unwrap_or(usize::MAX);
+        let body_limit = if coding.is_some() { body_limit.max(KEPT) } else { body_limit };
         let (client, verifies) = built?;
         let client = client.with_protocols(offered);
         let plan = Plan { method: method?, headers, body, redirects, body_limit, keeps_body };
-        Some(HttpModule { plan, client, way, proxies, oauth2, unpacks, verifies, expect })
+        Some(HttpModule {
+            plan,
+            client,
+            way,
+            proxies,
+            oauth2,
+            quic,
+            unpacked_limit,
+            coding,
+            verifies,
+            expect,
+        })
+    }
+
+    /// Whom to trust where nothing but HTTP/3 is spoken.
+    fn quic(&self, diagnostics: &mut Diagnostics) -> Option<Box<QuicTrust>> {
+        let wanted = self.enable_http3.as_ref().filter(|enabled| enabled.value);
+        let others = self.valid_http_versions.iter();
+        let Some(enabled) = wanted else {
+            others.filter(|version| version.value == "HTTP/3.0").for_each(|version| {
+                let message = "HTTP/3.0 is not spoken unless it is asked for";
+                diagnostics.report_with_help(version, message, "write `enable_http3: true`");
+            });
+            return None;
+        };
+        if self.enable_http2.as_ref().is_none_or(|enabled| enabled.value) {
+            let message = "HTTP/3 is spoken alone, without HTTP/2";
+            diagnostics.report_with_help(enabled, message, "write `enable_http2: false` beside it");
+        }
+        others.filter(|version| version.value != "HTTP/3.0").for_each(|version| {
+            let message = format!("with `enable_http3` nothing answers by `{}`", version.value);
+            diagnostics.report_with_help(version, message, "`HTTP/3.0` is spoken alone");
+        });
+        let from_environment = self.proxy_from_environment.as_ref().filter(|on| on.value);
+        let proxy = self.proxy_url.as_ref().map(|url| url.place);
+        if let Some(place) = proxy.or(from_environment.map(|on| on.place)) {
+            diagnostics.report(place, "HTTP/3 does not go through a proxy");
+        }
+        let tls = self.tls_config.as_ref().map(|tls| tls.value.clone());
+        Some(Box::new(QuicTrust::new(tls.unwrap_or_default())))
     }
 
     /// Who gives tokens, where nothing else says who we are.
@@ -180,24 +226,29 @@ impl HttpModuleConfig {
         headers
     }
 
-    /// Whether the body is unpacked. Nobody asks the server for it but a header of the module, as
-    /// with blackbox_exporter.
-    fn unpacks(&self, headers: &HeaderMap, diagnostics: &mut Diagnostics) -> bool {
-        let Some(compression) = self.compression.as_ref().filter(|c| !c.value.is_empty()) else {
-            return false;
+    /// How the body is packed. Nobody asks the server for it but a header of the module, as with
+    /// blackbox_exporter.
+    fn coding(&self, headers: &HeaderMap, diagnostics: &mut Diagnostics) -> Option<Coding> {
+        let compression = self.compression.as_ref().filter(|c| !c.value.is_empty())?;
+        let wanted = compression.value.to_ascii_lowercase();
+        let coding = match wanted.as_str() {
+            "identity" => None,
+            name => match Coding::parse(name) {
+                Some(coding) => Some(coding),
+                None => {
+                    let message = format!("`{wanted}` is not a compression that is unpacked here");
+                    let help = format!("`{}` and `identity` are", CODINGS.join("`, `"));
+                    diagnostics.report_with_help(compression, message, help);
+                    return None;
+                }
+            },
         };
-        let wanted = compression.value.as_str();
-        if !matches!(wanted, "identity" | "gzip") {
-            let message = format!("`{wanted}` is not a compression that is unpacked here");
-            diagnostics.report_with_help(compression, message, "`gzip` is");
-            return false;
-        }
         let asked = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
-        if let Some(asked) = asked.filter(|asked| !accepts_encoding(wanted, asked)) {
+        if let Some(asked) = asked.filter(|asked| !accepts_encoding(&wanted, asked)) {
             let message = format!("`compression: {wanted}` contradicts `Accept-Encoding: {asked}`");
             diagnostics.report(compression, message);
         }
-        wanted == "gzip"
+        coding
     }
 
     fn body(&self, diagnostics: &mut Diagnostics) -> Bytes {
@@ -222,11 +273,13 @@ impl HttpModuleConfig {
                 "HTTP/1.0" => versions.push(1.0),
                 "HTTP/1.1" => versions.push(1.1),
                 "HTTP/2.0" => versions.push(2.0),
+                "HTTP/3.0" => versions.push(3.0),
                 _ => {}
             }
         }
         if let (Some(first), true) = (self.valid_http_versions.first(), versions.is_empty()) {
-            let message = "HTTP/2.0, HTTP/1.1 and HTTP/1.0 are spoken here, and none is wanted";
+            let message = "HTTP/3.0, HTTP/2.0, HTTP/1.1 and HTTP/1.0 are spoken here, and none is \
+                           wanted";
             diagnostics.report(first, message);
         }
         let mut body = Vec::new();

@@ -14,6 +14,7 @@ use super::super::json::{JsonRule, Path};
 use super::super::step::Step;
 use super::super::variables::{Escape, Extract, Source, Template, is_name};
 use super::{ExtractConfig, JsonConfig, StepConfig, header_name, method, url};
+use crate::http::coding::CODINGS;
 use crate::network::regex;
 use crate::script::ByteSize;
 use crate::thresholds::{Limits, ThresholdsConfig};
@@ -123,11 +124,12 @@ impl StepConfig {
         }
         match self.compression.as_ref().map(|text| (text, text.value.as_str())) {
             None | Some((_, "none" | "identity")) => {}
-            Some((_, "gzip")) => {
-                headers.push((header::ACCEPT_ENCODING, Template::plain("gzip")));
+            Some((_, coding)) if CODINGS.contains(&coding) => {
+                headers.push((header::ACCEPT_ENCODING, Template::plain(coding)));
             }
             Some((at, other)) => {
-                diagnostics.report(at, format!("`{other}` is neither `gzip` nor `none`"));
+                let known = CODINGS.join("`, `");
+                diagnostics.report(at, format!("`{other}` is none of `{known}` and `none`"));
             }
         }
         headers

@@ -41,6 +41,8 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
     // The last state that was acknowledged; none while another was told and not acknowledged.
     let mut truth: BTreeMap<&str, Option<bool>> = BTreeMap::new();
     let mut ever_fired: BTreeSet<&str> = BTreeSet::new();
+    // What it may have been, over or firing, since everything had arrived: nothing else may be told.
+    let mut since_quiet: BTreeMap<&str, [bool; 2]> = BTreeMap::new();
     // What the receiver has, and the messages that it has with the crashes there were before them.
     let mut told: BTreeMap<&str, bool> = BTreeMap::new();
     let mut have: BTreeMap<&str, usize> = BTreeMap::new();
@@ -52,6 +54,7 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
         match event {
             Event::Telling(alert, fires) => {
                 truth.insert(alert, None);
+                since_quiet.entry(alert).or_insert([true, false])[usize::from(*fires)] = true;
                 if !*fires {
                     ended_since.insert(alert);
                 } else {
@@ -70,6 +73,14 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
                 for (alert, fires) in alerts {
                     if *fires && !ever_fired.contains(alert.as_str()) {
                         verdict.violations.push(format!("{n}: unknown page: {alert} never fired"));
+                    }
+                    let was =
+                        since_quiet.get(alert.as_str()).is_none_or(|was| was[usize::from(*fires)]);
+                    if !was {
+                        let state = if *fires { "fires" } else { "is over" };
+                        verdict.violations.push(format!(
+                            "{n}: false news: {alert} {state}, which it was not since all was quiet"
+                        ));
                     }
                     let knows = told.get(alert.as_str()) == Some(&true);
                     if !*fires && !knows {
@@ -117,6 +128,8 @@ pub(crate) fn check(events: &[Event]) -> Verdict {
                         }
                         _ => {}
                     }
+                    let may_be = |state: bool| fires.is_none_or(|fires| fires == state);
+                    since_quiet.insert(alert, [may_be(false), may_be(true)]);
                 }
             }
         }
@@ -178,6 +191,10 @@ fn the_checker_finds_what_is_wrong_and_nothing_else() {
         // It began again while the end of before was on its way again.
         ("+a 1:a -a 2?A ! +a 2:A 3:a .", ""),
         ("+a -a ! +a 1:A 2:a .", ""),
+        // It fires all the time, or does not any more, whatever was true before.
+        ("+a 1:a . ! 2:A 3:a .", "false news: a is over"),
+        ("+a 1:a -a 2:A . ! 3:a 4:A .", "false news: a fires"),
+        ("+a 1:a . -a +a ! 2:A 3:a .", ""),
         // That one end was needless excuses no other message.
         ("+a +b 1:b ! -a 2:A 3:b .", "nothing new"),
     ];

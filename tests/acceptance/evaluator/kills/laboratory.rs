@@ -95,7 +95,9 @@ impl Laboratory {
         );
         let rule = |n| {
             let expression = format!("heat{{n=\"{n}\"}} == 1");
-            format!("  - {{alert: rule{n}, expr: '{expression}', labels: {{g: '{n}'}}}}\n")
+            // The last of them is pending at first: that goes on over a crash, too.
+            let hold = if n + 1 == BY_RULES { ", for: 300ms" } else { "" };
+            format!("  - {{alert: rule{n}, expr: '{expression}', labels: {{g: '{n}'}}{hold}}}\n")
         };
         let rules: String = (0..BY_RULES).map(rule).collect();
         evaluator.write("rules.yml", &format!("groups:\n- name: g\n  rules:\n{rules}"));
@@ -296,7 +298,10 @@ impl Laboratory {
     /// Lets everything arrive, and judges what did.
     pub(super) fn judge(&mut self, seed: u64) -> Verdict {
         self.await_ready();
-        // Until then it holds for true what was true before the crash.
+        // Until then it holds for true what was true before: the second scrape from now on begins when
+        // what the one before it saw is stored.
+        let seen = self.target.asked().len();
+        wait_until("its target was scraped twice", || self.target.asked().len() >= seen + 2);
         self.evaluator.let_evaluate(2);
         let arrived = || {
             let mut events = self.sink.events();
