@@ -7,7 +7,13 @@ mod reply;
 mod native;
 mod query;
 mod labels;
+mod rules;
 mod status;
+mod server;
+mod tree;
+mod exemplars;
+mod federate;
+mod targets;
 mod notifications;
 mod write;
 mod v2;
@@ -21,6 +27,7 @@ mod metrics;
 mod page;
 mod routes;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +115,8 @@ pub struct Shown {
     pub clock: SteadyClock,
     /// When we were started.
     pub started: Timestamp,
+    /// What the program was started with, by the names of the settings.
+    pub flags: Arc<BTreeMap<String, String>>,
     /// How far back a sample counts.
     pub lookback: Duration,
     queries: Arc<Semaphore>,
@@ -117,6 +126,8 @@ pub struct Shown {
 /// What there is to know of the configuration.
 #[derive(Debug)]
 pub struct ConfigState {
+    /// When it was taken over.
+    loaded: std::sync::Mutex<Option<Timestamp>>,
     fault: std::sync::Mutex<Option<String>>,
     routing: ArcSwap<Routing>,
 }
@@ -158,7 +169,11 @@ impl Default for ConfigState {
             hygiene: Hygiene::default(),
             shown: String::new(),
         };
-        Self { fault: std::sync::Mutex::default(), routing: ArcSwap::from_pointee(routing) }
+        Self {
+            loaded: std::sync::Mutex::default(),
+            fault: std::sync::Mutex::default(),
+            routing: ArcSwap::from_pointee(routing),
+        }
     }
 }
 
@@ -166,6 +181,11 @@ impl ConfigState {
     /// Why the last reload failed, if it did.
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// When the configuration was taken over.
+    pub fn loaded_at(&self) -> Option<Timestamp> {
+        *self.loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Who is told what.
@@ -181,6 +201,11 @@ impl ConfigState {
     /// Notes who is told what from now on.
     pub fn set_routing(&self, routing: Routing) {
         self.routing.store(Arc::new(routing));
+    }
+
+    /// Notes when the configuration was taken over.
+    pub fn set_loaded(&self, at: Timestamp) {
+        *self.loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(at);
     }
 
     /// Notes how a reload went.
@@ -228,6 +253,8 @@ pub struct Parts {
     pub clock: SteadyClock,
     /// When we were started.
     pub started: Timestamp,
+    /// What the program was started with, by the names of the settings.
+    pub flags: Arc<BTreeMap<String, String>>,
     /// How far back a sample counts.
     pub lookback: Duration,
 }
@@ -256,6 +283,7 @@ impl Shown {
             reload: parts.reload,
             clock: parts.clock,
             started: parts.started,
+            flags: parts.flags,
             lookback: parts.lookback,
             queries: Arc::new(Semaphore::new(QUERIES)),
             writes: Arc::new(Semaphore::new(WRITES)),
@@ -323,6 +351,12 @@ async fn guard(request: Request, next: Next) -> Response {
             Err(_) => reply::Failure::timeout("the answer took too long").into_response(),
         }
     };
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        *response.body_mut() = axum::body::Body::from("Method Not Allowed\n");
+        let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, text);
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, header::HeaderValue::from_static("DENY"));

@@ -10,6 +10,7 @@
 //! is ours alone; a configuration that is wrong changes nothing.
 
 mod folder;
+mod flags;
 mod first_round;
 mod judging;
 mod origin;
@@ -230,6 +231,7 @@ impl App {
             reload,
             clock: clock.clone(),
             started,
+            flags: Arc::new(settings.flags(address, &external_url)),
             lookback: LOOKBACK,
         };
         let start = Start {
@@ -369,6 +371,7 @@ impl App {
     async fn take_over(&mut self, config: &Config, blind: Duration) -> anyhow::Result<()> {
         self.guard.replace(config.web.clone());
         self.intake.set_sources(config.sources.clone());
+        self.config.set_loaded(Timestamp::now());
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),

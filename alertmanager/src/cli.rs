@@ -3,6 +3,9 @@
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
 
 mod evaluator;
+mod check;
+mod query;
+mod backtest;
 mod silence;
 mod routes;
 mod drill;
@@ -17,12 +20,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use base::diagnostic::Diagnostics;
-use base::number::counted;
 use base::period::Period;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
+use tracing::warn;
 
 use crate::app::{self, Origin, Settings};
+use crate::config::Reading;
 
 /// More threads than these only get into each other's way.
 const MAX_THREADS: usize = 8;
@@ -42,13 +46,13 @@ enum Command {
     /// Run until told to stop (the default)
     Run(RunArgs),
     /// Check a configuration and every file that it refers to, and tell everything that is wrong
-    Check {
-        /// The configuration
-        file: PathBuf,
-        /// Who may reach us, in Prometheus's web configuration format
-        #[arg(long = "web.config.file", value_name = "FILE")]
-        web_file: Option<PathBuf>,
-    },
+    Check(check::CheckArgs),
+    /// Say how often, and when, the alerts of rule files would have fired over what is stored
+    Backtest(backtest::BacktestArgs),
+    /// Ask the running evaluator a query, and show the answer as a table
+    Query(query::QueryArgs),
+    /// The same over a stretch of time, with a line for each series
+    QueryRange(query::RangeArgs),
     /// See what a silence would hold; make, list and end silences
     #[command(subcommand)]
     Silence(silence::SilenceCommand),
@@ -76,6 +80,9 @@ struct RunArgs {
     /// The configuration [default: ./veilleur.yml, then /etc/veilleur/veilleur.yml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A prometheus.yml, taken as it is: what is not done here is told, and is no fault
+    #[arg(long = "config.prometheus", value_name = "FILE", conflicts_with = "config")]
+    prometheus: Option<PathBuf>,
     /// The address to serve on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12912", value_parser = address)]
     listen: SocketAddr,
@@ -124,7 +131,10 @@ pub fn main() -> ExitCode {
     let result = match line.command {
         None => run(line.run),
         Some(Command::Run(args)) => run(args),
-        Some(Command::Check { file, web_file }) => check(file, web_file),
+        Some(Command::Check(args)) => check::check(args),
+        Some(Command::Backtest(args)) => backtest::backtest(args),
+        Some(Command::Query(args)) => query::query(&args),
+        Some(Command::QueryRange(args)) => query::range(&args),
         Some(Command::Silence(command)) => command.run(),
         Some(Command::Maintenance(command)) => command.run(),
         Some(Command::Test(args)) => test::test(args),
@@ -146,11 +156,15 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         complain(&format!("veilleur: {fault}\n"));
         return Ok(ExitCode::from(2));
     }
-    let origin = Origin::find(args.config, args.web_file);
+    let origin = match args.prometheus {
+        Some(file) => Origin::of(Reading::Prometheus, file, args.web_file),
+        None => Origin::find(args.config, args.web_file),
+    };
     let config = match origin.load() {
         Ok(config) => config,
         Err(faults) => return Ok(wrong(&faults)),
     };
+    config.notes.iter().for_each(|note| warn!("{note}"));
     if let Some((message, help)) = config.web.refuses(args.listen).filter(|_| !args.insecure_listen)
     {
         complain(&format!("veilleur: {message}; {help}\n"));
@@ -183,23 +197,6 @@ impl RunArgs {
         let url = self.external_url.as_deref()?;
         let known = url.starts_with("http://") || url.starts_with("https://");
         (!known).then(|| format!("--external-url `{url}` does not begin with http:// or https://"))
-    }
-}
-
-fn check(file: PathBuf, web_file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    match Origin::find(Some(file), web_file).load() {
-        Ok(config) => {
-            let rules: usize = config.groups.iter().map(|group| group.len()).sum();
-            print(&format!(
-                "ok: {}, {} in {}, {}\n",
-                counted(config.jobs.len(), "job"),
-                counted(rules, "rule"),
-                counted(config.groups.len(), "group"),
-                counted(config.receivers.len(), "receiver"),
-            ))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(faults) => Ok(wrong(&faults)),
     }
 }
 

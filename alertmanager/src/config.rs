@@ -8,6 +8,8 @@
 //! before all of it is there.
 
 mod global;
+pub mod prometheus;
+mod sections;
 mod receivers;
 mod shown;
 mod fallbacks;
@@ -16,7 +18,6 @@ mod watchdog;
 pub use receivers::{ReceiverConfig, Receivers};
 pub use watchdog::{WATCHDOG, Watchdog};
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,11 @@ use base::http::web::{Places, Web, WebConfig};
 use base::labels::Labels;
 use base::period::Period;
 use global::GlobalConfig;
+use prometheus::{
+    AlertingConfig, List, OtlpConfig, RemoteReadConfig, RemoteWriteConfig, RuntimeConfig,
+    StorageConfig, TracingConfig,
+};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::discovery::{matching, relative_to};
 use crate::dispatch::{Lanes, Route, RouteConfig, World};
@@ -37,8 +41,10 @@ use crate::mute::{
     self, InhibitRule, InhibitRuleConfig, MaintenanceConfig, TimeIntervalConfig, Window,
 };
 use crate::notify::WatchdogConfig;
-use crate::rules::{BuiltinConfig, RuleGroup, Unknown, builtin_group, read_file};
-use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
+use crate::rules::{
+    BuiltinConfig, RuleGroup, SloConfig, Unknown, builtin_group, read_file, slo_groups,
+};
+use crate::scrape::{Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
 
 /// The configuration of whoever has written none: scrapes the agent on this host and prints.
@@ -49,9 +55,11 @@ pub const DEFAULT: &str = include_str!("config/default.yml");
 #[serde(deny_unknown_fields, default)]
 struct FileConfig {
     global: GlobalConfig,
-    scrape_configs: Vec<ScrapeConfig>,
+    scrape_configs: List<ScrapeConfig>,
+    scrape_config_files: Vec<Spanned<String>>,
     rule_files: Vec<Spanned<String>>,
     builtin_rules: BuiltinConfig,
+    slos: Vec<Spanned<SloConfig>>,
     route: Option<Spanned<RouteConfig>>,
     receivers: Vec<Spanned<ReceiverConfig>>,
     templates: Vec<Spanned<String>>,
@@ -64,14 +72,26 @@ struct FileConfig {
     maintenance: Vec<Spanned<MaintenanceConfig>>,
     sources: Vec<Spanned<SourceConfig>>,
     watchdog: Option<Spanned<WatchdogConfig>>,
-    // What the others have and we do not have yet; told by name, so that nobody believes it works.
-    alerting: Option<Spanned<IgnoredAny>>,
-    remote_write: Option<Spanned<IgnoredAny>>,
-    remote_read: Option<Spanned<IgnoredAny>>,
-    scrape_config_files: Option<Spanned<IgnoredAny>>,
-    storage: Option<Spanned<IgnoredAny>>,
-    tracing: Option<Spanned<IgnoredAny>>,
-    otlp: Option<Spanned<IgnoredAny>>,
+    // What Prometheus does with them we do not; told by name, so that nobody believes it happens.
+    alerting: Option<Spanned<AlertingConfig>>,
+    remote_write: Option<Spanned<List<RemoteWriteConfig>>>,
+    remote_read: Option<Spanned<List<RemoteReadConfig>>>,
+    storage: Option<Spanned<StorageConfig>>,
+    tracing: Option<Spanned<TracingConfig>>,
+    otlp: Option<Spanned<OtlpConfig>>,
+    runtime: Option<Spanned<RuntimeConfig>>,
+}
+
+/// Whose file it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reading {
+    /// Ours: what is not done here is a fault.
+    #[default]
+    Own,
+    /// Prometheus's, taken as it is: what is not done here is told in a note.
+    Prometheus,
+    /// Prometheus's in agent mode, which neither judges nor alerts.
+    PrometheusAgent,
 }
 
 /// The configuration, ready to run.
@@ -105,6 +125,8 @@ pub struct Config {
     pub watchdog: Option<Watchdog>,
     /// The sections of Alertmanager as others are shown them.
     pub shown: String,
+    /// What a file of Prometheus asks for that is not done here, each with its place.
+    pub notes: Vec<String>,
 }
 
 /// What may be opened to everybody: whether we live, and how we are (S1).
@@ -124,7 +146,7 @@ pub fn parse(
 ) -> Result<Config, Diagnostics> {
     let mut diagnostics = Diagnostics::new(name);
     let file = base::yaml::read(text, &mut diagnostics);
-    let config = build(file, folder, web_file, diagnostics)?;
+    let config = build(file, folder, web_file, Reading::Own, diagnostics)?;
     Ok(Config { shown: shown::shown(text), ..config })
 }
 
@@ -134,9 +156,23 @@ pub fn parse(
 ///
 /// As [`parse`]; the file cannot be read.
 pub fn read(path: &Path, web_file: Option<&Path>) -> Result<Config, Diagnostics> {
+    read_as(Reading::Own, path, web_file)
+}
+
+/// As [`read`], of a file that is `reading`'s.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_as(
+    reading: Reading,
+    path: &Path,
+    web_file: Option<&Path>,
+) -> Result<Config, Diagnostics> {
     let mut diagnostics = Diagnostics::new(&path.display().to_string());
     let file = base::yaml::read_file(path, &mut diagnostics);
-    let config = build(file, path.parent().unwrap_or(Path::new(".")), web_file, diagnostics)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let config = build(file, folder, web_file, reading, diagnostics)?;
     let text = std::fs::read_to_string(path).unwrap_or_default();
     Ok(Config { shown: shown::shown(&text), ..config })
 }
@@ -145,18 +181,16 @@ fn build(
     file: Option<FileConfig>,
     folder: &Path,
     web_file: Option<&Path>,
+    reading: Reading,
     mut diagnostics: Diagnostics,
 ) -> Result<Config, Diagnostics> {
     let Some(mut file) = file else { return Err(diagnostics) };
     let places = Places { file: web_file, folder: Some(folder), openable: OPENABLE };
     let web = Web::read(places, file.web.take(), &mut diagnostics);
-    file.report_unsupported(&mut diagnostics);
+    let mut notes = file.others(reading, folder, &mut diagnostics);
     let global = &file.global;
     let default_interval = Period::from_secs(60);
-    let scrape = GlobalScrape {
-        interval: global.scrape_interval.map_or(default_interval, |period| period.value),
-        timeout: global.scrape_timeout.map_or(Period::from_secs(10), |period| period.value),
-    };
+    let scrape = global.scrape(default_interval, &mut diagnostics);
     let evaluation = global.evaluation_interval.map_or(default_interval, |period| period.value);
     for (name, period) in [
         ("scrape_interval", &global.scrape_interval),
@@ -166,16 +200,22 @@ fn build(
             diagnostics.report(period, format!("`{name}` cannot be zero"));
         }
     }
-    for name in global.external_labels.keys().filter(|name| name.value.is_empty()) {
-        diagnostics.report(name, "a label name is empty");
-    }
-    let external = global.external_labels.iter().map(|(name, value)| (name.value.clone(), value));
-    let external_labels = Labels::from_pairs(external);
+    let external_labels = global.external_labels(reading, &mut diagnostics);
 
-    let jobs = jobs(&file.scrape_configs, scrape, folder, &mut diagnostics);
+    let job_files = match reading {
+        Reading::Own => file.scrape_config_files.clone(),
+        _ => there(&file.scrape_config_files, folder, &diagnostics, &mut notes),
+    };
+    let found = (&file.scrape_configs, job_files.as_slice());
+    let jobs = sections::jobs(found, &scrape, folder, &mut diagnostics);
     let mut groups: Vec<Arc<RuleGroup>> = Vec::new();
     groups.extend(builtin_group(&file.builtin_rules, evaluation, &mut diagnostics).map(Arc::new));
-    groups.extend(rule_groups(&file.rule_files, evaluation, folder, &mut diagnostics));
+    groups.extend(slo_groups(&file.slos, evaluation, &mut diagnostics).into_iter().map(Arc::new));
+    let rule_files = match reading {
+        Reading::Own => file.rule_files.clone(),
+        _ => there(&file.rule_files, folder, &diagnostics, &mut notes),
+    };
+    groups.extend(rule_groups(&rule_files, evaluation, folder, &mut diagnostics));
     let templates = templates(&file.templates, folder, &mut diagnostics);
     global.check(&mut diagnostics);
     let mut receivers = Receivers::build(&file.receivers, global, &templates, &mut diagnostics);
@@ -243,6 +283,7 @@ fn build(
         sources,
         watchdog,
         shown: String::new(),
+        notes,
     })
 }
 
@@ -253,51 +294,24 @@ fn console_route() -> Spanned<RouteConfig> {
     Spanned { value, place: Place::default() }
 }
 
-impl FileConfig {
-    fn report_unsupported(&self, diagnostics: &mut Diagnostics) {
-        for (name, section) in [
-            ("alerting", &self.alerting),
-            ("remote_write", &self.remote_write),
-            ("remote_read", &self.remote_read),
-            ("scrape_config_files", &self.scrape_config_files),
-            ("storage", &self.storage),
-            ("tracing", &self.tracing),
-            ("otlp", &self.otlp),
-        ] {
-            if let Some(section) = section {
-                let (what, help) = match name {
-                    "alerting" => (
-                        "has no use here",
-                        "take the section out: alerts go to `route` without a detour",
-                    ),
-                    "storage" => {
-                        ("has no use here", "take the section out, and say `--retention 15d`")
-                    }
-                    _ => ("is not supported yet", "take the section out"),
-                };
-                let message = format!("the section `{name}` {what}");
-                diagnostics.report_with_help(Place::from(section), message, help);
-            }
-        }
-    }
-}
-
-fn jobs(
-    configs: &[ScrapeConfig],
-    global: GlobalScrape,
+/// Those of `patterns` that name a file, or could: Prometheus asks for none of them to be there.
+fn there(
+    patterns: &[Spanned<String>],
     folder: &Path,
-    diagnostics: &mut Diagnostics,
-) -> Vec<Arc<Job>> {
-    let mut seen = HashSet::new();
-    let mut jobs = Vec::new();
-    for config in configs {
-        let name = &config.job_name;
-        if !seen.insert(name.value.clone()) {
-            diagnostics.report(name, format!("there are two jobs `{}`", name.value));
+    diagnostics: &Diagnostics,
+    notes: &mut Vec<String>,
+) -> Vec<Spanned<String>> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        let path = relative_to(folder, &pattern.value);
+        if pattern.value.contains('*') || path.exists() {
+            found.push(pattern.clone());
+        } else {
+            let (file, place) = (diagnostics.file(), pattern.place);
+            notes.push(format!("{file}:{place}: there is no file `{}`", path.display()));
         }
-        jobs.extend(config.clone().build(global, folder, diagnostics).map(Arc::new));
     }
-    jobs
+    found
 }
 
 /// The files that patterns name, in the order of the patterns, none twice.

@@ -1,12 +1,39 @@
-//! Finding targets: those in the configuration, and those in files that others write.
+//! Finding targets: those in the configuration, those in files that others write, and those that a
+//! service names when it is asked.
+//!
+//! ```text
+//! SdConfig ──build──▶ Source ──run──▶ Found: the last good list, its age, what went wrong since
+//! ```
 //!
 //! Invariant: a source that cannot be read keeps its last good list (F55); only a source that can
 //! be read and no longer names a target removes it.
 
 mod file;
+mod foreign;
+mod source;
+mod web;
+mod http;
+mod dns;
+mod consul;
+mod docker;
+mod xml;
+mod ec2;
+mod openstack;
+mod kubernetes;
+mod run;
 
-pub use file::FileSd;
+pub use consul::ConsulSdConfig;
+pub use dns::DnsSdConfig;
+pub use docker::DockerSdConfig;
+pub use ec2::Ec2SdConfig;
 pub(crate) use file::matching;
+pub use file::{FileSd, read as read_file};
+pub use foreign::{ForeignSdConfig, is_foreign};
+pub use http::{HttpSdConfig, read as read_http};
+pub use kubernetes::KubernetesSdConfig;
+pub use openstack::OpenstackSdConfig;
+pub(crate) use run::run;
+pub use source::{Discovery, Found, SdConfig, Source, Sources, State};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -67,3 +94,6 @@ impl TargetGroupConfig {
 pub fn relative_to(folder: &Path, path: &str) -> std::path::PathBuf {
     folder.join(path)
 }
+
+#[cfg(test)]
+mod tests;

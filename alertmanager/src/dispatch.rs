@@ -17,6 +17,7 @@
 //! them the time, so a late tick delays a flush and loses nothing.
 
 mod route;
+mod needs;
 mod group;
 mod groups;
 mod decide;

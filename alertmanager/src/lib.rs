@@ -5,6 +5,8 @@
 //!
 //! Invariant: only `app` knows all stages.
 
+#[macro_use]
+mod settings;
 pub(crate) mod crash;
 pub(crate) mod json;
 pub mod time;
@@ -17,6 +19,7 @@ pub mod state;
 pub mod outbox;
 pub mod pushed;
 pub mod mute;
+pub(crate) mod aws;
 pub mod discovery;
 pub mod scrape;
 pub mod ingest;
@@ -29,6 +32,7 @@ pub mod notify;
 pub mod own_alerts;
 pub mod config;
 pub mod unit_test;
+pub mod backtest;
 pub mod explain;
 pub mod api;
 pub mod app;

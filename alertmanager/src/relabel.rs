@@ -12,7 +12,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 /// One step, as written.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelabelConfig {
     /// The labels whose values are joined.
@@ -86,7 +86,28 @@ impl Relabel {
         configs: &[Spanned<RelabelConfig>],
         diagnostics: &mut Diagnostics,
     ) -> Vec<Self> {
-        configs.iter().filter_map(|config| Self::build(config, diagnostics)).collect()
+        Self::build_all_of(configs, "target", diagnostics)
+    }
+
+    /// As [`Self::build_all`], of steps that are about `what`: `alert`.
+    pub fn build_all_of(
+        configs: &[Spanned<RelabelConfig>],
+        what: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<Self> {
+        let mut steps = Vec::new();
+        for config in configs {
+            if config.value == RelabelConfig::default() {
+                diagnostics.report_with_help(
+                    config,
+                    format!("empty or null {what} relabeling rule"),
+                    "a relabel action cannot be empty; take the rule out, or say what it does",
+                );
+            } else {
+                steps.extend(Self::build(config, diagnostics));
+            }
+        }
+        steps
     }
 
     fn build(config: &Spanned<RelabelConfig>, diagnostics: &mut Diagnostics) -> Option<Self> {

@@ -12,18 +12,22 @@
 //!
 //! Invariant: a target that fails is data, `up 0`, and no target delays another.
 
+mod global;
 mod config;
+mod protocol;
 mod target;
 mod fetch;
 mod series;
 mod outputs;
 mod targets;
+mod sources;
 mod run;
 #[cfg(test)]
 mod tests;
 
-pub use config::{GlobalScrape, Job, ScrapeConfig};
+pub use config::{Job, ScrapeConfig};
+pub use global::{GlobalScrape, size_of};
 pub use outputs::Outputs;
 pub use run::{ScrapeMetrics, Scraper};
 pub use target::{Target, TargetKey};
-pub use targets::{Health, TargetState, Targets};
+pub use targets::{Dropped, Health, SourceState, TargetState, Targets};

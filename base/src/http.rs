@@ -16,6 +16,8 @@ mod connection;
 mod proxy;
 pub mod client;
 pub mod access;
+pub mod fetch;
+pub mod oauth2;
 pub mod web;
 mod framing;
 mod io;

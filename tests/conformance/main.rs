@@ -29,7 +29,10 @@ mod mutes;
 mod scenarios;
 mod amconfig;
 mod rule_tests;
+mod prometheus;
+mod names;
 mod rules;
+mod http_api;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +66,11 @@ const SUITES: &[(&str, Suite)] = &[
     ("alertmanager-config", amconfig::run),
     ("rule-tests", rule_tests::run),
     ("promtool", rule_tests::promtool),
+    ("http-api", http_api::run),
+    ("prometheus-config", prometheus::config),
+    ("http-client-config", prometheus::http_client),
+    ("sd-files", prometheus::targets),
+    ("names", names::run),
 ];
 
 fn main() -> ExitCode {

@@ -3,11 +3,12 @@
 //! Invariant: a file that must fail has passed only if it was understood: what is not supported yet
 //! is no reason to fail.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use alertmanager::config;
 use alertmanager::discovery::TargetGroupConfig;
-use alertmanager::rules::{Unknown, read_file};
+use alertmanager::rules::{Findings, Unknown, read_file};
 use alertmanager::unit_test::{Options, run_file};
 use base::diagnostic::Diagnostics;
 use base::period::Period;
@@ -73,6 +74,7 @@ pub(crate) fn promtool(report: &mut Report) {
         };
         let result = match (expected, found) {
             ("ok", found) => found,
+            ("lint", Ok(())) if command.starts_with("check rules") => lint(&path, why),
             (_, Ok(())) => Err(format!("accepted; expected {expected}: {why}")),
             (_, Err(said)) => named(&said, why),
         };
@@ -84,6 +86,16 @@ pub(crate) fn promtool(report: &mut Report) {
 fn rules(path: &Path, unknown: Unknown) -> Result<(), String> {
     let read = read_file(path, Period::from_secs(60), unknown);
     read.map(drop).map_err(|faults| faults.to_string())
+}
+
+/// Whether something is told of a file that is right.
+fn lint(path: &Path, why: &str) -> Result<(), String> {
+    let mut findings = Findings::new(BTreeSet::new());
+    findings.look_at(path, Unknown::Refused);
+    match findings.found.is_empty() {
+        true => Err("nothing is told".to_owned()),
+        false => named(&findings.found.to_string(), why),
+    }
 }
 
 fn targets(path: &Path) -> Result<(), String> {

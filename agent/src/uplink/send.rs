@@ -109,6 +109,7 @@ impl Sender {
             .header(VERSION_HEADER, self.version.header())
             .body(Full::new(body))
             .map_err(|error| error.to_string())?;
+        self.settings.access.prepare().await?;
         self.settings.access.identify(request.headers_mut())?;
         let failed = |error: ClientError| error.to_string();
         let mut phases = Phases::default();

@@ -78,18 +78,32 @@ impl Fault {
 
 /// Everything that is wrong with an expression. Prints the first fault as Prometheus does:
 /// `1:5: parse error: unexpected end of input`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: parse error: {}", .list[0].message)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     place: Place,
+    /// Whether there is no text, and so no place in it.
+    of_nothing: bool,
     list: Vec<Fault>,
 }
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = &self.list[0].message;
+        match self.of_nothing {
+            true => write!(f, "unknown position: parse error: {message}"),
+            false => write!(f, "{}: parse error: {message}", self.place),
+        }
+    }
+}
+
+impl std::error::Error for Faults {}
 
 impl Faults {
     /// The faults of `text`, of which there must be one at least.
     pub(crate) fn new(text: &str, list: Vec<Fault>) -> Self {
         debug_assert!(!list.is_empty(), "no fault");
-        Self { place: list.first().map_or_else(Place::default, |f| f.span.place(text)), list }
+        let place = list.first().map_or_else(Place::default, |f| f.span.place(text));
+        Self { place, of_nothing: text.is_empty(), list }
     }
 
     /// The faults in the order in which they were found.

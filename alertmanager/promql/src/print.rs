@@ -11,7 +11,7 @@ use base::period::Period;
 
 use crate::ast::{
     Aggregate, At, Binary, Edges, Expr, ExprKind, Length, LengthExpr, LengthKind, Matching, Number,
-    Side, VectorSelector, When,
+    Side, Subquery, VectorSelector, When,
 };
 
 impl Display for Expr {
@@ -30,12 +30,8 @@ impl Display for Expr {
                 write_when(f, &matrix.selector.when)
             }
             ExprKind::Subquery(subquery) => {
-                write!(f, "{}[{}:", subquery.expr, subquery.range)?;
-                if let Some(step) = &subquery.step {
-                    step.fmt(f)?;
-                }
-                f.write_str("]")?;
-                write_when(f, &subquery.when)
+                subquery.expr.fmt(f)?;
+                write_subquery_suffix(f, subquery)
             }
             ExprKind::Call(call) => {
                 write!(f, "{}(", call.name)?;
@@ -50,6 +46,37 @@ impl Display for Expr {
             ExprKind::Paren(inner) => write!(f, "({inner})"),
         }
     }
+}
+
+/// What stands behind an operator, with a blank before it.
+pub(crate) fn matching_text(matching: Option<&Matching>) -> String {
+    struct Text<'a>(&'a Matching);
+    impl Display for Text<'_> {
+        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+            write_matching(f, self.0)
+        }
+    }
+    matching.map_or_else(String::new, |matching| Text(matching).to_string())
+}
+
+/// What stands behind the expression of a subquery.
+pub(crate) fn subquery_suffix(subquery: &Subquery) -> String {
+    struct Suffix<'a>(&'a Subquery);
+    impl Display for Suffix<'_> {
+        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+            write_subquery_suffix(f, self.0)
+        }
+    }
+    Suffix(subquery).to_string()
+}
+
+fn write_subquery_suffix(f: &mut Formatter<'_>, subquery: &Subquery) -> fmt::Result {
+    write!(f, "[{}:", subquery.range)?;
+    if let Some(step) = &subquery.step {
+        step.fmt(f)?;
+    }
+    f.write_str("]")?;
+    write_when(f, &subquery.when)
 }
 
 /// Prints a chain of operators in a loop, since it may be long.
@@ -104,17 +131,35 @@ fn write_matching(f: &mut Formatter<'_>, matching: &Matching) -> fmt::Result {
     }
 }
 
-impl Display for Aggregate {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+impl Aggregate {
+    /// What stands before the parentheses of its arguments.
+    pub(crate) fn head(&self) -> String {
+        struct Head<'a>(&'a Aggregate);
+        impl Display for Head<'_> {
+            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                self.0.write_head(f)
+            }
+        }
+        Head(self).to_string()
+    }
+
+    fn write_head(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(self.op.as_str())?;
         match &self.grouping {
             Some(grouping) if grouping.without || !grouping.labels.is_empty() => {
                 f.write_str(if grouping.without { " without (" } else { " by (" })?;
                 write_names(f, &grouping.labels)?;
-                f.write_str(") (")?;
+                f.write_str(") ")
             }
-            _ => f.write_str("(")?,
+            _ => Ok(()),
         }
+    }
+}
+
+impl Display for Aggregate {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.write_head(f)?;
+        f.write_str("(")?;
         if let Some(param) = &self.param {
             write!(f, "{param}, ")?;
         }

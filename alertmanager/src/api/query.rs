@@ -11,10 +11,11 @@ use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
+use base::clock::Stopwatch;
 use base::labels::Labels;
 use base::number;
 use base::sample::{Sample, Timestamp};
-use promql::{EvalError, Options, Output, Query, Range, Severity, Value};
+use promql::{EvalError, Options, Output, Query, Range, Session, Severity, Type, Value};
 use tokio::time::timeout;
 
 use super::Shown;
@@ -26,6 +27,8 @@ use super::time::{parse_duration, parse_time};
 const LONGEST: Duration = Duration::from_secs(120);
 /// The most values of one series in an answer.
 const MOST_STEPS: i64 = 11_000;
+/// The most warnings and the most remarks of an answer.
+const MOST_REMARKS: usize = 10;
 
 /// The parameters of a request: those of the URL and those of a form.
 #[derive(Debug)]
@@ -62,7 +65,22 @@ impl Parameters {
     pub(super) fn time(&self, name: &str, default: Timestamp) -> Result<Timestamp, Failure> {
         match self.get(name) {
             None => Ok(default),
-            Some(text) => parse_time(text).map_err(|error| Failure::parameter(name, error)),
+            Some(text) => parse_time(text).map_err(|error| {
+                Failure::parameter(name, format!("invalid time value for '{name}': {error}"))
+            }),
+        }
+    }
+
+    /// The most entries of an answer; none where nothing is said.
+    pub(super) fn limit(&self) -> Result<Option<usize>, Failure> {
+        let wrong = |why: &str| Failure::parameter("limit", why);
+        match self.get("limit").map(str::parse::<i64>) {
+            None => Ok(None),
+            Some(Ok(limit)) => match usize::try_from(limit) {
+                Ok(limit) => Ok(Some(limit).filter(|limit| *limit > 0)),
+                Err(_) => Err(wrong("limit must be non-negative")),
+            },
+            Some(Err(_)) => Err(wrong("it is not a number")),
         }
     }
 
@@ -110,9 +128,11 @@ pub(super) async fn instant(
     body: Bytes,
 ) -> Result<Response, Failure> {
     let parameters = Parameters::read(query, &headers, &body)?;
+    let limit = parameters.limit()?;
     let time = parameters.time("time", shown.clock.now())?;
-    let output = run(&shown, &parameters, Range::instant(time)).await?;
-    Ok(answer(&headers, output))
+    let (query, begun) = (parameters.query()?, Stopwatch::start());
+    let evaluated = run(&shown, &parameters, query, Range::instant(time)).await?;
+    Ok(answer(&headers, &parameters, evaluated, (limit, time, begun)))
 }
 
 /// `/api/v1/query_range`
@@ -123,15 +143,17 @@ pub(super) async fn range(
     body: Bytes,
 ) -> Result<Response, Failure> {
     let parameters = Parameters::read(query, &headers, &body)?;
-    let required = |name: &str| match parameters.get(name) {
-        Some(_) => parameters.time(name, Timestamp::default()),
-        None => Err(Failure::parameter(name, "cannot parse \"\" to a valid timestamp")),
+    let limit = parameters.limit()?;
+    let required = |name: &str| {
+        parse_time(parameters.get(name).unwrap_or(""))
+            .map_err(|error| Failure::parameter(name, error))
     };
     let (start, end) = (required("start")?, required("end")?);
-    let step = parameters.duration("step")?.unwrap_or_default();
     if end < start {
         return Err(Failure::parameter("end", "end timestamp must not be before start time"));
     }
+    let step = parse_duration(parameters.get("step").unwrap_or(""));
+    let step = step.map_err(|error| Failure::parameter("step", error))?;
     let step_millis = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
     if step_millis == 0 {
         let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
@@ -143,14 +165,35 @@ pub(super) async fn range(
              resolution (?step=XX)",
         ));
     }
-    let output = run(&shown, &parameters, Range::new(start, end, step)).await?;
-    Ok(answer(&headers, output))
+    let (query, begun) = (parameters.query()?, Stopwatch::start());
+    if let kind @ (Type::Matrix | Type::String) = query.kind() {
+        let kind = kind.as_str();
+        let why = format!(
+            "invalid expression type {kind:?} for range query, must be Scalar or instant Vector"
+        );
+        return Err(Failure::parameter("query", why));
+    }
+    let evaluated = run(&shown, &parameters, query, Range::new(start, end, step)).await?;
+    Ok(answer(&headers, &parameters, evaluated, (limit, end, begun)))
 }
 
-/// Evaluates the query that `parameters` ask for.
-async fn run(shown: &Shown, parameters: &Parameters, range: Range) -> Result<Output, Failure> {
-    let text = parameters.get("query").unwrap_or("");
-    let query = Query::new(text).map_err(|faults| Failure::parameter("query", faults))?;
+/// What a query came to, and what that cost.
+struct Evaluated {
+    output: Output,
+    /// The most samples and values in memory at a time, and all of them.
+    usage: (usize, usize),
+    /// How long it waited for its turn, and how long it took then.
+    waited: Duration,
+    took: Duration,
+}
+
+/// Evaluates a query as `parameters` say.
+async fn run(
+    shown: &Shown,
+    parameters: &Parameters,
+    query: Query,
+    range: Range,
+) -> Result<Evaluated, Failure> {
     let longest = parameters.duration("timeout")?.unwrap_or(LONGEST).min(LONGEST);
     let lookback = parameters.duration("lookback_delta")?.filter(|l| !l.is_zero());
     let lookback = lookback.unwrap_or(shown.lookback);
@@ -159,25 +202,97 @@ async fn run(shown: &Shown, parameters: &Parameters, range: Range) -> Result<Out
     // Dropped with this future, so a query that nobody waits for ends too.
     let _guard = CancelOnDrop(Arc::clone(&cancelled));
     let evaluate = async {
+        let waiting = Stopwatch::start();
         let slot = Arc::clone(&shown.queries).acquire_owned().await;
+        let waited = waiting.elapsed();
         let storage = Arc::clone(&shown.storage);
         let evaluation = tokio::task::spawn_blocking(move || {
             let _slot = slot;
+            let watch = Stopwatch::start();
             let is_cancelled = || cancelled.load(Ordering::Relaxed);
             let options = Options { lookback, cancelled: &is_cancelled, ..Options::default() };
-            promql::evaluate(&query, &storage, range, &options)
+            let session = Session::new(&storage, [&query], range, &options);
+            let output = session.evaluate(&query)?;
+            Ok(Evaluated { output, usage: session.usage(), waited, took: watch.elapsed() })
         });
         evaluation.await.map_err(|error| Failure::internal(error.to_string()))
     };
-    let output = timeout(longest, evaluate)
+    let evaluated = timeout(longest, evaluate)
         .await
         .map_err(|_| Failure::timeout("query timed out in expression evaluation"))??;
-    output.map_err(|error| match error {
+    evaluated.map_err(|error: EvalError| match error {
         EvalError::Query(message) => Failure::execution(message),
         EvalError::TooManySamples(_) => Failure::execution(error.to_string()),
         EvalError::Cancelled => Failure::timeout("query timed out in expression evaluation"),
         EvalError::Storage(error) => Failure::internal(error.to_string()),
     })
+}
+
+impl Parameters {
+    /// The expression that is asked for.
+    fn query(&self) -> Result<Query, Failure> {
+        let text = self.get("query").unwrap_or("");
+        Query::new(text).map_err(|faults| Failure::parameter("query", faults))
+    }
+}
+
+/// What an answer says of itself where it was cut.
+pub(super) const TRUNCATED: &str = "results truncated due to limit";
+
+fn answer(
+    request: &HeaderMap,
+    parameters: &Parameters,
+    evaluated: Evaluated,
+    (limit, time, begun): (Option<usize>, Timestamp, Stopwatch),
+) -> Response {
+    let Evaluated { mut output, usage, waited, took } = evaluated;
+    let mut remarks = Remarks::default();
+    for (severity, list, name) in [
+        (Severity::Warning, &mut remarks.warnings, "warning"),
+        (Severity::Info, &mut remarks.infos, "info"),
+    ] {
+        let all = output.annotations.iter().filter(|annotation| annotation.severity == severity);
+        let all: Vec<_> = all.map(ToString::to_string).collect();
+        list.extend(all.iter().take(MOST_REMARKS).cloned());
+        if all.len() > MOST_REMARKS {
+            list.push(format!("{} more {name} annotations omitted", all.len() - MOST_REMARKS));
+        }
+    }
+    let cut = |length: usize| limit.is_some_and(|limit| length > limit);
+    let is_cut = match &mut output.value {
+        Value::Vector(samples) if cut(samples.len()) => {
+            samples.truncate(limit.unwrap_or(usize::MAX));
+            true
+        }
+        Value::Matrix(series) if cut(series.len()) => {
+            series.truncate(limit.unwrap_or(usize::MAX));
+            true
+        }
+        _ => false,
+    };
+    if is_cut {
+        remarks.warnings.push(TRUNCATED.to_owned());
+    }
+    let mut data = String::new();
+    write_value(&mut data, &output, time);
+    if parameters.get("stats").is_some() {
+        // In place of the brace that ends the data.
+        data.pop();
+        let (whole, took, waited) = (begun.seconds(), took.as_secs_f64(), waited.as_secs_f64());
+        let stats = serde_json::json!({
+            "timings": {
+                "evalTotalTime": took,
+                "resultSortTime": 0.0,
+                "queryPreparationTime": 0.0,
+                "innerEvalTime": took,
+                "execQueueTime": waited,
+                "execTotalTime": whole,
+            },
+            "samples": {"totalQueryableSamples": usage.1, "peakSamples": usage.0},
+        });
+        data.push_str(&format!(",\"stats\":{stats}}}"));
+    }
+    raw_success(request, &data, &remarks)
 }
 
 struct CancelOnDrop(Arc<AtomicBool>);
@@ -188,21 +303,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-fn answer(request: &HeaderMap, output: Output) -> Response {
-    let mut remarks = Remarks::default();
-    for annotation in &output.annotations {
-        let list = match annotation.severity {
-            Severity::Warning => &mut remarks.warnings,
-            Severity::Info => &mut remarks.infos,
-        };
-        list.push(annotation.to_string());
-    }
-    let mut data = String::new();
-    write_value(&mut data, &output);
-    raw_success(request, &data, &remarks)
-}
-
-fn write_value(out: &mut String, output: &Output) {
+fn write_value(out: &mut String, output: &Output, time: Timestamp) {
     let native = |sample: &&Sample| output.histograms.get(sample.value).is_some();
     match &output.value {
         Value::Scalar(sample) => {
@@ -210,7 +311,8 @@ fn write_value(out: &mut String, output: &Output) {
             write_sample(out, output, *sample);
         }
         Value::String(text) => {
-            out.push_str("{\"resultType\":\"string\",\"result\":[0,");
+            out.push_str("{\"resultType\":\"string\",\"result\":");
+            write_time(out, time);
             write_text(out, text);
             out.push(']');
         }
@@ -272,7 +374,7 @@ fn write_text(out: &mut String, text: &str) {
 
 /// `[1435781430.781,"1"]`: seconds as a number, the value as a text, because JSON has no NaN.
 fn write_sample(out: &mut String, output: &Output, sample: Sample) {
-    write_time(out, sample);
+    write_time(out, sample.timestamp);
     match output.histograms.get(sample.value) {
         Some(histogram) => write_histogram(out, histogram),
         None => {
@@ -284,8 +386,8 @@ fn write_sample(out: &mut String, output: &Output, sample: Sample) {
     out.push(']');
 }
 
-fn write_time(out: &mut String, sample: Sample) {
-    let millis = sample.timestamp.millis();
+fn write_time(out: &mut String, time: Timestamp) {
+    let millis = time.millis();
     let (sign, whole, rest) = (millis < 0, (millis / 1000).abs(), (millis % 1000).abs());
     out.push('[');
     if sign {

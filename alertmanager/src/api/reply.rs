@@ -30,6 +30,15 @@ impl Failure {
         Self::bad_data(format!("invalid parameter {name:?}: {why}"))
     }
 
+    /// The same, where the request itself is wrong: because of the parameter `name`, unless it says
+    /// already of which.
+    pub(super) fn of_parameter(self, name: &str) -> Self {
+        match self.kind == "bad_data" && !self.message.starts_with("invalid parameter") {
+            true => Self::parameter(name, self.message),
+            false => self,
+        }
+    }
+
     /// The query does not fit the data.
     pub(super) fn execution(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "execution", message)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base::diagnostic::Diagnostics;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Reading};
 
 /// Where a configuration is looked for, in this order.
 const PLACES: [&str; 2] = ["veilleur.yml", "/etc/veilleur/veilleur.yml"];
@@ -18,6 +18,8 @@ pub struct Origin {
     file: Option<PathBuf>,
     /// The file that says who may ask us, in place of a section.
     web_file: Option<PathBuf>,
+    /// Whose file it is.
+    reading: Reading,
 }
 
 impl Origin {
@@ -25,7 +27,12 @@ impl Origin {
     pub fn find(named: Option<PathBuf>, web_file: Option<PathBuf>) -> Self {
         let there = |place: &&str| Path::new(place).exists();
         let first = || PLACES.iter().find(|place| there(place)).map(PathBuf::from);
-        Self { file: named.or_else(first), web_file }
+        Self { file: named.or_else(first), web_file, reading: Reading::Own }
+    }
+
+    /// The file `named`, which is `reading`'s.
+    pub fn of(reading: Reading, named: PathBuf, web_file: Option<PathBuf>) -> Self {
+        Self { file: Some(named), web_file, reading }
     }
 
     /// What people are shown as its name.
@@ -44,7 +51,7 @@ impl Origin {
     pub fn load(&self) -> Result<Config, Diagnostics> {
         let web_file = self.web_file.as_deref();
         match &self.file {
-            Some(path) => config::read(path, web_file),
+            Some(path) => config::read_as(self.reading, path, web_file),
             None => config::parse(&self.name(), config::DEFAULT, Path::new("."), web_file),
         }
     }

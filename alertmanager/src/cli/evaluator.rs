@@ -40,6 +40,31 @@ pub(super) struct EvaluatorArgs {
     ca_file: Option<PathBuf>,
 }
 
+/// The same, where it need not be asked.
+#[derive(Clone, Debug, Args)]
+pub(super) struct PerhapsEvaluatorArgs {
+    /// The running evaluator, where it is to be asked
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// A file with `user:password`, where the evaluator asks who we are
+    #[arg(long, value_name = "FILE", requires = "url", conflicts_with = "token_file")]
+    user_file: Option<PathBuf>,
+    /// A file with a token, where the evaluator asks who we are
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
+    /// The authority that has signed the evaluator's certificate, in place of the system's
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca_file: Option<PathBuf>,
+}
+
+impl PerhapsEvaluatorArgs {
+    /// Whom to ask, where somebody is to be asked.
+    pub(super) fn given(self) -> Option<EvaluatorArgs> {
+        let Self { url, user_file, token_file, ca_file } = self;
+        url.map(|url| EvaluatorArgs { url, user_file, token_file, ca_file })
+    }
+}
+
 impl EvaluatorArgs {
     /// The data of the answer to a request for `path`; with a body it is posted as JSON.
     ///

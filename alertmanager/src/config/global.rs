@@ -9,13 +9,16 @@ use std::path::PathBuf;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::http::access::HttpConfig;
 use base::http::tls::TlsConfig;
+use base::labels::Labels;
 use base::period::Period;
 use base::secret::Secret;
 use serde::Deserialize;
 
+use super::Reading;
 use crate::notify::{
     EmailGlobals, RocketchatGlobals, SecretSetting, ServiceGlobals, SlackGlobals, TelegramGlobals,
 };
+use crate::scrape::{GlobalScrape, size_of};
 
 /// Where Slack takes messages with the token of an app.
 const SLACK_APP_URL: &str = "https://slack.com/api/chat.postMessage";
@@ -28,6 +31,23 @@ pub(super) struct GlobalConfig {
     pub(super) scrape_timeout: Option<Spanned<Period>>,
     pub(super) evaluation_interval: Option<Spanned<Period>>,
     pub(super) rule_query_offset: Option<Period>,
+    pub(super) scrape_protocols: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) body_size_limit: Option<Spanned<String>>,
+    pub(super) sample_limit: usize,
+    pub(super) target_limit: usize,
+    pub(super) label_limit: usize,
+    pub(super) label_name_length_limit: usize,
+    pub(super) label_value_length_limit: usize,
+    pub(super) keep_dropped_targets: usize,
+    pub(super) metric_name_validation_scheme: Option<Spanned<String>>,
+    pub(super) metric_name_escaping_scheme: Option<Spanned<String>>,
+    pub(super) scrape_native_histograms: bool,
+    pub(super) always_scrape_classic_histograms: bool,
+    pub(super) convert_classic_histograms_to_nhcb: bool,
+    pub(super) extra_scrape_metrics: bool,
+    /// Where Prometheus writes queries and failed scrapes to; nothing is written here.
+    pub(super) query_log_file: Option<PathBuf>,
+    pub(super) scrape_failure_log_file: Option<PathBuf>,
     pub(super) external_labels: BTreeMap<Spanned<String>, String>,
     /// Alerts that are pushed without an end last for it; ours end when their data say so.
     pub(super) resolve_timeout: Option<Period>,
@@ -75,6 +95,47 @@ pub(super) struct GlobalConfig {
 }
 
 impl GlobalConfig {
+    /// What holds for every job that does not say otherwise.
+    pub(super) fn scrape(&self, interval: Period, diagnostics: &mut Diagnostics) -> GlobalScrape {
+        let size = self.body_size_limit.as_ref();
+        GlobalScrape {
+            interval: self.scrape_interval.map_or(interval, |period| period.value),
+            timeout: self.scrape_timeout.map_or(Period::from_secs(10), |period| period.value),
+            scrape_protocols: self.scrape_protocols.clone(),
+            body_size_limit: size.map_or(0, |size| size_of(size, diagnostics)),
+            sample_limit: self.sample_limit,
+            target_limit: self.target_limit,
+            label_limit: self.label_limit,
+            label_name_length_limit: self.label_name_length_limit,
+            label_value_length_limit: self.label_value_length_limit,
+            keep_dropped_targets: self.keep_dropped_targets,
+            metric_name_validation_scheme: self.metric_name_validation_scheme.clone(),
+            metric_name_escaping_scheme: self.metric_name_escaping_scheme.clone(),
+            scrape_native_histograms: self.scrape_native_histograms,
+            always_scrape_classic_histograms: self.always_scrape_classic_histograms,
+            convert_classic_histograms_to_nhcb: self.convert_classic_histograms_to_nhcb,
+            extra_scrape_metrics: self.extra_scrape_metrics,
+        }
+    }
+
+    /// What is added to every alert. In a file of Prometheus's `$NAME` and `${NAME}` are variables of
+    /// the environment, and `$$` is a dollar.
+    pub(super) fn external_labels(
+        &self,
+        reading: Reading,
+        diagnostics: &mut Diagnostics,
+    ) -> Labels {
+        for name in self.external_labels.keys().filter(|name| name.value.is_empty()) {
+            diagnostics.report(name, "a label name is empty");
+        }
+        let expand = |value: &String| match reading {
+            Reading::Own => value.clone(),
+            _ => expanded(value, base::yaml::variable),
+        };
+        let labels = self.external_labels.iter();
+        Labels::from_pairs(labels.map(|(name, value)| (name.value.clone(), expand(value))))
+    }
+
     /// What mails are sent by.
     pub(super) fn email(&self) -> EmailGlobals {
         EmailGlobals {
@@ -192,7 +253,46 @@ impl GlobalConfig {
     }
 }
 
+/// `text` with the variables that it names; one that is not set is empty.
+fn expanded(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (name, after) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            Some((name, after)) => (name, after),
+            None if after.starts_with('$') => ("$", &after[1..]),
+            None => after.split_at(after.find(|c| !word(c)).unwrap_or(after.len())),
+        };
+        match name {
+            "$" | "" => out.push('$'),
+            name => out.push_str(&variable(name).unwrap_or_default()),
+        }
+        rest = after;
+    }
+    out + rest
+}
+
 /// A secret and its file.
 fn secret<'a>(value: &'a Option<Spanned<Secret>>, file: &'a Option<PathBuf>) -> SecretSetting<'a> {
     SecretSetting { value: value.as_ref(), file: file.as_ref() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn external_labels_name_variables_as_in_prometheus() {
+        let variable = |name: &str| (name == "TEST").then(|| "value".to_owned());
+        let check = |text: &str, expected: &str| assert_eq!(expanded(text, variable), expected);
+        check("foo", "foo");
+        check("${TEST}", "value");
+        check("foo${TEST}bar", "foovaluebar");
+        check("$TEST-x", "value-x");
+        check("foo$${TEST}", "foo${TEST}");
+        check("foo$$bar", "foo$bar");
+        check("${NONE}x", "x");
+        check("5$", "5$");
+    }
 }

@@ -100,7 +100,7 @@ impl FileSd {
 /// # Errors
 ///
 /// Everything that is wrong with it.
-pub(crate) fn read(path: &Path) -> Result<Vec<Discovered>, Diagnostics> {
+pub fn read(path: &Path) -> Result<Vec<Discovered>, Diagnostics> {
     let name = path.display().to_string();
     let mut diagnostics = Diagnostics::new(&name);
     let groups: Vec<Spanned<Option<TargetGroupConfig>>> =

@@ -13,7 +13,7 @@ use base::clock::Stopwatch;
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::{HttpAccess, HttpConfig};
 use base::http::client::{ClientError, Connection, Failure, Origin, Phases};
-use base::http::{Full, HeaderMap, Method, Request, Uri, header};
+use base::http::{Full, HeaderMap, Method, Request, StatusCode, Uri, header};
 use base::sample::Timestamp;
 use base::secret::Secret;
 use bytes::Bytes;
@@ -157,6 +157,7 @@ impl Service {
             .header(header::USER_AGENT, concat!("veilleur/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(Bytes::from(call.body)))
             .map_err(|error| DeliveryError::permanent(error.to_string()))?;
+        self.access.prepare().await.map_err(DeliveryError::transient)?;
         self.access.identify(request.headers_mut()).map_err(DeliveryError::transient)?;
         for (name, value) in call.headers {
             let mut value: header::HeaderValue = value.expose().parse().map_err(|_| {
@@ -187,6 +188,9 @@ impl Service {
             }
             (answer, _) => answer.map_err(unanswered)?,
         };
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            self.access.was_refused();
+        }
         let (head, mut incoming) = answer.into_parts();
         let (mut bytes, mut complete) = (Vec::new(), false);
         let reading = async {

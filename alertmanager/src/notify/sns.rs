@@ -10,7 +10,6 @@
 
 mod config;
 mod credentials;
-mod sign;
 
 pub use config::{Sigv4Config, SnsConfig};
 
@@ -24,9 +23,9 @@ use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, excerpt};
 use super::paging::{form, group_id};
 use super::texts::{Renderer, Text, one_line, shortened, shortened_bytes};
+use crate::aws::{Credentials, Signing, element};
 use crate::template::{Escape, Templates};
-use credentials::{Credentials, CredentialsSource};
-use sign::Signing;
+use credentials::CredentialsSource;
 
 /// The largest message, in bytes, and the longest text message to a phone, in characters.
 const MAX_MESSAGE: usize = 256 << 10;
@@ -114,7 +113,7 @@ impl SnsNotifier {
             Destination::Phone(_) => None,
         };
         let named = named.filter(|region| !region.is_empty()).map(str::to_owned);
-        self.region.clone().or(named).or_else(credentials::region_of_environment)
+        self.region.clone().or(named).or_else(crate::aws::region_of_environment)
     }
 
     /// The parameters of `Publish`.
@@ -202,13 +201,6 @@ fn judge(answer: &Answer, now: Timestamp) -> Result<(), DeliveryError> {
             excerpt(answer.body.trim())
         ))),
     }
-}
-
-/// The text of the first element `name` of an XML document.
-fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    let (text, _) = rest.split_once(&format!("</{name}>"))?;
-    Some(text.trim()).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

@@ -117,6 +117,29 @@ pub(super) fn of_group(
     })
 }
 
+/// The rules of a group that have a selector which finds nothing, so that they stay silent. One
+/// alert for all of them: where a whole set of rules has no use, that is one thing to know.
+pub(super) fn dead_rules(group: &GroupView) -> Option<Fault> {
+    const LISTED: usize = 5;
+    let all = group.rules.iter().flat_map(|rule| rule.dead.iter().map(move |dead| (rule, dead)));
+    let since = all.clone().map(|(_, dead)| dead.since).min()?;
+    let mut lines: Vec<String> = all
+        .clone()
+        .take(LISTED)
+        .map(|(rule, dead)| match &dead.last {
+            Some(last) => format!("`{}` of `{}`; {last} had it last", dead.selector, rule.name),
+            None => format!("`{}` of `{}`", dead.selector, rule.name),
+        })
+        .collect();
+    let count = all.count();
+    if count > LISTED {
+        lines.push(format!("and {} more", count - LISTED));
+    }
+    let labels = [("group", group.name.as_str()), ("file", group.file.as_str())];
+    let summary = format!("rules of the group `{}` find nothing, and stay silent", group.name);
+    Some(Fault::new("RuleFindsNothing", "info", &labels, [summary, lines.join("; ")], since))
+}
+
 /// Why we are not well, if we are not: a lane has failed for longer than `patience`, or a group of
 /// rules is not evaluated. For whoever watches us from outside.
 pub fn why_not_well(
@@ -142,7 +165,7 @@ pub fn why_not_well(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{RuleKind, RuleView};
+    use crate::rules::{DeadSelector, RuleKind, RuleView};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
@@ -191,6 +214,7 @@ mod tests {
             error: fails.then(|| "no".to_owned()),
             duration: Duration::ZERO,
             evaluated_at: None,
+            dead: Vec::new(),
             kind: RuleKind::Recording { labels: BTreeMap::new() },
         };
         GroupView {
@@ -221,6 +245,25 @@ mod tests {
             let found = of_group(&group, PATIENCE, at(0), at(now));
             assert_eq!(found.is_some(), expected, "{evaluated_at:?} {errors:?} {now}");
         }
+    }
+
+    #[test]
+    fn rules_that_find_nothing_are_one_alert_for_their_group() {
+        let mut group = group(Some(100), &[false, false]);
+        assert_eq!(dead_rules(&group), None);
+        let dead = |selector: &str, since, last| DeadSelector {
+            selector: selector.to_owned(),
+            since: at(since),
+            last,
+        };
+        let target = Labels::from_pairs([("job", "j")]);
+        group.rules[1].dead = vec![dead("x", 50, None), dead("y", 40, Some(target))];
+        let fault = dead_rules(&group).unwrap();
+        assert_eq!(fault.since, at(40));
+        let text = "`x` of `r`; `y` of `r`; {job=\"j\"} had it last";
+        assert_eq!(fault.annotations["description"], text);
+        group.rules[0].dead = (0..9).map(|n| dead(&n.to_string(), 60, None)).collect();
+        assert!(dead_rules(&group).unwrap().annotations["description"].ends_with("; and 6 more"));
     }
 
     #[test]

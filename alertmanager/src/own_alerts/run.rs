@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::faults::{Fault, PATIENCE, of_group, of_lane};
+use super::faults::{Fault, PATIENCE, dead_rules, of_group, of_lane};
 use super::storm::{Begun, Seen, Storm};
 use crate::dispatch::Fallbacks;
 use crate::mute::{Blind, MONITORING_BLIND, Mutes};
@@ -126,6 +126,7 @@ impl OwnAlerts {
         }
         for group in self.rules.all() {
             faults.extend(of_group(&group, PATIENCE, self.started, now));
+            faults.extend(dead_rules(&group));
         }
         faults.extend(self.blind(now));
         faults

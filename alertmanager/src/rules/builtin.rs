@@ -9,11 +9,9 @@ use base::period::Period;
 use serde::Deserialize;
 
 use super::file::RuleFile;
-use super::group::{Rule, RuleGroup};
+use super::group::{BUILTIN_FILE, Rule, RuleGroup};
 
 const FILE: &str = include_str!("builtin.yml");
-/// What the file is called where people see it.
-pub const BUILTIN_FILE: &str = "built-in";
 
 /// What is said of them under `builtin_rules:`.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::labels::METRIC_NAME;
 use base::period::Period;
-use promql::{Query, Type};
+use promql::{Fault, Query, Span, Type};
 use serde::Deserialize;
 
 use super::alerting::AlertingRule;
@@ -20,12 +20,12 @@ use super::template::Texts;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleFile {
-    groups: Vec<Spanned<GroupConfig>>,
+    pub(super) groups: Vec<Spanned<GroupConfig>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GroupConfig {
+pub(super) struct GroupConfig {
     name: Spanned<String>,
     #[serde(default)]
     interval: Option<Spanned<Period>>,
@@ -34,21 +34,21 @@ struct GroupConfig {
     #[serde(default)]
     limit: usize,
     #[serde(default)]
-    labels: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub(super) labels: BTreeMap<Spanned<String>, Spanned<String>>,
     #[serde(default)]
-    rules: Vec<Spanned<RuleConfig>>,
+    pub(super) rules: Vec<Spanned<RuleConfig>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RuleConfig {
-    record: Option<Spanned<String>>,
-    alert: Option<Spanned<String>>,
-    expr: Option<Spanned<String>>,
+pub(super) struct RuleConfig {
+    pub(super) record: Option<Spanned<String>>,
+    pub(super) alert: Option<Spanned<String>>,
+    pub(super) expr: Option<Spanned<String>>,
     #[serde(rename = "for")]
-    hold: Option<Spanned<Period>>,
+    pub(super) hold: Option<Spanned<Period>>,
     keep_firing_for: Option<Spanned<Period>>,
-    labels: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub(super) labels: BTreeMap<Spanned<String>, Spanned<String>>,
     annotations: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
@@ -166,7 +166,10 @@ impl RuleConfig {
                 None
             }
             Err(faults) => {
-                for fault in faults.iter() {
+                // What has no place of its own follows from a fault that has one.
+                let has_place = |fault: &&Fault| fault.span != Span::default();
+                let first = std::iter::once(faults.first());
+                for fault in first.chain(faults.iter().skip(1).filter(has_place)) {
                     let at = fault.span.place(&expr.value);
                     diagnostics.report(expr, format!("in the expression, {at}: {}", fault.message));
                 }

@@ -20,9 +20,13 @@ use super::measured::Measured;
 use super::recording::RecordingRule;
 use super::states::{Active, AlertStates, Changes};
 use super::view::{AlertView, GroupView, RuleKind, RuleView};
+use super::watch::Watch;
 use crate::alerts::{Alert, Ending};
 use crate::scrape::{Outputs, Targets};
 use crate::state::StoredAlert;
+
+/// What the rules that are built in have for a file.
+pub const BUILTIN_FILE: &str = "built-in";
 
 /// A rule.
 #[derive(Clone, Debug)]
@@ -90,6 +94,7 @@ struct RuleState {
     error: Option<String>,
     duration: Duration,
     evaluated_at: Option<Timestamp>,
+    watch: Watch,
 }
 
 /// What an evaluation changed, for whoever keeps and tells it.
@@ -223,6 +228,9 @@ impl RuleGroup {
             evaluation.failed += usize::from(state.error.is_some());
             state.duration = watch.elapsed();
             state.evaluated_at = Some(now);
+            if self.file != BUILTIN_FILE {
+                state.watch.look(rule.query(), &sources.storage, now);
+            }
         }
         evaluation
     }
@@ -305,6 +313,7 @@ impl RuleState {
             error: self.error.clone(),
             duration: self.duration,
             evaluated_at: self.evaluated_at,
+            dead: self.watch.dead(),
             kind,
         }
     }

@@ -11,6 +11,7 @@ use base::period::Period;
 use base::sample::Timestamp;
 
 use super::states::Active;
+use super::watch::DeadSelector;
 use crate::state::RuleAlertState;
 
 /// A group.
@@ -45,6 +46,8 @@ pub struct RuleView {
     pub duration: Duration,
     /// When it was.
     pub evaluated_at: Option<Timestamp>,
+    /// Its selectors that find nothing.
+    pub dead: Vec<DeadSelector>,
     /// What it makes.
     pub kind: RuleKind,
 }

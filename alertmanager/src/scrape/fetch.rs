@@ -13,16 +13,10 @@ use base::http::{
 use base::period::Period;
 use bytes::Bytes;
 
-use super::config::{Formats, Job};
+use super::config::Job;
 use super::series::{Incoming, Refusal};
 use super::target::Target;
 
-/// What we read, in the order of preference; names in UTF-8 as they are.
-const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
-    text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
-/// The protobuf form, which is asked for where native histograms are wanted.
-const PROTOBUF: &str = "application/vnd.google.protobuf;\
-    proto=io.prometheus.client.MetricFamily;encoding=delimited;escaping=allow-utf-8;q=0.6,";
 /// By which an agent of ours knows that the outputs of its checks are wanted; since only the text
 /// format carries them, it answers in that.
 const OUTPUTS: &str = "veilleur-outputs";
@@ -36,6 +30,8 @@ pub(super) struct Fetcher {
     /// How far the fetch has come that is going on, or was dropped.
     phases: Phases,
     speaks_tls: bool,
+    /// How long the last body was once unpacked, in bytes.
+    pub(super) size: usize,
 }
 
 impl Fetcher {
@@ -51,15 +47,18 @@ impl Fetcher {
         let mut uri = target.uri.clone();
         for _ in 0..=MAX_REDIRECTS {
             let (connection, answer) = self.ask(job, target.timeout, &origin, &uri).await?;
-            if answer.status().is_redirection() && job.config.follow_redirects != Some(false) {
+            if answer.status().is_redirection() && job.access.follows {
                 uri = redirected(&origin, &uri, answer.headers())?;
                 continue;
+            }
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                job.access.was_refused();
             }
             if answer.status() != StatusCode::OK {
                 return Err(format!("server answered HTTP status {}", answer.status()));
             }
             let connection = self.connection.insert(connection);
-            let result = read(connection, answer, job, incoming).await;
+            let result = read(connection, answer, job, incoming, &mut self.size).await;
             if result.is_err() {
                 // The rest of the answer is still to come; nothing else can be asked on it.
                 self.connection = None;
@@ -95,6 +94,7 @@ impl Fetcher {
         origin: &Origin,
         uri: &Uri,
     ) -> Result<(Connection, Response<Body>), String> {
+        job.access.prepare().await?;
         if let Some(mut kept) = self.connection.take()
             && kept.is_open().await
         {
@@ -118,7 +118,7 @@ fn request(job: &Job, timeout: Period, uri: &Uri) -> Result<Request<Full<Bytes>>
     let mut request = Request::builder()
         .method(Method::GET)
         .uri(uri)
-        .header(header::ACCEPT, accept(job.formats))
+        .header(header::ACCEPT, job.protocols.accept())
         .header(header::USER_AGENT, concat!("veilleur/", env!("CARGO_PKG_VERSION")))
         .header("x-prometheus-scrape-timeout-seconds", timeout.duration().as_secs_f64().to_string())
         .header(OUTPUTS, "1")
@@ -132,10 +132,6 @@ fn request(job: &Job, timeout: Period, uri: &Uri) -> Result<Request<Full<Bytes>>
     Ok(request)
 }
 
-fn accept(formats: Formats) -> String {
-    format!("{}{ACCEPT}", if formats.protobuf { PROTOBUF } else { "" })
-}
-
 /// What a body is read by.
 enum Reader {
     Text(Parser),
@@ -143,15 +139,17 @@ enum Reader {
 }
 
 impl Reader {
+    /// What reads a body of this type, which may not be said, or be none of metrics.
     fn of(content_type: &str, job: &Job) -> Option<Self> {
-        let mut parts = content_type.split(';').map(str::trim);
-        if parts.next() == Some("application/vnd.google.protobuf") && job.formats.protobuf {
-            let has = |parameter: &str| content_type.contains(parameter);
-            let known = has("io.prometheus.client.MetricFamily") && has("delimited");
-            let parser = ProtobufParser::new(job.formats.histograms, job.limits.body);
-            return known.then_some(Self::Protobuf(parser));
+        let protocols = &job.protocols;
+        if protocols.asks_for_protobuf() && is_protobuf(content_type) {
+            let parser = ProtobufParser::new(protocols.histograms, job.limits.body);
+            return Some(Self::Protobuf(parser));
         }
-        let format = Format::from_content_type(content_type)?;
+        let format = Format::from_content_type(content_type)
+            .filter(|_| !content_type.is_empty())
+            .or(protocols.fallback())
+            .or(Format::from_content_type(content_type))?;
         Some(Self::Text(Parser::new(format, job.limits.body)))
     }
 
@@ -171,28 +169,22 @@ impl Reader {
     }
 }
 
+/// Whether a content type is that of families of metrics one behind the other.
+fn is_protobuf(content_type: &str) -> bool {
+    let has = |parameter: &str| content_type.contains(parameter);
+    content_type.starts_with("application/vnd.google.protobuf")
+        && has("io.prometheus.client.MetricFamily")
+        && has("delimited")
+}
+
 /// Where a redirect leads, which must be the same host and port: another host was not configured.
 fn redirected(origin: &Origin, from: &Uri, headers: &HeaderMap) -> Result<Uri, String> {
     let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
     let location = location.ok_or("a redirect leads nowhere")?;
-    let base = format!(
-        "{}://{}",
-        from.scheme_str().unwrap_or("http"),
-        from.authority().map_or("", |a| a.as_str())
-    );
-    let absolute = match location {
-        l if l.starts_with("//") => format!("{}:{l}", from.scheme_str().unwrap_or("http")),
-        l if l.starts_with('/') => format!("{base}{l}"),
-        l if l.contains("://") => l.to_owned(),
-        l => {
-            let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-            format!("{base}{folder}/{l}")
-        }
-    };
-    let to: Uri = absolute.parse().map_err(|_| "a redirect leads to no address".to_owned())?;
+    let to = base::http::fetch::resolved(from, location)?;
     match Origin::of(&to) {
         Ok(found) if found == *origin => Ok(to),
-        _ => Err(format!("a redirect leads to another host, `{absolute}`, and is not followed")),
+        _ => Err(format!("a redirect leads to another host, `{to}`, and is not followed")),
     }
 }
 
@@ -202,7 +194,9 @@ async fn read(
     answer: Response<Body>,
     job: &Job,
     incoming: &mut Incoming<'_>,
+    size: &mut usize,
 ) -> Result<(), String> {
+    *size = 0;
     let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let content_type = text(header::CONTENT_TYPE).unwrap_or("");
     let mut reader =
@@ -229,6 +223,7 @@ async fn read(
             reader.feed(&piece, incoming).map_err(|e| e.to_string())?;
         }
     }
+    *size = bytes;
     if bytes == 0 {
         // No byte at all is a target without metrics, in either format.
         return Ok(());

@@ -25,8 +25,9 @@ use super::config::Job;
 use super::fetch::Fetcher;
 use super::outputs::Outputs;
 use super::series::{Counts, Extras, Incoming, SeriesCache};
+use super::sources::{Asking, SourceMetrics};
 use super::target::{Target, TargetKey};
-use super::targets::{Health, TargetState, Targets};
+use super::targets::{Dropped, Health, TargetState, Targets};
 use crate::news::News;
 
 /// How often discovery looks for changes.
@@ -39,8 +40,6 @@ const PUNCTUAL: Duration = Duration::from_millis(50);
 const AGENT_UP: &str = "veilleur_agent_up";
 /// When the certificate of a target expires: a built-in rule watches it (F56).
 const CERTIFICATE: &str = "veilleur_target_certificate_not_after_timestamp_seconds";
-/// How many dropped targets of a job are shown.
-const MOST_DROPPED: usize = 100;
 
 /// Counters of collecting.
 #[derive(Clone, Debug)]
@@ -49,6 +48,7 @@ pub struct ScrapeMetrics {
     duration: Histogram,
     appended: IntCounter,
     left_out: IntCounterVec,
+    sources: SourceMetrics,
 }
 
 impl ScrapeMetrics {
@@ -68,6 +68,7 @@ impl ScrapeMetrics {
                 "Scraped samples that were not stored, by reason.",
                 &["reason"],
             ),
+            sources: SourceMetrics::new(metrics),
         }
     }
 
@@ -115,11 +116,13 @@ impl Scraper {
         let stop = supervisor.stop_token().clone();
         let mut running: HashMap<TargetKey, Running> = HashMap::new();
         let mut current: Vec<Job> = Vec::new();
+        let mut asking = Asking::default();
         let (mut changed, mut is_set_back) = (true, false);
         loop {
             is_set_back = self.look_at_clock(is_set_back);
             if changed || jobs.has_changed().unwrap_or(false) {
                 current = take_over(current, &jobs.borrow_and_update());
+                asking.adjust(&current, &self.clock, &supervisor);
                 changed = true;
             }
             let now = self.clock.now();
@@ -128,13 +131,16 @@ impl Scraper {
                     changed |= sd.refresh(now);
                 }
             }
+            changed |= asking.has_changed();
+            self.targets.set_sources(asking.show(&current, &self.metrics.sources));
             if changed {
-                self.apply(&current, &mut running, &supervisor);
+                self.apply(&current, &asking, &mut running, &supervisor);
                 changed = false;
             }
             tokio::select! {
                 () = stop.cancelled() => return,
                 Ok(()) = jobs.changed() => changed = true,
+                () = asking.woken() => {}
                 () = sleep(REFRESH) => {}
             }
         }
@@ -159,16 +165,20 @@ impl Scraper {
     fn apply(
         &self,
         jobs: &[Job],
+        asking: &Asking,
         running: &mut HashMap<TargetKey, Running>,
         supervisor: &Supervisor,
     ) {
         let mut wanted: BTreeMap<TargetKey, (Arc<Job>, Target)> = BTreeMap::new();
+        let mut all_dropped = BTreeMap::new();
         for job in jobs {
             let job = Arc::new(job.clone());
-            let mut dropped = Vec::new();
+            let mut dropped = Dropped::default();
             let mut count = 0;
-            let discovered = job.file_sds.iter().flat_map(|sd| sd.targets());
-            for found in job.static_targets.iter().chain(discovered) {
+            let lists: Vec<_> = asking.of(&job).map(|(_, state)| state.targets).collect();
+            let in_files = job.file_sds.iter().flat_map(|sd| sd.targets());
+            let asked = lists.iter().flat_map(|targets| targets.iter());
+            for found in job.static_targets.iter().chain(in_files).chain(asked) {
                 match Target::build(&job, found) {
                     Ok(Some(_)) if count >= job.limits.targets => {
                         count += 1;
@@ -177,8 +187,12 @@ impl Scraper {
                         count += 1;
                         wanted.insert(target.key.clone(), (Arc::clone(&job), target));
                     }
-                    Ok(None) if dropped.len() < MOST_DROPPED => dropped.push(found.clone()),
-                    Ok(None) => {}
+                    Ok(None) => {
+                        dropped.count += 1;
+                        if dropped.shown.len() < job.limits.dropped {
+                            dropped.shown.push(found.clone());
+                        }
+                    }
                     Err(error) => warn!(job = job.name, %error, "a target cannot be scraped"),
                 }
             }
@@ -189,11 +203,18 @@ impl Scraper {
                     count, limit, "more targets than target_limit; the rest is not scraped"
                 );
             }
-            self.targets.set_dropped(&job.name, dropped);
+            all_dropped.insert(job.name.clone(), dropped);
         }
-        self.targets.expect(wanted.keys());
+        self.targets.set_dropped(all_dropped);
+        // Until all are known nobody can say that all were seen.
+        if jobs.iter().all(|job| asking.has_answered(job)) {
+            self.targets.expect(wanted.keys());
+        }
+        // What a service names that has not answered since the settings changed is not gone.
+        let unknown =
+            |job: &str| jobs.iter().any(|known| known.name == job && !asking.has_answered(known));
         running.retain(|key, loop_| {
-            let keep = wanted.contains_key(key);
+            let keep = wanted.contains_key(key) || unknown(&key.job);
             if !keep {
                 loop_.remove();
             }
@@ -329,7 +350,13 @@ impl TargetLoop {
             ("scrape_samples_post_metric_relabeling", counts.kept as f64),
             ("scrape_series_added", counts.added as f64),
         ];
-        for (name, value) in about {
+        let extra = [
+            ("scrape_timeout_seconds", target.timeout.duration().as_secs_f64()),
+            ("scrape_sample_limit", job.config.sample_limit as f64),
+            ("scrape_body_size_bytes", self.fetcher.size as f64),
+        ];
+        let extra = extra.into_iter().filter(|_| job.extra);
+        for (name, value) in about.into_iter().chain(extra) {
             points.extend(self.report_point(name, &target.key.labels, now, value));
         }
         self.append(&points, &extras);

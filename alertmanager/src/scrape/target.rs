@@ -133,8 +133,7 @@ mod tests {
     fn job(yaml: &str) -> Job {
         let mut diagnostics = Diagnostics::new("f.yml");
         let config: ScrapeConfig = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let global =
-            GlobalScrape { interval: Period::from_secs(60), timeout: Period::from_secs(10) };
+        let global = GlobalScrape::new(Period::from_secs(60), Period::from_secs(10));
         let job = config.build(global, Path::new("/"), &mut diagnostics);
         assert!(diagnostics.is_empty(), "{diagnostics}");
         job.unwrap()

@@ -53,11 +53,34 @@ pub struct TargetState {
     pub last_duration: Duration,
 }
 
+/// How a service is that is asked for targets (F55).
+#[derive(Clone, Debug)]
+pub struct SourceState {
+    /// The kind: `http`.
+    pub kind: &'static str,
+    /// When the last good list came; nothing before the first.
+    pub good_at: Option<Timestamp>,
+    /// Why there is no newer one, empty where the last answer was good.
+    pub error: String,
+    /// How many targets it names.
+    pub targets: usize,
+}
+
+/// Targets of a job that relabelling dropped: how many, and the labels of the first of them.
+#[derive(Clone, Debug, Default)]
+pub struct Dropped {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub shown: Vec<Labels>,
+}
+
 /// All targets. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Targets {
     inner: Arc<RwLock<Inner>>,
-    dropped: Arc<RwLock<BTreeMap<String, Vec<Labels>>>>,
+    dropped: Arc<RwLock<BTreeMap<String, Dropped>>>,
+    sources: Arc<RwLock<BTreeMap<String, Vec<SourceState>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -92,8 +115,17 @@ impl Targets {
         inner.unseen.get_or_insert_with(|| keys.cloned().collect());
     }
 
-    /// By job, the labels of what relabelling dropped.
-    pub fn dropped(&self) -> BTreeMap<String, Vec<Labels>> {
+    /// The services that are asked for targets, of every job: those of a job that asks none are none.
+    pub fn sources(&self) -> BTreeMap<String, Vec<SourceState>> {
+        self.sources.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_sources(&self, sources: BTreeMap<String, Vec<SourceState>>) {
+        *self.sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
+    }
+
+    /// By job, what relabelling dropped.
+    pub fn dropped(&self) -> BTreeMap<String, Dropped> {
         self.dropped.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -111,13 +143,8 @@ impl Targets {
         inner.states.remove(key);
     }
 
-    pub(super) fn set_dropped(&self, job: &str, labels: Vec<Labels>) {
-        let mut dropped = self.dropped.write().unwrap_or_else(PoisonError::into_inner);
-        if labels.is_empty() {
-            dropped.remove(job);
-        } else {
-            dropped.insert(job.to_owned(), labels);
-        }
+    pub(super) fn set_dropped(&self, all: BTreeMap<String, Dropped>) {
+        *self.dropped.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 }
 

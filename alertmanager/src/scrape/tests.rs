@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use base::clock::SteadyClock;
 use base::diagnostic::Diagnostics;
-use base::exposition::Histograms;
 use base::labels::Labels;
 use base::matcher::Matcher;
 use base::own_metrics::OwnMetrics;
@@ -18,10 +17,10 @@ use storage::{Options, Storage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::config::{Formats, GlobalScrape, Job, ScrapeConfig};
+use super::config::{Job, ScrapeConfig};
 use super::run::{ScrapeMetrics, Scraper, TargetLoop};
 use super::target::Target;
-use super::{Outputs, Targets};
+use super::{GlobalScrape, Outputs, Targets};
 use crate::news::News;
 
 struct World {
@@ -55,7 +54,7 @@ async fn world(settings: &str, answers: Vec<Vec<u8>>) -> World {
     let yaml = format!("{{job_name: j, scrape_timeout: 500ms, {settings}}}");
     let mut diagnostics = Diagnostics::new("f.yml");
     let config: ScrapeConfig = base::yaml::read(&yaml, &mut diagnostics).unwrap();
-    let global = GlobalScrape { interval: Period::from_secs(60), timeout: Period::from_secs(10) };
+    let global = GlobalScrape::new(Period::from_secs(60), Period::from_secs(10));
     let job = config.build(global, Path::new("/"), &mut diagnostics).unwrap();
     assert!(diagnostics.is_empty(), "{diagnostics}");
     let discovered =
@@ -301,9 +300,10 @@ fn protobuf(count: u8) -> Vec<u8> {
 
 #[tokio::test]
 async fn native_histograms_come_by_protobuf_where_it_is_asked_for_x23() {
-    let mut world = world("", vec![protobuf(3), protobuf(3), protobuf(5), ok("a 1\n")]).await;
-    assert!(world.scrape().await.contains("is no metrics"));
-    world.job.formats = Formats { protobuf: true, histograms: Histograms::Native };
+    let mut text = world("", vec![protobuf(3)]).await;
+    assert!(text.scrape().await.contains("is no metrics"));
+    let answers = vec![protobuf(3), protobuf(5), ok("a 1\n")];
+    let mut world = world("scrape_native_histograms: true", answers).await;
     for _ in 0..3 {
         assert_eq!(world.scrape().await, "");
     }
@@ -314,5 +314,5 @@ async fn native_histograms_come_by_protobuf_where_it_is_asked_for_x23() {
         found[0].values.iter().map(|v| found[0].histogram(*v).map(|h| h.count)).collect();
     assert_eq!(counts, [Some(3.0), Some(5.0), None]);
     assert_eq!(Ended::from_value(found[0].values[2]), Some(Ended::Gone));
-    assert_eq!(world.values("scrape_samples_scraped"), "0 1 1 1");
+    assert_eq!(world.values("scrape_samples_scraped"), "1 1 1");
 }

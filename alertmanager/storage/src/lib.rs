@@ -33,6 +33,7 @@ mod delete;
 mod import;
 mod foreign;
 mod inspect;
+mod names;
 
 pub use append::{AppendError, Appended, Beside, Point, histogram_value};
 pub use chunk::TABLE as HISTOGRAMS;

@@ -5,15 +5,21 @@
 //! Invariant: a secret is read when it is used, so that a rotated file is taken up, and goes
 //! nowhere but onto the wire.
 
-use std::path::PathBuf;
+mod check;
+mod identity;
+
+use identity::{Further, Identity};
+pub use identity::{HttpAccess, SecretSource, basic};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostics, Place, Spanned};
 use crate::http::client::{Client, Except, Proxy};
+use crate::http::oauth2::{Grant, OAuth2};
 use crate::http::tls::TlsConfig;
-use crate::http::{HeaderMap, header};
+use crate::http::{HeaderMap, Uri, header};
 use crate::secret::Secret;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 /// The settings under `http_config:`, as written.
@@ -24,15 +30,27 @@ pub struct HttpConfig {
     pub basic_auth: Option<Spanned<BasicAuthConfig>>,
     /// A token.
     pub authorization: Option<Spanned<AuthorizationConfig>>,
+    /// A token that somebody gives us for our name and secret.
+    pub oauth2: Option<Spanned<OAuth2Config>>,
+    /// The older form of `authorization`.
+    pub bearer_token: Option<Spanned<Secret>>,
+    /// The older form of `authorization`, in a file.
+    pub bearer_token_file: Option<Spanned<PathBuf>>,
     /// TLS.
     pub tls_config: Option<Spanned<TlsConfig>>,
-    /// Whether redirects are followed: ours never are; only `false` and nothing are taken.
+    /// Whether redirects are followed. Messages never are; only `false` and nothing are taken there.
     pub follow_redirects: Option<Spanned<bool>>,
     /// The proxy through which others are reached: `http://proxy.example:3128`, with a user name and
     /// a password where it asks for them.
     pub proxy_url: Option<Spanned<Secret>>,
     /// What is reached without it: names, addresses and networks with commas between.
     pub no_proxy: Option<Spanned<String>>,
+    /// Whether the proxy is the one that the environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`).
+    pub proxy_from_environment: Option<Spanned<bool>>,
+    /// Further headers for the proxy where it opens a connection.
+    pub proxy_connect_header: Option<Spanned<BTreeMap<String, Vec<Secret>>>>,
+    /// Further headers of every request.
+    pub http_headers: Option<Spanned<BTreeMap<String, HeaderConfig>>>,
     /// HTTP/2 is not spoken; the setting is taken because it changes nothing that one sees.
     pub enable_http2: Option<bool>,
 }
@@ -43,10 +61,16 @@ pub struct HttpConfig {
 pub struct BasicAuthConfig {
     /// The name.
     pub username: String,
+    /// The file with the name.
+    pub username_file: Option<PathBuf>,
+    /// The name in a store of secrets, which we have none of.
+    pub username_ref: Option<String>,
     /// The password.
     pub password: Option<Secret>,
     /// The file with the password.
     pub password_file: Option<PathBuf>,
+    /// The password in a store of secrets, which we have none of.
+    pub password_ref: Option<String>,
 }
 
 /// A token, as written.
@@ -60,69 +84,72 @@ pub struct AuthorizationConfig {
     pub credentials: Option<Secret>,
     /// The file with the token.
     pub credentials_file: Option<PathBuf>,
+    /// The token in a store of secrets, which we have none of.
+    pub credentials_ref: Option<String>,
 }
 
-/// A client and who it says it is.
-#[derive(Clone, Debug)]
-pub struct HttpAccess {
-    /// The client.
-    pub client: Client,
-    identity: Option<Identity>,
+/// Client credentials of OAuth 2, as written.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OAuth2Config {
+    /// Our name.
+    pub client_id: String,
+    /// Our secret.
+    pub client_secret: Option<Secret>,
+    /// The file with the secret.
+    pub client_secret_file: Option<PathBuf>,
+    /// The secret in a store of secrets, which we have none of.
+    pub client_secret_ref: Option<String>,
+    /// Who gives tokens.
+    pub token_url: Option<Spanned<String>>,
+    /// What the token is to be good for.
+    pub scopes: Vec<String>,
+    /// Further fields of the request.
+    pub endpoint_params: BTreeMap<String, Secret>,
+    /// How the token is asked for; `client_credentials` is spoken.
+    pub grant_type: Option<Spanned<String>>,
+    /// Of signed requests, which are not spoken.
+    pub client_certificate_key_id: Option<String>,
+    /// Of signed requests.
+    pub client_certificate_key: Option<Secret>,
+    /// Of signed requests.
+    pub client_certificate_key_file: Option<PathBuf>,
+    /// Of signed requests.
+    pub client_certificate_key_ref: Option<String>,
+    /// Of signed requests.
+    pub signature_algorithm: Option<String>,
+    /// Of signed requests.
+    pub iss: Option<String>,
+    /// Of signed requests.
+    pub audience: Option<String>,
+    /// Of signed requests.
+    pub claims: BTreeMap<String, String>,
+    /// Whom to trust there, and who we are.
+    pub tls_config: Option<Spanned<TlsConfig>>,
+    /// The proxy on the way to it.
+    pub proxy_url: Option<Spanned<Secret>>,
+    /// What is reached without it.
+    pub no_proxy: Option<Spanned<String>>,
+    /// Whether the proxy is the one that the environment names.
+    pub proxy_from_environment: Option<Spanned<bool>>,
+    /// Further headers for the proxy.
+    pub proxy_connect_header: Option<Spanned<BTreeMap<String, Vec<Secret>>>>,
 }
 
-#[derive(Clone, Debug)]
-enum Identity {
-    Basic { username: String, password: SecretSource },
-    Token { scheme: String, token: SecretSource },
-}
-
-/// A secret, or the file that holds it.
-#[derive(Clone, Debug)]
-pub enum SecretSource {
-    /// It stands in the configuration.
-    Given(Secret),
-    /// It is read from a file each time.
-    File(PathBuf),
-}
-
-impl SecretSource {
-    /// One of `value` and `file`; both are a fault at `place`, neither is nothing.
-    pub fn one_of(
-        value: Option<Secret>,
-        file: Option<PathBuf>,
-        names: (&str, &str),
-        place: Place,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Self> {
-        match (value, file) {
-            (Some(_), Some(_)) => {
-                let message = format!("only one of `{}` and `{}` can be given", names.0, names.1);
-                diagnostics.report(place, message);
-                None
-            }
-            (Some(secret), None) => Some(Self::Given(secret)),
-            (None, Some(file)) => Some(Self::File(file)),
-            (None, None) => None,
-        }
-    }
-
-    /// The secret now, without the line feed at the end of its file.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read; the text names it.
-    pub fn read(&self) -> Result<Secret, String> {
-        match self {
-            Self::Given(secret) => Ok(secret.clone()),
-            Self::File(path) => std::fs::read_to_string(path)
-                .map(|text| Secret::new(text.trim_end_matches(['\r', '\n'])))
-                .map_err(|error| format!("cannot read {}: {error}", path.display())),
-        }
-    }
+/// The values of one header, as written.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeaderConfig {
+    /// Values.
+    pub values: Vec<String>,
+    /// Values that nobody may read.
+    pub secrets: Vec<Secret>,
+    /// Files with values, read when they are used.
+    pub files: Vec<PathBuf>,
 }
 
 impl HttpConfig {
-    /// The client; faults are reported at `place` or where they are.
+    /// The client of somebody who sends messages; faults are reported at `place` or where they are.
     pub fn build(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<HttpAccess> {
         if let Some(follow) = self.follow_redirects.as_ref().filter(|follow| follow.value) {
             diagnostics.report_with_help(
@@ -131,99 +158,209 @@ impl HttpConfig {
                 "give the address that they lead to, and leave `follow_redirects` out",
             );
         }
-        if let (Some(basic), Some(_)) = (&self.basic_auth, &self.authorization) {
-            diagnostics.report(basic, "only one of `basic_auth` and `authorization` can be given");
+        self.build_following(place, diagnostics)
+    }
+
+    /// The client of somebody who reads, and follows redirects unless that is switched off.
+    pub fn build_following(
+        &self,
+        place: Place,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<HttpAccess> {
+        self.check(diagnostics);
+        self.check_stores(diagnostics);
+        let (identity, place) = (self.identity(diagnostics), self.tls_place(place));
+        let client = self.client(place, diagnostics)?;
+        let further = self.headers(diagnostics);
+        let follows = self.follow_redirects.as_ref().is_none_or(|follow| follow.value);
+        Some(HttpAccess::new(client, identity, further, follows))
+    }
+
+    /// The same with relative paths made relative to `folder`.
+    #[must_use]
+    pub fn relative_to(mut self, folder: &Path) -> Self {
+        let join = |path: &mut Option<PathBuf>| {
+            if let Some(path) = path {
+                *path = folder.join(&path);
+            }
+        };
+        if let Some(basic) = &mut self.basic_auth {
+            join(&mut basic.value.username_file);
+            join(&mut basic.value.password_file);
         }
-        let basic = self.basic_auth.as_ref().map(|basic| {
-            let BasicAuthConfig { username, password, password_file } = basic.value.clone();
-            let names = ("password", "password_file");
-            let source =
-                SecretSource::one_of(password, password_file, names, basic.place, diagnostics);
-            let password = source.unwrap_or_else(|| SecretSource::Given(Secret::new("")));
-            Identity::Basic { username, password }
-        });
-        let token = self.authorization.as_ref().and_then(|authorization| {
-            let AuthorizationConfig { kind, credentials, credentials_file } =
-                authorization.value.clone();
-            let names = ("credentials", "credentials_file");
-            let place = authorization.place;
-            let token =
-                SecretSource::one_of(credentials, credentials_file, names, place, diagnostics)?;
-            let scheme = kind.map_or_else(|| "Bearer".to_owned(), |kind| kind.trim().to_owned());
-            if scheme.eq_ignore_ascii_case("basic") {
-                diagnostics.report(place, "`basic` is set by `basic_auth`, not by `authorization`");
+        if let Some(authorization) = &mut self.authorization {
+            join(&mut authorization.value.credentials_file);
+        }
+        if let Some(file) = &mut self.bearer_token_file {
+            file.value = folder.join(&file.value);
+        }
+        if let Some(oauth2) = &mut self.oauth2 {
+            join(&mut oauth2.value.client_secret_file);
+            if let Some(tls) = &mut oauth2.value.tls_config {
+                tls.value.relative_to(folder);
             }
-            Some(Identity::Token { scheme, token })
-        });
-        let proxy = self.proxy(diagnostics);
-        let tls = self.tls_config.as_ref();
-        match Client::new(&tls.map(|tls| tls.value.clone()).unwrap_or_default()) {
-            Ok(client) => {
-                let client = client.remembering();
-                let client = match proxy {
-                    Some(proxy) => client.through(proxy),
-                    None => client,
-                };
-                Some(HttpAccess { client, identity: basic.or(token) })
-            }
+        }
+        for header in self.http_headers.iter_mut().flat_map(|headers| headers.value.values_mut()) {
+            header.files.iter_mut().for_each(|file| *file = folder.join(&file));
+        }
+        if let Some(tls) = &mut self.tls_config {
+            tls.value.relative_to(folder);
+        }
+        self
+    }
+
+    fn tls_place(&self, place: Place) -> Place {
+        self.tls_config.as_ref().map_or(place, |tls| tls.place)
+    }
+
+    fn identity(&self, diagnostics: &mut Diagnostics) -> Option<Identity> {
+        if let Some(basic) = &self.basic_auth {
+            return Some(basic.value.build());
+        }
+        if let Some(file) = &self.bearer_token_file {
+            let token = SecretSource::File(file.value.clone());
+            return Some(Identity::Token { scheme: "Bearer".to_owned(), token });
+        }
+        if let Some(token) = &self.bearer_token {
+            let token = SecretSource::Given(token.value.clone());
+            return Some(Identity::Token { scheme: "Bearer".to_owned(), token });
+        }
+        if let Some(authorization) = &self.authorization {
+            return authorization.value.build();
+        }
+        let oauth2 = self.oauth2.as_ref()?;
+        oauth2.value.build(oauth2.place, diagnostics).map(Identity::OAuth2)
+    }
+
+    fn client(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<Client> {
+        let proxies = self.proxies(diagnostics);
+        let tls = self.tls_config.as_ref().map(|tls| tls.value.clone()).unwrap_or_default();
+        if tls.check().is_err() {
+            return None;
+        }
+        match Client::new(&tls) {
+            Ok(client) => Some(proxies.into_iter().fold(client.remembering(), Client::through)),
             Err(error) => {
-                diagnostics.report(tls.map_or(place, |tls| tls.place), error.to_string());
+                diagnostics.report(place, error.to_string());
                 None
             }
         }
     }
-}
 
-impl HttpConfig {
-    fn proxy(&self, diagnostics: &mut Diagnostics) -> Option<Proxy> {
+    /// The proxies, of which the first that serves an address is taken.
+    fn proxies(&self, diagnostics: &mut Diagnostics) -> Vec<Proxy> {
+        let headers = self.connect_headers(diagnostics);
+        if self.proxy_from_environment.as_ref().is_some_and(|asked| asked.value) {
+            return match Proxy::of_environment() {
+                Ok(proxies) => {
+                    proxies.into_iter().map(|proxy| proxy.with_headers(headers.clone())).collect()
+                }
+                Err(fault) => {
+                    let place = self.proxy_from_environment.as_ref().map(Place::from);
+                    diagnostics.report(place.unwrap_or_default(), fault);
+                    Vec::new()
+                }
+            };
+        }
         let Some(url) = self.proxy_url.as_ref().filter(|url| !url.value.is_empty()) else {
             if let Some(except) = self.no_proxy.as_ref().filter(|except| !except.value.is_empty()) {
                 diagnostics.report(except, "`no_proxy` is of use with `proxy_url` only");
             }
-            return None;
+            return Vec::new();
         };
         let except = self.no_proxy.as_ref();
         let except = except.map(|written| Except::list(&written.value, written.place, diagnostics));
         match Proxy::read(url.value.expose()) {
-            Ok(proxy) => Some(proxy.but_for(except.unwrap_or_default())),
+            Ok(proxy) => vec![proxy.but_for(except.unwrap_or_default()).with_headers(headers)],
             Err(fault) => {
                 diagnostics.report_with_help(
                     url,
                     fault,
                     "write it like `http://proxy.example:3128`",
                 );
-                None
+                Vec::new()
             }
         }
     }
+
+    fn connect_headers(&self, diagnostics: &mut Diagnostics) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let Some(written) = &self.proxy_connect_header else { return headers };
+        for (name, values) in &written.value {
+            for value in values {
+                match (name.parse::<header::HeaderName>(), value.expose().parse()) {
+                    (Ok(name), Ok(value)) => drop(headers.append(name, value)),
+                    _ => diagnostics.report(written, format!("`{name}` cannot be a header")),
+                }
+            }
+        }
+        headers
+    }
+
+    fn headers(&self, diagnostics: &mut Diagnostics) -> Vec<Further> {
+        let mut further = Vec::new();
+        let Some(written) = &self.http_headers else { return further };
+        for (name, values) in &written.value {
+            let Ok(name) = name.parse::<header::HeaderName>() else {
+                diagnostics.report(written, format!("`{name}` cannot be a header"));
+                continue;
+            };
+            let given = values.values.iter().map(Secret::new).chain(values.secrets.iter().cloned());
+            let given = given.map(SecretSource::Given);
+            let files = values.files.iter().cloned().map(SecretSource::File);
+            further.extend(given.chain(files).map(|value| (name.clone(), value)));
+        }
+        further
+    }
 }
 
-/// The header's text by which somebody says who he is: of `user:password`.
-pub fn basic(pair: impl AsRef<[u8]>) -> String {
-    format!("Basic {}", STANDARD.encode(pair))
-}
-
-impl HttpAccess {
-    /// Adds who we are to the headers of a request.
-    ///
-    /// # Errors
-    ///
-    /// A file with a secret cannot be read, or a secret cannot stand in a header.
-    pub fn identify(&self, headers: &mut HeaderMap) -> Result<(), String> {
-        let value = match &self.identity {
-            None => return Ok(()),
-            Some(Identity::Basic { username, password }) => {
-                basic(format!("{username}:{}", password.read()?.expose()))
-            }
-            Some(Identity::Token { scheme, token }) => {
-                format!("{scheme} {}", token.read()?.expose())
-            }
+impl BasicAuthConfig {
+    fn build(&self) -> Identity {
+        let username = match &self.username_file {
+            Some(file) => SecretSource::File(file.clone()),
+            None => SecretSource::Given(Secret::new(&self.username)),
         };
-        let mut value: header::HeaderValue =
-            value.parse().map_err(|_| "the credentials cannot stand in a header".to_owned())?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-        Ok(())
+        let source = SecretSource::either(&self.password, &self.password_file);
+        let password = source.unwrap_or_else(|| SecretSource::Given(Secret::new("")));
+        Identity::Basic { username, password }
+    }
+}
+
+impl AuthorizationConfig {
+    fn build(&self) -> Option<Identity> {
+        let token = SecretSource::either(&self.credentials, &self.credentials_file)?;
+        let scheme = self.kind.as_ref().map_or_else(|| "Bearer".into(), |k| k.trim().to_owned());
+        Some(Identity::Token { scheme, token })
+    }
+}
+
+impl OAuth2Config {
+    fn build(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<OAuth2> {
+        let secret = SecretSource::either(&self.client_secret, &self.client_secret_file);
+        let http = HttpConfig {
+            tls_config: self.tls_config.clone(),
+            proxy_url: self.proxy_url.clone(),
+            no_proxy: self.no_proxy.clone(),
+            proxy_from_environment: self.proxy_from_environment,
+            proxy_connect_header: self.proxy_connect_header.clone(),
+            ..HttpConfig::default()
+        };
+        let access = http.build_following(place, diagnostics)?;
+        let url = self.token_url.as_ref()?;
+        let Some(uri) = url.value.parse::<Uri>().ok().filter(|uri| uri.authority().is_some())
+        else {
+            diagnostics.report(url, format!("`{}` is no http URL", url.value));
+            return None;
+        };
+        let fields = self.endpoint_params.iter().map(|(n, value)| (n.clone(), value.clone()));
+        let mut fields: Vec<_> = fields.collect();
+        if !self.scopes.is_empty() {
+            fields.push(("scope".to_owned(), Secret::new(self.scopes.join(" "))));
+        }
+        let secret = secret.unwrap_or_else(|| SecretSource::Given(Secret::new("")));
+        let (client_id, in_body) = (self.client_id.clone(), false);
+        let grant = Grant { client_id, client_secret: secret, in_body, fields };
+        Some(OAuth2::new(uri, access, grant))
     }
 }
 
@@ -280,7 +417,8 @@ mod tests {
         );
         check(
             "{basic_auth: {username: a}, authorization: {credentials: b}}",
-            "f.yml:1:14: only one of `basic_auth` and `authorization` can be given",
+            "f.yml:1:44: only one of `basic_auth`, `authorization`, `oauth2`, `bearer_token` and \
+             `bearer_token_file` can be given",
         );
         check(
             "{proxy_url: 'socks5://u:s3cret@h'}",

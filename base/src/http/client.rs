@@ -43,7 +43,7 @@ pub struct Client {
     /// Names that were resolved before; none where each look must be a fresh one.
     names: Option<Names>,
     /// Who passes requests on.
-    proxy: Option<Arc<Proxy>>,
+    proxies: Vec<Arc<Proxy>>,
 }
 
 impl fmt::Debug for Client {
@@ -64,7 +64,7 @@ impl Client {
             trust.get()?;
         }
         let server_name = tls.server_name.clone();
-        Ok(Self { trust: Arc::new(trust), server_name, names: None, proxy: None })
+        Ok(Self { trust: Arc::new(trust), server_name, names: None, proxies: Vec::new() })
     }
 
     /// The same client, which goes on for some minutes with what names were resolved to before while
@@ -74,10 +74,12 @@ impl Client {
         Self { names: Some(Names::default()), ..self }
     }
 
-    /// The same client, which reaches others through `proxy`.
+    /// The same client, which reaches others through `proxy`, unless one that was named before
+    /// serves them.
     #[must_use]
-    pub fn through(self, proxy: Proxy) -> Self {
-        Self { proxy: Some(Arc::new(proxy)), ..self }
+    pub fn through(mut self, proxy: Proxy) -> Self {
+        self.proxies.push(Arc::new(proxy));
+        self
     }
 
     /// Opens a connection to `origin`, noting how long the phases took. Through a proxy these are
@@ -91,7 +93,7 @@ impl Client {
         origin: &Origin,
         phases: &mut Phases,
     ) -> Result<Connection, ClientError> {
-        let proxy = self.proxy.as_ref().filter(|proxy| proxy.serves(origin));
+        let proxy = self.proxies.iter().find(|proxy| proxy.serves(origin));
         let next = proxy.map_or(origin, |proxy| proxy.origin());
         let watch = Stopwatch::start();
         let addresses = match &self.names {

@@ -17,6 +17,7 @@ use super::except::Except;
 use super::failure::{ClientError, Failure};
 use super::origin::Origin;
 use super::percent::percent_decoded;
+use crate::diagnostic::{Diagnostics, Place};
 
 /// How long the head of its answer may be, in bytes.
 const MAX_HEAD: usize = 8 << 10;
@@ -28,6 +29,8 @@ pub struct Proxy {
     authorization: Option<HeaderValue>,
     except: Vec<Except>,
     headers: HeaderMap,
+    /// Whether it serves only what is encrypted, or only what is not.
+    tls: Option<bool>,
 }
 
 impl fmt::Debug for Proxy {
@@ -39,7 +42,8 @@ impl fmt::Debug for Proxy {
 impl Proxy {
     /// The proxy at `origin`, which does not ask who we are.
     pub fn at(origin: Origin) -> Self {
-        Self { origin, authorization: None, except: Vec::new(), headers: HeaderMap::new() }
+        let (except, headers) = (Vec::new(), HeaderMap::new());
+        Self { origin, authorization: None, except, headers, tls: None }
     }
 
     /// The proxy at `url`: `http://user:password@host:port`, where all but the host may be missing.
@@ -67,6 +71,33 @@ impl Proxy {
         Ok(proxy.knowing_us(Some(value)))
     }
 
+    /// The proxies that the environment names for what is not encrypted and for what is, but for
+    /// what `NO_PROXY` names.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a variable, without its text, which may hold a password.
+    pub fn of_environment() -> Result<Vec<Self>, String> {
+        let either = |name: &str| {
+            let lower = || crate::yaml::variable(&name.to_lowercase());
+            crate::yaml::variable(name).or_else(lower).filter(|text| !text.is_empty())
+        };
+        let except = either("NO_PROXY").unwrap_or_default();
+        let mut faults = Diagnostics::new("the environment variable NO_PROXY");
+        let except = Except::list(&except, Place { line: 1, column: 1 }, &mut faults);
+        faults.into_result(()).map_err(|faults| faults.to_string())?;
+        let mut proxies = Vec::new();
+        for (name, tls) in [("HTTP_PROXY", false), ("HTTPS_PROXY", true)] {
+            if let Some(url) = either(name) {
+                let proxy = Self::read(&url);
+                let proxy =
+                    proxy.map_err(|why| format!("the environment variable {name}: {why}"))?;
+                proxies.push(Self { tls: Some(tls), ..proxy.but_for(except.clone()) });
+            }
+        }
+        Ok(proxies)
+    }
+
     /// The same, to which we say who we are: the value of `Proxy-Authorization`.
     #[must_use]
     pub fn knowing_us(mut self, authorization: Option<HeaderValue>) -> Self {
@@ -91,7 +122,8 @@ impl Proxy {
 
     /// Whether what goes to `origin` goes through it.
     pub fn serves(&self, origin: &Origin) -> bool {
-        !self.except.iter().any(|except| except.has(origin))
+        self.tls.is_none_or(|tls| tls == origin.tls)
+            && !self.except.iter().any(|except| except.has(origin))
     }
 
     /// Where it is.

@@ -323,7 +323,7 @@ impl<'a> Composer<'a, '_> {
     fn bytes(&mut self, text: &str, place: Place) -> Content {
         let bytes = decode_base64(text);
         if bytes.is_none() {
-            self.diagnostics.report(place, "what is tagged `!!binary` is not base64");
+            self.diagnostics.report(place, "this !!binary value contains invalid base64 data");
         }
         Content::Bytes(bytes.unwrap_or_default())
     }
@@ -396,8 +396,7 @@ fn expand(text: &str) -> Result<Cow<'_, str>, String> {
             Some((name, default)) => (name, Some(default)),
             None => (reference, None),
         };
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-        let value = std::env::var(name).ok();
+        let value = super::variable(name);
         out.push_str(value.as_deref().or(default).ok_or_else(|| name.to_owned())?);
         rest = after;
     }

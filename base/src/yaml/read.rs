@@ -70,7 +70,10 @@ impl<'n> NodeReader<'n, '_> {
         match &self.node.content {
             Content::Null | Content::TakenOut => "nothing".to_owned(),
             Content::Scalar { text, .. } => format!("`{}`", shortened(text)),
-            Content::Bytes(_) => "bytes".to_owned(),
+            Content::Bytes(bytes) => match std::str::from_utf8(bytes) {
+                Ok(_) => "bytes".to_owned(),
+                Err(_) => format!("\"{}\", which is no UTF-8", shortened(&escaped(bytes))),
+            },
             Content::Sequence(_) => "a list".to_owned(),
             Content::Mapping(_) => "settings".to_owned(),
         }
@@ -98,6 +101,14 @@ impl<'n> NodeReader<'n, '_> {
             _ => self.wrong("true or false"),
         }
     }
+}
+
+/// Bytes as Go and Rust write them: `\xff` for what is no text.
+fn escaped(bytes: &[u8]) -> String {
+    bytes.utf8_chunks().fold(String::new(), |out, chunk| {
+        let odd: String = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        out + chunk.valid() + &odd
+    })
 }
 
 fn shortened(text: &str) -> String {

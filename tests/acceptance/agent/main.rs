@@ -19,4 +19,5 @@ mod faults;
 mod web;
 mod nrpe;
 mod schema;
+mod order;
 mod import;

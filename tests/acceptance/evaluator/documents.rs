@@ -8,10 +8,11 @@ use std::path::Path;
 use tests::program::{End, run};
 
 /// Those in which somebody looks for what to write, beside those of the receivers.
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "docs/moving.md",
     "docs/evaluator.md",
+    "docs/rules.md",
     "docs/delivery.md",
     "docs/silences.md",
     "docs/maintenance.md",
@@ -39,6 +40,7 @@ fn the_configurations_in_the_documents_are_right() {
             let program = match name {
                 "veilleur.yml" => "veilleur",
                 "agent.yml" => "veilleur-agent",
+                "rules.yml" => "veilleur",
                 _ => continue,
             };
             let dir = tempfile::tempdir().unwrap();
@@ -49,7 +51,10 @@ fn the_configurations_in_the_documents_are_right() {
             let block = secrets.replace_all(&block, "a-secret");
             let folder = dir.path().to_str().unwrap();
             fs::write(&file, block.replace("/var/lib/veilleur-agent", folder)).unwrap();
-            let (end, _, said) = run(program, ["check".as_ref(), file.as_os_str()]);
+            let rules = ["check", "rules", "--strict"];
+            let words = if name == "rules.yml" { &rules[..] } else { &rules[..1] };
+            let words = words.iter().map(AsRef::as_ref).chain([file.as_os_str()]);
+            let (end, _, said) = run(program, words);
             assert_eq!(end, End::Exit(0), "{document}:\n{said}\n{block}");
             checked.push(name.to_owned());
         }

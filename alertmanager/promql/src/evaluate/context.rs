@@ -66,9 +66,33 @@ pub enum EvalError {
     Storage(#[from] SelectError),
 }
 
+/// How many samples and values an evaluation has in memory, has had at most, and in all.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    now: Cell<usize>,
+    peak: Cell<usize>,
+    total: Cell<usize>,
+}
+
+impl Usage {
+    fn get(&self) -> usize {
+        self.now.get()
+    }
+
+    fn set(&self, now: usize) {
+        self.now.set(now);
+        self.peak.set(self.peak.get().max(now));
+    }
+
+    /// The most at a time, and all.
+    pub(crate) fn peak_and_total(&self) -> (usize, usize) {
+        (self.peak.get(), self.total.get())
+    }
+}
+
 pub(crate) struct Context<'a> {
     options: &'a Options<'a>,
-    used: Rc<Cell<usize>>,
+    used: Rc<Usage>,
     annotations: RefCell<Annotations>,
     range: Range,
     arena: Arena,
@@ -77,7 +101,7 @@ pub(crate) struct Context<'a> {
 impl<'a> Context<'a> {
     /// As [`Context::over`], without histograms.
     #[cfg(test)]
-    pub(crate) fn new(options: &'a Options<'a>, range: Range, used: &Rc<Cell<usize>>) -> Self {
+    pub(crate) fn new(options: &'a Options<'a>, range: Range, used: &Rc<Usage>) -> Self {
         Self::over(None, options, range, used)
     }
 
@@ -87,7 +111,7 @@ impl<'a> Context<'a> {
         storage: Option<&Storage>,
         options: &'a Options<'a>,
         range: Range,
-        used: &Rc<Cell<usize>>,
+        used: &Rc<Usage>,
     ) -> Self {
         let lease = || Lease { used: Rc::clone(used), limit: options.max_samples, amount: 0 };
         let arena = Arena::new(storage, [lease(), lease()]);
@@ -148,7 +172,7 @@ impl<'a> Context<'a> {
 /// A part of the samples that an evaluation may have in memory, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    used: Rc<Cell<usize>>,
+    used: Rc<Usage>,
     limit: usize,
     amount: usize,
 }
@@ -162,6 +186,7 @@ impl Lease {
             return Err(EvalError::TooManySamples(self.limit));
         }
         self.used.set(used);
+        self.used.total.set(self.used.total.get().saturating_add(amount));
         self.amount += amount;
         Ok(())
     }

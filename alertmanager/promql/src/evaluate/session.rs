@@ -2,12 +2,12 @@
 //!
 //! Invariant: a query comes to the same in a session as alone.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use base::labels::Labels;
 use storage::{SelectError, Storage};
 
+use super::context::Usage;
 use super::select::Selections;
 use super::{Context, EvalError, Evaluation, Options, Output, Range};
 use crate::query::Query;
@@ -24,7 +24,7 @@ pub struct Session<'a> {
     selections: Selections<'a>,
     range: Range,
     options: &'a Options<'a>,
-    used: Rc<Cell<usize>>,
+    used: Rc<Usage>,
 }
 
 impl<'a> Session<'a> {
@@ -65,6 +65,11 @@ impl<'a> Session<'a> {
     /// A query that comes later sees them.
     pub fn appended(&self, labels: &Labels) {
         self.selections.forget(labels);
+    }
+
+    /// How many samples and values its evaluations have had in memory at most, and in all.
+    pub fn usage(&self) -> (usize, usize) {
+        self.used.peak_and_total()
     }
 
     fn once(&self, query: &Query, selections: &Selections<'_>) -> Result<Output, EvalError> {

@@ -92,6 +92,7 @@ async fn fetch(url: &Secret, access: &HttpAccess) -> Result<String, String> {
         .header(header::USER_AGENT, concat!("veilleur/", env!("CARGO_PKG_VERSION")))
         .body(Full::new(Bytes::new()))
         .map_err(|error| error.to_string())?;
+    access.prepare().await?;
     access.identify(request.headers_mut())?;
     let mut phases = Phases::default();
     let mut connection =

@@ -16,8 +16,9 @@ use super::super::http::{Service, check_url};
 use super::super::notifier::Shared;
 use super::super::paging::recipient;
 use super::super::texts::Text;
-use super::credentials::{CredentialsSource, Keys, Role};
+use super::credentials::{CredentialsSource, Role};
 use super::{Destination, SnsNotifier};
+use crate::aws::Keys;
 
 /// An entry of `sns_configs`, as written. What is not said otherwise is a template.
 #[derive(Clone, Debug, Default, Deserialize)]

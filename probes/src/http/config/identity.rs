@@ -9,11 +9,12 @@ use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::{SecretSource, basic};
 use base::http::client::{Except, Origin, Proxy};
 use base::http::header::HeaderValue;
+use base::http::oauth2::{Cache, Grant};
 use base::http::tls::TlsConfig;
 use base::secret::Secret;
 use serde::Deserialize;
 
-use super::super::oauth2::{Cache, OAuth2};
+use super::super::oauth2::OAuth2;
 use super::super::route::Route;
 use super::super::step::Identity;
 use super::{HttpConfig, url};
@@ -213,10 +214,12 @@ impl OAuth2Config {
         Some(OAuth2 {
             url: url?,
             route: Route { trust, ip: route.ip, proxy: route.proxy.clone() },
-            client_id: self.client_id.clone(),
-            client_secret: secret?,
-            in_body,
-            fields,
+            grant: Grant {
+                client_id: self.client_id.clone(),
+                client_secret: secret?,
+                in_body,
+                fields,
+            },
             cached: Cache::default(),
         })
     }

@@ -11,20 +11,19 @@ use base::secret::Secret;
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 
-use super::super::paging::hex;
-use super::credentials::Credentials;
+use super::Credentials;
 
 /// The method of signing.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// For what a request is signed, and by whom.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Signing<'a> {
-    /// `sns` or `sts`.
-    pub(super) service: &'a str,
-    pub(super) region: &'a str,
-    pub(super) credentials: &'a Credentials,
-    pub(super) now: Timestamp,
+pub(crate) struct Signing<'a> {
+    /// `sns`, `sts` or `ec2`.
+    pub(crate) service: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) now: Timestamp,
 }
 
 impl Signing<'_> {
@@ -33,7 +32,7 @@ impl Signing<'_> {
     /// # Errors
     ///
     /// The address is none, or the time is none.
-    pub(super) fn headers(
+    pub(crate) fn headers(
         &self,
         url: &Secret,
         content_type: &str,
@@ -87,6 +86,10 @@ impl Signing<'_> {
         let parts = [day, self.region, self.service, "aws4_request", text];
         parts.into_iter().fold(key.into_bytes(), |key, part| under(&key, part))
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

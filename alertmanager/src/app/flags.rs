@@ -1,0 +1,37 @@
+//! What the program was started with, for people to look up.
+//!
+//! Invariant: what is shown holds no secret.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use base::period::Period;
+
+use super::Settings;
+
+impl Settings {
+    /// The settings by their names on the command line; `address` is where we listen indeed.
+    pub(super) fn flags(
+        &self,
+        address: SocketAddr,
+        external_url: &str,
+    ) -> BTreeMap<String, String> {
+        let period = |duration: std::time::Duration| {
+            Period::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).to_string()
+        };
+        let path = match self.route_prefix.as_str() {
+            "" => "/",
+            prefix => prefix,
+        };
+        let settings = [
+            ("listen", address.to_string()),
+            ("insecure-listen", self.insecure_listen.to_string()),
+            ("data", self.data.display().to_string()),
+            ("retention", period(self.retention)),
+            ("history-retention", period(self.history_retention)),
+            ("web.route-prefix", path.to_owned()),
+            ("external-url", external_url.to_owned()),
+        ];
+        settings.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+}

@@ -1,0 +1,118 @@
+//! Jobs, in the file and in files that it names; and what becomes of the sections of others.
+//!
+//! Invariant: a job's name is there once, in whatever file.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use base::diagnostic::{Diagnostics, Place, Spanned};
+use serde::Deserialize;
+
+use super::prometheus::{List, check_remote_read, check_remote_write, entries};
+use super::{FileConfig, Reading, files};
+use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
+
+/// A file with jobs, as written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct JobsFile {
+    scrape_configs: List<ScrapeConfig>,
+}
+
+/// The jobs of the file and of those that patterns name.
+pub(super) fn jobs(
+    (own, patterns): (&List<ScrapeConfig>, &[Spanned<String>]),
+    global: &GlobalScrape,
+    folder: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Arc<Job>> {
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    let mut take = |list: &List<ScrapeConfig>, folder: &Path, diagnostics: &mut Diagnostics| {
+        for (config, place) in entries(list, "scrape config", diagnostics) {
+            let name = &config.job_name;
+            if name.value.is_empty() {
+                // What else is wrong with it is told all the same.
+                diagnostics.report(place, "`job_name` is missing, or empty");
+            } else if !seen.insert(name.value.clone()) {
+                diagnostics.report(name, format!("there are two jobs `{}`", name.value));
+            }
+            found.extend(config.clone().build(global.clone(), folder, diagnostics).map(Arc::new));
+        }
+    };
+    take(own, folder, diagnostics);
+    for path in files(patterns, folder, diagnostics) {
+        let mut of_file = Diagnostics::new(&path.display().to_string());
+        let file: JobsFile = base::yaml::read_file(&path, &mut of_file).unwrap_or_default();
+        // As Prometheus has it: what is named there is relative to the folder of that file.
+        take(&file.scrape_configs, path.parent().unwrap_or(folder), &mut of_file);
+        diagnostics.extend(of_file);
+    }
+    found
+}
+
+impl FileConfig {
+    /// Checks the sections that are about others. What is not done here is reported in a file of
+    /// ours; in one of Prometheus's it is given back as notes.
+    pub(super) fn others(
+        &self,
+        reading: Reading,
+        folder: &Path,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<String> {
+        if reading == Reading::PrometheusAgent {
+            let rules = self.rule_files.first().map(Place::from);
+            let alerting = self.alerting.as_ref().map(Place::from);
+            for (name, place) in [("rule_files", rules), ("alerting", alerting)] {
+                if let Some(place) = place {
+                    diagnostics.report(place, format!("field {name} is not allowed in agent mode"));
+                }
+            }
+        }
+        if let Some(alerting) = &self.alerting {
+            alerting.value.check(folder, diagnostics);
+        }
+        if let Some(remote) = &self.remote_write {
+            check_remote_write(&remote.value, folder, diagnostics);
+        }
+        if let Some(remote) = &self.remote_read {
+            check_remote_read(&remote.value, folder, diagnostics);
+        }
+        if let Some(storage) = &self.storage {
+            storage.value.check(diagnostics);
+        }
+        if let Some(tracing) = &self.tracing {
+            tracing.value.check(tracing.place, diagnostics);
+        }
+        let retention = "say `--retention 15d`";
+        let route = "alerts go to `route` without a detour";
+        let sections = [
+            ("alerting", self.alerting.as_ref().map(Place::from), Some(route)),
+            ("remote_write", self.remote_write.as_ref().map(Place::from), None),
+            ("remote_read", self.remote_read.as_ref().map(Place::from), None),
+            ("storage", self.storage.as_ref().map(Place::from), Some(retention)),
+            ("tracing", self.tracing.as_ref().map(Place::from), None),
+            ("otlp", self.otlp.as_ref().map(Place::from), None),
+            ("runtime", self.runtime.as_ref().map(Place::from), Some("it is about Go")),
+        ];
+        let mut notes = Vec::new();
+        for (name, place, instead) in sections {
+            let Some(place) = place else { continue };
+            let what = if instead.is_some() { "has no use here" } else { "is not supported yet" };
+            let message = format!("the section `{name}` {what}");
+            if reading == Reading::Own {
+                let help = match instead {
+                    Some(route) if name == "alerting" => format!("take the section out: {route}"),
+                    Some(instead) => format!("take the section out, and {instead}"),
+                    None => "take the section out".to_owned(),
+                };
+                diagnostics.report_with_help(place, message, help);
+            } else {
+                let instead = instead.map(|instead| format!(": {instead}")).unwrap_or_default();
+                notes.push(format!("{}:{place}: {message}{instead}", diagnostics.file()));
+            }
+        }
+        notes
+    }
+}
