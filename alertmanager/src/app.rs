@@ -51,6 +51,7 @@ use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
 use first_round::Start;
 use folder::DataFolder;
+pub(crate) use folder::hold as hold_folder;
 use judging::Judging;
 
 /// How far back a sample counts.
@@ -76,6 +77,10 @@ pub struct Settings {
     pub data: PathBuf,
     /// How long samples are kept.
     pub retention: Duration,
+    /// The most bytes that samples may take on disk.
+    pub retention_bytes: Option<u64>,
+    /// How much older than the newest of its series a sample may be.
+    pub out_of_order: Duration,
     /// How long attempts to deliver something are kept.
     pub history_retention: Duration,
     /// The path under which everything is served, without a slash at its end.
@@ -109,6 +114,17 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
+impl Settings {
+    fn samples(&self) -> storage::Options {
+        storage::Options {
+            retention: self.retention,
+            retention_bytes: self.retention_bytes,
+            out_of_order: self.out_of_order,
+            ..storage::Options::default()
+        }
+    }
+}
+
 /// Runs the evaluator with `config`, which was read from `origin`, until a signal ends it.
 ///
 /// # Errors
@@ -118,7 +134,7 @@ pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::
     // First of all: until then a signal ends us, also one that asks for something else.
     let mut signals = Signals::take().context("the system gives us no signals")?;
     let listener = listen(settings.listen).await?;
-    let data = DataFolder::open(&settings.data, settings.retention).await?;
+    let data = DataFolder::open(&settings.data, settings.samples()).await?;
     let (reload, mut asked) = mpsc::channel(1);
     let mut app = App::start(origin, config, &settings, &data, listener, reload).await?;
     loop {

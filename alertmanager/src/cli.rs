@@ -12,6 +12,7 @@ mod drill;
 mod explain;
 mod history;
 mod test;
+mod storage;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -70,6 +71,9 @@ enum Command {
     /// Show who is told of what, by a configuration; nothing runs
     #[command(subcommand)]
     Routes(routes::RoutesCommand),
+    /// Check, measure, take out and take in the samples of a data folder
+    #[command(subcommand)]
+    Storage(storage::StorageCommand),
     /// Ask the running evaluator what it has told to whom, when, and with what answer
     History(history::HistoryArgs),
 }
@@ -97,6 +101,12 @@ struct RunArgs {
     /// How long samples are kept
     #[arg(long, value_name = "PERIOD", default_value = "15d")]
     retention: Period,
+    /// The most that samples may take on disk, such as 50GB; then the oldest go, whatever their age
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    retention_size: Option<u64>,
+    /// How much older than the newest of its series a sample may be
+    #[arg(long, value_name = "PERIOD", default_value = "0s")]
+    out_of_order: Period,
     /// How long it is kept what was told to whom, and when
     #[arg(long, value_name = "PERIOD", default_value = "90d")]
     history_retention: Period,
@@ -134,6 +144,7 @@ pub fn main() -> ExitCode {
         Some(Command::Drill(args)) => drill::drill(args),
         Some(Command::Explain(args)) => explain::explain(args),
         Some(Command::Routes(command)) => routes::routes(command),
+        Some(Command::Storage(command)) => command.run(),
         Some(Command::History(args)) => history::history(&args),
     };
     result.unwrap_or_else(|error| {
@@ -168,6 +179,8 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         insecure_listen: args.insecure_listen,
         data: args.data,
         retention: args.retention.duration(),
+        retention_bytes: args.retention_size,
+        out_of_order: args.out_of_order.duration(),
         history_retention: args.history_retention.duration(),
         route_prefix: args.route_prefix.trim_end_matches('/').to_owned(),
         dropped,
@@ -197,6 +210,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Help and version are what was asked for; everything else is a mistake.
+fn size(text: &str) -> Result<u64, String> {
+    let bytes = base::number::parse_size(text).filter(|bytes| *bytes > 0);
+    bytes.map(|bytes| bytes as u64).ok_or_else(|| "not a size such as 512MB or 50GB".to_owned())
+}
+
 fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     if error.use_stderr() {

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::histogram::Histogram;
+use base::labels::Labels;
 use base::own_metrics::{IntCounter, IntCounterVec, OwnMetrics};
 use base::remote_write::Received;
-use base::sample::Timestamp;
-use storage::{AppendError, Appended, Point, SeriesRef, Storage};
+use base::sample::{Ended, Timestamp};
+use storage::{AppendError, Appended, Beside, Exemplar, Point, SeriesRef, Storage};
 
 use crate::news::News;
 
@@ -31,8 +33,12 @@ pub struct Ingest {
 /// What became of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// How many samples are stored.
+    /// How many samples are stored, histograms not counted.
     pub samples: usize,
+    /// How many histograms are stored.
+    pub histograms: usize,
+    /// How many exemplars are kept.
+    pub exemplars: usize,
     /// Why others are not; the first few reasons.
     pub refused: Vec<String>,
 }
@@ -64,49 +70,59 @@ impl Ingest {
         for why in &received.refused {
             self.refuse(&mut written, "labels", 1, why.clone());
         }
-        if received.histograms > 0 {
-            let why = format!("{} native histograms: only floats are stored", received.histograms);
-            self.refuse(&mut written, "histogram", received.histograms, why);
+        for why in &received.refused_histograms {
+            self.refuse(&mut written, "histogram", 1, why.clone());
         }
-        let (mut points, mut labels) = (Vec::new(), Vec::new());
-        for one in &received.series {
-            let series = match self.storage.series(&one.labels) {
-                Ok(series) => series,
-                Err(error @ AppendError::TooManySeries(_)) => {
-                    self.refuse(
-                        &mut written,
-                        "too-many-series",
-                        one.samples.len(),
-                        error.to_string(),
-                    );
-                    continue;
-                }
-                Err(error) => return Err(error),
+        let mut offered = Offered::default();
+        for (at, one) in received.series.iter().enumerate() {
+            let start = received.starts.get(at).copied().unwrap_or_default();
+            let Some(series) = self.series(&one.labels, one.samples.len(), &mut written)? else {
+                continue;
             };
             for sample in &one.samples {
-                if sample.timestamp > now + NEWEST {
-                    let why = format!(
-                        "{} is too far ahead of our clock: {}",
-                        sample.timestamp, one.labels
-                    );
-                    self.refuse(&mut written, "future", 1, why);
-                    continue;
+                let point = Point { series, timestamp: sample.timestamp, value: sample.value };
+                if self.is_near(point, &one.labels, now, &mut written) {
+                    offered.push(point, &one.labels, start);
                 }
-                points.push(Point { series, timestamp: sample.timestamp, value: sample.value });
-                labels.push(&one.labels);
             }
         }
-        let mut appended = self.storage.append(&points)?;
+        for one in &received.natives {
+            let Some(series) = self.series(&one.labels, one.histograms.len(), &mut written)? else {
+                continue;
+            };
+            for (timestamp, histogram) in &one.histograms {
+                let value = match histogram {
+                    Some(_) => storage::histogram_value(offered.histograms.len()),
+                    None => Ended::Gone.value(),
+                };
+                let point = Point { series, timestamp: *timestamp, value };
+                if self.is_near(point, &one.labels, now, &mut written) {
+                    offered.histograms.extend(histogram.clone());
+                    offered.push(point, &one.labels, one.start);
+                }
+            }
+        }
+        let exemplars = received.exemplars.iter().map(|exemplar| {
+            let (labels, value) = (exemplar.labels.clone(), exemplar.value);
+            let timestamp = exemplar.timestamp;
+            (exemplar.series.clone(), Exemplar { labels, value, timestamp })
+        });
+        written.exemplars = self.storage.append_exemplars(exemplars);
+        let Offered { points, labels, .. } = &offered;
+        let mut appended = self.storage.append_with(points, offered.beside())?;
         if !appended.unknown.is_empty() {
             // Series that were dropped since we asked for them.
-            let again = |place: &usize| -> Result<Point, AppendError> {
+            let mut again =
+                Offered { histograms: offered.histograms.clone(), ..Offered::default() };
+            for place in &appended.unknown {
                 let series: SeriesRef = self.storage.series(labels[*place])?;
-                Ok(Point { series, ..points[*place] })
-            };
-            let again: Vec<_> = appended.unknown.iter().map(again).collect::<Result<_, _>>()?;
-            let Appended { stored, duplicates, out_of_order, unknown, news } =
-                self.storage.append(&again)?;
+                let point = Point { series, ..points[*place] };
+                again.push(point, labels[*place], offered.starts[*place]);
+            }
+            let Appended { stored, histograms, duplicates, out_of_order, unknown, news } =
+                self.storage.append_with(&again.points, again.beside())?;
             appended.stored += stored;
+            appended.histograms += histograms;
             appended.duplicates += duplicates;
             appended.out_of_order += out_of_order + unknown.len();
             appended.news |= news;
@@ -117,7 +133,8 @@ impl Ingest {
         if appended.news && newest.is_some_and(|newest| newest + FRESH >= now) {
             self.news.tell();
         }
-        written.samples = appended.stored;
+        written.histograms = appended.histograms;
+        written.samples = appended.stored - appended.histograms;
         let left_out = [
             ("duplicate", appended.duplicates, "have another value for a time that is known"),
             ("out-of-order", appended.out_of_order, "are older than what is known of their series"),
@@ -130,6 +147,39 @@ impl Ingest {
         Ok(written)
     }
 
+    /// The series with `labels`; none where there are too many, which is told.
+    fn series(
+        &self,
+        labels: &Labels,
+        samples: usize,
+        written: &mut Written,
+    ) -> Result<Option<SeriesRef>, AppendError> {
+        match self.storage.series(labels) {
+            Ok(series) => Ok(Some(series)),
+            Err(error @ AppendError::TooManySeries(_)) => {
+                self.refuse(written, "too-many-series", samples, error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a point is not too far ahead of our clock; one that is, is told.
+    fn is_near(
+        &self,
+        point: Point,
+        labels: &Labels,
+        now: Timestamp,
+        written: &mut Written,
+    ) -> bool {
+        let near = point.timestamp <= now + NEWEST;
+        if !near {
+            let why = format!("{} is too far ahead of our clock: {labels}", point.timestamp);
+            self.refuse(written, "future", 1, why);
+        }
+        near
+    }
+
     fn refuse(&self, written: &mut Written, reason: &str, count: usize, why: String) {
         self.refused.with_label_values(&[reason]).inc_by(count as u64);
         if written.refused.len() < MOST_TOLD {
@@ -138,12 +188,36 @@ impl Ingest {
     }
 }
 
+/// Points on their way into the storage, with what they have beside their values.
+#[derive(Default)]
+struct Offered<'a> {
+    points: Vec<Point>,
+    labels: Vec<&'a Labels>,
+    starts: Vec<i64>,
+    histograms: Vec<Arc<Histogram>>,
+    /// Whether any start is known.
+    has_starts: bool,
+}
+
+impl<'a> Offered<'a> {
+    fn push(&mut self, point: Point, labels: &'a Labels, start: i64) {
+        self.points.push(point);
+        self.labels.push(labels);
+        self.starts.push(start);
+        self.has_starts |= start != 0;
+    }
+
+    fn beside(&self) -> Beside<'_> {
+        let starts = if self.has_starts { &self.starts[..] } else { &[] };
+        Beside { histograms: &self.histograms, starts }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use base::family::MetricKind;
-    use base::labels::Labels;
     use base::matcher::Matcher;
-    use base::remote_write::Series;
+    use base::remote_write::{self, NativeSeries, Series};
     use base::sample::Sample;
     use storage::Options;
 
@@ -218,10 +292,41 @@ mod tests {
     }
 
     #[test]
-    fn native_histograms_are_told_not_dropped_in_silence() {
-        let ingest = ingest(2);
-        let received = Received { histograms: 3, ..Received::default() };
+    fn native_histograms_are_stored_with_floats_and_exemplars() {
+        let ingest = ingest(3);
+        let labels = Labels::from_pairs([("__name__", "h")]);
+        let histogram = |count: f64| {
+            let positive = vec![(1, count)];
+            Some(Arc::new(Histogram { count, positive, ..Histogram::default() }))
+        };
+        let at = |before: i64| Timestamp::from_millis(NOW.millis() - before * 1000);
+        let native = NativeSeries {
+            labels: labels.clone(),
+            histograms: vec![(at(30), histogram(1.0)), (at(20), histogram(3.0)), (at(10), None)],
+            start: 7,
+        };
+        let exemplar = remote_write::Exemplar {
+            series: labels.clone(),
+            labels: Labels::from_pairs([("trace_id", "a")]),
+            value: 1.0,
+            timestamp: at(20),
+        };
+        let received = Received {
+            series: vec![series("a", &[(30, 1.0)])],
+            starts: vec![5],
+            natives: vec![native],
+            refused_histograms: vec!["native histogram: wrong: g".to_owned()],
+            exemplars: vec![exemplar],
+            ..Received::default()
+        };
         let written = ingest.write(&received, NOW).unwrap();
-        assert_eq!(written.refused, ["3 native histograms: only floats are stored"]);
+        assert_eq!((written.samples, written.histograms, written.exemplars), (2, 2, 1));
+        assert_eq!(written.refused, ["native histogram: wrong: g"]);
+        let matchers = [Matcher::equal("__name__", "h")];
+        let found = ingest.storage.select(&matchers, Timestamp::MIN, Timestamp::MAX).unwrap();
+        let counts = found[0].values.iter().map(|v| found[0].histogram(*v).map(|h| h.count));
+        assert_eq!(counts.collect::<Vec<_>>(), [Some(1.0), Some(3.0), None]);
+        assert_eq!(found[0].starts, [7, 7, 7]);
+        assert_eq!(ingest.storage.exemplars(&[matchers.to_vec()], at(99), NOW).len(), 1);
     }
 }

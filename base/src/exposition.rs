@@ -20,10 +20,14 @@ mod series;
 mod families;
 mod strict;
 mod encode;
+mod protobuf;
 
-pub use encode::{CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT, Encoding, encode, encode_output};
+pub use encode::{
+    CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT, Encoding, encode, encode_output, encode_point,
+};
 pub use families::parse_families;
 pub use parse::Parser;
+pub use protobuf::{Histograms, ProtobufParser};
 pub use series::parse_series;
 pub use strict::check;
 
@@ -31,6 +35,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::family::{Exemplar, LabelPairs, MetricKind};
+use crate::histogram::Histogram;
 use crate::labels::Labels;
 use crate::sample::Timestamp;
 
@@ -112,6 +117,8 @@ pub enum Entry<'a> {
     },
     /// A value of a series.
     Sample(SampleEntry<'a>),
+    /// A native histogram of a series, beside which the value means nothing. Only protobuf has them.
+    Histogram(SampleEntry<'a>, Histogram),
 }
 
 /// A sample as it was read. Its labels are read on demand: whoever has met the same text of the
@@ -126,6 +133,8 @@ pub struct SampleEntry<'a> {
     pub timestamp: Option<Timestamp>,
     /// An example of what was counted (OpenMetrics).
     pub exemplar: Option<Exemplar>,
+    /// Since when it counts, where the target says so with the sample (protobuf).
+    pub start: Option<Timestamp>,
     /// The kind in the last `# TYPE` above: it decides how bounds are written.
     kind: MetricKind,
     format: Format,

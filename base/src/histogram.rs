@@ -12,6 +12,10 @@
 //!
 //! Invariant: buckets are sorted by their index, none comes twice, and none is empty.
 
+mod wire;
+
+pub use wire::{BucketSpan, Invalid, Side, Spans};
+
 use std::sync::Arc;
 
 /// The schema of histograms with bounds of their own.

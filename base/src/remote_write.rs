@@ -12,10 +12,12 @@
 mod message;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use prost::Message;
 
 use crate::family::MetricKind;
+use crate::histogram::Histogram;
 use crate::labels::{Labels, METRIC_NAME};
 use crate::sample::{Ended, Sample, Timestamp, without_markers};
 use message::{v1, v2};
@@ -86,17 +88,46 @@ pub struct Series {
     pub unit: String,
 }
 
+/// The native histograms of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NativeSeries {
+    /// The labels, with the name.
+    pub labels: Labels,
+    /// In order of time; none is the marker that ends the series.
+    pub histograms: Vec<(Timestamp, Option<Arc<Histogram>>)>,
+    /// Since when they count, in milliseconds since the Unix epoch; 0 where it is not known.
+    pub start: i64,
+}
+
+/// An example of what a series counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// The labels of the series, with the name.
+    pub series: Labels,
+    /// What it was: a trace id, say.
+    pub labels: Labels,
+    /// Its value.
+    pub value: f64,
+    /// When it was observed.
+    pub timestamp: Timestamp,
+}
+
 /// What a message held.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Received {
     /// The series with samples.
     pub series: Vec<Series>,
+    /// Since when the samples of each series count, in milliseconds since the Unix epoch; 0 where it
+    /// is not known. As long as `series`; 1.0 says nothing of it.
+    pub starts: Vec<i64>,
     /// What is wrong with others, which are left out.
     pub refused: Vec<String>,
-    /// Native histograms, which are left out.
-    pub histograms: usize,
-    /// Exemplars, which are left out.
-    pub exemplars: usize,
+    /// The series with native histograms.
+    pub natives: Vec<NativeSeries>,
+    /// What is wrong with other histograms, which are left out.
+    pub refused_histograms: Vec<String>,
+    /// Examples.
+    pub exemplars: Vec<Exemplar>,
 }
 
 /// Why a body is no message.
@@ -115,9 +146,14 @@ pub enum DecodeError {
 
 /// The body that holds `series`.
 pub fn encode(series: &[Series], version: Version) -> Vec<u8> {
+    encode_with(series, &[], version)
+}
+
+/// The body that holds `series`, and others with native histograms.
+pub fn encode_with(series: &[Series], natives: &[NativeSeries], version: Version) -> Vec<u8> {
     let message = match version {
-        Version::V1 => v1_of(series).encode_to_vec(),
-        Version::V2 => v2_of(series).encode_to_vec(),
+        Version::V1 => v1_of(series, natives).encode_to_vec(),
+        Version::V2 => v2_of(series, natives).encode_to_vec(),
     };
     // Compressing fails only for what is over 4 GiB, and then it is empty.
     snap::raw::Encoder::new().compress_vec(&message).unwrap_or_default()
@@ -142,42 +178,60 @@ pub fn decode(body: &[u8], version: Version, limit: usize) -> Result<Received, D
     }
 }
 
-fn v1_of(series: &[Series]) -> v1::WriteRequest {
-    let labels = |series: &Series| {
-        let pairs = series.labels.iter();
+fn v1_of(series: &[Series], natives: &[NativeSeries]) -> v1::WriteRequest {
+    let labels = |labels: &Labels| {
+        let pairs = labels.iter();
         pairs.map(|(n, v)| v1::Label { name: n.to_owned(), value: v.to_owned() }).collect()
     };
-    let timeseries = series.iter().map(|series| v1::TimeSeries {
-        labels: labels(series),
+    let floats = series.iter().map(|series| v1::TimeSeries {
+        labels: labels(&series.labels),
         samples: series.samples.iter().map(message_sample).collect(),
         exemplars: Vec::new(),
         histograms: Vec::new(),
     });
-    v1::WriteRequest { timeseries: timeseries.collect() }
+    let natives = natives.iter().map(|series| v1::TimeSeries {
+        labels: labels(&series.labels),
+        samples: Vec::new(),
+        exemplars: Vec::new(),
+        histograms: message_histograms(series),
+    });
+    v1::WriteRequest { timeseries: floats.chain(natives).collect() }
 }
 
-fn v2_of(series: &[Series]) -> v2::Request {
+fn v2_of(series: &[Series], natives: &[NativeSeries]) -> v2::Request {
     let mut symbols = Symbols::default();
     symbols.place("");
-    let mut timeseries = Vec::with_capacity(series.len());
+    let mut timeseries = Vec::with_capacity(series.len() + natives.len());
     for series in series {
-        let mut labels_refs = Vec::with_capacity(2 * series.labels.len());
-        for (name, value) in &series.labels {
-            labels_refs.extend([symbols.place(name), symbols.place(value)]);
-        }
         timeseries.push(v2::TimeSeries {
-            labels_refs,
+            labels_refs: symbols.labels(&series.labels),
             samples: series.samples.iter().map(message_sample).collect(),
-            histograms: Vec::new(),
-            exemplars: Vec::new(),
             metadata: Some(v2::Metadata {
                 kind: message::kind_number(series.kind),
                 help_ref: symbols.place(&series.help),
                 unit_ref: symbols.place(&series.unit),
             }),
+            ..v2::TimeSeries::default()
+        });
+    }
+    for series in natives {
+        timeseries.push(v2::TimeSeries {
+            labels_refs: symbols.labels(&series.labels),
+            histograms: message_histograms(series),
+            created_timestamp: series.start,
+            ..v2::TimeSeries::default()
         });
     }
     v2::Request { symbols: symbols.texts, timeseries }
+}
+
+/// A marker travels as a histogram whose sum is one.
+fn message_histograms(series: &NativeSeries) -> Vec<message::Histogram> {
+    let gone = Histogram { sum: Ended::Gone.value(), ..Histogram::default() };
+    let message = |(at, histogram): &(Timestamp, Option<Arc<Histogram>>)| {
+        message::Histogram::of(*at, histogram.as_deref().unwrap_or(&gone))
+    };
+    series.histograms.iter().map(message).collect()
 }
 
 fn message_sample(sample: &Sample) -> message::Sample {
@@ -192,6 +246,11 @@ struct Symbols<'a> {
 }
 
 impl<'a> Symbols<'a> {
+    /// Names and values in turn.
+    fn labels(&mut self, labels: &'a Labels) -> Vec<u32> {
+        labels.iter().flat_map(|(name, value)| [self.place(name), self.place(value)]).collect()
+    }
+
     fn place(&mut self, text: &'a str) -> u32 {
         let Self { texts, places } = self;
         *places.entry(text).or_insert_with(|| {
@@ -204,10 +263,19 @@ impl<'a> Symbols<'a> {
 fn from_v1(request: v1::WriteRequest) -> Received {
     let mut received = Received::default();
     for series in request.timeseries {
-        received.histograms += series.histograms.len();
-        received.exemplars += series.exemplars.len();
+        let pairs = |labels: &[v1::Label]| -> Vec<(String, String)> {
+            labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect()
+        };
+        let exemplars = series.exemplars.iter().map(|exemplar| Example {
+            labels: Labels::from_pairs(pairs(&exemplar.labels)),
+            value: exemplar.value,
+            timestamp: exemplar.timestamp,
+        });
+        let exemplars = exemplars.collect();
         let pairs = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-        received.add(pairs, &series.samples, |_| {});
+        let Some(labels) = received.labels(pairs) else { continue };
+        received.add(&labels, &series.samples, 0, |_| {});
+        received.add_more(&labels, &series.histograms, exemplars, 0);
     }
     received
 }
@@ -217,44 +285,68 @@ fn from_v2(request: &v2::Request) -> Result<Received, DecodeError> {
         let text = request.symbols.get(place as usize).map(String::as_str);
         text.ok_or_else(|| DecodeError::Protobuf(format!("there is no symbol {place}")))
     };
-    let mut received = Received::default();
-    for series in &request.timeseries {
-        received.histograms += series.histograms.len();
-        received.exemplars += series.exemplars.len();
-        if series.labels_refs.len() % 2 != 0 {
+    let pairs = |refs: &[u32]| -> Result<Vec<_>, DecodeError> {
+        if refs.len() % 2 != 0 {
             return Err(DecodeError::Protobuf("a label has no value".to_owned()));
         }
-        let pairs = series.labels_refs.chunks_exact(2);
-        let pairs = pairs.map(|pair| Ok((text(pair[0])?, text(pair[1])?)));
-        let pairs: Vec<_> = pairs.collect::<Result<_, DecodeError>>()?;
+        refs.chunks_exact(2).map(|pair| Ok((text(pair[0])?, text(pair[1])?))).collect()
+    };
+    let mut received = Received::default();
+    for series in &request.timeseries {
         let about = series.metadata.unwrap_or_default();
         let (help, unit) = (text(about.help_ref)?, text(about.unit_ref)?);
-        received.add(pairs.into_iter(), &series.samples, |series| {
+        let exemplars = series.exemplars.iter().map(|exemplar| {
+            let labels = Labels::from_pairs(pairs(&exemplar.labels_refs)?);
+            Ok(Example { labels, value: exemplar.value, timestamp: exemplar.timestamp })
+        });
+        let exemplars = exemplars.collect::<Result<_, DecodeError>>()?;
+        let pairs = pairs(&series.labels_refs)?;
+        let Some(labels) = received.labels(pairs.into_iter()) else { continue };
+        received.add(&labels, &series.samples, series.created_timestamp, |series| {
             series.kind = message::kind_named(about.kind);
             series.help = help.to_owned();
             series.unit = unit.to_owned();
         });
+        received.add_more(&labels, &series.histograms, exemplars, series.created_timestamp);
     }
     Ok(received)
 }
 
+/// An exemplar of a series.
+struct Example {
+    labels: Labels,
+    value: f64,
+    timestamp: i64,
+}
+
 impl Received {
-    /// Adds a series, or what is wrong with it.
-    fn add<'a>(
+    /// The labels of a series, or a note of what is wrong with them.
+    fn labels<'a>(
         &mut self,
         pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone,
-        samples: &[message::Sample],
-        complete: impl FnOnce(&mut Series),
-    ) {
+    ) -> Option<Labels> {
         let labels = Labels::from_pairs(pairs.clone());
         let count = pairs.clone().filter(|(_, value)| !value.is_empty()).count();
         if labels.get(METRIC_NAME).is_none() {
-            return self.refused.push(format!("a series has no name: {labels}"));
+            self.refused.push(format!("a series has no name: {labels}"));
+            return None;
         }
         // Of a name that comes twice one is left.
         if labels.len() != count {
-            return self.refused.push(format!("a label comes twice or has no name: {labels}"));
+            self.refused.push(format!("a label comes twice or has no name: {labels}"));
+            return None;
         }
+        Some(labels)
+    }
+
+    /// Adds a series, if it has samples.
+    fn add(
+        &mut self,
+        labels: &Labels,
+        samples: &[message::Sample],
+        start: i64,
+        complete: impl FnOnce(&mut Series),
+    ) {
         if samples.is_empty() {
             return;
         }
@@ -263,9 +355,36 @@ impl Received {
             value: taken(sample.value.unwrap_or(0.0)),
         });
         let (samples, kind) = (samples.collect(), MetricKind::Unknown);
+        let labels = labels.clone();
         let mut series = Series { labels, samples, kind, help: String::new(), unit: String::new() };
         complete(&mut series);
         self.series.push(series);
+        self.starts.push(start);
+    }
+
+    /// Adds the native histograms of a series, as far as they can be, and its exemplars.
+    fn add_more(
+        &mut self,
+        labels: &Labels,
+        histograms: &[message::Histogram],
+        exemplars: Vec<Example>,
+        start: i64,
+    ) {
+        let exemplars = exemplars.into_iter().map(|Example { labels: own, value, timestamp }| {
+            let timestamp = Timestamp::from_millis(timestamp);
+            Exemplar { series: labels.clone(), labels: own, value, timestamp }
+        });
+        self.exemplars.extend(exemplars);
+        let mut read = Vec::new();
+        for message in histograms {
+            match message.read() {
+                (at, Ok(histogram)) => read.push((at, histogram.map(Arc::new))),
+                (_, Err(why)) => self.refused_histograms.push(format!("{why}: {labels}")),
+            }
+        }
+        if !read.is_empty() {
+            self.natives.push(NativeSeries { labels: labels.clone(), histograms: read, start });
+        }
     }
 }
 
@@ -279,109 +398,4 @@ fn taken(value: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn series(name: &str, values: &[f64]) -> Series {
-        let labels = Labels::from_pairs([(METRIC_NAME, name), ("job", "a"), ("zone", "a")]);
-        let sample = |(at, value): (usize, &f64)| Sample {
-            timestamp: Timestamp::from_millis(1000 * at as i64),
-            value: *value,
-        };
-        let samples = values.iter().enumerate().map(sample).collect();
-        let (kind, help) = (MetricKind::Gauge, "How hot.".to_owned());
-        Series { labels, samples, kind, help, unit: "celsius".to_owned() }
-    }
-
-    fn bits(received: &Received) -> Vec<u64> {
-        let samples = received.series.iter().flat_map(|series| &series.samples);
-        samples.map(|sample| sample.value.to_bits()).collect()
-    }
-
-    #[test]
-    fn what_is_encoded_is_decoded() {
-        let stale = Ended::Gone.value();
-        let sent = [series("a", &[1.0, -0.0, f64::INFINITY, stale]), series("b", &[f64::NAN])];
-        for version in [Version::V1, Version::V2] {
-            let body = encode(&sent, version);
-            let got = decode(&body, version, 1 << 20).unwrap();
-            assert_eq!(got.series.len(), 2);
-            assert_eq!(got.series[0].labels, sent[0].labels);
-            let expected = [1.0, -0.0, f64::INFINITY, stale, f64::NAN].map(f64::to_bits);
-            assert_eq!(bits(&got), expected);
-            let kinds = [MetricKind::Unknown, MetricKind::Gauge];
-            assert_eq!(got.series[1].kind, kinds[usize::from(version == Version::V2)]);
-            assert_eq!(Version::of_content_type(version.content_type()), Some(version));
-        }
-    }
-
-    #[test]
-    fn texts_of_2_0_stand_once_and_the_first_is_empty() {
-        let request = v2_of(&[series("a", &[1.0]), series("b", &[2.0])]);
-        let expected = ["", "__name__", "a", "job", "zone", "How hot.", "celsius", "b"];
-        assert_eq!(request.symbols, expected);
-    }
-
-    #[test]
-    fn single_series_are_refused_and_the_rest_is_taken() {
-        let label = |name: &str, value: &str| v1::Label { name: name.into(), value: value.into() };
-        let one = |labels| v1::TimeSeries {
-            labels,
-            samples: vec![message::Sample { value: Some(1.0), timestamp: 1 }],
-            ..v1::TimeSeries::default()
-        };
-        let message = v1::WriteRequest {
-            timeseries: vec![
-                one(vec![label("job", "x")]),
-                one(vec![label(METRIC_NAME, "x"), label("a", "1"), label("a", "2")]),
-                one(vec![label(METRIC_NAME, "x"), label("empty", "")]),
-                one(vec![label(METRIC_NAME, "x"), label("", "nameless")]),
-            ],
-        };
-        let got = from_v1(message);
-        assert_eq!((got.series.len(), got.refused.len()), (1, 3), "{got:?}");
-    }
-
-    #[test]
-    fn what_claims_to_be_large_is_not_unpacked_x21() {
-        // The length that a snappy block claims stands before everything else.
-        let bomb = [0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0];
-        let error = decode(&bomb, Version::V1, 1 << 20).unwrap_err();
-        assert_eq!(error, DecodeError::TooLarge(u32::MAX as usize, 1 << 20));
-        let zeros = snap::raw::Encoder::new().compress_vec(&vec![0; 2 << 20]).unwrap();
-        assert!(matches!(decode(&zeros, Version::V1, 1 << 20), Err(DecodeError::TooLarge(..))));
-    }
-
-    #[test]
-    fn broken_bodies_are_refused_and_never_panic_x22() {
-        for version in [Version::V1, Version::V2] {
-            let whole = v2_of(&[series("a", &[1.0, 2.0]), series("b", &[3.0])]).encode_to_vec();
-            for at in 0..whole.len() {
-                for bit in 0..8 {
-                    let mut bytes = whole.clone();
-                    bytes[at] ^= 1 << bit;
-                    let body = snap::raw::Encoder::new().compress_vec(&bytes).unwrap();
-                    let _ = decode(&body, version, 1 << 20);
-                    let _ = decode(&bytes, version, 1 << 20);
-                }
-            }
-            let cut = encode(&[series("a", &[1.0])], version);
-            assert!(decode(&cut[..cut.len() - 3], version, 1 << 20).is_err());
-        }
-    }
-
-    #[test]
-    fn only_the_stale_marker_may_be_sent_f39() {
-        let sent = series("a", &[Ended::Lost.value(), Ended::Removed.value(), -f64::NAN]);
-        let got = decode(&encode(&[sent], Version::V2), Version::V2, 1 << 20).unwrap();
-        assert!(bits(&got).iter().all(|bits| *bits == f64::NAN.to_bits()));
-    }
-
-    #[test]
-    fn content_types_name_a_version_or_none() {
-        let of = Version::of_content_type;
-        assert_eq!(of("application/x-protobuf; proto=prometheus.WriteRequest"), Some(Version::V1));
-        assert_eq!(of("application/x-protobuf;proto=x.Y"), None);
-        assert_eq!(of("application/json"), None);
-    }
-}
+mod tests;

@@ -163,6 +163,7 @@ fn entries(case: &Value) -> Result<(), String> {
             }
             Entry::Comment(text) => json!({"comment": text}),
             Entry::Output { .. } => json!({"comment": "an output"}),
+            Entry::Histogram(..) => json!({"comment": "a native histogram"}),
             Entry::Sample(sample) => {
                 let labels = sample.labels()?;
                 // The data tell the samples of `_created` as start times of the others.

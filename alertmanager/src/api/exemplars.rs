@@ -6,17 +6,20 @@ use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use base::matcher::Matcher;
+use base::number::shortest;
 use base::sample::Timestamp;
 use promql::Query;
 use serde_json::json;
+use storage::Exemplar;
 
-use super::Shown;
 use super::query::Parameters;
 use super::reply::{Failure, success};
+use super::{Shown, object};
 
-/// `/api/v1/query_exemplars`. None are kept, so none are found.
+/// `/api/v1/query_exemplars`
 pub(super) async fn query(
-    State(_): State<Shown>,
+    State(shown): State<Shown>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
@@ -28,6 +31,20 @@ pub(super) async fn query(
         return Err(Failure::bad_data("end timestamp must not be before start timestamp"));
     }
     let text = parameters.get("query").unwrap_or("");
-    Query::new(text).map_err(|faults| Failure::bad_data(faults.to_string()))?;
-    Ok(success(&headers, &json!([])))
+    let query = Query::new(text).map_err(|faults| Failure::bad_data(faults.to_string()))?;
+    let selectors: Vec<Vec<Matcher>> =
+        query.reads().iter().map(|reads| reads.matchers().to_vec()).collect();
+    let found = shown.storage.exemplars(&selectors, start, end);
+    let exemplar = |exemplar: &Exemplar| {
+        json!({
+            "labels": object(&exemplar.labels),
+            "value": shortest(exemplar.value),
+            "timestamp": exemplar.timestamp.seconds(),
+        })
+    };
+    let series = found.iter().map(|(labels, exemplars)| {
+        let exemplars: Vec<_> = exemplars.iter().map(exemplar).collect();
+        json!({"seriesLabels": object(labels), "exemplars": exemplars})
+    });
+    Ok(success(&headers, &json!(series.collect::<Vec<_>>())))
 }

@@ -22,6 +22,7 @@ pub struct Gauges {
     blocks: IntGauge,
     block_bytes: IntGauge,
     log_bytes: IntGauge,
+    damaged_chunks: IntGauge,
     alerts: IntGaugeVec,
     waiting: IntGaugeVec,
     oldest: IntGaugeVec,
@@ -58,6 +59,10 @@ impl Gauges {
             log_bytes: gauge(
                 "veilleur_storage_log_bytes",
                 "Bytes of the sample log's newest segment.",
+            ),
+            damaged_chunks: gauge(
+                "veilleur_storage_damaged_chunks",
+                "How often a query met a damaged chunk of samples, and left it out.",
             ),
             alerts: metrics.gauges("veilleur_alerts", "Alerts, by state.", &["state"]),
             waiting: metrics.gauges(
@@ -104,6 +109,7 @@ impl Gauges {
         self.blocks.set(whole(stats.blocks));
         self.block_bytes.set(i64::try_from(stats.block_bytes).unwrap_or(i64::MAX));
         self.log_bytes.set(i64::try_from(stats.log_bytes).unwrap_or(i64::MAX));
+        self.damaged_chunks.set(i64::try_from(stats.damaged_chunks).unwrap_or(i64::MAX));
         let (mut firing, mut stale) = (0, 0);
         for alert in shown.alerts.all().iter().filter(|alert| alert.is_firing()) {
             firing += 1;

@@ -49,7 +49,8 @@ pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: 
         Ok(Err(error)) => return Failure::bad_data(error.to_string()).into_response(),
         Err(panic) => return Failure::internal(panic.to_string()).into_response(),
     };
-    let counts = WRITTEN_HEADERS.into_iter().zip([written.samples, 0, 0]);
+    let counts =
+        WRITTEN_HEADERS.into_iter().zip([written.samples, written.histograms, written.exemplars]);
     let counts = counts.map(|(name, count)| (name, count.to_string()));
     let counts: Vec<_> = if version == Version::V2 { counts.collect() } else { Vec::new() };
     let mut response = match written.refused.is_empty() {

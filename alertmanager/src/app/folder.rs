@@ -14,7 +14,6 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use base::sample::Timestamp;
@@ -40,16 +39,10 @@ pub(super) struct DataFolder {
 
 impl DataFolder {
     /// Opens the folder, making it where there is none, for us alone to read.
-    pub(super) async fn open(folder: &Path, retention: Duration) -> anyhow::Result<Self> {
-        let shown = folder.display();
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .with_context(|| format!("cannot make the data folder {shown}"))?;
-        let lock = lock(folder)?;
+    pub(super) async fn open(folder: &Path, options: Options) -> anyhow::Result<Self> {
+        let lock = hold(folder)?;
         let samples = folder.join("samples");
-        let options = Options { retention, watched: &TELLING, ..Options::default() };
+        let options = Options { watched: &TELLING, ..options };
         let open = move || Storage::open(&samples, options);
         let storage = tokio::task::spawn_blocking(open).await??;
         let file = folder.join("state.db");
@@ -75,6 +68,17 @@ impl DataFolder {
         }
         self.state.close().await;
     }
+}
+
+/// Makes the folder where there is none, for us alone to read, and locks it until the file is dropped:
+/// nobody else uses it meanwhile.
+pub(crate) fn hold(folder: &Path) -> anyhow::Result<File> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    lock(folder)
 }
 
 fn lock(folder: &Path) -> anyhow::Result<File> {

@@ -13,7 +13,7 @@ use base::own_metrics::IntCounter;
 use base::period::Period;
 use base::sample::{Ended, Timestamp};
 use promql::{Query, Range, Session};
-use storage::{AppendError, Point, Storage};
+use storage::{AppendError, Beside, Point, Storage};
 
 use super::alerting::{AlertingRule, Written};
 use super::measured::Measured;
@@ -267,24 +267,22 @@ impl RuleState {
         let now: HashSet<Labels> = written.iter().map(|(labels, _)| labels.clone()).collect();
         let (mut points, mut natives) = (Vec::with_capacity(written.len()), Vec::new());
         for (labels, value) in &written {
-            let series = storage.series(labels)?;
-            match value {
-                Measured::Float(value) => {
-                    points.push(Point { series, timestamp: at, value: *value });
+            let value = match value {
+                Measured::Float(value) => *value,
+                Measured::Native(histogram) => {
+                    natives.push(Arc::clone(histogram));
+                    storage::histogram_value(natives.len() - 1)
                 }
-                Measured::Native(histogram) => natives.push((series, histogram)),
-            }
+            };
+            points.push(Point { series: storage.series(labels)?, timestamp: at, value });
         }
         for labels in self.written.difference(&now) {
             let value = Ended::Gone.value();
             points.push(Point { series: storage.series(labels)?, timestamp: at, value });
         }
-        let appended = storage.append(&points)?;
+        let beside = Beside { histograms: &natives, starts: &[] };
+        let appended = storage.append_with(&points, beside)?;
         sources.appended.inc_by(appended.stored as u64);
-        for (series, histogram) in natives {
-            let appended = storage.append_histogram(series, at, (**histogram).clone())?;
-            sources.appended.inc_by(appended.stored as u64);
-        }
         // The rules after it see what it wrote.
         now.union(&self.written).for_each(|labels| session.appended(labels));
         self.written = now;

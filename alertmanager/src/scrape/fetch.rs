@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use base::exposition::{Format, Parser};
+use base::exposition::{Entry, Format, ParseError, Parser, ProtobufParser};
 use base::http::client::{Client, Connection, Origin, Phases};
 use base::http::{
     Body, Full, Gunzip, HeaderMap, Method, Request, Response, StatusCode, Uri, header,
@@ -132,6 +132,51 @@ fn request(job: &Job, timeout: Period, uri: &Uri) -> Result<Request<Full<Bytes>>
     Ok(request)
 }
 
+/// What a body is read by.
+enum Reader {
+    Text(Parser),
+    Protobuf(ProtobufParser),
+}
+
+impl Reader {
+    /// What reads a body of this type, which may not be said, or be none of metrics.
+    fn of(content_type: &str, job: &Job) -> Option<Self> {
+        let protocols = &job.protocols;
+        if protocols.asks_for_protobuf() && is_protobuf(content_type) {
+            let parser = ProtobufParser::new(protocols.histograms, job.limits.body);
+            return Some(Self::Protobuf(parser));
+        }
+        let format = Format::from_content_type(content_type)
+            .filter(|_| !content_type.is_empty())
+            .or(protocols.fallback())
+            .or(Format::from_content_type(content_type))?;
+        Some(Self::Text(Parser::new(format, job.limits.body)))
+    }
+
+    fn feed(&mut self, piece: &[u8], incoming: &mut Incoming<'_>) -> Result<(), Refusal> {
+        let mut entry = |entry: Entry<'_>| incoming.entry(entry);
+        match self {
+            Self::Text(parser) => parser.feed(piece, &mut entry),
+            Self::Protobuf(parser) => parser.feed(piece, &mut entry),
+        }
+    }
+
+    fn finish(&mut self, incoming: &mut Incoming<'_>) -> Result<(), Refusal> {
+        match self {
+            Self::Text(parser) => parser.finish(&mut |entry| incoming.entry(entry)),
+            Self::Protobuf(parser) => parser.finish().map_err(|e: ParseError| e.into()),
+        }
+    }
+}
+
+/// Whether a content type is that of families of metrics one behind the other.
+fn is_protobuf(content_type: &str) -> bool {
+    let has = |parameter: &str| content_type.contains(parameter);
+    content_type.starts_with("application/vnd.google.protobuf")
+        && has("io.prometheus.client.MetricFamily")
+        && has("delimited")
+}
+
 /// Where a redirect leads, which must be the same host and port: another host was not configured.
 fn redirected(origin: &Origin, from: &Uri, headers: &HeaderMap) -> Result<Uri, String> {
     let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
@@ -154,23 +199,19 @@ async fn read(
     *size = 0;
     let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let content_type = text(header::CONTENT_TYPE).unwrap_or("");
-    let format = Format::from_content_type(content_type)
-        .filter(|_| !content_type.is_empty())
-        .or(job.protocols.fallback())
-        .or(Format::from_content_type(content_type))
-        .ok_or_else(|| format!("`{content_type}` is no metrics"))?;
+    let mut reader =
+        Reader::of(content_type, job).ok_or_else(|| format!("`{content_type}` is no metrics"))?;
     let gzip = match text(header::CONTENT_ENCODING) {
         None | Some("identity" | "") => false,
         Some("gzip" | "x-gzip") => true,
         Some(other) => return Err(format!("the encoding `{other}` was not asked for")),
     };
     let mut body = answer.into_body();
-    let mut parser = Parser::new(format, job.limits.body);
     let mut bytes = 0;
     if gzip {
         let mut gunzip = Gunzip::new(|piece: &[u8]| {
             bytes += piece.len();
-            parser.feed(piece, &mut |entry| incoming.entry(entry)).map_err(|e| e.to_string())
+            reader.feed(piece, incoming).map_err(|e| e.to_string())
         });
         while let Some(piece) = connection.next(&mut body).await.map_err(|e| e.to_string())? {
             gunzip.feed(&piece)?;
@@ -179,9 +220,7 @@ async fn read(
     } else {
         while let Some(piece) = connection.next(&mut body).await.map_err(|e| e.to_string())? {
             bytes += piece.len();
-            parser
-                .feed(&piece, &mut |entry| incoming.entry(entry))
-                .map_err(|e: Refusal| e.to_string())?;
+            reader.feed(&piece, incoming).map_err(|e| e.to_string())?;
         }
     }
     *size = bytes;
@@ -189,5 +228,5 @@ async fn read(
         // No byte at all is a target without metrics, in either format.
         return Ok(());
     }
-    parser.finish(&mut |entry| incoming.entry(entry)).map_err(|e: Refusal| e.to_string())
+    reader.finish(incoming).map_err(|e| e.to_string())
 }

@@ -5,7 +5,7 @@
 //! Invariant: what is asked for is what can be read.
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::exposition::Format;
+use base::exposition::{Format, Histograms};
 
 use super::config::ScrapeConfig;
 use super::global::GlobalScrape;
@@ -43,6 +43,8 @@ pub(super) struct Protocols {
     pub(super) wanted: Vec<Protocol>,
     /// What a body is whose type is not said.
     pub(super) fallback: Option<Protocol>,
+    /// Which form of histograms is taken from protobuf.
+    pub(super) histograms: Histograms,
     /// How names are to be written: `allow-utf-8` as they are.
     escaping: String,
 }
@@ -74,16 +76,30 @@ impl Protocols {
         let fallback = config.fallback_scrape_protocol.as_ref();
         let fallback =
             fallback.and_then(|name| read(name, "fallback_scrape_protocol", job, diagnostics));
-        Self { wanted, fallback, escaping: escaping(config, global, diagnostics) }
+        let classic = config.always_scrape_classic_histograms;
+        let classic = classic.unwrap_or(global.always_scrape_classic_histograms);
+        let histograms = match (native, classic) {
+            (false, _) => Histograms::Classic,
+            (true, false) => Histograms::Native,
+            (true, true) => Histograms::Both,
+        };
+        Self { wanted, fallback, histograms, escaping: escaping(config, global, diagnostics) }
+    }
+
+    /// Whether a target may answer in protobuf.
+    pub(super) fn asks_for_protobuf(&self) -> bool {
+        self.wanted.contains(&Protocol::Proto)
     }
 
     /// The header `Accept`.
     pub(super) fn accept(&self) -> String {
-        let kinds = self.wanted.iter().enumerate().filter_map(|(n, protocol)| {
+        let kinds = self.wanted.iter().enumerate().map(|(n, protocol)| {
             let escaping = &self.escaping;
             let kind = match protocol {
-                // Not asked for: see the invariant.
-                Protocol::Proto => return None,
+                Protocol::Proto => format!(
+                    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                     encoding=delimited;escaping={escaping}"
+                ),
                 Protocol::OpenMetrics001 => "application/openmetrics-text;version=0.0.1".to_owned(),
                 Protocol::OpenMetrics100 => {
                     format!("application/openmetrics-text;version=1.0.0;escaping={escaping}")
@@ -91,7 +107,7 @@ impl Protocols {
                 Protocol::Text004 => "text/plain;version=0.0.4".to_owned(),
                 Protocol::Text100 => format!("text/plain;version=1.0.0;escaping={escaping}"),
             };
-            Some(format!("{kind};q=0.{}", 9 - n.min(7)))
+            format!("{kind};q=0.{}", 9 - n.min(7))
         });
         let mut kinds: Vec<String> = kinds.collect();
         kinds.push("*/*;q=0.1".to_owned());

@@ -24,7 +24,7 @@ use tracing::{debug, error, info, warn};
 use super::config::Job;
 use super::fetch::Fetcher;
 use super::outputs::Outputs;
-use super::series::{Counts, Incoming, SeriesCache};
+use super::series::{Counts, Extras, Incoming, SeriesCache};
 use super::sources::{Asking, SourceMetrics};
 use super::target::{Target, TargetKey};
 use super::targets::{Dropped, Health, TargetState, Targets};
@@ -324,15 +324,16 @@ impl TargetLoop {
             Err(error) => Err(error),
         };
         let elapsed = watch.elapsed();
-        let (mut points, counts, error) = match taken {
-            Ok((points, outputs, counts)) => {
+        let (mut points, mut extras, counts, error) = match taken {
+            Ok((points, extras, outputs, counts)) => {
                 self.is_agent = says_agent;
                 self.scraper.outputs.replace(&target.key.labels, outputs);
-                (points, counts, None)
+                (points, extras, counts, None)
             }
             Err(error) => {
                 self.fetcher.reset();
-                (self.cache.end_all(Ended::Lost, now), Counts::default(), Some(error))
+                let ended = self.cache.end_all(Ended::Lost, now);
+                (ended, Extras::default(), Counts::default(), Some(error))
             }
         };
         let up = f64::from(u8::from(error.is_none()));
@@ -358,7 +359,8 @@ impl TargetLoop {
         for (name, value) in about.into_iter().chain(extra) {
             points.extend(self.report_point(name, &target.key.labels, now, value));
         }
-        self.append(&points);
+        self.append(&points, &extras);
+        extras.keep_exemplars(&self.scraper.storage, now);
 
         let metrics = &self.scraper.metrics;
         let result = if error.is_none() { "ok" } else { "failed" };
@@ -407,8 +409,8 @@ impl TargetLoop {
         }
     }
 
-    fn append(&mut self, points: &[Point]) {
-        match self.scraper.storage.append(points) {
+    fn append(&mut self, points: &[Point], extras: &Extras) {
+        match self.scraper.storage.append_with(points, extras.beside()) {
             Ok(appended) => {
                 let metrics = &self.scraper.metrics;
                 metrics.appended.inc_by(appended.stored as u64);
@@ -440,7 +442,7 @@ impl TargetLoop {
             timestamp: now,
             value: Ended::Removed.value(),
         }));
-        self.append(&points);
+        self.append(&points, &Extras::default());
         self.scraper.outputs.forget(&target.key.labels);
         self.scraper.targets.remove(&target.key);
     }

@@ -6,11 +6,14 @@
 //! Invariant: a scrape that fails on the way leaves no trace but its markers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use base::exposition::{Entry, ParseError, SampleEntry};
+use base::family;
+use base::histogram::Histogram;
 use base::labels::{Labels, LabelsBuilder};
 use base::sample::{Ended, Timestamp, without_markers};
-use storage::{AppendError, Point, SeriesRef, Storage};
+use storage::{AppendError, Beside, Exemplar, Point, SeriesRef, Storage};
 
 use super::config::Job;
 use super::outputs::Collected;
@@ -66,10 +69,51 @@ pub(super) struct Incoming<'a> {
     now: Timestamp,
     points: Vec<Point>,
     fresh: Vec<Fresh>,
+    beside: Extras,
     pub(super) outputs: Collected,
     pub(super) counts: Counts,
     /// The target says that it is one of our agents.
     pub(super) is_agent: bool,
+}
+
+/// What a scrape has beside floats.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    histograms: Vec<Arc<Histogram>>,
+    /// Since when the points count, as far as any is known.
+    starts: Vec<i64>,
+    /// By series.
+    exemplars: Vec<(SeriesRef, family::Exemplar)>,
+}
+
+impl Extras {
+    /// The point at `place` has this start.
+    fn start(&mut self, place: usize, start: Option<Timestamp>) {
+        if let Some(start) = start {
+            self.starts.resize(place, 0);
+            self.starts.push(start.millis());
+        }
+    }
+
+    /// For [`Storage::append_with`].
+    pub(super) fn beside(&self) -> Beside<'_> {
+        Beside { histograms: &self.histograms, starts: &self.starts }
+    }
+
+    /// Keeps the exemplars, which are of `now` where they do not say when they were observed.
+    pub(super) fn keep_exemplars(&mut self, storage: &Storage, now: Timestamp) {
+        if self.exemplars.is_empty() {
+            return;
+        }
+        let taken = std::mem::take(&mut self.exemplars);
+        let exemplars = taken.into_iter().filter_map(|(series, exemplar)| {
+            let labels = Labels::from_pairs(exemplar.labels);
+            let timestamp = exemplar.timestamp.unwrap_or(now);
+            let exemplar = Exemplar { labels, value: exemplar.value, timestamp };
+            Some((storage.labels_of(series)?, exemplar))
+        });
+        storage.append_exemplars(exemplars.collect::<Vec<_>>());
+    }
 }
 
 /// A series whose text is new.
@@ -79,6 +123,8 @@ struct Fresh {
     timestamp: Timestamp,
     timed: bool,
     value: f64,
+    start: Option<Timestamp>,
+    exemplar: Option<family::Exemplar>,
 }
 
 /// What a scrape had.
@@ -109,6 +155,7 @@ impl<'a> Incoming<'a> {
             now,
             points,
             fresh: Vec::new(),
+            beside: Extras::default(),
             outputs: Collected::default(),
             counts: Counts::default(),
             is_agent: false,
@@ -118,7 +165,15 @@ impl<'a> Incoming<'a> {
     /// Takes what the parser found.
     pub(super) fn entry(&mut self, entry: Entry<'_>) -> Result<(), Refusal> {
         match entry {
-            Entry::Sample(sample) => self.sample(&sample),
+            Entry::Sample(sample) => {
+                let value = without_markers(sample.value);
+                self.sample(sample, value)
+            }
+            Entry::Histogram(sample, histogram) => {
+                let value = storage::histogram_value(self.beside.histograms.len());
+                self.beside.histograms.push(Arc::new(histogram));
+                self.sample(sample, value)
+            }
             Entry::Output { labels, text } => {
                 self.outputs.add(&labels, &text);
                 Ok(())
@@ -127,7 +182,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    fn sample(&mut self, sample: &SampleEntry<'_>) -> Result<(), Refusal> {
+    fn sample(&mut self, mut sample: SampleEntry<'_>, value: f64) -> Result<(), Refusal> {
         self.counts.samples += 1;
         self.is_agent |= sample.series.starts_with(AGENT);
         let timed = sample.timestamp.is_some() && self.job.honor_timestamps;
@@ -136,7 +191,6 @@ impl<'a> Incoming<'a> {
             self.counts.out_of_bounds += 1;
             return Ok(());
         }
-        let value = without_markers(sample.value);
         match self.cache.known.get_mut(sample.series) {
             Some(known) if known.seen == self.cache.scrape => {
                 self.counts.duplicates += 1;
@@ -145,12 +199,17 @@ impl<'a> Incoming<'a> {
             Some(known) => {
                 (known.seen, known.timed) = (self.cache.scrape, timed);
                 let Some(series) = known.series else { return Ok(()) };
+                self.beside.start(self.points.len(), sample.start);
+                let exemplar = sample.exemplar.take();
+                self.beside.exemplars.extend(exemplar.map(|exemplar| (series, exemplar)));
                 self.points.push(Point { series, timestamp, value });
             }
             None => {
                 let labels = self.labels(&sample.labels()?)?;
-                let text = sample.series.into();
-                self.fresh.push(Fresh { text, labels, timestamp, timed, value });
+                let (text, start) = (sample.series.into(), sample.start);
+                let exemplar = sample.exemplar.take();
+                let fresh = Fresh { text, labels, timestamp, timed, value, start, exemplar };
+                self.fresh.push(fresh);
             }
         }
         let most = self.job.limits.samples;
@@ -208,7 +267,7 @@ impl<'a> Incoming<'a> {
     pub(super) fn finish(
         mut self,
         storage: &Storage,
-    ) -> Result<(Vec<Point>, Collected, Counts), Refusal> {
+    ) -> Result<(Vec<Point>, Extras, Collected, Counts), Refusal> {
         for fresh in std::mem::take(&mut self.fresh) {
             let series = fresh.labels.map(|labels| storage.series(&labels)).transpose()?;
             let known = Known { series, seen: self.cache.scrape, timed: fresh.timed };
@@ -219,6 +278,8 @@ impl<'a> Incoming<'a> {
             if let Some(series) = series {
                 self.counts.added += 1;
                 let (timestamp, value) = (fresh.timestamp, fresh.value);
+                self.beside.start(self.points.len(), fresh.start);
+                self.beside.exemplars.extend(fresh.exemplar.map(|exemplar| (series, exemplar)));
                 self.points.push(Point { series, timestamp, value });
             }
         }
@@ -233,7 +294,7 @@ impl<'a> Incoming<'a> {
             points.extend(known.marker(Ended::Gone, now));
             false
         });
-        Ok((self.points, self.outputs, self.counts))
+        Ok((self.points, self.beside, self.outputs, self.counts))
     }
 }
 

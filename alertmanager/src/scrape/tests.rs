@@ -274,3 +274,45 @@ async fn an_endless_body_stops_at_its_limits() {
     let mut world = world("", vec![answer]).await;
     assert_eq!(world.scrape().await, "line 1: the line is over 65536 bytes");
 }
+
+/// A message as the field `number` of another.
+fn message(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
+}
+
+/// An answer in protobuf: a native histogram `h` with `count` observations in one bucket.
+fn protobuf(count: u8) -> Vec<u8> {
+    let sum = [&[2 << 3 | 1][..], &1.5_f64.to_le_bytes()].concat();
+    let span = message(12, &[1 << 3, 2, 2 << 3, 1]);
+    let deltas = [13 << 3, count << 1];
+    let histogram = [&[1 << 3, count][..], &sum, &span, &deltas].concat();
+    let metric = message(4, &message(7, &histogram));
+    let family = [&message(1, b"h")[..], &[3 << 3, 4], &metric].concat();
+    let body = [&[family.len() as u8][..], &family].concat();
+    let kind = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                encoding=delimited";
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    [head.as_bytes(), &body].concat()
+}
+
+#[tokio::test]
+async fn native_histograms_come_by_protobuf_where_it_is_asked_for_x23() {
+    let mut text = world("", vec![protobuf(3)]).await;
+    assert!(text.scrape().await.contains("is no metrics"));
+    let answers = vec![protobuf(3), protobuf(5), ok("a 1\n")];
+    let mut world = world("scrape_native_histograms: true", answers).await;
+    for _ in 0..3 {
+        assert_eq!(world.scrape().await, "");
+    }
+    let matchers = [Matcher::equal("__name__", "h")];
+    let storage = &world.scraper.storage;
+    let found = storage.select(&matchers, Timestamp::MIN, Timestamp::MAX).unwrap();
+    let counts: Vec<_> =
+        found[0].values.iter().map(|v| found[0].histogram(*v).map(|h| h.count)).collect();
+    assert_eq!(counts, [Some(3.0), Some(5.0), None]);
+    assert_eq!(Ended::from_value(found[0].values[2]), Some(Ended::Gone));
+    assert_eq!(world.values("scrape_samples_scraped"), "1 1 1");
+}

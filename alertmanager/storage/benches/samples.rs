@@ -1,14 +1,16 @@
 //! Appending scrapes of 10,000 series, with and without the log, and selecting from three hours of
-//! them, 15 seconds apart.
+//! them, 15 seconds apart; reading the log; native histograms.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
+use base::histogram::Histogram;
 use base::labels::Labels;
 use base::matcher::{MatchOp, Matcher};
 use base::sample::Timestamp;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use storage::{Options, Point, SeriesRef, Storage};
+use storage::{Beside, Options, Point, SeriesRef, Storage, histogram_value};
 
 const SERIES: usize = 10_000;
 const STEP: i64 = 15_000;
@@ -134,5 +136,76 @@ fn select(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append, select);
+/// How long a start takes, and what a sample takes on disk.
+fn replay(c: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Storage::open(folder.path(), Options::default()).expect("a storage");
+    let (series, mut points) = (series(&storage, &all()), Vec::new());
+    for scrape in 0..240 {
+        fill(scrape, &series, &mut points);
+        storage.append(&points).expect("the disk takes it");
+    }
+    drop(storage);
+    let mut group = c.benchmark_group("replay");
+    group.sample_size(10).throughput(Throughput::Elements(240 * SERIES as u64));
+    group.bench_function("an hour of 10,000 series from the log", |b| {
+        b.iter(|| Storage::open_read_only(folder.path()).expect("a storage"));
+    });
+    group.finish();
+}
+
+const HISTOGRAMS: usize = 200;
+
+/// Native histograms of twenty buckets, as targets have them: some buckets grow, some do not.
+fn histograms(scrape: i64) -> Vec<Arc<Histogram>> {
+    let histogram = |n: usize| {
+        let bucket = |at: i32| {
+            let speed = i64::from(at % 5) * (1 + n as i64 % 7);
+            (at, (scrape * speed + i64::from(at) + 1) as f64)
+        };
+        let positive: Vec<_> = (0..20).map(bucket).collect();
+        let count = positive.iter().map(|(_, count)| count).sum();
+        let sum = count * 0.173 + scrape as f64 / 7.0;
+        let (schema, zero_threshold) = (3, 1e-128);
+        Arc::new(Histogram { schema, zero_threshold, count, sum, positive, ..Histogram::default() })
+    };
+    (0..HISTOGRAMS).map(histogram).collect()
+}
+
+fn native(c: &mut Criterion) {
+    let storage = Storage::in_memory(Options::default());
+    let labels: Vec<_> = (0..HISTOGRAMS).map(labels).collect();
+    let series = series(&storage, &labels);
+    let point = |timestamp, (n, series): (usize, &SeriesRef)| Point {
+        series: *series,
+        timestamp,
+        value: histogram_value(n),
+    };
+    let mut group = c.benchmark_group("native histograms");
+    group.sample_size(20).throughput(Throughput::Elements(HISTOGRAMS as u64));
+    let mut scrape = 0;
+    group.bench_function("append 200 of 20 buckets", |b| {
+        b.iter_batched(
+            || {
+                scrape += 1;
+                let timestamp = Timestamp::from_millis(scrape * STEP);
+                let points = series.iter().enumerate().map(|one| point(timestamp, one));
+                (points.collect::<Vec<_>>(), histograms(scrape))
+            },
+            |(points, histograms)| {
+                let beside = Beside { histograms: &histograms, starts: &[] };
+                storage.append_with(&points, beside).expect("nothing is written")
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    let end = Timestamp::from_millis(scrape * STEP);
+    let all = [Matcher::new("__name__", MatchOp::Matches, ".+").expect("a matcher")];
+    group.bench_function("select 5 min of them", |b| {
+        b.iter(|| storage.select(&all, end - Duration::from_secs(300), end).expect("samples"));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, append, select, replay, native);
 criterion_main!(benches);

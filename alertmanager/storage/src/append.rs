@@ -2,15 +2,18 @@
 //!
 //! Invariant: what is in the head is in the log, so a query never shows what a crash would lose.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 
+use base::histogram::{Histogram, Tag};
 use base::labels::Labels;
 use base::sample::Timestamp;
 
 use crate::Storage;
-use crate::head::{Fit, Head, SeriesRef};
-use crate::log::{Batch, Log, Logged};
+use crate::chunk::{Held, TABLE, UNKNOWN};
+use crate::head::{Fit, Head, Offer, SeriesRef};
+use crate::log::{Batch, Log, Logged, More};
 
 /// A sample of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,8 +22,30 @@ pub struct Point {
     pub series: SeriesRef,
     /// When.
     pub timestamp: Timestamp,
-    /// The value, or the marker that ends the series.
+    /// The value, or the marker that ends the series, or a tag of [`crate::HISTOGRAMS`] whose place is
+    /// that of a histogram of [`Beside`].
     pub value: f64,
+}
+
+/// What points have beside their values.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// The histograms that tags among the values stand for.
+    pub histograms: &'a [Arc<Histogram>],
+    /// Since when each point counts, in milliseconds since the Unix epoch; 0 where it is not known,
+    /// and nothing at all where it is known of none.
+    pub starts: &'a [i64],
+}
+
+impl Beside<'_> {
+    fn start(&self, at: usize) -> i64 {
+        self.starts.get(at).copied().unwrap_or(UNKNOWN)
+    }
+}
+
+/// The value of a point that is the histogram at `place` of [`Beside`].
+pub fn histogram_value(place: usize) -> f64 {
+    Tag { table: TABLE, place: place as u64 }.value()
 }
 
 /// What became of the samples of an append.
@@ -30,7 +55,10 @@ pub struct Appended {
     pub stored: usize,
     /// Left out: the series has another value for that time.
     pub duplicates: usize,
-    /// Left out: before the last sample of its series, or in a window that is closed.
+    /// How many of those stored are histograms.
+    pub histograms: usize,
+    /// Left out: before the last sample of its series by more than is allowed, or in a window that is
+    /// closed.
     pub out_of_order: usize,
     /// Positions of samples whose series is no longer known; ask for the series again.
     pub unknown: Vec<usize>,
@@ -44,9 +72,6 @@ pub enum AppendError {
     /// There are as many series as allowed.
     #[error("there are {0} series already, the most that are allowed")]
     TooManySeries(usize),
-    /// Native histograms are kept in memory only.
-    #[error("native histograms cannot be kept in a data folder")]
-    NoHistograms,
     /// The log could not be written.
     #[error("cannot write the sample log: {0}")]
     Io(#[from] io::Error),
@@ -83,6 +108,11 @@ impl Storage {
         Ok(head.find_or_create(labels))
     }
 
+    /// The labels of a series that is still known.
+    pub fn labels_of(&self, series: SeriesRef) -> Option<Labels> {
+        self.head().get(series).map(|found| found.labels.clone())
+    }
+
     /// Appends samples: all that fit, or none.
     ///
     /// The samples of a series must rise in time. What it returned `Ok` for survives a crash of the
@@ -93,14 +123,60 @@ impl Storage {
     ///
     /// [`AppendError::Io`]: the log could not be written.
     pub fn append(&self, points: &[Point]) -> Result<Appended, AppendError> {
+        self.append_with(points, Beside::default())
+    }
+
+    /// Appends a histogram to a series, with what its predecessor says about its beginning again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Storage::append`].
+    pub fn append_histogram(
+        &self,
+        series: SeriesRef,
+        timestamp: Timestamp,
+        histogram: Histogram,
+    ) -> Result<Appended, AppendError> {
+        let histograms = &[Arc::new(histogram)];
+        let point = Point { series, timestamp, value: histogram_value(0) };
+        self.append_with(&[point], Beside { histograms, starts: &[] })
+    }
+
+    /// As [`Storage::append`], with what the points have beside their values. A histogram is stored
+    /// with what its predecessor says about its beginning again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Storage::append`].
+    pub fn append_with(
+        &self,
+        points: &[Point],
+        beside: Beside<'_>,
+    ) -> Result<Appended, AppendError> {
         let mut writer = self.writer();
         let Writer { log, batch } = &mut *writer;
+        let natives = if beside.histograms.is_empty() {
+            Vec::new()
+        } else {
+            resolve(&self.head(), points, beside.histograms)
+        };
+        let held = |at: usize, value: f64| match natives.get(at) {
+            Some(Some(histogram)) => Held::Native(histogram),
+            // A tag without a histogram is no number.
+            _ if base::histogram::is_tag(value) => Held::Float(f64::NAN),
+            _ => Held::Float(value),
+        };
+        let offer = |at: usize, point: &Point| Offer {
+            time: point.timestamp,
+            held: held(at, point.value),
+            start: beside.start(at),
+        };
         if let Some(log) = log {
             let newest = points.iter().map(|point| point.timestamp).max();
             if newest.is_some_and(|newest| log.is_full(newest)) {
                 log.rotate()?;
             }
-            prepare(&self.head(), points, log.number(), batch);
+            prepare(&self.head(), points, &offer, log.number(), batch);
             if !batch.samples.is_empty() {
                 log.append(batch)?;
             }
@@ -110,30 +186,73 @@ impl Storage {
         let mut appended = Appended::default();
         for (position, point) in points.iter().enumerate() {
             let news = head.is_news(point.series, point.value);
-            match head.push(point.series, point.timestamp, point.value) {
+            let offer = offer(position, point);
+            let fit = head.push(point.series, offer);
+            match fit {
                 Fit::Stored => {
-                    appended.stored += 1;
                     appended.news |= news;
                     if let Some(series) = head.get_mut(point.series) {
                         series.logged_in = segment;
                     }
                 }
-                Fit::Same => appended.stored += 1,
+                // Its segment does not know what came before: it is not defined for the next.
+                Fit::Late | Fit::Same => {}
                 Fit::Duplicate => appended.duplicates += 1,
                 Fit::OutOfOrder => appended.out_of_order += 1,
                 Fit::Unknown => appended.unknown.push(position),
+            }
+            if matches!(fit, Fit::Stored | Fit::Late | Fit::Same) {
+                appended.stored += 1;
+                appended.histograms += usize::from(matches!(offer.held, Held::Native(_)));
             }
         }
         Ok(appended)
     }
 }
 
+/// The histograms among `points`, each with what its predecessor says about its beginning again.
+fn resolve(
+    head: &Head,
+    points: &[Point],
+    histograms: &[Arc<Histogram>],
+) -> Vec<Option<Arc<Histogram>>> {
+    // What a series had last in this append, which the head does not know yet.
+    let mut lasts: HashMap<SeriesRef, Option<Arc<Histogram>>> = HashMap::new();
+    let mut resolve = |point: &Point| {
+        let place = Tag::of(point.value).and_then(|tag| usize::try_from(tag.place).ok());
+        let Some(given) = place.and_then(|place| histograms.get(place)) else {
+            lasts.entry(point.series).and_modify(|last| *last = None);
+            return None;
+        };
+        let before = match lasts.get(&point.series) {
+            Some(last) => last.as_ref(),
+            None => head.get(point.series).and_then(|series| series.native()),
+        };
+        let resolved = Histogram::clone(given).after(before.map(Arc::as_ref));
+        let same = resolved.reset == given.reset;
+        let resolved = if same { Arc::clone(given) } else { Arc::new(resolved) };
+        lasts.insert(point.series, Some(Arc::clone(&resolved)));
+        Some(resolved)
+    };
+    points.iter().map(&mut resolve).collect()
+}
+
 /// Collects what the log must hold of `points`: those that fit, and definitions for those series
 /// that the segment does not know yet.
-fn prepare(head: &Head, points: &[Point], segment: u32, batch: &mut Batch) {
+fn prepare<'a>(
+    head: &Head,
+    points: &[Point],
+    offer: &impl Fn(usize, &Point) -> Offer<'a>,
+    segment: u32,
+    batch: &mut Batch,
+) {
     batch.clear();
-    for point in points {
-        if head.fit(point.series, point.timestamp, point.value) != Fit::Stored {
+    // Starts that this batch tells, for the further samples of the same series.
+    let mut told: HashMap<u32, i64> = HashMap::new();
+    for (at, point) in points.iter().enumerate() {
+        let Offer { time, held, start } = offer(at, point);
+        let fit = head.fit(point.series, time, held);
+        if !matches!(fit, Fit::Stored | Fit::Late) {
             continue;
         }
         let Some(series) = head.get(point.series) else { continue };
@@ -145,18 +264,45 @@ fn prepare(head: &Head, points: &[Point], segment: u32, batch: &mut Batch) {
         // The second sample of a series in one append has its predecessor in the batch, not in the
         // head; it is written whole.
         let before = series.last().filter(|_| defined).map(|(_, value)| value);
-        batch.samples.push(Logged { slot, time: point.timestamp, value: point.value, before });
+        let known = if defined { series.start() } else { UNKNOWN };
+        let known = if told.is_empty() { known } else { *told.get(&slot).unwrap_or(&known) };
+        let mut logged = Logged { slot, time, value: held.value(), before, more: 0 };
+        let native = match held {
+            Held::Float(_) => None,
+            Held::Native(histogram) => {
+                Some((Arc::clone(histogram), series.native().filter(|_| defined).cloned()))
+            }
+        };
+        let late = fit == Fit::Late;
+        let start = (start != known && !late).then_some(start);
+        if late || start.is_some() || native.is_some() {
+            told.extend(start.map(|start| (slot, start)));
+            batch.more.push(More { late, start, native });
+            logged.more = batch.more.len() as u32;
+        }
+        batch.samples.push(logged);
     }
     // A scrape's series mostly have rising slots, and then none comes twice.
     if batch.samples.is_sorted_by(|a, b| a.slot < b.slot) {
         return;
     }
+    without_predecessors(batch);
+}
+
+/// Writes the further samples of a series in the same append whole.
+fn without_predecessors(batch: &mut Batch) {
+    let Batch { definitions, samples, more, .. } = batch;
     let mut seen = HashSet::new();
-    for sample in &mut batch.samples {
-        if !seen.insert(sample.slot) {
-            sample.before = None;
+    for sample in samples {
+        if seen.insert(sample.slot) {
+            continue;
+        }
+        sample.before = None;
+        let told = (sample.more as usize).checked_sub(1).and_then(|at| more.get_mut(at));
+        if let Some((_, before)) = told.and_then(|told| told.native.as_mut()) {
+            *before = None;
         }
     }
     seen.clear();
-    batch.definitions.retain(|(slot, _)| seen.insert(*slot));
+    definitions.retain(|(slot, _)| seen.insert(*slot));
 }

@@ -8,7 +8,7 @@
 //! offsets     where each series begins, 8 bytes each
 //! lists       for each label value the series that have it, as roaring bitmaps
 //! table       names, their values, where the list of each is
-//! footer      times, counts, where the sections begin, CRC-32 of series to table, magic
+//! footer      times, counts, where the sections begin, CRC-32 of series to table, its own, magic
 //! ```
 //!
 //! A block is written beside its final name and renamed when it is whole and on the disk. It is
@@ -42,14 +42,18 @@ struct Footer {
     lists_at: u64,
     table_at: u64,
     crc: u32,
+    has_histograms: bool,
 }
+
+/// Stands beside the number of series, which is below 2^32.
+const HAS_HISTOGRAMS: u64 = 1 << 32;
 
 impl Footer {
     fn encode(&self) -> [u8; FOOTER_BYTES] {
         let numbers = [
             self.min_time.millis() as u64,
             self.max_time.millis() as u64,
-            self.series,
+            self.series | if self.has_histograms { HAS_HISTOGRAMS } else { 0 },
             self.samples,
             self.series_at,
             self.offsets_at,
@@ -61,28 +65,35 @@ impl Footer {
         for (to, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             to.copy_from_slice(&number.to_le_bytes());
         }
+        let own = crc32fast::hash(&bytes[..68]);
+        bytes[68..72].copy_from_slice(&own.to_le_bytes());
         bytes[72..].copy_from_slice(MAGIC);
         bytes
     }
 
     fn decode(bytes: &[u8; FOOTER_BYTES]) -> Option<Self> {
-        if &bytes[72..] != MAGIC {
+        let (numbers, own) = bytes[..72].split_at(68);
+        let own = own.iter().rev().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
+        // Blocks of the first builds have no sum of the footer.
+        if &bytes[72..] != MAGIC || (own != 0 && own != crc32fast::hash(numbers)) {
             return None;
         }
         let mut numbers = bytes.chunks_exact(8).map(|chunk| {
             chunk.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
         });
         let mut next = || numbers.next();
+        let (min_time, max_time, series) = (next()? as i64, next()? as i64, next()?);
         Some(Self {
-            min_time: Timestamp::from_millis(next()? as i64),
-            max_time: Timestamp::from_millis(next()? as i64),
-            series: next()?,
+            min_time: Timestamp::from_millis(min_time),
+            max_time: Timestamp::from_millis(max_time),
+            series: series & !HAS_HISTOGRAMS,
+            has_histograms: series & HAS_HISTOGRAMS != 0,
             samples: next()?,
             series_at: next()?,
             offsets_at: next()?,
             lists_at: next()?,
             table_at: next()?,
-            crc: u32::try_from(next()?).ok()?,
+            crc: next()? as u32,
         })
     }
 }

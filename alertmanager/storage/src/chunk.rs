@@ -1,9 +1,10 @@
 //! A stretch of one series, compressed.
 //!
 //! ```text
-//! byte 0       kind (0: floats)
+//! byte 0       kind (0: floats, 1: native histograms; + 128: with starts)
 //! bytes 1..9   the time of the first sample
-//! then         packs of up to 240 samples, one behind the other
+//! then         starts, if there are any
+//! then         packs of up to 240 floats, one behind the other; or groups of histograms
 //! ```
 //!
 //! While a chunk is open its last samples wait in a tail, each a few bytes; every [`PACK`] of them
@@ -15,33 +16,143 @@
 //! bytes give fewer samples, never a panic.
 
 mod pack;
+mod column;
 mod tail;
+mod native;
+mod starts;
 
+use std::sync::Arc;
+
+use base::histogram::{Histogram, Tag};
 use base::sample::Timestamp;
 
+use native::Newest;
 use pack::{Pack, Packs};
 use tail::Tail;
 
+pub(crate) use starts::{Starts, UNKNOWN};
+
 /// After so many samples a chunk is full.
 pub(crate) const MAX_SAMPLES: u32 = 240;
+
+/// The table of the tags of histograms among the values of [`Columns`]: a tag's place is the
+/// histogram's place beside them.
+pub const TABLE: u8 = 1;
 
 /// So many samples of an open chunk are packed at a time.
 const PACK: usize = 32;
 
 const FLOATS: u8 = 0;
+const NATIVES: u8 = 1;
+/// Added to the kind where starts follow the header.
+const HAS_STARTS: u8 = 0x80;
 const HEADER: usize = 9;
 
-/// Samples of one series, as two columns of the same length.
-#[derive(Debug, Default)]
+/// What a sample is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Held<'a> {
+    Float(f64),
+    Native(&'a Arc<Histogram>),
+}
+
+impl Held<'_> {
+    /// What stands for it where one can only be the only one.
+    pub(crate) fn value(self) -> f64 {
+        match self {
+            Self::Float(value) => value,
+            Self::Native(_) => Tag { table: TABLE, place: 0 }.value(),
+        }
+    }
+}
+
+/// Samples of one series, as columns: times and values have the same length, and so have starts, or
+/// there are none. A value may be a tag that stands for one of the histograms.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Columns {
     pub(crate) times: Vec<i64>,
     pub(crate) values: Vec<f64>,
+    pub(crate) histograms: Vec<Arc<Histogram>>,
+    pub(crate) starts: Vec<i64>,
 }
 
 impl Columns {
     pub(crate) fn clear(&mut self) {
         self.times.clear();
         self.values.clear();
+        self.histograms.clear();
+        self.starts.clear();
+    }
+
+    pub(crate) fn push_float(&mut self, time: i64, value: f64) {
+        self.times.push(time);
+        self.values.push(value);
+    }
+
+    pub(crate) fn push_native(&mut self, time: i64, histogram: Arc<Histogram>) {
+        let place = self.histograms.len() as u64;
+        self.histograms.push(histogram);
+        self.push_float(time, Tag { table: TABLE, place }.value());
+    }
+
+    /// Adds the sample at a place of others.
+    pub(crate) fn push(&mut self, of: &Self, at: usize) {
+        let start = of.start(at);
+        if start != UNKNOWN || !self.starts.is_empty() {
+            self.starts.resize(self.times.len(), UNKNOWN);
+            self.starts.push(start);
+        }
+        match of.held(at) {
+            Held::Float(value) => self.push_float(of.times[at], value),
+            Held::Native(histogram) => self.push_native(of.times[at], Arc::clone(histogram)),
+        }
+    }
+
+    /// The histogram that a value stands for.
+    pub(crate) fn native(&self, value: f64) -> Option<&Arc<Histogram>> {
+        let tag = Tag::of(value)?;
+        self.histograms.get(usize::try_from(tag.place).ok()?)
+    }
+
+    /// What the sample at a place is.
+    pub(crate) fn held(&self, at: usize) -> Held<'_> {
+        let value = self.values[at];
+        self.native(value).map_or(Held::Float(value), Held::Native)
+    }
+
+    /// Since when the sample at a place has been counting.
+    pub(crate) fn start(&self, at: usize) -> i64 {
+        self.starts.get(at).copied().unwrap_or(UNKNOWN)
+    }
+
+    /// Fills up the starts, where there are any.
+    pub(crate) fn complete(&mut self) {
+        if !self.starts.is_empty() {
+            self.starts.resize(self.times.len(), UNKNOWN);
+        }
+    }
+
+    /// Removes the samples of `span`.
+    pub(crate) fn remove(&mut self, span: Span) {
+        self.complete();
+        let begin = self.times.partition_point(|time| *time < span.from);
+        let end = self.times.partition_point(|time| *time <= span.to).max(begin);
+        self.times.drain(begin..end);
+        self.values.drain(begin..end);
+        if !self.starts.is_empty() {
+            self.starts.drain(begin..end);
+        }
+    }
+
+    /// Removes the samples from place `begin` on that are outside of `span`.
+    fn keep(&mut self, begin: usize, span: Span) {
+        let behind = begin + self.times[begin..].partition_point(|time| *time <= span.to);
+        self.times.truncate(behind);
+        self.values.truncate(behind);
+        let early = self.times[begin..].partition_point(|time| *time < span.from);
+        if early > 0 {
+            self.times.drain(begin..begin + early);
+            self.values.drain(begin..begin + early);
+        }
     }
 }
 
@@ -52,39 +163,93 @@ pub(crate) struct Span {
     pub(crate) to: i64,
 }
 
+impl Span {
+    /// All of time.
+    pub(crate) const ALL: Self = Self { from: i64::MIN, to: i64::MAX };
+
+    pub(crate) fn contains(self, time: i64) -> bool {
+        (self.from..=self.to).contains(&time)
+    }
+}
+
+/// What the newest samples wait in.
+#[derive(Clone, Debug)]
+enum Waiting {
+    Floats(Tail),
+    Natives(Box<Newest>),
+}
+
 /// A chunk that is being written.
 #[derive(Clone, Debug)]
 pub(crate) struct ChunkWriter {
-    /// As it will be, but for the samples in the tail.
+    /// As it will be, but for the samples that wait, and without starts.
     bytes: Vec<u8>,
-    tail: Tail,
+    waiting: Waiting,
+    starts: Starts,
     first: i64,
     last: i64,
     count: u32,
 }
 
 impl ChunkWriter {
-    /// A chunk that begins with this sample.
-    pub(crate) fn begin(time: Timestamp, value: f64) -> Self {
+    /// A chunk that begins with this sample, and holds histograms if it is one.
+    pub(crate) fn begin(time: Timestamp, held: Held<'_>, start: i64) -> Self {
         let first = time.millis();
-        let mut tail = Tail::default();
-        tail.push(first, value);
-        Self { bytes: Vec::new(), tail, first, last: first, count: 1 }
+        let waiting = match held {
+            Held::Float(value) => {
+                let mut tail = Tail::default();
+                tail.push(first, value);
+                Waiting::Floats(tail)
+            }
+            Held::Native(_) => {
+                let mut newest = Box::<Newest>::default();
+                newest.push(first, held);
+                Waiting::Natives(newest)
+            }
+        };
+        let mut starts = Starts::default();
+        starts.push(first, start);
+        Self { bytes: Vec::new(), waiting, starts, first, last: first, count: 1 }
     }
 
-    /// Adds a sample; the caller has checked that it is later than the last.
-    pub(crate) fn push(&mut self, time: Timestamp, value: f64) {
-        if self.tail.count() >= PACK {
-            let mut columns = Columns::default();
-            self.tail.read(&mut columns);
-            if self.bytes.is_empty() {
-                self.bytes = header(self.first);
+    /// Whether it can hold such a sample. One of histograms holds floats, too: mostly markers.
+    pub(crate) fn takes(&self, held: Held<'_>) -> bool {
+        matches!((&self.waiting, held), (Waiting::Natives(_), _) | (_, Held::Float(_)))
+    }
+
+    /// Adds a sample; the caller has checked that it is later than the last, and can be held.
+    #[inline]
+    pub(crate) fn push(&mut self, time: Timestamp, held: Held<'_>, start: i64) {
+        let (first, millis) = (self.first, time.millis());
+        match (&mut self.waiting, held) {
+            (Waiting::Floats(tail), Held::Float(value)) => {
+                if tail.count() >= PACK {
+                    let mut columns = Columns::default();
+                    tail.read(&mut columns);
+                    if self.bytes.is_empty() {
+                        self.bytes = header(FLOATS, first);
+                    }
+                    pack::push(&mut self.bytes, first, &columns);
+                    tail.clear();
+                }
+                tail.push(millis, value);
             }
-            pack::push(&mut self.bytes, self.first, &columns);
-            self.tail.clear();
+            (Waiting::Natives(newest), held) => {
+                if newest.is_full() {
+                    let mut columns = Columns::default();
+                    newest.read(&mut columns);
+                    if self.bytes.is_empty() {
+                        self.bytes = header(NATIVES, first);
+                    }
+                    native::push_groups(&mut self.bytes, first, &columns);
+                    **newest = Newest::default();
+                }
+                newest.push(millis, held);
+            }
+            (Waiting::Floats(_), Held::Native(_)) => return,
         }
-        self.tail.push(time.millis(), value);
-        self.last = time.millis();
+        self.starts.push(millis, start);
+        self.last = millis;
         self.count += 1;
     }
 
@@ -108,59 +273,122 @@ impl ChunkWriter {
     /// The bytes of the finished chunk.
     pub(crate) fn seal(self) -> Vec<u8> {
         let mut columns = Columns::default();
-        let all = Span { from: i64::MIN, to: i64::MAX };
-        self.read(all, &mut columns);
-        let mut bytes = header(self.first);
-        pack::push(&mut bytes, self.first, &columns);
-        // Where few samples are unlike the others, several packs can be smaller than one.
-        columns.clear();
-        self.tail.read(&mut columns);
-        let mut several = if self.bytes.is_empty() { header(self.first) } else { self.bytes };
-        pack::push(&mut several, self.first, &columns);
-        if several.len() < bytes.len() { several } else { bytes }
+        self.read_samples(Span::ALL, &mut columns);
+        let bytes = match &self.waiting {
+            Waiting::Natives(_) => {
+                let mut bytes = header(NATIVES, self.first);
+                native::push_groups(&mut bytes, self.first, &columns);
+                bytes
+            }
+            Waiting::Floats(tail) => {
+                let mut bytes = header(FLOATS, self.first);
+                pack::push(&mut bytes, self.first, &columns);
+                // Where few samples are unlike the others, several packs can be smaller than one.
+                columns.clear();
+                tail.read(&mut columns);
+                let several = self.bytes;
+                let mut several =
+                    if several.is_empty() { header(FLOATS, self.first) } else { several };
+                pack::push(&mut several, self.first, &columns);
+                if several.len() < bytes.len() { several } else { bytes }
+            }
+        };
+        if self.starts.is_empty() { bytes } else { with_starts(&bytes, &self.starts) }
     }
 
     /// Appends the samples of `span`.
     pub(crate) fn read(&self, span: Span, to: &mut Columns) {
-        let tail_begins = self.tail.first();
-        if tail_begins > span.from {
-            read_packs(&self.bytes, span, tail_begins, to);
-        }
-        if tail_begins <= span.to {
-            let before = to.times.len();
-            self.tail.read(to);
-            let behind = to.times.partition_point(|time| *time <= span.to);
-            to.times.truncate(behind);
-            to.values.truncate(behind);
-            let early = to.times[before..].partition_point(|time| *time < span.from);
-            if early > 0 {
-                to.times.drain(before..before + early);
-                to.values.drain(before..before + early);
+        let begin = to.times.len();
+        self.read_samples(span, to);
+        self.starts.read(to, begin);
+    }
+
+    fn read_samples(&self, span: Span, to: &mut Columns) {
+        match &self.waiting {
+            Waiting::Floats(tail) => {
+                let begins = tail.first();
+                if begins > span.from {
+                    read_packs(&self.bytes, span, begins, to);
+                }
+                if begins <= span.to {
+                    let before = to.times.len();
+                    tail.read(to);
+                    to.keep(before, span);
+                }
+            }
+            Waiting::Natives(newest) => {
+                let begins = newest.first();
+                if begins > span.from && self.bytes.len() > HEADER {
+                    native::read_groups(&self.bytes[HEADER..], self.first, span, to);
+                }
+                if begins <= span.to {
+                    let before = to.times.len();
+                    newest.read(to);
+                    to.keep(before, span);
+                }
             }
         }
     }
 
     /// Bytes that it takes in memory.
     pub(crate) fn allocated(&self) -> usize {
-        self.bytes.capacity() + self.tail.allocated()
+        let waiting = match &self.waiting {
+            Waiting::Floats(tail) => tail.allocated(),
+            Waiting::Natives(newest) => newest.allocated(),
+        };
+        self.bytes.capacity() + waiting
     }
 }
 
-fn header(first: i64) -> Vec<u8> {
+fn header(kind: u8, first: i64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(96);
-    bytes.push(FLOATS);
+    bytes.push(kind);
     bytes.extend_from_slice(&first.to_le_bytes());
     bytes
 }
 
+/// The chunk `bytes` with starts behind its header.
+fn with_starts(bytes: &[u8], starts: &Starts) -> Vec<u8> {
+    let (header, body) = bytes.split_at(HEADER.min(bytes.len()));
+    let mut all = header.to_vec();
+    all[0] |= HAS_STARTS;
+    crate::varint::push_bytes(&mut all, &starts.encode());
+    all.extend_from_slice(body);
+    all
+}
+
 /// Appends the samples of `span` of the chunk `bytes`.
 pub(crate) fn read(bytes: &[u8], span: Span, to: &mut Columns) {
-    read_packs(bytes, span, i64::MAX, to);
+    match bytes.first() {
+        Some(&FLOATS) => read_packs(bytes, span, i64::MAX, to),
+        Some(_) => read_others(bytes, span, to),
+        None => {}
+    }
+}
+
+/// Appends the samples of a chunk with histograms or starts.
+fn read_others(bytes: &[u8], span: Span, to: &mut Columns) {
+    let Some(([kind, first @ ..], mut body)) = bytes.split_first_chunk::<HEADER>() else { return };
+    let (begin, first) = (to.times.len(), i64::from_le_bytes(*first));
+    let mut starts = Starts::default();
+    if kind & HAS_STARTS != 0 {
+        let Some(encoded) = crate::varint::take_bytes(&mut body) else { return };
+        starts = Starts::decode(encoded);
+    }
+    match kind & !HAS_STARTS {
+        FLOATS => read_pack_list(Packs::from(body, first), span, i64::MAX, to),
+        NATIVES => native::read_groups(body, first, span, to),
+        _ => {}
+    }
+    starts.read(to, begin);
 }
 
 /// Appends the samples of `span` from packs that end before `end`.
 fn read_packs(bytes: &[u8], span: Span, end: i64, to: &mut Columns) {
-    let mut packs = Packs::of(bytes);
+    read_pack_list(Packs::of(bytes), span, end, to);
+}
+
+fn read_pack_list(mut packs: Packs<'_>, span: Span, end: i64, to: &mut Columns) {
     let mut next = packs.next();
     while let Some(pack) = next {
         next = packs.next();
@@ -175,108 +403,10 @@ fn read_packs(bytes: &[u8], span: Span, end: i64, to: &mut Columns) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use base::sample::Ended;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn written(samples: &[(i64, f64)]) -> ChunkWriter {
-        let at = Timestamp::from_millis;
-        let mut chunk = ChunkWriter::begin(at(samples[0].0), samples[0].1);
-        samples[1..].iter().for_each(|&(time, value)| chunk.push(at(time), value));
-        chunk
-    }
-
-    fn bits(columns: &Columns) -> Vec<(i64, u64)> {
-        let values = columns.values.iter().map(|value| value.to_bits());
-        columns.times.iter().copied().zip(values).collect()
-    }
-
-    /// Reads all samples and those of `from..=to`, from the open and from the sealed chunk.
-    #[track_caller]
-    fn check_span(samples: &[(i64, f64)], from: i64, to: i64) {
-        let chunk = written(samples);
-        for span in [Span { from: i64::MIN, to: i64::MAX }, Span { from, to }] {
-            let expected: Vec<_> = samples
-                .iter()
-                .filter(|(time, _)| (span.from..=span.to).contains(time))
-                .map(|(time, value)| (*time, value.to_bits()))
-                .collect();
-            let mut columns = Columns { times: vec![-7], values: vec![7.0] };
-            chunk.read(span, &mut columns);
-            assert_eq!(bits(&columns)[1..], expected, "open");
-            let mut columns = Columns { times: vec![-7], values: vec![7.0] };
-            read(&chunk.clone().seal(), span, &mut columns);
-            assert_eq!(bits(&columns)[1..], expected, "sealed");
-        }
-    }
-
-    #[track_caller]
-    fn check(samples: &[(i64, f64)]) {
-        check_span(samples, samples[samples.len() / 3].0, samples[samples.len() / 2].0);
-    }
-
-    fn regular(count: i64, value: impl Fn(i64) -> f64) -> Vec<(i64, f64)> {
-        (0..count).map(|n| (1_700_000_000_000 + n * 15_000 + n % 3, value(n))).collect()
-    }
-
-    #[test]
-    fn keeps_every_bit() {
-        check(&[(0, 1.0)]);
-        check(&[(i64::MIN, -0.0), (0, 0.0), (i64::MAX, f64::MIN_POSITIVE)]);
-        let odd =
-            [f64::NAN, Ended::Lost.value(), f64::INFINITY, 5e-324, 9.007e15, -9.1e15, 0.1, 1e22];
-        check(&odd.iter().enumerate().map(|(n, v)| (n as i64 * 1000, *v)).collect::<Vec<_>>());
-        check(&[(0, 1.0), (1, 2.0), (2, 2.5), (3, 3.0), (9, -4.0), (1 << 40, 1e15)]);
-        check(&regular(240, |n| (n * n % 77) as f64));
-        check(&regular(240, |n| n as f64 / 100.0));
-        check(&regular(240, |n| (n as f64).sqrt()));
-        check(&regular(100, |n| if n == 50 { Ended::Gone.value() } else { n as f64 }));
-        check(&regular(65, |_| -0.0));
-    }
-
-    proptest! {
-        #[test]
-        fn reads_what_was_written(
-            steps in prop::collection::vec((1_i64..100_000, prop_oneof![
-                any::<f64>(),
-                (-1000_i64..1000).prop_map(|n| n as f64),
-                (-1000_i64..1000).prop_map(|n| n as f64 / 1000.0),
-                Just(0.5)
-            ]), 1..240),
-            from in 0_i64..10_000_000,
-            length in 0_i64..5_000_000,
-        ) {
-            let mut time = -5000;
-            let samples: Vec<_> = steps.into_iter().map(|(step, v)| { time += step; (time, v) }).collect();
-            check_span(&samples, from, from + length);
-        }
-
-        #[test]
-        fn damaged_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let mut columns = Columns::default();
-            read(&bytes, Span { from: i64::MIN, to: i64::MAX }, &mut columns);
-            prop_assert_eq!(columns.times.len(), columns.values.len());
-        }
-
-        #[test]
-        fn a_damaged_chunk_does_no_harm(at in 0_usize..400, with in any::<u8>()) {
-            let mut bytes = written(&regular(240, |n| (n * n % 77) as f64)).seal();
-            let at = at % bytes.len();
-            bytes[at] ^= with;
-            read(&bytes, Span { from: 0, to: i64::MAX }, &mut Columns::default());
-        }
-    }
-
-    #[test]
-    fn takes_as_few_bytes_as_the_changes_need() {
-        let size = |value: &dyn Fn(i64) -> f64| written(&regular(240, value)).seal().len();
-        assert!(size(&|_| 7.0) < 110, "constant: {}", size(&|_| 7.0));
-        let counter = |n: i64| (n * 3700 + n * n % 97) as f64;
-        assert!(size(&counter) < 400, "counter: {}", size(&counter));
-        let hundredths = |n: i64| (n * 3700 + n * n % 97) as f64 / 100.0;
-        assert!(size(&hundredths) < 410, "hundredths: {}", size(&hundredths));
-    }
+/// Whether the chunk `bytes` has histograms.
+pub(crate) fn has_natives(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|kind| kind & !HAS_STARTS == NATIVES)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,11 @@
 //! Invariant: a series' samples rise in time, and no chunk reaches over the end of a window of
 //! [`WINDOW`], so that whole chunks move into a block.
 
+mod series;
+
+pub(crate) use series::{Fit, HeadSeries, Offer, Sealed};
+
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base::labels::Labels;
@@ -12,7 +15,7 @@ use base::matcher::Matcher;
 use base::sample::Timestamp;
 use roaring::RoaringBitmap;
 
-use crate::chunk::{self, ChunkWriter, Columns, Span};
+use crate::chunk::{ChunkWriter, Held, Span, UNKNOWN};
 use crate::index::Index;
 
 /// What a block holds of time.
@@ -28,103 +31,6 @@ pub(crate) fn window_of(time: Timestamp) -> i64 {
 pub struct SeriesRef {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
-}
-
-/// A chunk that gets no further samples.
-#[derive(Clone, Debug)]
-pub(crate) struct Sealed {
-    pub(crate) first: Timestamp,
-    pub(crate) last: Timestamp,
-    pub(crate) count: u32,
-    pub(crate) bytes: Arc<[u8]>,
-}
-
-#[derive(Debug)]
-pub(crate) struct HeadSeries {
-    pub(crate) labels: Labels,
-    pub(crate) generation: u32,
-    pub(crate) sealed: Vec<Sealed>,
-    pub(crate) open: Option<ChunkWriter>,
-    /// The segment of the log that has its definition.
-    pub(crate) logged_in: u32,
-    /// The last sample, also when its chunk has moved into a block.
-    last: Option<(Timestamp, f64)>,
-}
-
-/// What became of a sample that was offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fit {
-    Stored,
-    /// It is there already.
-    Same,
-    /// Its time has another value.
-    Duplicate,
-    /// It is before the last of its series, or in a window that is closed.
-    OutOfOrder,
-    /// The series has been dropped.
-    Unknown,
-}
-
-impl HeadSeries {
-    pub(crate) fn last(&self) -> Option<(Timestamp, f64)> {
-        self.last
-    }
-
-    fn fit(&self, time: Timestamp, value: f64) -> Fit {
-        match self.last {
-            Some((last, before)) if time == last => {
-                if value.to_bits() == before.to_bits() {
-                    Fit::Same
-                } else {
-                    Fit::Duplicate
-                }
-            }
-            Some((last, _)) if time < last => Fit::OutOfOrder,
-            _ => Fit::Stored,
-        }
-    }
-
-    fn push(&mut self, time: Timestamp, value: f64) {
-        self.last = Some((time, value));
-        let ends =
-            |open: &ChunkWriter| open.is_full() || window_of(open.first()) != window_of(time);
-        if self.open.as_ref().is_some_and(ends) {
-            self.seal();
-        }
-        match &mut self.open {
-            Some(open) => open.push(time, value),
-            None => self.open = Some(ChunkWriter::begin(time, value)),
-        }
-    }
-
-    fn seal(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        self.sealed.push(Sealed {
-            first: open.first(),
-            last: open.last(),
-            count: open.count(),
-            bytes: open.seal().into(),
-        });
-    }
-
-    /// Appends the samples of `span`.
-    pub(crate) fn read(&self, span: Span, to: &mut Columns) {
-        // Nearly everyone asks for the newest, so the chunks are looked at from the end.
-        let reaches = |chunk: &Sealed| chunk.last.millis() >= span.from;
-        let begin = self.sealed.iter().rposition(|chunk| !reaches(chunk)).map_or(0, |at| at + 1);
-        for chunk in &self.sealed[begin..] {
-            if chunk.first.millis() > span.to {
-                return;
-            }
-            chunk::read(&chunk.bytes, span, to);
-        }
-        if let Some(open) = &self.open
-            && open.last().millis() >= span.from
-            && open.first().millis() <= span.to
-        {
-            open.read(span, to);
-        }
-    }
 }
 
 /// All series that are alive.
@@ -147,11 +53,17 @@ pub(crate) struct Head {
     pub(crate) max_time: Option<Timestamp>,
     /// How often chunks or series have been dropped.
     pub(crate) moved: u64,
+    /// How long before the last of its series a sample may be, in milliseconds.
+    window: i64,
+    /// Whether any series has, or had, histograms.
+    pub(crate) has_natives: bool,
 }
 
 impl Head {
-    pub(crate) fn new(watched: &'static [&'static str]) -> Self {
-        Self { watched, ..Self::default() }
+    /// A head that watches metrics, and takes samples that come up to `window` late.
+    pub(crate) fn new(watched: &'static [&'static str], window: Duration) -> Self {
+        let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        Self { watched, window, ..Self::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -171,14 +83,7 @@ impl Head {
         }
         let generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
-        let series = HeadSeries {
-            labels: labels.clone(),
-            generation,
-            sealed: Vec::new(),
-            open: None,
-            logged_in: 0,
-            last: None,
-        };
+        let series = HeadSeries::new(labels.clone(), generation);
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -211,7 +116,7 @@ impl Head {
         let word = self.watched_slots.get(series.slot as usize / 64).copied().unwrap_or_default();
         word & (1 << (series.slot % 64)) != 0
             && self.get(series).is_some_and(|found| {
-                found.last.is_some_and(|(_, before)| before.to_bits() != value.to_bits())
+                found.last().is_some_and(|(_, before)| before.to_bits() != value.to_bits())
             })
     }
 
@@ -226,24 +131,41 @@ impl Head {
     }
 
     /// What would become of a sample.
-    pub(crate) fn fit(&self, series: SeriesRef, time: Timestamp, value: f64) -> Fit {
+    pub(crate) fn fit(&self, series: SeriesRef, time: Timestamp, held: Held<'_>) -> Fit {
         match self.get(series) {
             None => Fit::Unknown,
             Some(_) if self.closed_until.is_some_and(|end| time < end) => Fit::OutOfOrder,
-            Some(found) => found.fit(time, value),
+            Some(found) => found.fit(time, held, self.window),
         }
     }
 
     /// Stores a sample if it fits.
-    pub(crate) fn push(&mut self, series: SeriesRef, time: Timestamp, value: f64) -> Fit {
-        let fit = self.fit(series, time, value);
-        if fit == Fit::Stored
-            && let Some(found) = self.get_mut(series)
-        {
-            found.push(time, value);
-            self.max_time = self.max_time.max(Some(time));
+    pub(crate) fn push(&mut self, series: SeriesRef, offer: Offer<'_>) -> Fit {
+        let fit = self.fit(series, offer.time, offer.held);
+        let Some(found) = self.get_mut(series) else { return fit };
+        match (fit, offer.held) {
+            (Fit::Stored, held) => {
+                found.push(offer);
+                self.max_time = self.max_time.max(Some(offer.time));
+                self.has_natives |= matches!(held, Held::Native(_));
+            }
+            (Fit::Late, Held::Float(value)) => found.push_late(offer.time, value),
+            _ => {}
         }
         fit
+    }
+
+    /// Stores a late sample that has been taken before, whatever the window is now.
+    pub(crate) fn push_late(&mut self, series: SeriesRef, time: Timestamp, value: f64) {
+        let closed = self.closed_until.is_some_and(|end| time < end);
+        if let Some(found) = self.get_mut(series).filter(|_| !closed) {
+            match found.fit(time, Held::Float(value), i64::MAX) {
+                Fit::Late => found.push_late(time, value),
+                // What was later is lost.
+                Fit::Stored => found.push(Offer { time, held: Held::Float(value), start: UNKNOWN }),
+                _ => {}
+            }
+        }
     }
 
     /// The slots of the series that all `matchers` accept.
@@ -283,6 +205,7 @@ impl Head {
     pub(crate) fn close_before(&mut self, end: Timestamp) {
         self.closed_until = self.closed_until.max(Some(end));
         for series in self.slots.iter_mut().flatten() {
+            series.merge_late(end.millis());
             if series.open.as_ref().is_some_and(|open| open.first() < end) {
                 series.seal();
             }
@@ -298,17 +221,34 @@ impl Head {
             let Some(series) = &mut self.slots[slot] else { continue };
             series.sealed.retain(|chunk| chunk.last >= end);
             series.sealed.shrink_to_fit();
-            let alive = series.last.is_some_and(|(last, _)| last >= end);
+            let alive = series.last().is_some_and(|(last, _)| last >= end);
             if alive {
                 continue;
             }
-            if let Some(series) = self.slots[slot].take() {
-                self.by_labels.remove(&series.labels);
-                self.index.remove(slot as u32, &series.labels);
-                self.all.remove(slot as u32);
-                self.free.push(slot as u32);
-            }
+            self.drop_slot(slot as u32);
         }
+    }
+
+    fn drop_slot(&mut self, slot: u32) {
+        if let Some(series) = self.slots.get_mut(slot as usize).and_then(Option::take) {
+            self.by_labels.remove(&series.labels);
+            self.index.remove(slot, &series.labels);
+            self.all.remove(slot);
+            self.free.push(slot);
+        }
+    }
+
+    /// Forgets the samples of `span` of a series, and the series if it has no others.
+    pub(crate) fn delete(&mut self, slot: u32, span: Span) {
+        let Some(series) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        // The log's segment knows another last sample than there is now.
+        series.logged_in = 0;
+        if !series.delete(span) {
+            self.drop_slot(slot);
+        }
+        self.moved += 1;
     }
 
     /// Bytes that the chunks take.

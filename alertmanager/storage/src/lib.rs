@@ -15,7 +15,9 @@
 #![warn(missing_docs)]
 
 mod varint;
+mod record;
 mod chunk;
+mod late;
 mod index;
 mod series;
 mod head;
@@ -23,14 +25,24 @@ mod log;
 mod block;
 mod append;
 mod histograms;
+mod exemplars;
 mod maintain;
 mod select;
 mod scan;
+mod delete;
+mod import;
+mod foreign;
+mod inspect;
 mod names;
 
-pub use append::{AppendError, Appended, Point};
+pub use append::{AppendError, Appended, Beside, Point, histogram_value};
+pub use chunk::TABLE as HISTOGRAMS;
+pub use delete::DeleteError;
+pub use exemplars::Exemplar;
+pub use foreign::{ForeignError, is_foreign_block, read_foreign_block};
 pub use head::SeriesRef;
-pub use histograms::TABLE as HISTOGRAMS;
+pub use import::{ImportError, Imported};
+pub use inspect::{Census, Checked, Fault, check};
 pub use maintain::Stats;
 pub use select::{SelectError, SeriesColumns};
 pub use series::SeriesSamples;
@@ -38,6 +50,7 @@ pub use series::SeriesSamples;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -47,7 +60,6 @@ use tracing::{info, warn};
 use append::Writer;
 use block::{Block, BlockError};
 use head::Head;
-use histograms::Histograms;
 use log::Log;
 
 /// How much is kept.
@@ -55,15 +67,29 @@ use log::Log;
 pub struct Options {
     /// How long samples are kept.
     pub retention: Duration,
+    /// The most bytes that blocks and log may take together: then the oldest blocks go.
+    pub retention_bytes: Option<u64>,
+    /// How long before the newest sample of its series a sample may be and is still taken. A window
+    /// of time stays in memory so much longer, where this is more than an hour.
+    pub out_of_order: Duration,
     /// The most series that may be alive at a time.
     pub max_series: usize,
+    /// How many exemplars are kept, in memory; each takes some hundred bytes.
+    pub max_exemplars: usize,
     /// Names of metrics: an append says whether a series of one of them has another value now.
     pub watched: &'static [&'static str],
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { retention: Duration::from_secs(15 * 86_400), max_series: 5_000_000, watched: &[] }
+        Self {
+            retention: Duration::from_secs(15 * 86_400),
+            retention_bytes: None,
+            out_of_order: Duration::ZERO,
+            max_series: 5_000_000,
+            max_exemplars: 20_000,
+            watched: &[],
+        }
     }
 }
 
@@ -81,11 +107,15 @@ pub struct OpenError {
 pub struct Storage {
     dir: Option<PathBuf>,
     options: Options,
+    /// Held by whoever writes or removes blocks.
+    changing_blocks: Mutex<()>,
     /// Held for the whole of an append; readers need `head` alone.
     writer: Mutex<Writer>,
     head: RwLock<Head>,
     blocks: RwLock<Vec<Arc<Block>>>,
-    histograms: Histograms,
+    /// Whether any block has, or had, native histograms.
+    old_histograms: AtomicBool,
+    exemplars: exemplars::Ring,
 }
 
 impl Storage {
@@ -100,35 +130,38 @@ impl Storage {
         let failed = |source| OpenError { dir: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(failed)?;
         let blocks = open_blocks(&dir.join("blocks")).map_err(failed)?;
-        let mut head = Head::new(options.watched);
-        if let Some(newest) = blocks.iter().map(|block| block.max_time()).max() {
-            head.drop_before(newest + Duration::from_millis(1));
-        }
+        let mut head = head_behind(&blocks, options);
         let log_dir = dir.join("log");
         let replayed = log::replay(&log_dir, &mut head).map_err(failed)?;
         if replayed.samples > 0 {
             info!(series = head.len(), samples = replayed.samples, "the log has been read");
         }
         let log = Log::create(&log_dir, replayed.segments).map_err(failed)?;
-        Ok(Self {
-            dir: Some(dir.to_owned()),
-            options,
-            writer: Mutex::new(Writer::new(Some(log))),
-            head: RwLock::new(head),
-            blocks: RwLock::new(blocks),
-            histograms: Histograms::default(),
-        })
+        Ok(Self::of(Some(dir.to_owned()), options, Some(log), (head, blocks)))
     }
 
     /// Samples that nothing keeps on disk, for tests and for evaluating over given data.
     pub fn in_memory(options: Options) -> Self {
+        let head = Head::new(options.watched, options.out_of_order);
+        Self::of(None, options, None, (head, Vec::new()))
+    }
+
+    fn of(
+        dir: Option<PathBuf>,
+        options: Options,
+        log: Option<Log>,
+        (head, blocks): (Head, Vec<Arc<Block>>),
+    ) -> Self {
+        let old_histograms = blocks.iter().any(|block| block.has_histograms());
         Self {
-            dir: None,
+            dir,
             options,
-            writer: Mutex::new(Writer::new(None)),
-            head: RwLock::new(Head::new(options.watched)),
-            blocks: RwLock::new(Vec::new()),
-            histograms: Histograms::default(),
+            changing_blocks: Mutex::default(),
+            writer: Mutex::new(Writer::new(log)),
+            head: RwLock::new(head),
+            blocks: RwLock::new(blocks),
+            old_histograms: AtomicBool::new(old_histograms),
+            exemplars: exemplars::Ring::default(),
         }
     }
 
@@ -154,6 +187,10 @@ impl Storage {
         self.head().max_time
     }
 
+    fn changing_blocks(&self) -> MutexGuard<'_, ()> {
+        self.changing_blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,6 +210,15 @@ impl Storage {
     fn blocks_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Block>>> {
         self.blocks.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An empty head that takes what comes behind `blocks`.
+fn head_behind(blocks: &[Arc<Block>], options: Options) -> Head {
+    let mut head = Head::new(options.watched, options.out_of_order);
+    if let Some(newest) = blocks.iter().map(|block| block.max_time()).max() {
+        head.drop_before(newest + Duration::from_millis(1));
+    }
+    head
 }
 
 /// Opens the blocks in `dir`, oldest first; one that is damaged is renamed and left alone.

@@ -5,6 +5,7 @@
 //! frame     length (4 bytes)  CRC-32 of the payload (4 bytes)  payload
 //! payload   definitions: count, then slot and labels each
 //!           samples: count, first time, then for each: slot, time, value, as differences
+//!           deletions: labels, from, to
 //! ```
 //!
 //! A segment defines each series that it has samples of, so segments can be read, lost and dropped
@@ -16,8 +17,8 @@
 mod frame;
 mod replay;
 
-pub(crate) use frame::{Batch, Logged};
-pub(crate) use replay::replay;
+pub(crate) use frame::{Batch, Logged, More};
+pub(crate) use replay::{check, replay};
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -80,6 +81,14 @@ impl Log {
         self.size
     }
 
+    /// Bytes of all segments, as far as they can be seen.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        let length = |(number, _): &(u32, Timestamp)| {
+            fs::metadata(self.dir.join(file_name(*number))).map_or(0, |about| about.len())
+        };
+        self.size + self.closed.iter().map(length).sum::<u64>()
+    }
+
     /// Writes `batch` as one frame. A frame that could not be written whole is taken back.
     pub(crate) fn append(&mut self, batch: &Batch) -> io::Result<()> {
         self.frame.clear();
@@ -93,7 +102,9 @@ impl Log {
             return Err(error);
         }
         let (first, last) = self.times.unwrap_or((Timestamp::MAX, Timestamp::MIN));
-        let times = batch.samples.iter().map(|sample| sample.time);
+        // A deletion stays as long as what it deletes, which is no later.
+        let deleted = batch.deletions.iter().map(|(_, span)| Timestamp::from_millis(span.to));
+        let times = batch.samples.iter().map(|sample| sample.time).chain(deleted);
         let bounds = times.fold((first, last), |(f, l), time| (f.min(time), l.max(time)));
         self.times = Some(bounds);
         self.size += self.frame.len() as u64;
@@ -187,6 +198,12 @@ fn begin(dir: &Path, number: u32) -> io::Result<(File, u64)> {
     Ok((file, MAGIC.len() as u64))
 }
 
+/// The files of the segments in `dir` with their names, oldest first.
+pub(crate) fn files(dir: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+    let found = segments(dir)?;
+    Ok(found.into_iter().map(|(number, path)| (path, file_name(number))).collect())
+}
+
 /// The segments in `dir`, oldest first.
 fn segments(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     let mut found = Vec::new();
@@ -242,7 +259,7 @@ mod tests {
         let mut log = Log::create(dir.path(), Vec::new()).unwrap();
         let time = Timestamp::from_millis(1);
         let mut batch = Batch::default();
-        batch.samples.push(Logged { slot: 1, time, value: 1.0, before: None });
+        batch.samples.push(Logged { slot: 1, time, value: 1.0, before: None, more: 0 });
         // Neither written nor cut: a file that can only be read.
         log.file = File::open(dir.path().join(file_name(1))).unwrap();
         assert!(log.append(&batch).is_err());

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base::labels::Labels;
@@ -14,7 +15,7 @@ use tracing::info;
 
 use crate::Storage;
 use crate::block::{self, Block, BlockError};
-use crate::head::{Head, Sealed, WINDOW, window_of};
+use crate::head::{Head, HeadSeries, Sealed, WINDOW, window_of};
 
 /// A window is closed this long after its end, so that late samples still find it open.
 const SETTLE: Duration = Duration::from_secs(3600);
@@ -34,6 +35,8 @@ pub struct Stats {
     pub block_samples: u64,
     /// Bytes of the log's current segment.
     pub log_bytes: u64,
+    /// How often a damaged chunk of a block was met and left out.
+    pub damaged_chunks: u64,
 }
 
 impl Storage {
@@ -44,10 +47,9 @@ impl Storage {
     /// The disk failed. Nothing is lost: what could not be moved stays in memory and in the log,
     /// and the next call tries again.
     pub fn maintain(&self, now: Timestamp) -> io::Result<()> {
-        if let Some(dir) = self.dir.clone() {
-            while let Some(end) = self.closed_window() {
-                self.flush(&dir.join("blocks"), end)?;
-            }
+        let _turn = self.changing_blocks();
+        if let Some(dir) = &self.dir {
+            self.flush_closed(dir, SETTLE.max(self.options.out_of_order))?;
         } else {
             self.head_mut().drop_before(now - self.options.retention);
         }
@@ -68,16 +70,31 @@ impl Storage {
             block_bytes: blocks.iter().map(|block| block.bytes()).sum(),
             block_samples: blocks.iter().map(|block| block.samples()).sum(),
             log_bytes,
+            damaged_chunks: blocks.iter().map(|block| block.damaged_chunks()).sum(),
         }
     }
 
+    /// Moves what was appended by an import into blocks, however late more may be taken.
+    pub(crate) fn flush_imported(&self) -> io::Result<()> {
+        let _turn = self.changing_blocks();
+        self.dir.as_ref().map_or(Ok(()), |dir| self.flush_closed(dir, SETTLE))
+    }
+
+    /// Moves the windows that ended `settle` before the newest sample into blocks.
+    fn flush_closed(&self, dir: &Path, settle: Duration) -> io::Result<()> {
+        while let Some(end) = self.closed_window(settle) {
+            self.flush(&dir.join("blocks"), end)?;
+        }
+        Ok(())
+    }
+
     /// The end of the oldest window in memory, where it is long enough past.
-    fn closed_window(&self) -> Option<Timestamp> {
+    fn closed_window(&self, settle: Duration) -> Option<Timestamp> {
         let head = self.head();
-        let oldest = head.iter().filter_map(first_time).min()?;
+        let oldest = head.iter().filter_map(HeadSeries::first_time).min()?;
         let end = (window_of(oldest) + 1).checked_mul(WINDOW.as_millis() as i64)?;
         let end = Timestamp::from_millis(end);
-        (head.max_time? >= end + SETTLE).then_some(end)
+        (head.max_time? >= end + settle).then_some(end)
     }
 
     /// Moves everything before `end` into a block.
@@ -98,6 +115,8 @@ impl Storage {
         {
             // Under the head's lock, so that a reader sees the window in one of both, not in none.
             let mut head = self.head_mut();
+            let natives = block.as_ref().is_some_and(|block| block.has_histograms());
+            self.old_histograms.fetch_or(natives, Ordering::Relaxed);
             self.blocks_mut().extend(block);
             head.drop_before(end);
         }
@@ -115,23 +134,41 @@ impl Storage {
         let gone = |block: &Arc<Block>| block.max_time() < since;
         for block in self.blocks().iter().filter(|block| gone(block)) {
             info!(block = %block.path().display(), "a block is past its retention");
-            match fs::remove_file(block.path()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.blocks_mut().retain(|other| other.path() != block.path()),
+            self.remove(block)?;
+        }
+        self.expire_by_size()
+    }
+
+    /// Removes the oldest blocks while blocks and log together take more than is allowed.
+    fn expire_by_size(&self) -> io::Result<()> {
+        let Some(most) = self.options.retention_bytes else { return Ok(()) };
+        let log = self.writer().log.as_ref().map_or(0, crate::log::Log::total_bytes);
+        let blocks = self.blocks();
+        let mut bytes = log + blocks.iter().map(|block| block.bytes()).sum::<u64>();
+        for block in &blocks {
+            if bytes <= most {
+                return Ok(());
             }
+            info!(block = %block.path().display(), bytes, most, "a block goes: there are too many bytes");
+            self.remove(block)?;
+            bytes = bytes.saturating_sub(block.bytes());
         }
         Ok(())
     }
-}
 
-/// The time of the first sample that a series has in memory.
-fn first_time(series: &crate::head::HeadSeries) -> Option<Timestamp> {
-    let sealed = series.sealed.first().map(|chunk| chunk.first);
-    sealed.or_else(|| series.open.as_ref().map(crate::chunk::ChunkWriter::first))
+    fn remove(&self, block: &Block) -> io::Result<()> {
+        match fs::remove_file(block.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => {
+                self.blocks_mut().retain(|other| other.path() != block.path());
+                Ok(())
+            }
+        }
+    }
 }
 
 fn window_before(head: &Head, end: Timestamp) -> Vec<(Labels, Vec<Sealed>)> {
-    let chunks = |series: &crate::head::HeadSeries| -> Vec<Sealed> {
+    let chunks = |series: &HeadSeries| -> Vec<Sealed> {
         series.sealed.iter().filter(|chunk| chunk.last < end).cloned().collect()
     };
     head.iter()

@@ -4,7 +4,7 @@
 //! matchers ──index──▶ series ──▶ a few thousand at a time: lock, decode, hand out, unlock
 //! ```
 //!
-//! Invariant: what is handed out is what there was when the scan began; the lock of the head is never
+//! Invariant: what is handed out is what there was when the scan began, but for what came late; the lock of the head is never
 //! held for longer than one batch takes.
 
 use base::matcher::Matcher;
@@ -87,8 +87,8 @@ fn hand_out<E>(
     if columns.times.is_empty() {
         return Ok(());
     }
-    let Columns { times, values } = columns;
-    each(SeriesColumns { labels: &series.labels, times, values })
+    let Columns { times, values, histograms, starts } = columns;
+    each(SeriesColumns { labels: &series.labels, times, values, histograms, starts })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use base::histogram::Histogram;
 use base::labels::Labels;
 use base::matcher::Matcher;
 use base::sample::{Sample, Timestamp};
@@ -23,13 +24,19 @@ pub struct SeriesColumns<'a> {
     pub labels: &'a Labels,
     /// When.
     pub times: &'a [i64],
-    /// How much.
+    /// How much, or a tag of [`crate::HISTOGRAMS`] for one of the histograms.
     pub values: &'a [f64],
+    /// Native histograms.
+    pub histograms: &'a [Arc<Histogram>],
+    /// Since when each sample counts, in milliseconds since the Unix epoch, 0 where it is not known;
+    /// nothing at all where it is known of none.
+    pub starts: &'a [i64],
 }
 
 impl SeriesSamples {
     pub(crate) fn as_columns(&self) -> SeriesColumns<'_> {
-        SeriesColumns { labels: &self.labels, times: &self.times, values: &self.values }
+        let Self { labels, times, values, histograms, starts } = self;
+        SeriesColumns { labels, times, values, histograms, starts }
     }
 }
 
@@ -99,8 +106,7 @@ impl Storage {
                 let span = Span { from: from.max(begins).millis(), to: to.millis() };
                 series.read(span, &mut columns);
                 if !columns.times.is_empty() {
-                    let (labels, Columns { times, values }) = (series.labels.clone(), columns);
-                    found.push(SeriesSamples { labels, times, values });
+                    found.push(SeriesSamples::new(series.labels.clone(), columns));
                 }
             }
         }
@@ -160,13 +166,9 @@ struct Merged {
 }
 
 impl Merged {
-    fn add(&mut self, mut part: SeriesSamples) {
+    fn add(&mut self, part: SeriesSamples) {
         match self.places.get(&part.labels) {
-            Some(&place) => {
-                let series = &mut self.found[place];
-                series.times.append(&mut part.times);
-                series.values.append(&mut part.values);
-            }
+            Some(&place) => self.found[place].extend(part),
             None => {
                 self.places.insert(part.labels.clone(), self.found.len());
                 self.found.push(part);

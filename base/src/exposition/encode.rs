@@ -6,7 +6,7 @@ use super::Format;
 use super::families::suffixes;
 use super::series::{float_text, push_float_text};
 use crate::family::{FamilySample, MetricFamily, MetricKind};
-use crate::labels::{Labels, is_legacy_label_name, is_legacy_metric_name};
+use crate::labels::{Labels, METRIC_NAME, is_legacy_label_name, is_legacy_metric_name};
 use crate::number::push_shortest;
 use crate::sample::Timestamp;
 
@@ -95,6 +95,43 @@ pub fn encode_output(labels: &Labels, text: &str, out: &mut String) {
     }
     out.push_str("} ");
     push_escaped(out, text, false);
+    out.push('\n');
+}
+
+/// Appends one sample with its time as a line of OpenMetrics; names in UTF-8 as they are.
+pub fn encode_point(labels: &Labels, value: f64, timestamp: Timestamp, out: &mut String) {
+    let name = labels.metric_name();
+    let plain = is_legacy_metric_name(name);
+    if plain {
+        out.push_str(name);
+    }
+    let mut separator = '{';
+    if !plain && !name.is_empty() {
+        out.push('{');
+        push_quoted(out, name);
+        separator = ',';
+    }
+    for (label, value) in labels.iter().filter(|(label, _)| *label != METRIC_NAME) {
+        out.push(separator);
+        push_label(out, label, value, true);
+        separator = ',';
+    }
+    if separator == ',' {
+        out.push('}');
+    }
+    out.push(' ');
+    push_float_text(out, value);
+    out.push(' ');
+    // Seconds, to the millisecond, without what a float would make of them.
+    let (seconds, millis) = (timestamp.millis() / 1000, timestamp.millis() % 1000);
+    if timestamp.millis() < 0 {
+        out.push('-');
+    }
+    out.push_str(itoa::Buffer::new().format(seconds.unsigned_abs()));
+    if millis != 0 {
+        let text = format!(".{:03}", millis.unsigned_abs());
+        out.push_str(text.trim_end_matches('0'));
+    }
     out.push('\n');
 }
 

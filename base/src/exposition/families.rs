@@ -60,7 +60,7 @@ impl Families {
                 family.kind = kind;
                 family.name = format!("{name}{suffix}");
             }
-            Entry::Comment(_) | Entry::Output { .. } => {}
+            Entry::Comment(_) | Entry::Output { .. } | Entry::Histogram(..) => {}
             Entry::Sample(sample) => {
                 let (name, labels) = sample.pairs()?;
                 let (value, timestamp, exemplar) =

@@ -303,7 +303,7 @@ impl Parser {
         exemplar: Option<Exemplar>,
     ) -> SampleEntry<'a> {
         let (kind, format, line) = (self.kind, self.format, self.line);
-        SampleEntry { series, value, timestamp, exemplar, kind, format, line }
+        SampleEntry { series, value, timestamp, exemplar, start: None, kind, format, line }
     }
 }
 

@@ -160,7 +160,7 @@ impl OpenRules {
                     return Err(format!("`{name}` has a second UNIT").into());
                 }
             }
-            Entry::Comment(_) | Entry::Output { .. } => {}
+            Entry::Comment(_) | Entry::Output { .. } | Entry::Histogram(..) => {}
             Entry::Sample(sample) => {
                 let taken = take_apart(sample, false)?;
                 self.sample(sample, &taken)?;

@@ -24,6 +24,7 @@ mod pagers;
 mod pushed;
 mod reloads;
 mod rules_as_code;
+mod samples;
 mod servers;
 mod silenced;
 mod sources;

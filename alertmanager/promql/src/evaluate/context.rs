@@ -95,7 +95,7 @@ pub(crate) struct Context<'a> {
     used: Rc<Usage>,
     annotations: RefCell<Annotations>,
     range: Range,
-    arena: Arena<'a>,
+    arena: Arena,
 }
 
 impl<'a> Context<'a> {
@@ -108,17 +108,18 @@ impl<'a> Context<'a> {
     /// A context that shares its limit on samples with others that have the same `used`, and in which
     /// there may be the histograms of `storage`.
     pub(crate) fn over(
-        storage: Option<&'a Storage>,
+        storage: Option<&Storage>,
         options: &'a Options<'a>,
         range: Range,
         used: &Rc<Usage>,
     ) -> Self {
-        let lease = Lease { used: Rc::clone(used), limit: options.max_samples, amount: 0 };
+        let lease = || Lease { used: Rc::clone(used), limit: options.max_samples, amount: 0 };
+        let arena = Arena::new(storage, [lease(), lease()]);
         let (used, annotations) = (Rc::clone(used), RefCell::default());
-        Self { options, used, annotations, range, arena: Arena::new(storage, lease) }
+        Self { options, used, annotations, range, arena }
     }
 
-    pub(crate) fn arena(&self) -> &Arena<'a> {
+    pub(crate) fn arena(&self) -> &Arena {
         &self.arena
     }
 

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use base::histogram::{Histogram, Reset, Tag, is_tag};
-use storage::{HISTOGRAMS, Storage};
+use storage::{HISTOGRAMS, SeriesColumns, Storage};
 
 use super::context::Lease;
 use super::{Context, EvalError};
@@ -24,23 +24,41 @@ const FORGOTTEN: u8 = 4;
 
 /// The histograms that an evaluation can see.
 #[derive(Debug)]
-pub(crate) struct Arena<'a> {
-    storage: Option<&'a Storage>,
+pub(crate) struct Arena {
     /// Whether there can be any.
     any: bool,
-    made: RefCell<Made>,
+    read: RefCell<Pool>,
+    made: RefCell<Pool>,
 }
 
+/// Histograms by their place.
 #[derive(Debug)]
-struct Made {
+struct Pool {
     histograms: Vec<Arc<Histogram>>,
     lease: Lease,
 }
 
-impl<'a> Arena<'a> {
-    pub(crate) fn new(storage: Option<&'a Storage>, lease: Lease) -> Self {
+impl Pool {
+    fn new(lease: Lease) -> RefCell<Self> {
+        RefCell::new(Self { histograms: Vec::new(), lease })
+    }
+
+    fn get(&self, place: u64) -> Option<Arc<Histogram>> {
+        self.histograms.get(usize::try_from(place).ok()?).cloned()
+    }
+
+    fn add(&mut self, histogram: Arc<Histogram>) -> Result<(), EvalError> {
+        self.lease.extend(4 + histogram.positive.len() + histogram.negative.len())?;
+        self.histograms.push(histogram);
+        Ok(())
+    }
+}
+
+impl Arena {
+    /// Histograms of `storage`, and such as are made; each kind has its own lease.
+    pub(crate) fn new(storage: Option<&Storage>, [read, made]: [Lease; 2]) -> Self {
         let any = storage.is_some_and(Storage::has_histograms);
-        Self { storage, any, made: RefCell::new(Made { histograms: Vec::new(), lease }) }
+        Self { any, read: Pool::new(read), made: Pool::new(made) }
     }
 }
 
@@ -86,11 +104,8 @@ impl Context<'_> {
         let tag = Tag::of(cell)?;
         let arena = self.arena();
         let made = tag.table & 3 == MADE;
-        let found = if made {
-            arena.made.borrow().histograms.get(usize::try_from(tag.place).ok()?).cloned()?
-        } else {
-            arena.storage?.histogram_at(tag.place)?
-        };
+        let pool = if made { &arena.made } else { &arena.read };
+        let found = pool.borrow().get(tag.place)?;
         let forget = match found.reset {
             Reset::Reset => tag.table & FORGOTTEN != 0 || tag.table & 3 == HISTOGRAMS,
             Reset::NotReset => tag.table & FORGOTTEN != 0,
@@ -117,10 +132,36 @@ impl Context<'_> {
     /// [`EvalError::TooManySamples`]: it is as large as several samples.
     pub(crate) fn keep(&self, histogram: Histogram) -> Result<f64, EvalError> {
         let mut made = self.arena().made.borrow_mut();
-        made.lease.extend(4 + histogram.positive.len() + histogram.negative.len())?;
         let place = made.histograms.len() as u64;
-        made.histograms.push(Arc::new(histogram));
+        made.add(Arc::new(histogram))?;
         Ok(Tag { table: MADE, place }.value())
+    }
+
+    /// Takes over the histograms of a series of the storage: puts its values into `values`, with
+    /// tags that stand for them to the end of the evaluation.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::keep`].
+    pub(crate) fn take_over(
+        &self,
+        series: &SeriesColumns<'_>,
+        values: &mut Vec<f64>,
+    ) -> Result<(), EvalError> {
+        let mut read = self.arena().read.borrow_mut();
+        values.clear();
+        for value in series.values {
+            let histogram = Tag::of(*value)
+                .and_then(|tag| series.histograms.get(usize::try_from(tag.place).ok()?));
+            let Some(histogram) = histogram else {
+                values.push(*value);
+                continue;
+            };
+            let place = read.histograms.len() as u64;
+            read.add(Arc::clone(histogram))?;
+            values.push(Tag { table: HISTOGRAMS, place }.value());
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::histogram::Histogram;
 use base::labels::Labels;
 use base::matcher::Matcher;
 use base::sample::Timestamp;
@@ -36,6 +37,8 @@ pub(crate) struct Kept {
     ends: Vec<usize>,
     times: Vec<i64>,
     values: Vec<f64>,
+    /// The native histograms of series that have any, by the place of the series.
+    histograms: HashMap<usize, Vec<Arc<Histogram>>>,
     lease: Lease,
 }
 
@@ -46,10 +49,16 @@ impl Kept {
             ends: Vec::new(),
             times: Vec::new(),
             values: Vec::new(),
+            histograms: HashMap::new(),
             lease: context.lease(),
         };
         stream.scan(context, &mut |series| {
             kept.lease.extend(series.times.len())?;
+            if !series.histograms.is_empty() {
+                let buckets = |h: &Arc<Histogram>| 4 + h.positive.len() + h.negative.len();
+                kept.lease.extend(series.histograms.iter().map(buckets).sum())?;
+                kept.histograms.insert(kept.labels.len(), series.histograms.to_vec());
+            }
             kept.labels.push(series.labels.clone());
             kept.times.extend_from_slice(series.times);
             kept.values.extend_from_slice(series.values);
@@ -61,10 +70,11 @@ impl Kept {
 
     fn each(&self, each: &mut EachSeries<'_>) -> Result<(), EvalError> {
         let mut start = 0;
-        for (labels, end) in self.labels.iter().zip(&self.ends) {
+        for (n, (labels, end)) in self.labels.iter().zip(&self.ends).enumerate() {
             let (times, values) = (&self.times[start..*end], &self.values[start..*end]);
             start = *end;
-            each(SeriesColumns { labels, times, values })?;
+            let histograms = self.histograms.get(&n).map_or(&[][..], Vec::as_slice);
+            each(SeriesColumns { labels, times, values, histograms, starts: &[] })?;
         }
         Ok(())
     }
@@ -110,9 +120,17 @@ impl Selected<'_> {
         context: &Context<'_>,
         each: &mut EachSeries<'_>,
     ) -> Result<(), EvalError> {
+        let mut tagged = Vec::new();
+        let mut each = |series: SeriesColumns<'_>| {
+            if series.histograms.is_empty() {
+                return each(series);
+            }
+            context.take_over(&series, &mut tagged)?;
+            each(SeriesColumns { values: &tagged, ..series })
+        };
         match self {
-            Self::Kept(kept) => kept.each(each),
-            Self::Streamed(stream) => stream.scan(context, each),
+            Self::Kept(kept) => kept.each(&mut each),
+            Self::Streamed(stream) => stream.scan(context, &mut each),
         }
     }
 
@@ -125,7 +143,7 @@ impl Selected<'_> {
         each: &mut dyn FnMut(KeyRef<'_>, Samples<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let (mut buffer, mut tags) = (Buffer::default(), Vec::new());
-        self.each_raw(context, &mut |SeriesColumns { labels, times, values }| {
+        self.each_raw(context, &mut |SeriesColumns { labels, times, values, .. }| {
             let mut samples = Samples { times, values };
             if knows_resets && context.any_native(values) {
                 tags.clear();

@@ -1,22 +1,24 @@
 //! Reading a block.
 //!
-//! Invariant: whatever the bytes are, what is read is checked against its sum or refused as damaged;
-//! nothing is read behind the end.
+//! Invariant: whatever the bytes are, what is read is checked against its sum; a damaged chunk is left
+//! out and counted, a damaged index refused; nothing is read behind the end.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::labels::Labels;
 use base::matcher::Matcher;
 use base::sample::Timestamp;
 use roaring::RoaringBitmap;
+use tracing::warn;
 
 use super::{FOOTER_BYTES, Footer, MAGIC};
 use crate::chunk::{self, Columns, Span};
+use crate::head::Sealed;
 use crate::index::Index;
 use crate::series::SeriesSamples;
 use crate::varint;
@@ -39,6 +41,7 @@ pub(crate) struct Block {
     bytes: u64,
     table: Mutex<Option<Arc<Table>>>,
     used: AtomicBool,
+    damaged_chunks: AtomicU64,
 }
 
 /// Where the list of a label value is.
@@ -58,7 +61,7 @@ struct Table {
 struct ChunkAt {
     first: Timestamp,
     last: Timestamp,
-    _count: u32,
+    count: u32,
     length: usize,
     crc: u32,
 }
@@ -92,6 +95,7 @@ impl Block {
             bytes,
             table: Mutex::new(None),
             used: AtomicBool::new(false),
+            damaged_chunks: AtomicU64::new(0),
         };
         let (mut crc, mut at) = (crc32fast::Hasher::new(), footer.series_at);
         while at < footer_at {
@@ -159,8 +163,8 @@ impl Block {
             let mut columns = Columns::default();
             self.read_series(start, &chunks, span, &mut columns)?;
             if !columns.times.is_empty() {
-                let Columns { times, values } = columns;
-                found(SeriesSamples { labels, times, values });
+                columns.complete();
+                found(SeriesSamples::new(labels, columns));
             }
         }
         Ok(())
@@ -192,12 +196,79 @@ impl Block {
         for chunk in chunks {
             if chunk.last.millis() >= span.from && chunk.first.millis() <= span.to {
                 let bytes = self.read(at, chunk.length)?;
-                if crc32fast::hash(&bytes) != chunk.crc {
-                    return Err(self.damaged("a chunk has a wrong sum"));
+                if crc32fast::hash(&bytes) == chunk.crc {
+                    chunk::read(&bytes, span, to);
+                } else {
+                    self.lost(chunk);
                 }
-                chunk::read(&bytes, span, to);
             }
             at += chunk.length as u64;
+        }
+        Ok(())
+    }
+
+    /// Counts a damaged chunk; says so the first time, and not at every query.
+    fn lost(&self, chunk: &ChunkAt) {
+        if self.damaged_chunks.fetch_add(1, Ordering::Relaxed) == 0 {
+            warn!(
+                block = %self.path.display(),
+                samples = chunk.count,
+                from = chunk.first.millis(),
+                "a chunk of samples has a wrong sum and is left out; `veilleur storage check` tells \
+                 what else is damaged"
+            );
+        }
+    }
+
+    /// How often a damaged chunk was met.
+    pub(crate) fn damaged_chunks(&self) -> u64 {
+        self.damaged_chunks.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are native histograms in it.
+    pub(crate) fn has_histograms(&self) -> bool {
+        self.footer.has_histograms
+    }
+
+    /// Keeps a copy of a block with damaged chunks, which is about to be written anew without them.
+    pub(crate) fn keep_copy(&self) -> Result<(), BlockError> {
+        let copy = self.path.with_extension("damaged");
+        warn!(block = %self.path.display(), "a block is written anew without its damaged chunks; a copy is kept");
+        std::fs::copy(&self.path, copy)
+            .map(|_| ())
+            .map_err(|source| BlockError::Io { path: self.path.clone(), source })
+    }
+
+    /// Hands over the labels of every series.
+    pub(crate) fn each_labels(&self, mut found: impl FnMut(&Labels)) -> Result<(), BlockError> {
+        let table = self.table()?;
+        for number in 0..table.offsets.len() as u32 {
+            found(&self.entry(&table, number)?.0);
+        }
+        Ok(())
+    }
+
+    /// Hands over every series with its chunks as they are; those with a wrong sum to `damaged`.
+    pub(crate) fn each_chunk(
+        &self,
+        mut found: impl FnMut(Labels, Vec<Sealed>),
+        mut damaged: impl FnMut(&Labels, Timestamp, Timestamp, u32),
+    ) -> Result<(), BlockError> {
+        let table = self.table()?;
+        for number in 0..table.offsets.len() as u32 {
+            let (labels, mut at, chunks) = self.entry(&table, number)?;
+            let mut sealed = Vec::with_capacity(chunks.len());
+            for chunk in chunks {
+                let bytes = self.read(at, chunk.length)?;
+                at += chunk.length as u64;
+                let ChunkAt { first, last, count, .. } = chunk;
+                if crc32fast::hash(&bytes) == chunk.crc {
+                    sealed.push(Sealed { first, last, count, bytes: bytes.into() });
+                } else {
+                    damaged(&labels, first, last, count);
+                }
+            }
+            found(labels, sealed);
         }
         Ok(())
     }
@@ -257,7 +328,7 @@ fn parse_entry(mut bytes: &[u8]) -> Option<(Labels, u64, Vec<ChunkAt>)> {
         chunks.push(ChunkAt {
             first: Timestamp::from_millis(first),
             last: Timestamp::from_millis(first.wrapping_add(varint::take(from)? as i64)),
-            _count: u32::try_from(varint::take(from)?).ok()?,
+            count: u32::try_from(varint::take(from)?).ok()?,
             length: usize::try_from(varint::take(from)?).ok()?,
             crc: u32::try_from(varint::take(from)?).ok()?,
         });

@@ -43,6 +43,7 @@ pub(crate) fn write(
         lists_at: 0,
         table_at: 0,
         crc: 0,
+        has_histograms: series.iter().flat_map(|(_, chunks)| chunks).any(Sealed::has_histograms),
     };
     let mut starts = Vec::with_capacity(series.len());
     for (_, chunks) in &series {

@@ -19,11 +19,11 @@
 use super::{Columns, HEADER, MAX_SAMPLES, Span};
 use crate::varint;
 
-const FLOAT_FORM: u8 = 7;
+pub(super) const FLOAT_FORM: u8 = 7;
 const MOST_PLACES: u8 = 6;
 const MOST: usize = MAX_SAMPLES as usize;
 /// Zeros behind a pack.
-const PADDING: usize = 8;
+pub(super) const PADDING: usize = 8;
 
 /// Whole numbers up to here have floats of their own, and their differences fit an `i64`.
 const MAX_NUMBER: f64 = (1_i64 << 53) as f64;
@@ -83,42 +83,53 @@ fn decimals(values: &[f64]) -> Option<(u8, Vec<i64>)> {
 }
 
 /// The least change from one to the next, and the changes over it.
-fn over_least(numbers: &[i64]) -> (i64, Vec<u64>) {
+pub(super) fn over_least(numbers: &[i64]) -> (i64, Vec<u64>) {
     let changes = || numbers.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
     let least = changes().min().unwrap_or(0);
     (least, changes().map(|change| change.wrapping_sub(least) as u64).collect())
 }
 
-fn width_of(numbers: &[u64]) -> u32 {
+pub(super) fn width_of(numbers: &[u64]) -> u32 {
     64 - numbers.iter().fold(0, |all, number| all | number).leading_zeros()
+}
+
+/// Values as their first and what changes from one to the next.
+pub(super) struct Changed {
+    pub(super) form: u8,
+    /// The least change of decimals.
+    pub(super) least: i64,
+    /// How many bits at the end of floats never change.
+    pub(super) tail: u32,
+    pub(super) changes: Vec<u64>,
+    /// The first value, if the values are decimals.
+    pub(super) number: Option<i64>,
+}
+
+pub(super) fn changes_of(values: &[f64]) -> Changed {
+    if let Some((form, numbers)) = decimals(values) {
+        let (least, changes) = over_least(&numbers);
+        return Changed { form, least, tail: 0, changes, number: numbers.first().copied() };
+    }
+    let differ = |pair: &[f64]| pair[0].to_bits() ^ pair[1].to_bits();
+    let mut changes: Vec<u64> = values.windows(2).map(differ).collect();
+    let tail = changes.iter().fold(0, |all, bits| all | bits).trailing_zeros().min(63);
+    changes.iter_mut().for_each(|bits| *bits >>= tail);
+    Changed { form: FLOAT_FORM, least: 0, tail, changes, number: None }
 }
 
 /// Appends a pack of at most [`MAX_SAMPLES`] samples, which lie in a chunk that begins at `start`.
 pub(crate) fn push(to: &mut Vec<u8>, start: i64, columns: &Columns) {
-    let Columns { times, values } = columns;
+    let Columns { times, values, .. } = columns;
     let (Some(first_time), Some(first)) = (times.first(), values.first()) else { return };
     let (least_step, steps) = over_least(times);
-    let numbers = decimals(values);
-    let (form, least, tail, changes) = match &numbers {
-        Some((places, numbers)) => {
-            let (least, changes) = over_least(numbers);
-            (*places, least, 0, changes)
-        }
-        None => {
-            let differ = |pair: &[f64]| pair[0].to_bits() ^ pair[1].to_bits();
-            let mut changes: Vec<u64> = values.windows(2).map(differ).collect();
-            let tail = changes.iter().fold(0, |all, bits| all | bits).trailing_zeros().min(63);
-            changes.iter_mut().for_each(|bits| *bits >>= tail);
-            (FLOAT_FORM, 0, tail, changes)
-        }
-    };
+    let Changed { form, least, tail, changes, number } = changes_of(values);
     let (time_width, value_width) = (width_of(&steps), width_of(&changes));
     to.extend_from_slice(&[times.len() as u8, form, time_width as u8, value_width as u8]);
     varint::push_signed(to, first_time.wrapping_sub(start));
     varint::push_signed(to, least_step);
-    match numbers.as_ref().and_then(|(_, numbers)| numbers.first()) {
+    match number {
         Some(number) => {
-            varint::push_signed(to, *number);
+            varint::push_signed(to, number);
             varint::push_signed(to, least);
         }
         None => {
@@ -132,7 +143,7 @@ pub(crate) fn push(to: &mut Vec<u8>, start: i64, columns: &Columns) {
 }
 
 /// Appends the lowest `width` bits of each number, the lowest first.
-fn push_bits(to: &mut Vec<u8>, numbers: &[u64], width: u32) {
+pub(super) fn push_bits(to: &mut Vec<u8>, numbers: &[u64], width: u32) {
     let (mut word, mut filled) = (0_u128, 0);
     for number in numbers {
         word |= u128::from(*number) << filled;
@@ -151,7 +162,12 @@ fn push_bits(to: &mut Vec<u8>, numbers: &[u64], width: u32) {
 /// Adds up the `count` numbers of `width` bits at the start of `bytes`, each after `step` has been
 /// applied to the sum and the number; `each` gets the sums.
 #[inline]
-fn unpack(bytes: &[u8], count: usize, width: u32, mut each: impl FnMut(usize, u64)) -> Option<()> {
+pub(super) fn unpack(
+    bytes: &[u8],
+    count: usize,
+    width: u32,
+    mut each: impl FnMut(usize, u64),
+) -> Option<()> {
     // A word of eight bytes holds 57 bits from any bit of its first byte on.
     if width <= 57 {
         let mask = (1_u64 << width) - 1;
@@ -203,6 +219,11 @@ impl<'a> Packs<'a> {
             }
             _ => Self { rest: &[], start: 0 },
         }
+    }
+
+    /// The packs `rest` of a chunk that begins at `start`.
+    pub(crate) fn from(rest: &'a [u8], start: i64) -> Self {
+        Self { rest, start }
     }
 
     fn take(&mut self) -> Option<Pack<'a>> {

@@ -1,21 +1,34 @@
-//! The payload of a frame: definitions of series, then samples.
+//! The payload of a frame: definitions of series, samples, deletions.
 //!
 //! ```text
 //! sample   varint: (slot - slot before, signed) * 4 + tag
 //!          signed varint: time - first time, only where the times of the frame differ
 //!          tag 0: the value as before; 1: signed varint, how much it rose; 2: its 8 bytes
+//!          3: flags, 1 byte (1 histogram, 2 late, 4 start); signed varint: start - time, if flagged;
+//!             8 bytes of the value, or the length and the bytes of the histogram
+//! deletion behind the samples, where there are any: labels, from, to (signed varints)
 //! ```
 //!
-//! Invariant: a difference refers to the sample of the same series before it in the same segment.
+//! Invariant: a difference refers to the sample of the same series before it in the same segment, of
+//! which a late one is none; a start holds until another is told.
 
+use std::sync::Arc;
+
+use base::histogram::Histogram;
 use base::labels::Labels;
 use base::sample::Timestamp;
 
-use crate::varint;
+use crate::chunk::Span;
+use crate::{record, varint};
 
 const SAME: u64 = 0;
 const ROSE: u64 = 1;
 const RAW: u64 = 2;
+const OTHER: u64 = 3;
+
+const NATIVE: u8 = 1;
+const LATE: u8 = 2;
+const START: u8 = 4;
 
 /// A sample on its way into the log.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +38,19 @@ pub(crate) struct Logged {
     pub(crate) value: f64,
     /// The value before it in this segment.
     pub(crate) before: Option<f64>,
+    /// Its place among what is told of some, from 1; 0 where there is no more to tell.
+    pub(crate) more: u32,
+}
+
+/// What there is to tell of a sample that is no ordinary float.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct More {
+    /// Older than the last of its series.
+    pub(crate) late: bool,
+    /// Since when it counts, where that is news.
+    pub(crate) start: Option<i64>,
+    /// The histogram that it is, and the one before it in this segment.
+    pub(crate) native: Option<(Arc<Histogram>, Option<Arc<Histogram>>)>,
 }
 
 /// What one append writes.
@@ -32,6 +58,27 @@ pub(crate) struct Logged {
 pub(crate) struct Batch {
     pub(crate) definitions: Vec<(u32, Labels)>,
     pub(crate) samples: Vec<Logged>,
+    pub(crate) more: Vec<More>,
+    pub(crate) deletions: Vec<(Labels, Span)>,
+}
+
+impl More {
+    fn encode(&self, sample: &Logged, to: &mut Vec<u8>) {
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        let native = self.native.is_some();
+        to.push(flag(native, NATIVE) | flag(self.late, LATE) | flag(self.start.is_some(), START));
+        if let Some(start) = self.start {
+            varint::push_signed(to, start.wrapping_sub(sample.time.millis()));
+        }
+        match &self.native {
+            Some((histogram, before)) => {
+                let mut bytes = Vec::new();
+                record::push(&mut bytes, histogram, before.as_deref());
+                varint::push_bytes(to, &bytes);
+            }
+            None => to.extend_from_slice(&sample.value.to_le_bytes()),
+        }
+    }
 }
 
 fn whole(value: f64) -> Option<i64> {
@@ -42,6 +89,8 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.definitions.clear();
         self.samples.clear();
+        self.more.clear();
+        self.deletions.clear();
     }
 
     pub(crate) fn encode(&self, to: &mut Vec<u8>) {
@@ -56,12 +105,14 @@ impl Batch {
         varint::push_signed(to, first.millis());
         let mut slot_before = 0;
         for sample in &self.samples {
+            let more = self.more.get((sample.more as usize).wrapping_sub(1));
             let rose = sample.before.and_then(|before| {
                 // Minus zero would come back as zero.
                 let negative_zero = sample.value == 0.0 && sample.value.is_sign_negative();
                 Some(whole(sample.value)? - whole(before)?).filter(|_| !negative_zero)
             });
             let tag = match (sample.before, rose) {
+                _ if more.is_some() => OTHER,
                 (Some(before), _) if before.to_bits() == sample.value.to_bits() => SAME,
                 (_, Some(_)) => ROSE,
                 _ => RAW,
@@ -72,26 +123,32 @@ impl Batch {
             if differ {
                 varint::push_signed(to, sample.time.millis().wrapping_sub(first.millis()));
             }
+            if let Some(more) = more {
+                more.encode(sample, to);
+                continue;
+            }
             match (tag, rose) {
                 (ROSE, Some(rose)) => varint::push_signed(to, rose),
                 (RAW, _) => to.extend_from_slice(&sample.value.to_le_bytes()),
                 _ => {}
             }
         }
+        for (labels, span) in &self.deletions {
+            varint::push_bytes(to, labels.as_encoded().as_bytes());
+            varint::push_signed(to, span.from);
+            varint::push_signed(to, span.to);
+        }
     }
 
-    /// Reads a payload, handing definitions to `define` and samples to `sample`. The latter gets
-    /// a function of the value before to the value, and gives the value back.
-    pub(crate) fn decode(
-        mut from: &[u8],
-        mut define: impl FnMut(u32, Labels),
-        mut sample: impl FnMut(u32, Timestamp, Change),
+    /// Reads a payload, handing over what is in it in order.
+    pub(crate) fn decode<'a>(
+        mut from: &'a [u8],
+        mut each: impl FnMut(Told<'a>) -> Option<()>,
     ) -> Option<()> {
         let from = &mut from;
         for _ in 0..varint::take(from)? {
             let slot = u32::try_from(varint::take(from)?).ok()?;
-            let text = std::str::from_utf8(varint::take_bytes(from)?).ok()?;
-            define(slot, Labels::from_encoded(text)?);
+            each(Told::Definition(slot, labels(from)?))?;
         }
         let count = varint::take(from)?;
         let differ = count & 1 == 1;
@@ -105,33 +162,84 @@ impl Batch {
             let change = match tag {
                 SAME => Change::Same,
                 ROSE => Change::Rose(varint::take_signed(from)?),
-                RAW => {
-                    let (bytes, rest) = from.split_first_chunk::<8>()?;
-                    *from = rest;
-                    Change::Raw(f64::from_le_bytes(*bytes))
-                }
-                _ => return None,
+                RAW => Change::Raw(take_float(from)?),
+                _ => Change::Other(Other::take(from, time)?),
             };
-            sample(u32::try_from(slot).ok()?, Timestamp::from_millis(time), change);
+            let slot = u32::try_from(slot).ok()?;
+            each(Told::Sample(slot, Timestamp::from_millis(time), change))?;
         }
-        from.is_empty().then_some(())
+        while !from.is_empty() {
+            let labels = labels(from)?;
+            let (from, to) = (varint::take_signed(from)?, varint::take_signed(from)?);
+            each(Told::Deletion(labels, Span { from, to }))?;
+        }
+        Some(())
     }
+}
+
+fn labels(from: &mut &[u8]) -> Option<Labels> {
+    Labels::from_encoded(std::str::from_utf8(varint::take_bytes(from)?).ok()?)
+}
+
+fn take_float(from: &mut &[u8]) -> Option<f64> {
+    let (bytes, rest) = from.split_first_chunk::<8>()?;
+    *from = rest;
+    Some(f64::from_le_bytes(*bytes))
+}
+
+/// What a payload holds, piece by piece.
+#[derive(Debug)]
+pub(crate) enum Told<'a> {
+    /// From now on a slot stands for this series.
+    Definition(u32, Labels),
+    /// A sample of the series of a slot.
+    Sample(u32, Timestamp, Change<'a>),
+    /// The samples of a series in a span have been deleted.
+    Deletion(Labels, Span),
 }
 
 /// How a value follows from the one before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Change {
+pub(crate) enum Change<'a> {
     Same,
     Rose(i64),
     Raw(f64),
+    Other(Other<'a>),
 }
 
-impl Change {
-    pub(crate) fn after(self, before: f64) -> f64 {
+/// A sample that is no ordinary float.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Other<'a> {
+    pub(crate) late: bool,
+    pub(crate) start: Option<i64>,
+    /// The float, or the bytes of a histogram.
+    pub(crate) held: Result<f64, &'a [u8]>,
+}
+
+impl<'a> Other<'a> {
+    fn take(from: &mut &'a [u8], time: i64) -> Option<Self> {
+        let (flags, rest) = from.split_first()?;
+        *from = rest;
+        let start = match flags & START {
+            0 => None,
+            _ => Some(time.wrapping_add(varint::take_signed(from)?)),
+        };
+        let held = match flags & NATIVE {
+            0 => Ok(take_float(from)?),
+            _ => Err(varint::take_bytes(from)?),
+        };
+        Some(Self { late: flags & LATE != 0, start, held })
+    }
+}
+
+impl Change<'_> {
+    /// The value, if it is a float.
+    pub(crate) fn after(self, before: f64) -> Option<f64> {
         match self {
-            Self::Same => before,
-            Self::Rose(by) => (before as i64).wrapping_add(by) as f64,
-            Self::Raw(value) => value,
+            Self::Same => Some(before),
+            Self::Rose(by) => Some((before as i64).wrapping_add(by) as f64),
+            Self::Raw(value) => Some(value),
+            Self::Other(other) => other.held.ok(),
         }
     }
 }
@@ -148,27 +256,36 @@ mod tests {
             (any::<u32>(), any::<i64>(), any::<f64>(), prop::option::of((-5_i64..5).prop_map(|n| n as f64))), 0..50
         )) {
             let logged = |&(slot, time, value, before): &(u32, i64, f64, Option<f64>)| Logged {
-                slot, time: Timestamp::from_millis(time), value: if slot % 2 == 0 { value.round() } else { value }, before,
+                slot, time: Timestamp::from_millis(time), value: if slot % 2 == 0 { value.round() } else { value }, before, more: 0,
             };
             let batch = Batch {
                 definitions: vec![(3, Labels::from_pairs([("a", "b")]))],
                 samples: samples.iter().map(logged).collect(),
+                deletions: vec![(Labels::from_pairs([("c", "d")]), Span { from: -5, to: 7 })],
+                ..Batch::default()
             };
             let mut bytes = Vec::new();
             batch.encode(&mut bytes);
-            let (mut defined, mut read) = (0, Vec::new());
-            Batch::decode(&bytes, |_, _| defined += 1, |slot, time, change| read.push((slot, time, change))).unwrap();
-            prop_assert_eq!((defined, read.len()), (1, batch.samples.len()));
+            let (mut defined, mut deleted, mut read) = (0, 0, Vec::new());
+            Batch::decode(&bytes, |told| {
+                match told {
+                    Told::Definition(..) => defined += 1,
+                    Told::Deletion(_, span) => deleted += span.to,
+                    Told::Sample(slot, time, change) => read.push((slot, time, change)),
+                }
+                Some(())
+            }).unwrap();
+            prop_assert_eq!((defined, deleted, read.len()), (1, 7, batch.samples.len()));
             for ((slot, time, change), sample) in read.into_iter().zip(&batch.samples) {
                 prop_assert_eq!((slot, time), (sample.slot, sample.time));
-                let value = change.after(sample.before.unwrap_or(0.0));
+                let value = change.after(sample.before.unwrap_or(0.0)).unwrap();
                 prop_assert_eq!(value.to_bits(), sample.value.to_bits());
             }
         }
 
         #[test]
         fn garbage_does_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = Batch::decode(&bytes, |_, _| {}, |_, _, _| {});
+            let _ = Batch::decode(&bytes, |_| Some(()));
         }
     }
 }

@@ -3,16 +3,20 @@
 //! Invariant: reading always succeeds with what is sound: it stops at the first damaged frame of a
 //! segment and goes on with the next segment. Damage is reported and kept aside, never deleted.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use base::histogram::Histogram;
 use base::sample::Timestamp;
 use tracing::warn;
 
+use super::frame::{Change, Told};
 use super::{Batch, MAGIC, MAX_FRAME, segments};
-use crate::head::{Head, SeriesRef};
+use crate::chunk::{Held, UNKNOWN};
+use crate::head::{Head, Offer, SeriesRef};
+use crate::record;
 
 /// What a replay found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,12 +24,38 @@ pub(crate) struct Replayed {
     /// The segments, oldest first, with the time of their newest sample.
     pub(crate) segments: Vec<(u32, Timestamp)>,
     pub(crate) samples: u64,
-    /// Bytes that could not be read.
-    pub(crate) damaged_bytes: u64,
+    pub(crate) damage: Vec<Damage>,
 }
 
-/// Reads all segments in `dir` into `head`, oldest first.
+/// A segment that cannot be read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) segment: PathBuf,
+    /// How far it can be read.
+    pub(crate) sound: u64,
+    /// Bytes behind that.
+    pub(crate) lost: u64,
+}
+
+/// Reads all segments in `dir` into `head`, oldest first, and cuts off what is damaged: a copy is
+/// kept.
 pub(crate) fn replay(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
+    let replayed = check(dir, head)?;
+    for Damage { segment, sound, lost } in &replayed.damage {
+        warn!(
+            segment = %segment.display(),
+            at = sound,
+            bytes = lost,
+            "the sample log is damaged; what follows in this segment is lost, a copy is kept"
+        );
+        fs::copy(segment, segment.with_extension("damaged"))?;
+        fs::OpenOptions::new().write(true).open(segment)?.set_len(*sound)?;
+    }
+    Ok(replayed)
+}
+
+/// Reads all segments in `dir` into `head`, oldest first, and changes nothing.
+pub(crate) fn check(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
     let mut replayed = Replayed::default();
     if !dir.exists() {
         return Ok(replayed);
@@ -33,32 +63,62 @@ pub(crate) fn replay(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
     for (number, path) in segments(dir)? {
         let length = fs::metadata(&path)?.len();
         let mut file = BufReader::with_capacity(1 << 20, File::open(&path)?);
-        let mut segment = Segment { series: HashMap::new(), newest: Timestamp::MIN, samples: 0 };
+        let mut segment = Segment { series: Vec::new(), newest: Timestamp::MIN, samples: 0 };
         let sound = segment.read(&mut file, head)?;
         replayed.segments.push((number, segment.newest));
         replayed.samples += segment.samples;
         if sound < length {
-            let damaged = length - sound;
-            replayed.damaged_bytes += damaged;
-            let aside = path.with_extension("damaged");
-            warn!(
-                segment = %path.display(),
-                at = sound,
-                bytes = damaged,
-                "the sample log is damaged; what follows in this segment is lost, a copy is kept"
-            );
-            fs::copy(&path, aside)?;
-            fs::OpenOptions::new().write(true).open(&path)?.set_len(sound)?;
+            replayed.damage.push(Damage { segment: path, sound, lost: length - sound });
         }
     }
     Ok(replayed)
 }
 
-/// The series that a segment has defined, by its own slots, with their last value.
+/// More slots than there can be series: a segment that names one is damaged.
+const MAX_SLOT: usize = 1 << 27;
+
+/// The series that a segment has defined, by its own slots, which are few more than series.
 struct Segment {
-    series: HashMap<u32, (SeriesRef, f64)>,
+    series: Vec<Option<Before>>,
     newest: Timestamp,
     samples: u64,
+}
+
+/// What the next sample of a series may refer to.
+struct Before {
+    series: SeriesRef,
+    value: f64,
+    start: i64,
+    native: Option<Arc<Histogram>>,
+}
+
+impl Before {
+    /// Stores a sample; `None` where it cannot be read.
+    fn apply(&mut self, time: Timestamp, change: Change<'_>, head: &mut Head) -> Option<()> {
+        let Change::Other(other) = change else {
+            self.value = change.after(self.value)?;
+            self.native = None;
+            let (held, start) = (Held::Float(self.value), self.start);
+            head.push(self.series, Offer { time, held, start });
+            return Some(());
+        };
+        let native = match other.held {
+            Ok(_) => None,
+            Err(mut bytes) => Some(Arc::new(record::take(&mut bytes, self.native.as_deref())?)),
+        };
+        if other.late {
+            if let Ok(value) = other.held {
+                head.push_late(self.series, time, value);
+            }
+            return Some(());
+        }
+        self.start = other.start.unwrap_or(self.start);
+        self.value = other.held.unwrap_or(0.0);
+        let held = native.as_ref().map_or(Held::Float(self.value), Held::Native);
+        head.push(self.series, Offer { time, held, start: self.start });
+        self.native = native;
+        Some(())
+    }
 }
 
 impl Segment {
@@ -94,22 +154,37 @@ impl Segment {
     }
 
     fn apply(&mut self, payload: &[u8], head: &mut Head) -> Option<()> {
-        let mut defined = Vec::new();
-        let mut read = Vec::new();
-        Batch::decode(
-            payload,
-            |slot, labels| defined.push((slot, labels)),
-            |slot, time, change| read.push((slot, time, change)),
-        )?;
-        for (slot, labels) in defined {
-            self.series.insert(slot, (head.find_or_create(&labels), 0.0));
-        }
-        for (slot, time, change) in read {
-            let Some((series, last)) = self.series.get_mut(&slot) else { continue };
-            *last = change.after(*last);
-            head.push(*series, time, *last);
-            self.newest = self.newest.max(time);
-            self.samples += 1;
+        // All of it is read before any of it counts.
+        let mut all = Vec::new();
+        Batch::decode(payload, |told| {
+            all.push(told);
+            Some(())
+        })?;
+        for told in all {
+            match told {
+                Told::Definition(slot, labels) => {
+                    let series = head.find_or_create(&labels);
+                    let before = Before { series, value: 0.0, start: UNKNOWN, native: None };
+                    let slot = usize::try_from(slot).ok().filter(|slot| *slot < MAX_SLOT)?;
+                    if self.series.len() <= slot {
+                        self.series.resize_with(slot + 1, || None);
+                    }
+                    self.series[slot] = Some(before);
+                }
+                Told::Sample(slot, time, change) => {
+                    let known = self.series.get_mut(slot as usize).and_then(Option::as_mut);
+                    let Some(before) = known else { continue };
+                    before.apply(time, change, head)?;
+                    self.newest = self.newest.max(time);
+                    self.samples += 1;
+                }
+                Told::Deletion(labels, span) => {
+                    if let Some(found) = head.find(&labels) {
+                        head.delete(found.slot, span);
+                    }
+                    self.newest = self.newest.max(Timestamp::from_millis(span.to));
+                }
+            }
         }
         Some(())
     }

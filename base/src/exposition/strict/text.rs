@@ -39,7 +39,10 @@ impl TextRules {
                     return Err(format!("`{name}` has a second TYPE").into());
                 }
             }
-            Entry::Unit { .. } | Entry::Comment(_) | Entry::Output { .. } => {}
+            Entry::Unit { .. }
+            | Entry::Comment(_)
+            | Entry::Output { .. }
+            | Entry::Histogram(..) => {}
             Entry::Sample(sample) => {
                 let taken = take_apart(sample, true)?;
                 let (kind, suffix) = self.owner(&taken.name);

@@ -1,0 +1,165 @@
+//! Remote write, both ways.
+//!
+//! Invariant: both versions are held to the same.
+
+use super::*;
+use crate::histogram::{CUSTOM, Reset};
+
+fn series(name: &str, values: &[f64]) -> Series {
+    let labels = Labels::from_pairs([(METRIC_NAME, name), ("job", "a"), ("zone", "a")]);
+    let sample = |(at, value): (usize, &f64)| Sample {
+        timestamp: Timestamp::from_millis(1000 * at as i64),
+        value: *value,
+    };
+    let samples = values.iter().enumerate().map(sample).collect();
+    let (kind, help) = (MetricKind::Gauge, "How hot.".to_owned());
+    Series { labels, samples, kind, help, unit: "celsius".to_owned() }
+}
+
+fn bits(received: &Received) -> Vec<u64> {
+    let samples = received.series.iter().flat_map(|series| &series.samples);
+    samples.map(|sample| sample.value.to_bits()).collect()
+}
+
+#[test]
+fn what_is_encoded_is_decoded() {
+    let stale = Ended::Gone.value();
+    let sent = [series("a", &[1.0, -0.0, f64::INFINITY, stale]), series("b", &[f64::NAN])];
+    for version in [Version::V1, Version::V2] {
+        let body = encode(&sent, version);
+        let got = decode(&body, version, 1 << 20).unwrap();
+        assert_eq!(got.series.len(), 2);
+        assert_eq!(got.series[0].labels, sent[0].labels);
+        let expected = [1.0, -0.0, f64::INFINITY, stale, f64::NAN].map(f64::to_bits);
+        assert_eq!(bits(&got), expected);
+        let kinds = [MetricKind::Unknown, MetricKind::Gauge];
+        assert_eq!(got.series[1].kind, kinds[usize::from(version == Version::V2)]);
+        assert_eq!(Version::of_content_type(version.content_type()), Some(version));
+    }
+}
+
+#[test]
+fn texts_of_2_0_stand_once_and_the_first_is_empty() {
+    let request = v2_of(&[series("a", &[1.0]), series("b", &[2.0])], &[]);
+    let expected = ["", "__name__", "a", "job", "zone", "How hot.", "celsius", "b"];
+    assert_eq!(request.symbols, expected);
+}
+
+#[test]
+fn single_series_are_refused_and_the_rest_is_taken() {
+    let label = |name: &str, value: &str| v1::Label { name: name.into(), value: value.into() };
+    let one = |labels| v1::TimeSeries {
+        labels,
+        samples: vec![message::Sample { value: Some(1.0), timestamp: 1 }],
+        ..v1::TimeSeries::default()
+    };
+    let message = v1::WriteRequest {
+        timeseries: vec![
+            one(vec![label("job", "x")]),
+            one(vec![label(METRIC_NAME, "x"), label("a", "1"), label("a", "2")]),
+            one(vec![label(METRIC_NAME, "x"), label("empty", "")]),
+            one(vec![label(METRIC_NAME, "x"), label("", "nameless")]),
+        ],
+    };
+    let got = from_v1(message);
+    assert_eq!((got.series.len(), got.refused.len()), (1, 3), "{got:?}");
+}
+
+#[test]
+fn what_claims_to_be_large_is_not_unpacked_x21() {
+    // The length that a snappy block claims stands before everything else.
+    let bomb = [0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0];
+    let error = decode(&bomb, Version::V1, 1 << 20).unwrap_err();
+    assert_eq!(error, DecodeError::TooLarge(u32::MAX as usize, 1 << 20));
+    let zeros = snap::raw::Encoder::new().compress_vec(&vec![0; 2 << 20]).unwrap();
+    assert!(matches!(decode(&zeros, Version::V1, 1 << 20), Err(DecodeError::TooLarge(..))));
+}
+
+#[test]
+fn broken_bodies_are_refused_and_never_panic_x22() {
+    for version in [Version::V1, Version::V2] {
+        let sent = [series("a", &[1.0, 2.0]), series("b", &[3.0])];
+        let whole = v2_of(&sent, &[natives()]).encode_to_vec();
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                let body = snap::raw::Encoder::new().compress_vec(&bytes).unwrap();
+                let _ = decode(&body, version, 1 << 20);
+                let _ = decode(&bytes, version, 1 << 20);
+            }
+        }
+        let cut = encode(&[series("a", &[1.0])], version);
+        assert!(decode(&cut[..cut.len() - 3], version, 1 << 20).is_err());
+    }
+}
+
+#[test]
+fn only_the_stale_marker_may_be_sent_f39() {
+    let sent = series("a", &[Ended::Lost.value(), Ended::Removed.value(), -f64::NAN]);
+    let got = decode(&encode(&[sent], Version::V2), Version::V2, 1 << 20).unwrap();
+    assert!(bits(&got).iter().all(|bits| *bits == f64::NAN.to_bits()));
+}
+
+#[test]
+fn content_types_name_a_version_or_none() {
+    let of = Version::of_content_type;
+    assert_eq!(of("application/x-protobuf; proto=prometheus.WriteRequest"), Some(Version::V1));
+    assert_eq!(of("application/x-protobuf;proto=x.Y"), None);
+    assert_eq!(of("application/json"), None);
+}
+
+/// Histograms of whole numbers and of others, a gauge, one with bounds of its own, and a marker.
+fn natives() -> NativeSeries {
+    let whole = Histogram {
+        schema: 3,
+        zero_threshold: 1e-3,
+        zero_count: 2.0,
+        count: 9.0,
+        sum: 17.5,
+        positive: vec![(-3, 1.0), (0, 2.0), (1, 1.0)],
+        negative: vec![(5, 3.0)],
+        ..Histogram::default()
+    };
+    let gauge = Histogram { reset: Reset::Gauge, count: 9.25, zero_count: 2.25, ..whole.clone() };
+    let own = Histogram {
+        schema: CUSTOM,
+        reset: Reset::Reset,
+        count: 3.0,
+        sum: 1.0,
+        positive: vec![(0, 1.0), (2, 2.0)],
+        bounds: [0.5, 1.0].into(),
+        ..Histogram::default()
+    };
+    let at = |n: usize| Timestamp::from_millis(n as i64 * 1000);
+    let all = [Some(whole), Some(gauge), Some(own), None];
+    let histograms = all.into_iter().enumerate().map(|(n, h)| (at(n), h.map(Arc::new)));
+    NativeSeries {
+        labels: Labels::from_pairs([(METRIC_NAME, "h")]),
+        histograms: histograms.collect(),
+        start: 0,
+    }
+}
+
+#[test]
+fn native_histograms_are_decoded_as_they_were_encoded() {
+    for version in [Version::V1, Version::V2] {
+        let body = encode_with(&[series("a", &[1.0])], &[natives()], version);
+        let got = decode(&body, version, 1 << 20).unwrap();
+        assert_eq!((got.series.len(), &got.starts[..]), (1, &[0][..]));
+        assert_eq!(got.natives, [natives()]);
+    }
+    let sent = NativeSeries { start: 7, ..natives() };
+    let got = decode(&encode_with(&[], &[sent], Version::V2), Version::V2, 1 << 20).unwrap();
+    assert_eq!(got.natives[0].start, 7);
+}
+
+#[test]
+fn a_histogram_that_cannot_be_is_refused_and_the_rest_is_taken_x22() {
+    let mut sent = natives();
+    let wrong = Histogram { schema: 77, ..Histogram::default() };
+    sent.histograms[1].1 = Some(Arc::new(wrong));
+    let got = decode(&encode_with(&[], &[sent], Version::V1), Version::V1, 1 << 20).unwrap();
+    assert_eq!(got.natives[0].histograms.len(), 3);
+    assert_eq!(got.refused_histograms, ["native histogram: its schema is not known: h"]);
+}
