@@ -60,7 +60,8 @@ fn build(parts: Vec<(String, MatchOp, String)>) -> Result<Vec<Matcher>, Matchers
 }
 
 /// The matchers of the configuration in its three forms: labels with values, labels with regular
-/// expressions, and texts; sorted.
+/// expressions, and texts; sorted as Alertmanager does, by name, value, operator, which shows in the
+/// route's key.
 pub fn build_all(
     equal: &BTreeMap<Spanned<String>, String>,
     patterns: &BTreeMap<Spanned<String>, Option<Spanned<String>>>,
@@ -76,7 +77,7 @@ pub fn build_all(
             diagnostics.report(name, format!("`{}` has no regular expression", name.value));
             continue;
         };
-        // As Alertmanager writes it, which shows in the route's key.
+        // As Alertmanager writes it.
         let anchored = format!("^(?:{})$", pattern.value);
         match Matcher::new(&name.value, MatchOp::Matches, &anchored) {
             Ok(matcher) => found.push(matcher),
@@ -89,7 +90,7 @@ pub fn build_all(
             Err(error) => diagnostics.report(text, error.to_string()),
         }
     }
-    found.sort_by(|a, b| (a.name(), a.op(), a.value()).cmp(&(b.name(), b.op(), b.value())));
+    found.sort_by(|a, b| (a.name(), a.value(), a.op()).cmp(&(b.name(), b.value(), b.op())));
     found
 }
 
@@ -142,6 +143,19 @@ mod tests {
             "error: 4:4: end of input: expected an operator such as '=', '!=', '=~' or '!~'",
         );
         check("foo=~(", "error: `(` is not a usable regular expression: unclosed group");
+    }
+
+    #[test]
+    fn they_are_in_the_order_of_alertmanagers_keys() {
+        let mut diagnostics = Diagnostics::new("f.yml");
+        let texts: Vec<Spanned<String>> = base::yaml::read(
+            r#"['host="e"', 'host!="b"', 'a=~"z"', 'host!="e"']"#,
+            &mut diagnostics,
+        )
+        .unwrap();
+        let none = (BTreeMap::new(), BTreeMap::new());
+        let found = build_all(&none.0, &none.1, &texts, &mut diagnostics);
+        assert_eq!(print_all(&found), r#"{a=~"z",host!="b",host="e",host!="e"}"#);
     }
 
     #[test]

@@ -286,7 +286,7 @@ fn from_v2(request: &v2::Request) -> Result<Received, DecodeError> {
         text.ok_or_else(|| DecodeError::Protobuf(format!("there is no symbol {place}")))
     };
     let pairs = |refs: &[u32]| -> Result<Vec<_>, DecodeError> {
-        if refs.len() % 2 != 0 {
+        if !refs.len().is_multiple_of(2) {
             return Err(DecodeError::Protobuf("a label has no value".to_owned()));
         }
         refs.chunks_exact(2).map(|pair| Ok((text(pair[0])?, text(pair[1])?))).collect()

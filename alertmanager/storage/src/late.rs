@@ -15,6 +15,7 @@ use crate::chunk::{Columns, Held, Span};
 pub(crate) const MOST: usize = 240;
 
 /// The late samples of a series, in order of time. Floats only.
+#[expect(clippy::box_collection, reason = "few series have any; the others hold one word")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Late(Option<Box<Vec<(i64, f64)>>>);
 

@@ -210,7 +210,7 @@ mod tests {
         let bounds = Arc::clone(&of.bounds);
         let got = of.with_sides(side, Side::default(), &bounds);
         let got = got.map(|histogram| histogram.positive).map_err(|error| error.0);
-        assert_eq!(got.as_deref(), expected.as_ref().map(|buckets| *buckets).map_err(|e| e));
+        assert_eq!(got.as_deref(), expected.as_ref().map(|buckets| *buckets));
     }
 
     #[test]

@@ -45,6 +45,7 @@ modules:
   old: {prober: http, http: {<<: *web, valid_http_versions: [HTTP/1.0]}}
   small: {prober: http, http: {<<: *web, body_size_limit: 3B}}
   small_body: {prober: http, http: {<<: *web, body_size_limit: 3B, fail_if_body_matches_regexp: [nothing]}}
+  kilo: {prober: http, http: {<<: *web, body_size_limit: 1KB, compression: br}}
   cel: {prober: http, http: {<<: *web, fail_if_body_json_not_matches_cel: "body.ok && body.items.all(x, x.n < 3) && body.name.startsWith('sh')"}}
   cel_not: {prober: http, http: {<<: *web, fail_if_body_json_matches_cel: "body.items.exists(x, x.n == 2)"}}
   cel_sum: {prober: http, http: {<<: *web, fail_if_body_json_not_matches_cel: "body.items[0].n + 1.0 == 2.0"}}
@@ -123,6 +124,8 @@ fn web() -> HttpServer {
             "/missing" => answer(404, ""),
             "/loop" => answer(302, "location: /loop\r\n"),
             "/once" => answer(302, "location: /fine?x=y\r\n"),
+            "/refused" => answer(302, "location: http://127.0.0.1:1/\r\n"),
+            "/thousand" => packed("br", &[31, 251, 3, 248, 39, 0, 162, 177, 64, 160, 54]),
             "/login" if asked.headers.get("cookie").is_some_and(|v| v == "s=1") => answer(200, ""),
             "/login" => answer(302, "location: /login\r\nset-cookie: s=1; Path=/; HttpOnly\r\n"),
             "/nowhere" => answer(302, ""),
@@ -252,6 +255,8 @@ fn answers_are_those_of_blackbox_exporter() {
         ("web", page("/missing")),
         ("web", page("/once")),
         ("web", page("/loop")),
+        ("web", page("/refused")),
+        ("kilo", page("/thousand")),
         ("web", page("/nowhere")),
         ("web", page("/login")),
         ("web", page("/chunked")),

@@ -62,7 +62,7 @@ pub(super) struct Column<'a> {
 }
 
 /// The bytes behind `count - 1` changes of `width` bits.
-fn behind<'a>(from: &'a [u8], count: usize, width: u8) -> Option<&'a [u8]> {
+fn behind(from: &[u8], count: usize, width: u8) -> Option<&[u8]> {
     let bytes = (count.checked_sub(1)? * usize::from(width)).div_ceil(8);
     from.get(bytes..)
 }

@@ -215,9 +215,9 @@ fn read_group(mut from: &[u8], start: i64, span: Span, to: &mut Columns) -> Opti
         column.read(&mut cells[begin..])?;
     }
     let cell = |column: usize, n: usize| cells[column * behind + n];
-    for n in early..behind {
+    for (n, &time) in times.iter().enumerate().take(behind).skip(early) {
         if !is_native(n) {
-            to.push_float(times[n], cell(1, n));
+            to.push_float(time, cell(1, n));
             continue;
         }
         let side = |indices: &[i32], begin: usize| -> Buckets {
@@ -235,7 +235,7 @@ fn read_group(mut from: &[u8], start: i64, span: Span, to: &mut Columns) -> Opti
             bounds: Arc::clone(&layout.bounds),
             ..layout
         };
-        to.push_native(times[n], Arc::new(histogram));
+        to.push_native(time, Arc::new(histogram));
     }
     Some(())
 }

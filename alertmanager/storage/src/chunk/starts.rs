@@ -14,6 +14,7 @@ use crate::varint;
 pub(crate) const UNKNOWN: i64 = 0;
 
 /// Runs of samples with the same start, in order of time.
+#[expect(clippy::box_collection, reason = "few series have any; the others hold one word")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Starts(Option<Box<Vec<(i64, i64)>>>);
 
