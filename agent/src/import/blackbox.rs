@@ -80,7 +80,7 @@ pub(crate) fn blackbox(files: &[PathBuf]) -> io::Result<Imported> {
             let modules = Modules::read(&text, &mut diagnostics);
             let told = diagnostics.faults().into_iter().map(Note::of);
             notes.extend(told.map(|note| Note {
-                text: format!("{}; take it out, the file is refused with it", note.text),
+                text: format!("{}; the file is refused as it is", note.text),
                 ..note
             }));
             named = Some((path.canonicalize().map_err(about)?, modules));
@@ -227,8 +227,8 @@ mod tests {
         let (yaml, notes) = import(&[("blackbox.yml", &text)]).unwrap();
         let none = "  allow_targets: []   # nothing is looked at that is not listed here\n";
         assert_eq!(yaml, format!("blackbox:\n  config: \"blackbox.yml\"\n{none}"));
-        let expected =
-            "blackbox.yml:6: HTTP/3 is not spoken here; take it out, the file is refused with it";
+        let expected = "blackbox.yml:6: HTTP/3 is spoken alone, without HTTP/2 (write `enable_http2: false` \
+             beside it); the file is refused as it is";
         assert_eq!(notes, expected);
         let error = import(&[("prometheus.yml", "scrape_configs: []\n")]).unwrap_err();
         assert!(error.contains("none of the files has `modules`"), "{error}");
