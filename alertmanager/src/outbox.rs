@@ -272,6 +272,10 @@ impl Outbox {
             let key = LaneGroup { group_key: entry.intent.group_key.clone(), lane };
             // What was on its way may have arrived while we waited for the disk.
             if key.is_notice() || inner.is_news(&key, &entry.flush) {
+                let entry = match key.is_notice() {
+                    true => entry,
+                    false => entry.without_known_ends(inner.known(&key).as_deref(), &mut batch),
+                };
                 inner.lanes.entry(key.lane).or_default().put(entry);
                 continue;
             }

@@ -157,6 +157,34 @@ async fn what_arrives_between_the_look_and_the_queue_is_not_told_again_g2() {
 }
 
 #[tokio::test]
+async fn an_end_that_was_told_does_not_stand_in_the_next_message_g2() {
+    let mut story = Simulation::begin().await;
+    story.fire("a b");
+    story.pass(70).await;
+    heard(&mut story);
+    story.end("a");
+    step(&mut story, 61).await;
+    let due = send(&story).await;
+    // Decided while nobody knows whether that arrives.
+    story.fire("c");
+    step(&mut story, 61).await;
+    let ends = |alerts: &[_]| {
+        alerts
+            .iter()
+            .filter(|alert: &&std::sync::Arc<alertmanager::alerts::Alert>| !alert.is_firing())
+            .count()
+    };
+    assert_eq!(ends(&story.outbox.next(OPS, at(story.now)).unwrap().flush.alerts), 1);
+    story.outbox.delivered(&due, None, at(story.now)).await.unwrap();
+    story.restart(1, "b c").await;
+    story.pass(70).await;
+    assert_eq!(heard(&mut story), ["b c"]);
+    story.end("b c");
+    story.pass(70).await;
+    assert_eq!(heard(&mut story), ["B C"]);
+}
+
+#[tokio::test]
 async fn what_may_have_arrived_is_told_with_its_end_at_once_g2() {
     let mut story = Simulation::begin().await;
     story.fire("a b");

@@ -2,7 +2,7 @@
 //!
 //! Invariant: plain values; nothing here knows the database or a clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use base::labels::Labels;
@@ -168,6 +168,19 @@ impl Flush {
             None => alert.is_firing(),
             Some(is_sure) => !(*is_sure && alert.is_firing()),
         })
+    }
+
+    /// The flush without the ends of what a receiver that was `told` this does not take to fire, if
+    /// there are any.
+    pub(super) fn without_known_ends(&self, told: Option<&LastTold>) -> Option<Self> {
+        if self.alerts.iter().all(|alert| alert.is_firing()) {
+            return None;
+        }
+        let told = told.map_or(&[][..], |told| &told.firing);
+        let told: HashSet<&Labels, RandomState> = told.iter().map(|alert| &alert.labels).collect();
+        let is_news = |alert: &&Arc<Alert>| alert.is_firing() || told.contains(&alert.labels);
+        let alerts: Vec<_> = self.alerts.iter().filter(is_news).cloned().collect();
+        (alerts.len() < self.alerts.len()).then(|| Self { alerts, ..self.clone() })
     }
 }
 

@@ -103,6 +103,8 @@ impl Outbox {
             batch.remove(Table::Flush, entry.flush_record);
         }
         let is_idle = idle.is_some();
+        let goes_on = next.filter(|next| !is_idle && !next.leaves && !due.key.is_notice());
+        let goes_on = goes_on.map(|next| next.clone().without_known_ends(Some(&last), &mut batch));
         let told = self.note_told(&inner, &mut batch, &due.key, last, flush_record, &flush);
         let attempts = self.state.put_attempts(&mut batch, &due.tries);
         self.state.journal().write(batch)?;
@@ -111,6 +113,9 @@ impl Outbox {
         if let Some(queue) = inner.lanes.get_mut(&due.key.lane) {
             if is_current || is_idle {
                 queue.remove(&due.key.group_key);
+            }
+            if let Some(next) = goes_on {
+                queue.put(next);
             }
             queue.failing_since = None;
             queue.took_turn();

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use base::sample::Timestamp;
 
-use super::record::Intent;
-use super::{Flush, Intended, LONGEST_WAIT};
+use super::record::{self, Intent};
+use super::{Flush, Intended, LONGEST_WAIT, LastTold};
+use crate::state::{Batch, Table};
 
 /// After an outage the newest is told first (F18); so that the oldest is not put off for good while
 /// more and more come, every fourth turn is its own.
@@ -40,6 +41,16 @@ impl Entry {
     pub(super) fn intended(&self) -> Intended {
         let flush = Arc::clone(&self.flush);
         Intended { flush, fresh_at: self.fresh_at, refused: self.intent.refused }
+    }
+
+    /// The entry without the ends of what a receiver that was `told` this does not take to fire; where
+    /// there are any, `batch` writes what is left.
+    pub(super) fn without_known_ends(mut self, told: Option<&LastTold>, batch: &mut Batch) -> Self {
+        if let Some(flush) = self.flush.without_known_ends(told) {
+            batch.put(Table::Flush, self.flush_record, |to| record::put_flush(to, &flush));
+            self.flush = Arc::new(flush);
+        }
+        self
     }
 }
 
