@@ -46,7 +46,6 @@ fn table(kind: Kind) -> Vec<(String, Vec<&'static str>)> {
         "/-/quit",
         "/debug/pprof/",
         "/api/v1/admin/tsdb/snapshot",
-        "/api/v1/status/config",
         "/api/v2/config",
         "/config",
         "/nothing",
