@@ -109,7 +109,7 @@ fn every_route_asks_everybody_who_they_are_x28() {
                 }
             }
         }
-        assert!(asked > 1000, "{asked}");
+        assert!(asked > 900, "{asked}");
         // It has done nothing of what strangers asked for.
         let refused = running.value("veilleur_http_refused_total");
         assert!(refused > 400.0, "{kind:?}: {refused}");
