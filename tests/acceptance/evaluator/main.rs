@@ -19,6 +19,7 @@ mod hygiene;
 mod kills;
 mod mail_faults;
 mod news;
+mod open_telemetry;
 mod outside;
 mod pagers;
 mod pushed;
