@@ -4,6 +4,7 @@
 
 mod rig;
 mod amtool;
+mod beside_prometheus;
 mod alertmanager;
 mod chain;
 mod chat;
