@@ -1,7 +1,7 @@
 //! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
 //!
-//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills, silences and windows of
-//! maintenance changes something, and a page of another site cannot make a browser ask for it (X30).
+//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills, silences, windows of
+//! maintenance and, where it is allowed, deleting samples changes something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
 mod native;
@@ -16,6 +16,9 @@ mod federate;
 mod targets;
 mod notifications;
 mod write;
+mod open_telemetry;
+mod metadata;
+mod admin;
 mod v2;
 mod silences;
 mod maintenance;
@@ -30,6 +33,7 @@ mod routes;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,12 +56,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
 
 use crate::alerts::Alerts;
+use crate::config::ShownConfig;
 use crate::dispatch::{self, AskDispatch};
 use crate::hygiene::Hygiene;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::mute::{InhibitRule, Mutes};
 use crate::notify::LaneStates;
+use crate::otlp;
 use crate::outbox::Outbox;
 use crate::pushed::Pushed;
 use crate::rules::Rules;
@@ -112,9 +118,11 @@ pub struct Routing {
     /// How long an alert lasts that is pushed without an end.
     pub resolve_timeout: Duration,
     /// The configuration, without secrets.
-    pub shown: String,
+    pub shown: ShownConfig,
     /// How silences are kept in order.
     pub hygiene: Hygiene,
+    /// How samples are made of what OpenTelemetry pushes.
+    pub otlp: Arc<otlp::Options>,
 }
 
 impl Default for ConfigState {
@@ -129,7 +137,8 @@ impl Default for ConfigState {
             external_labels: Labels::empty(),
             resolve_timeout: Duration::from_secs(300),
             hygiene: Hygiene::default(),
-            shown: String::new(),
+            otlp: Arc::default(),
+            shown: ShownConfig::default(),
         };
         Self {
             loaded: std::sync::Mutex::default(),
@@ -176,6 +185,17 @@ impl ConfigState {
     }
 }
 
+/// What may be asked of us, and is on unless somebody turns it off.
+#[derive(Clone, Copy, Debug)]
+pub struct Enabled {
+    /// A reload.
+    pub lifecycle: bool,
+    /// Taking samples by remote write.
+    pub remote_write: bool,
+    /// Taking metrics of OpenTelemetry.
+    pub otlp: bool,
+}
+
 /// What [`Shown`] is made of.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -219,6 +239,10 @@ pub struct Parts {
     pub flags: Arc<BTreeMap<String, String>>,
     /// How far back a sample counts.
     pub lookback: Duration,
+    /// What may be asked of us that changes something.
+    pub enabled: Enabled,
+    /// Where copies of the samples are made, where people may ask for one and delete series.
+    pub snapshots: Option<PathBuf>,
 }
 
 /// Whoever answers asks for the parts by their names.
@@ -325,6 +349,9 @@ async fn ready(State(shown): State<Shown>) -> Response {
 }
 
 async fn reload(State(shown): State<Shown>) -> Response {
+    if !shown.enabled.lifecycle {
+        return (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response();
+    }
     let (answer, answered) = oneshot::channel();
     if shown.reload.try_send(answer).is_err() {
         return reply::Failure::unavailable("a reload is under way").into_response();

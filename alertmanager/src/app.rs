@@ -38,8 +38,9 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::alerts::Alerts;
-use crate::api::{ConfigState, Parts, Routing, Shown};
+use crate::api::{ConfigState, Enabled, Parts, Routing, Shown};
 use crate::config::Config;
+use crate::config::prometheus::Keeping;
 use crate::dispatch::AskDispatch;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
@@ -81,12 +82,18 @@ pub struct Settings {
     pub retention_bytes: Option<u64>,
     /// How much older than the newest of its series a sample may be.
     pub out_of_order: Duration,
+    /// How many exemplars are kept, where it is said.
+    pub max_exemplars: Option<usize>,
     /// How long attempts to deliver something are kept.
     pub history_retention: Duration,
     /// The path under which everything is served, without a slash at its end.
     pub route_prefix: String,
     /// Where people reach us, if not at the address that we serve on.
     pub external_url: Option<String>,
+    /// What may be asked of us that changes something.
+    pub enabled: Enabled,
+    /// Whether people may delete series and make copies over HTTP.
+    pub admin_api: bool,
     /// Counts what the log lost.
     pub dropped: IntCounter,
 }
@@ -115,12 +122,25 @@ pub fn now() -> Timestamp {
 }
 
 impl Settings {
+    /// How samples are kept; what the configuration says counts before the command line.
     fn samples(&self) -> storage::Options {
+        let default = storage::Options::default();
         storage::Options {
             retention: self.retention,
             retention_bytes: self.retention_bytes,
             out_of_order: self.out_of_order,
-            ..storage::Options::default()
+            max_exemplars: self.max_exemplars.unwrap_or(default.max_exemplars),
+            ..default
+        }
+    }
+
+    fn keeping(self, keeping: Keeping) -> Self {
+        Self {
+            retention: keeping.retention.unwrap_or(self.retention),
+            retention_bytes: keeping.retention_bytes.or(self.retention_bytes),
+            out_of_order: keeping.out_of_order.unwrap_or(self.out_of_order),
+            max_exemplars: keeping.max_exemplars.or(self.max_exemplars),
+            ..self
         }
     }
 }
@@ -131,6 +151,7 @@ impl Settings {
 ///
 /// The port or the data folder cannot be had, or the system gives us no signals.
 pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::Result<ExitCode> {
+    let settings = settings.keeping(config.keeping);
     // First of all: until then a signal ends us, also one that asks for something else.
     let mut signals = Signals::take().context("the system gives us no signals")?;
     let listener = listen(settings.listen).await?;
@@ -233,6 +254,8 @@ impl App {
             started,
             flags: Arc::new(settings.flags(address, &external_url)),
             lookback: LOOKBACK,
+            enabled: settings.enabled,
+            snapshots: settings.admin_api.then(|| settings.data.join("snapshots")),
         };
         let start = Start {
             round: parts.mutes.first_round.clone(),
@@ -384,6 +407,7 @@ impl App {
             resolve_timeout: config.resolve_timeout,
             shown: config.shown.clone(),
             hygiene: config.hygiene.clone(),
+            otlp: Arc::clone(&config.otlp),
         });
         self.judging.take_over(config, blind).await?;
         self.jobs.send_replace(config.jobs.clone());

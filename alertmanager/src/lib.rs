@@ -25,6 +25,7 @@ pub mod discovery;
 mod discovering;
 pub mod scrape;
 pub mod ingest;
+pub mod otlp;
 pub mod template;
 pub mod intake;
 pub mod rules;

@@ -19,6 +19,8 @@ mod target;
 mod fetch;
 mod series;
 mod outputs;
+mod metadata;
+mod classic;
 mod targets;
 mod sources;
 mod run;
@@ -27,6 +29,7 @@ mod tests;
 
 pub use config::{Job, ScrapeConfig};
 pub use global::{GlobalScrape, size_of};
+pub use metadata::{Described, Metadata};
 pub use outputs::Outputs;
 pub use run::{ScrapeMetrics, Scraper};
 pub use target::{Target, TargetKey};

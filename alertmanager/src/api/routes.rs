@@ -7,9 +7,9 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::{
-    Shown, drill, exemplars, explain, federate, health, intake, labels, maintenance, metrics,
-    notifications, page, query, ready, reload, rules, server, silences, status, targets, tree, v2,
-    write,
+    Shown, admin, drill, exemplars, explain, federate, health, intake, labels, maintenance,
+    metadata, metrics, notifications, open_telemetry, page, query, ready, reload, rules, server,
+    silences, status, targets, tree, v2, write,
 };
 
 /// A route.
@@ -65,12 +65,19 @@ enum Page {
     Windows,
     Window,
     Intake,
+    Metadata,
+    TargetMetadata,
+    DeleteSeries,
+    CleanTombstones,
+    Snapshot,
+    OpenTelemetry,
 }
 
 const ASK: &[&str] = &["GET", "HEAD"];
 /// What is asked can be too long for a URL.
 const ASK_OR_POST: &[&str] = &["GET", "HEAD", "POST"];
 const POST: &[&str] = &["POST"];
+const POST_OR_PUT: &[&str] = &["POST", "PUT"];
 const DELETE: &[&str] = &["DELETE"];
 const ASK_OR_DELETE: &[&str] = &["GET", "HEAD", "DELETE"];
 
@@ -118,6 +125,12 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/maintenance", ASK_OR_POST, Page::Windows),
     Route::new("/api/v1/maintenance/{id}", DELETE, Page::Window),
     Route::new("/api/v1/in/{name}", POST, Page::Intake),
+    Route::new("/api/v1/otlp/v1/metrics", POST, Page::OpenTelemetry),
+    Route::new("/api/v1/metadata", ASK, Page::Metadata),
+    Route::new("/api/v1/targets/metadata", ASK, Page::TargetMetadata),
+    Route::new("/api/v1/admin/tsdb/delete_series", POST_OR_PUT, Page::DeleteSeries),
+    Route::new("/api/v1/admin/tsdb/clean_tombstones", POST_OR_PUT, Page::CleanTombstones),
+    Route::new("/api/v1/admin/tsdb/snapshot", POST_OR_PUT, Page::Snapshot),
 ];
 
 impl Route {
@@ -168,6 +181,12 @@ impl Route {
             Page::Windows => get(maintenance::list).post(maintenance::ask),
             Page::Window => delete(maintenance::end),
             Page::Intake => post(intake::take),
+            Page::OpenTelemetry => post(open_telemetry::metrics),
+            Page::Metadata => get(metadata::all),
+            Page::TargetMetadata => get(metadata::of_targets),
+            Page::DeleteSeries => post(admin::delete).put(admin::delete),
+            Page::CleanTombstones => post(admin::clean).put(admin::clean),
+            Page::Snapshot => post(admin::snapshot).put(admin::snapshot),
         }
     }
 }

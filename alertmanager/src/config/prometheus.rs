@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::tls::TlsConfig;
@@ -164,11 +165,24 @@ pub(super) struct StorageConfig {
     exemplars: ExemplarsConfig,
 }
 
+/// What a configuration says of how samples are kept, as far as it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keeping {
+    /// How long.
+    pub retention: Option<Duration>,
+    /// The most bytes on disk.
+    pub retention_bytes: Option<u64>,
+    /// How much older than the newest of its series a sample may be.
+    pub out_of_order: Option<Duration>,
+    /// How many exemplars are kept.
+    pub max_exemplars: Option<usize>,
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct TsdbConfig {
     out_of_order_time_window: Option<Period>,
-    stale_series_compaction_threshold: Option<f64>,
+    stale_series_compaction_threshold: Option<Spanned<f64>>,
     retention: RetentionConfig,
 }
 
@@ -198,21 +212,6 @@ pub(super) struct TracingConfig {
     headers: BTreeMap<String, String>,
     compression: Option<Spanned<String>>,
     timeout: Option<Period>,
-}
-
-/// `otlp:`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct OtlpConfig {
-    promote_all_resource_attributes: bool,
-    promote_resource_attributes: Vec<String>,
-    ignore_resource_attributes: Vec<String>,
-    translation_strategy: Option<String>,
-    keep_identifying_resource_attributes: bool,
-    convert_histograms_to_nhcb: bool,
-    promote_scope_metadata: bool,
-    label_name_underscore_sanitization: Option<bool>,
-    label_name_preserve_multiple_underscores: Option<bool>,
 }
 
 /// `runtime:`
@@ -374,15 +373,31 @@ impl QueueConfig {
 }
 
 impl StorageConfig {
-    pub(super) fn check(&self, diagnostics: &mut Diagnostics) {
+    /// What is said of how samples are kept, and where it says what is not done here.
+    pub(super) fn build(
+        &self,
+        diagnostics: &mut Diagnostics,
+    ) -> (Keeping, Vec<(Place, &'static str)>) {
         let retention = &self.tsdb.retention;
-        if let Some(size) = &retention.size {
-            crate::scrape::size_of(size, diagnostics);
-        }
+        let size = retention.size.as_ref().map(|size| crate::scrape::size_of(size, diagnostics));
         let percentage = retention.percentage.as_ref();
         if let Some(part) = percentage.filter(|part| !(0.0..=100.0).contains(&part.value)) {
             diagnostics.report(part, "`percentage` is not between 0 and 100");
         }
+        let positive =
+            |period: Option<Period>| period.filter(|p| !p.is_zero()).map(Period::duration);
+        let keeping = Keeping {
+            retention: positive(retention.time),
+            retention_bytes: size.filter(|size| *size > 0).map(|size| size as u64),
+            out_of_order: self.tsdb.out_of_order_time_window.map(Period::duration),
+            // As many as before where nobody says how many; less than one are none.
+            max_exemplars: self.exemplars.max_exemplars.map(|n| usize::try_from(n).unwrap_or(0)),
+        };
+        let threshold = &self.tsdb.stale_series_compaction_threshold;
+        let left_out =
+            [(percentage, "percentage"), (threshold.as_ref(), "stale_series_compaction_threshold")];
+        let left_out = left_out.into_iter().filter_map(|(set, name)| Some((set?.into(), name)));
+        (keeping, left_out.collect())
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use serde::Deserialize;
 
-use super::prometheus::{List, check_remote_read, check_remote_write, entries};
+use super::prometheus::{Keeping, List, check_remote_read, check_remote_write, entries};
 use super::{FileConfig, Reading, files};
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 
@@ -79,21 +79,15 @@ impl FileConfig {
         if let Some(remote) = &self.remote_read {
             check_remote_read(&remote.value, folder, diagnostics);
         }
-        if let Some(storage) = &self.storage {
-            storage.value.check(diagnostics);
-        }
         if let Some(tracing) = &self.tracing {
             tracing.value.check(tracing.place, diagnostics);
         }
-        let retention = "say `--retention 15d`";
         let route = "alerts go to `route` without a detour";
         let sections = [
             ("alerting", self.alerting.as_ref().map(Place::from), Some(route)),
             ("remote_write", self.remote_write.as_ref().map(Place::from), None),
             ("remote_read", self.remote_read.as_ref().map(Place::from), None),
-            ("storage", self.storage.as_ref().map(Place::from), Some(retention)),
             ("tracing", self.tracing.as_ref().map(Place::from), None),
-            ("otlp", self.otlp.as_ref().map(Place::from), None),
             ("runtime", self.runtime.as_ref().map(Place::from), Some("it is about Go")),
         ];
         let mut notes = Vec::new();
@@ -114,5 +108,25 @@ impl FileConfig {
             }
         }
         notes
+    }
+
+    /// How samples are kept, as far as the file says it. What is not done here is reported in a file of
+    /// ours; in one of Prometheus's it is added to the notes.
+    pub(super) fn keeping(
+        &self,
+        reading: Reading,
+        notes: &mut Vec<String>,
+        diagnostics: &mut Diagnostics,
+    ) -> Keeping {
+        let Some(storage) = &self.storage else { return Keeping::default() };
+        let (keeping, left_out) = storage.value.build(diagnostics);
+        for (place, name) in left_out {
+            let message = format!("`{name}` has no use here");
+            match reading {
+                Reading::Own => diagnostics.report_with_help(place, message, "take it out"),
+                _ => notes.push(format!("{}:{place}: {message}", diagnostics.file())),
+            }
+        }
+        keeping
     }
 }
