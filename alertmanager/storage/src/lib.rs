@@ -42,6 +42,7 @@ pub use exemplars::Exemplar;
 pub use foreign::{ForeignError, is_foreign_block, read_foreign_block};
 pub use head::SeriesRef;
 pub use import::{ImportError, Imported};
+pub use log::{Followed, Follower, LogPosition, Progress};
 pub use inspect::{Census, Checked, Fault, check};
 pub use maintain::Stats;
 pub use select::{SelectError, SeriesColumns};
