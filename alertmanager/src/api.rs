@@ -16,6 +16,7 @@ mod federate;
 mod targets;
 mod notifications;
 mod write;
+mod read;
 mod v2;
 mod silences;
 mod maintenance;
@@ -60,6 +61,7 @@ use crate::mute::{InhibitRule, Mutes};
 use crate::notify::LaneStates;
 use crate::outbox::Outbox;
 use crate::pushed::Pushed;
+use crate::remote_write::RemoteStates;
 use crate::rules::Rules;
 use crate::scrape::{Outputs, Targets};
 // Times of requests are read as everywhere.
@@ -195,6 +197,8 @@ pub struct Parts {
     pub pushed: Pushed,
     /// Takes messages of sources.
     pub intake: Intake,
+    /// How the stores are doing that samples are sent to.
+    pub remotes: RemoteStates,
     /// What holds alerts back.
     pub mutes: Mutes,
     /// What waits to be told.

@@ -47,6 +47,7 @@ use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
 use crate::pushed::Pushed;
+use crate::remote_write::{RemoteStates, Writers};
 use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
 use first_round::Start;
@@ -105,6 +106,7 @@ struct App {
     collecting: Supervisor,
     jobs: watch::Sender<Vec<Arc<crate::scrape::Job>>>,
     judging: Judging,
+    writers: Writers,
     config: Arc<ConfigState>,
     intake: Intake,
 }
@@ -220,6 +222,7 @@ impl App {
             rules: Rules::default(),
             pushed,
             intake: intake.clone(),
+            remotes: RemoteStates::new(&metrics),
             alerts,
             mutes: Mutes::new(data.silences.clone(), data.maintenance.clone()),
             outbox: data.outbox.clone(),
@@ -283,6 +286,12 @@ impl App {
         let config_state = Arc::clone(&parts.config);
         let pushed = parts.pushed.clone();
         let (name, collecting) = (origin.name(), everything.child());
+        let writers = Writers::new(
+            Arc::clone(&data.storage),
+            settings.data.join("remote-write"),
+            parts.remotes.clone(),
+            everything.child(),
+        );
         let mut app = Self {
             origin,
             address,
@@ -292,6 +301,7 @@ impl App {
             collecting,
             jobs,
             judging,
+            writers,
             config: config_state,
             intake,
         };
@@ -386,6 +396,7 @@ impl App {
             hygiene: config.hygiene.clone(),
         });
         self.judging.take_over(config, blind).await?;
+        self.writers.take_over(&config.remotes).await;
         self.jobs.send_replace(config.jobs.clone());
         Ok(())
     }

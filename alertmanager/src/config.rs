@@ -28,8 +28,7 @@ use base::labels::Labels;
 use base::period::Period;
 use global::GlobalConfig;
 use prometheus::{
-    AlertingConfig, List, OtlpConfig, RemoteReadConfig, RemoteWriteConfig, RuntimeConfig,
-    StorageConfig, TracingConfig,
+    AlertingConfig, List, OtlpConfig, RemoteReadConfig, RuntimeConfig, StorageConfig, TracingConfig,
 };
 use serde::Deserialize;
 
@@ -41,6 +40,7 @@ use crate::mute::{
     self, InhibitRule, InhibitRuleConfig, MaintenanceConfig, TimeIntervalConfig, Window,
 };
 use crate::notify::WatchdogConfig;
+use crate::remote_write::{self, RemoteWriteConfig};
 use crate::rules::{
     BuiltinConfig, RuleGroup, SloConfig, Unknown, builtin_group, read_file, slo_groups,
 };
@@ -72,9 +72,9 @@ struct FileConfig {
     maintenance: Vec<Spanned<MaintenanceConfig>>,
     sources: Vec<Spanned<SourceConfig>>,
     watchdog: Option<Spanned<WatchdogConfig>>,
+    remote_write: List<RemoteWriteConfig>,
     // What Prometheus does with them we do not; told by name, so that nobody believes it happens.
     alerting: Option<Spanned<AlertingConfig>>,
-    remote_write: Option<Spanned<List<RemoteWriteConfig>>>,
     remote_read: Option<Spanned<List<RemoteReadConfig>>>,
     storage: Option<Spanned<StorageConfig>>,
     tracing: Option<Spanned<TracingConfig>>,
@@ -113,6 +113,8 @@ pub struct Config {
     pub resolve_timeout: Duration,
     /// Added to every alert.
     pub external_labels: Labels,
+    /// Which other stores get our samples.
+    pub remotes: Vec<Arc<remote_write::Settings>>,
     /// Who may ask us.
     pub web: Web,
     /// How silences are kept in order.
@@ -201,6 +203,7 @@ fn build(
         }
     }
     let external_labels = global.external_labels(reading, &mut diagnostics);
+    let remotes = file.remotes((reading, folder), &external_labels, &mut notes, &mut diagnostics);
 
     let job_files = match reading {
         Reading::Own => file.scrape_config_files.clone(),
@@ -277,6 +280,7 @@ fn build(
         lanes,
         resolve_timeout,
         external_labels,
+        remotes,
         web,
         hygiene,
         windows,

@@ -25,6 +25,8 @@ pub mod discovery;
 mod discovering;
 pub mod scrape;
 pub mod ingest;
+pub mod remote_write;
+pub mod remote_read;
 pub mod template;
 pub mod intake;
 pub mod rules;

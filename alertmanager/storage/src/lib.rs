@@ -39,6 +39,7 @@ pub use append::{AppendError, Appended, Beside, Point, histogram_value};
 pub use chunk::TABLE as HISTOGRAMS;
 pub use delete::DeleteError;
 pub use exemplars::Exemplar;
+pub use foreign::{CHUNK_SAMPLES, castagnoli, float_chunk};
 pub use foreign::{ForeignError, is_foreign_block, read_foreign_block};
 pub use head::SeriesRef;
 pub use import::{ImportError, Imported};
