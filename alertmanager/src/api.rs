@@ -17,6 +17,7 @@ mod targets;
 mod notifications;
 mod write;
 mod read;
+mod elsewhere;
 mod v2;
 mod silences;
 mod maintenance;
@@ -34,7 +35,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
@@ -61,6 +62,7 @@ use crate::mute::{InhibitRule, Mutes};
 use crate::notify::LaneStates;
 use crate::outbox::Outbox;
 use crate::pushed::Pushed;
+use crate::remote_store::RemoteStore;
 use crate::remote_write::RemoteStates;
 use crate::rules::Rules;
 use crate::scrape::{Outputs, Targets};
@@ -94,6 +96,7 @@ pub struct ConfigState {
     loaded: std::sync::Mutex<Option<Timestamp>>,
     fault: std::sync::Mutex<Option<String>>,
     routing: ArcSwap<Routing>,
+    store: ArcSwapOption<RemoteStore>,
 }
 
 /// Who is told what, by the configuration.
@@ -137,6 +140,7 @@ impl Default for ConfigState {
             loaded: std::sync::Mutex::default(),
             fault: std::sync::Mutex::default(),
             routing: ArcSwap::from_pointee(routing),
+            store: ArcSwapOption::empty(),
         }
     }
 }
@@ -165,6 +169,16 @@ impl ConfigState {
     /// Notes who is told what from now on.
     pub fn set_routing(&self, routing: Routing) {
         self.routing.store(Arc::new(routing));
+    }
+
+    /// The store that is asked in place of ours.
+    pub fn store(&self) -> Option<Arc<RemoteStore>> {
+        self.store.load_full()
+    }
+
+    /// Notes which store is asked in place of ours from now on.
+    pub fn set_store(&self, store: Option<Arc<RemoteStore>>) {
+        self.store.store(store);
     }
 
     /// Notes when the configuration was taken over.
@@ -292,6 +306,7 @@ fn without_prefix(uri: &Uri, prefix: &str) -> Option<Uri> {
 fn router(shown: Shown) -> Router {
     routes::router()
         .fallback(|| async { reply::Failure::not_found("there is nothing here").into_response() })
+        .layer(middleware::from_fn_with_state(shown.clone(), elsewhere::pass_on))
         .layer(middleware::from_fn(guard))
         .with_state(shown)
 }

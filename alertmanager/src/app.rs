@@ -263,6 +263,7 @@ impl App {
                 lookback: LOOKBACK,
                 subquery_step: SUBQUERY_STEP,
                 holds_missing: true,
+                elsewhere: None,
                 started,
                 appended: scraper.metrics.appended().clone(),
             },
@@ -384,6 +385,7 @@ impl App {
         self.guard.replace(config.web.clone());
         self.intake.set_sources(config.sources.clone());
         self.config.set_loaded(Timestamp::now());
+        self.config.set_store(config.store.clone());
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),

@@ -40,6 +40,7 @@ use crate::mute::{
     self, InhibitRule, InhibitRuleConfig, MaintenanceConfig, TimeIntervalConfig, Window,
 };
 use crate::notify::WatchdogConfig;
+use crate::remote_store::RemoteStore;
 use crate::remote_write::{self, RemoteWriteConfig};
 use crate::rules::{
     BuiltinConfig, RuleGroup, SloConfig, Unknown, builtin_group, read_file, slo_groups,
@@ -115,6 +116,8 @@ pub struct Config {
     pub external_labels: Labels,
     /// Which other stores get our samples.
     pub remotes: Vec<Arc<remote_write::Settings>>,
+    /// The store that is asked in place of ours.
+    pub store: Option<Arc<RemoteStore>>,
     /// Who may ask us.
     pub web: Web,
     /// How silences are kept in order.
@@ -203,6 +206,7 @@ fn build(
         }
     }
     let external_labels = global.external_labels(reading, &mut diagnostics);
+    let store = file.store(folder, &mut diagnostics);
     let remotes = file.remotes((reading, folder), &external_labels, &mut notes, &mut diagnostics);
 
     let job_files = match reading {
@@ -281,6 +285,7 @@ fn build(
         resolve_timeout,
         external_labels,
         remotes,
+        store,
         web,
         hygiene,
         windows,

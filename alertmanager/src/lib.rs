@@ -27,6 +27,7 @@ pub mod scrape;
 pub mod ingest;
 pub mod remote_write;
 pub mod remote_read;
+pub mod remote_store;
 pub mod template;
 pub mod intake;
 pub mod rules;

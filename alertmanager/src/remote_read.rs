@@ -97,11 +97,7 @@ impl Question {
     /// # Errors
     ///
     /// [`ReadError`]
-    pub fn answer(
-        &self,
-        storage: &Storage,
-        external_labels: &Labels,
-    ) -> Result<Answer, ReadError> {
+    pub fn answer(&self, storage: &Storage, external_labels: &Labels) -> Result<Answer, ReadError> {
         if self.streamed
             && let Some(answer) = self.stream(storage, external_labels)?
         {
@@ -145,10 +141,9 @@ impl Question {
             })?;
             let Some(found) = found else { return Ok(None) };
             for (labels, chunks, ()) in found {
-                let labels = labels.iter().map(|(name, value)| Label {
-                    name: name.to_owned(),
-                    value: value.to_owned(),
-                });
+                let labels = labels
+                    .iter()
+                    .map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() });
                 let series = ChunkedSeries { labels: labels.collect(), chunks };
                 let message =
                     ChunkedReadResponse { chunked_series: vec![series], query_index: index as i64 };

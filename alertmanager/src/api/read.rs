@@ -47,7 +47,9 @@ pub(super) async fn read(
     });
     let answer = match answered.await.map_err(|error| Failure::internal(error.to_string()))? {
         Ok(answer) => answer,
-        Err(error @ ReadError::TooManySamples(_)) => return Err(Failure::bad_data(error.to_string())),
+        Err(error @ ReadError::TooManySamples(_)) => {
+            return Err(Failure::bad_data(error.to_string()));
+        }
         Err(ReadError::Storage(error)) => return Err(Failure::internal(error.to_string())),
     };
     let mut response = answer.body.into_response();

@@ -8,8 +8,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::{
     Shown, drill, exemplars, explain, federate, health, intake, labels, maintenance, metrics,
-    notifications, page, query, read, ready, reload, rules, server, silences, status, targets, tree, v2,
-    write,
+    notifications, page, query, read, ready, reload, rules, server, silences, status, targets,
+    tree, v2, write,
 };
 
 /// A route.

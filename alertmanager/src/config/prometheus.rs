@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::relabel::{Relabel, RelabelConfig};
+use crate::remote_store::RemoteStoreConfig;
 use crate::remote_write::check_headers;
 
 /// A list in which an entry may have been left empty.
@@ -89,11 +90,13 @@ client_settings! {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StorageConfig {
+    /// Ours: the store that is asked in place of the samples here.
+    pub(super) remote: Option<Spanned<RemoteStoreConfig>>,
     tsdb: TsdbConfig,
     exemplars: ExemplarsConfig,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct TsdbConfig {
     out_of_order_time_window: Option<Period>,
@@ -101,7 +104,7 @@ struct TsdbConfig {
     retention: RetentionConfig,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RetentionConfig {
     time: Option<Period>,
@@ -109,7 +112,7 @@ struct RetentionConfig {
     percentage: Option<Spanned<f64>>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ExemplarsConfig {
     max_exemplars: Option<i64>,
@@ -221,6 +224,13 @@ pub(super) fn check_remote_read(
 }
 
 impl StorageConfig {
+    /// Whether it says something that is done here, and nothing else.
+    pub(super) fn is_only_remote(&self) -> bool {
+        self.remote.is_some()
+            && self.tsdb == TsdbConfig::default()
+            && self.exemplars == ExemplarsConfig::default()
+    }
+
     pub(super) fn check(&self, diagnostics: &mut Diagnostics) {
         let retention = &self.tsdb.retention;
         if let Some(size) = &retention.size {

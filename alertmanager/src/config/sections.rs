@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::prometheus::{List, check_remote_read, entries};
 use super::{FileConfig, Reading, files};
+use crate::remote_store::RemoteStore;
 use crate::remote_write;
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 
@@ -55,6 +56,16 @@ pub(super) fn jobs(
 }
 
 impl FileConfig {
+    /// The store that is asked in place of ours.
+    pub(super) fn store(
+        &self,
+        folder: &Path,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Arc<RemoteStore>> {
+        let remote = self.storage.as_ref()?.value.remote.as_ref()?;
+        remote.value.build(remote.place, folder, diagnostics).map(Arc::new)
+    }
+
     /// The stores that samples are sent to. What they ask for that is not done is reported in a file
     /// of ours; in one of Prometheus's it is added to `notes`.
     pub(super) fn remotes(
@@ -108,10 +119,11 @@ impl FileConfig {
         }
         let retention = "say `--retention 15d`";
         let route = "alerts go to `route` without a detour";
+        let tsdb = self.storage.as_ref().filter(|storage| !storage.value.is_only_remote());
         let sections = [
             ("alerting", self.alerting.as_ref().map(Place::from), Some(route)),
             ("remote_read", self.remote_read.as_ref().map(Place::from), None),
-            ("storage", self.storage.as_ref().map(Place::from), Some(retention)),
+            ("storage", tsdb.map(Place::from), Some(retention)),
             ("tracing", self.tracing.as_ref().map(Place::from), None),
             ("otlp", self.otlp.as_ref().map(Place::from), None),
             ("runtime", self.runtime.as_ref().map(Place::from), Some("it is about Go")),

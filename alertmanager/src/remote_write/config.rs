@@ -153,8 +153,7 @@ pub fn build_all(
             continue;
         };
         if let Some(twice) = config.name.as_ref().filter(|name| names.contains(&name.value)) {
-            let message =
-                format!("there are two of remote_write with the name `{}`", twice.value);
+            let message = format!("there are two of remote_write with the name `{}`", twice.value);
             diagnostics.report(twice, message);
         }
         // Two may go to one address, with other samples.
@@ -235,8 +234,7 @@ impl RemoteWriteConfig {
         let count = |asked: Option<i64>, default: usize| {
             asked.and_then(|n| usize::try_from(n).ok()).unwrap_or(default).max(1)
         };
-        let period =
-            |asked: Option<Period>, default: Period| asked.unwrap_or(default).duration();
+        let period = |asked: Option<Period>, default: Period| asked.unwrap_or(default).duration();
         let max_shards = count(queue.max_shards, 50);
         Some(Settings {
             name,

@@ -277,9 +277,8 @@ mod tests {
 
     #[test]
     fn many_samples_go_in_many_shards_each_series_in_one_and_in_order() {
-        let (_dir, storage, mut reader, settings) = begin(
-            "- {url: http://x/, queue_config: {max_samples_per_send: 10, max_shards: 4}}\n",
-        );
+        let (_dir, storage, mut reader, settings) =
+            begin("- {url: http://x/, queue_config: {max_samples_per_send: 10, max_shards: 4}}\n");
         for time in 0..20 {
             let names: Vec<String> = (0..10).map(|n| format!("s{n}")).collect();
             let samples: Vec<_> = names.iter().map(|name| (&**name, time, time as f64)).collect();

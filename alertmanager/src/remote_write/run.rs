@@ -111,7 +111,11 @@ impl Runner {
             while behind > settings.max_buffer {
                 let skipped = reader.skip(storage)?;
                 runner.states.count(&settings.name, "dropped", skipped as u64);
-                warn!(remote = settings.name, samples = skipped, "more waits than may: the oldest samples go");
+                warn!(
+                    remote = settings.name,
+                    samples = skipped,
+                    "more waits than may: the oldest samples go"
+                );
                 behind = storage.log_bytes_from(reader.position())?;
             }
             let position = reader.position();

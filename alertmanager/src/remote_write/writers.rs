@@ -33,10 +33,7 @@ impl Needed {
         position: LogPosition,
     ) -> io::Result<()> {
         let before = self.oldest();
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(remote.to_owned(), position);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(remote.to_owned(), position);
         if self.oldest() == before { Ok(()) } else { storage.keep_log_from(self.oldest()) }
     }
 

@@ -14,11 +14,11 @@ use tests::{escaped, get, peers, wait_until};
 
 use crate::rig::Evaluator;
 
-/// A target whose metric is another one every time.
+/// A target whose metric is another one every time, with few decimals: VictoriaMetrics rounds others.
 fn target() -> HttpServer {
     let asked = Arc::new(AtomicU64::new(0));
     HttpServer::start(move |_| {
-        let heat = asked.fetch_add(1, Ordering::Relaxed) as f64 * 0.1 - 0.7;
+        let heat = asked.fetch_add(1, Ordering::Relaxed) as f64 * 0.5 - 1.5;
         Reply::text(&format!("# TYPE heat gauge\nheat{{room=\"a\"}} {heat}\ncold 3\n"))
     })
 }
@@ -60,7 +60,12 @@ impl Store {
     }
 
     fn start_victoria_metrics(&mut self) {
-        self.start(&["-storageDataPath=DIR/data", "-httpListenAddr=ADDRESS", "-retentionPeriod=1d"]);
+        self.start(&[
+            "-storageDataPath=DIR/data",
+            "-httpListenAddr=ADDRESS",
+            "-retentionPeriod=1d",
+            "-search.latencyOffset=1ms",
+        ]);
     }
 
     fn stop(&mut self) {
@@ -81,9 +86,10 @@ impl Store {
     fn exported(&self, selector: &str) -> Vec<(i64, f64)> {
         let path = format!("/api/v1/export?match[]={}", escaped(selector));
         let body = get(&self.url(&path)).map_or_else(String::new, |(_, body)| body);
-        let series: Value = body.lines().next().map_or(Value::Null, |line| {
-            serde_json::from_str(line).unwrap_or_default()
-        });
+        let series: Value = body
+            .lines()
+            .next()
+            .map_or(Value::Null, |line| serde_json::from_str(line).unwrap_or_default());
         let list = |name: &str| series[name].as_array().cloned().unwrap_or_default();
         let samples = list("timestamps").into_iter().zip(list("values"));
         // The end of a series is none.
@@ -174,8 +180,14 @@ fn what_we_scrape_arrives_at_others_equal_over_restarts_of_both() {
         get(&heat).is_some_and(|(_, body)| body.contains("\"result\":[]"))
     });
     assert!(victoria.exported("cold").is_empty());
-    assert_eq!(evaluator.own("veilleur_remote_samples_total{remote=\"v\",result=\"refused\"}"), 0.0);
-    wait_until("all is well again", || told(&evaluator).contains("\"remote-write:p\":[{\"componentType\":\"datastore\",\"status\":\"pass\""));
+    assert_eq!(
+        evaluator.own("veilleur_remote_samples_total{remote=\"v\",result=\"refused\"}"),
+        0.0
+    );
+    wait_until("all is well again", || {
+        told(&evaluator)
+            .contains("\"remote-write:p\":[{\"componentType\":\"datastore\",\"status\":\"pass\"")
+    });
     let log = prometheus.running.as_ref().unwrap().log();
     assert!(!log.contains("level=ERROR"), "{log}");
 }
@@ -207,6 +219,53 @@ fn prometheus_reads_samples_of_us() {
     // Its stale marker has come with them.
     let ended = get(&prometheus.url("/api/v1/query?query=heat")).unwrap().1;
     assert!(ended.contains("\"result\":[]"), "{ended}");
+}
+
+/// `storage: remote`: nothing that is judged or answered is from the samples here.
+#[test]
+fn rules_and_queries_are_evaluated_on_another_store() {
+    let (target, mut evaluator) = (target(), Evaluator::new());
+    let Some(mut victoria) = Store::new("victoria-metrics", &evaluator) else { return };
+    victoria.start_victoria_metrics();
+    evaluator.write(
+        "rules.yml",
+        // Series here have no site: it is added on the way.
+        "groups:\n- name: g\n  interval: 500ms\n  rules:\n  \
+         - {alert: Warm, expr: 'cold{site=\"lyon\"} > 2', annotations: {now: '{{ $value }}'}}\n  \
+         - {record: twice, expr: 'cold{site=\"lyon\"} * 2'}\n",
+    );
+    evaluator.write(
+        "veilleur.yml",
+        &format!(
+            "global: {{scrape_interval: 500ms, external_labels: {{site: lyon}}}}\nscrape_configs:\n\
+             - job_name: rooms\n  static_configs: [{{targets: ['{}']}}]\nrule_files: [rules.yml]\n\
+             remote_write: [{{url: '{}', queue_config: {{batch_send_deadline: 300ms}}}}]\n\
+             storage: {{remote: {{url: '{}', timeout: 5s}}}}\n",
+            target.address(),
+            victoria.url("/api/v1/write"),
+            victoria.url(""),
+        ),
+    );
+    evaluator.start();
+    wait_until("the alert fires", || evaluator.alerts("firing") == ["Warm"]);
+    let alerts = evaluator.data("/api/v1/alerts");
+    assert_eq!(alerts["alerts"][0]["annotations"]["now"], "3", "{alerts}");
+    // What a rule records goes there, too, and is asked for there.
+    wait_until("it is recorded", || evaluator.value("twice{site=\"lyon\"}") == "6");
+    let jobs = evaluator.data("/api/v1/label/site/values");
+    assert_eq!(jobs, serde_json::json!(["lyon"]));
+    // Whoever does not answer ends no alert.
+    victoria.stop();
+    wait_until("it is told that rules fail", || {
+        evaluator.get("/health").is_some_and(|(_, body)| body.contains("rules fail"))
+    });
+    assert_eq!(evaluator.alerts("firing"), ["Warm"]);
+    assert_eq!(evaluator.get("/api/v1/query?query=up").map(|got| got.0), Some(503));
+    victoria.start_victoria_metrics();
+    wait_until("rules are evaluated again", || {
+        evaluator.get("/health").is_some_and(|(_, body)| !body.contains("rules fail"))
+    });
+    assert_eq!(evaluator.alerts("firing"), ["Warm"]);
 }
 
 #[test]
