@@ -50,7 +50,9 @@ impl Note {
 pub(super) fn forget_others<'a>(dir: &Path, names: impl Iterator<Item = &'a str>) {
     let known: Vec<PathBuf> = names.map(|name| Note::of(dir, name).path).collect();
     let found = fs::read_dir(dir).into_iter().flatten().flatten();
-    for path in found.map(|entry| entry.path()).filter(|path| !known.contains(path)) {
+    for path in
+        found.map(|entry| entry.path()).filter(|path| !known.contains(&path.with_extension("")))
+    {
         // One that stays does no harm: it is older than what is kept of the log.
         let _ = fs::remove_file(path);
     }

@@ -72,6 +72,7 @@ impl Runner {
                 let (back, round) = self.next(reader, Timestamp::now()).await?;
                 reader = back;
                 let more = round.more;
+                let newest = round.shards.iter().flatten().map(|body| body.newest).max();
                 if reader.position() == before {
                     self.states.set_behind(name, 0, 0);
                     break;
@@ -79,7 +80,7 @@ impl Runner {
                 if self.deliver(round, before, &mut senders, &stop).await == Over::Stopped {
                     return Ok(());
                 }
-                reader = self.settle(reader).await?;
+                reader = self.settle(reader, newest, Timestamp::now()).await?;
                 if !more {
                     break;
                 }
@@ -102,8 +103,14 @@ impl Runner {
         Ok((reader, round))
     }
 
-    /// Notes where we are, after leaving out what is more than may wait.
-    async fn settle(&self, mut reader: Reader) -> anyhow::Result<Reader> {
+    /// Notes where we are, after leaving out what is more than may wait; `newest` is the last sample
+    /// that was sent.
+    async fn settle(
+        &self,
+        mut reader: Reader,
+        newest: Option<Timestamp>,
+        now: Timestamp,
+    ) -> anyhow::Result<Reader> {
         let runner = self.clone();
         let settled = spawn_blocking(move || {
             let Self { settings, storage, .. } = &runner;
@@ -121,8 +128,8 @@ impl Runner {
             let position = reader.position();
             runner.note.write(position)?;
             runner.needed.set(storage, &settings.name, position)?;
-            let state = runner.states.all().remove(&settings.name).unwrap_or_default();
-            let millis = if behind == 0 { 0 } else { state.behind_millis };
+            let age = newest.filter(|_| behind > 0).map(|newest| now.since(newest).as_millis());
+            let millis = u64::try_from(age.unwrap_or_default()).unwrap_or(u64::MAX);
             runner.states.set_behind(&settings.name, behind, millis);
             Ok::<_, std::io::Error>(reader)
         });
