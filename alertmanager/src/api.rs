@@ -19,6 +19,8 @@ mod write;
 mod open_telemetry;
 mod metadata;
 mod admin;
+mod read;
+mod elsewhere;
 mod v2;
 mod silences;
 mod maintenance;
@@ -37,7 +39,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
@@ -66,6 +68,8 @@ use crate::notify::LaneStates;
 use crate::otlp;
 use crate::outbox::Outbox;
 use crate::pushed::Pushed;
+use crate::remote_store::RemoteStore;
+use crate::remote_write::RemoteStates;
 use crate::rules::Rules;
 use crate::scrape::{Outputs, Targets};
 // Times of requests are read as everywhere.
@@ -98,6 +102,7 @@ pub struct ConfigState {
     loaded: std::sync::Mutex<Option<Timestamp>>,
     fault: std::sync::Mutex<Option<String>>,
     routing: ArcSwap<Routing>,
+    store: ArcSwapOption<RemoteStore>,
 }
 
 /// Who is told what, by the configuration.
@@ -144,6 +149,7 @@ impl Default for ConfigState {
             loaded: std::sync::Mutex::default(),
             fault: std::sync::Mutex::default(),
             routing: ArcSwap::from_pointee(routing),
+            store: ArcSwapOption::empty(),
         }
     }
 }
@@ -172,6 +178,16 @@ impl ConfigState {
     /// Notes who is told what from now on.
     pub fn set_routing(&self, routing: Routing) {
         self.routing.store(Arc::new(routing));
+    }
+
+    /// The store that is asked in place of ours.
+    pub fn store(&self) -> Option<Arc<RemoteStore>> {
+        self.store.load_full()
+    }
+
+    /// Notes which store is asked in place of ours from now on.
+    pub fn set_store(&self, store: Option<Arc<RemoteStore>>) {
+        self.store.store(store);
     }
 
     /// Notes when the configuration was taken over.
@@ -215,6 +231,8 @@ pub struct Parts {
     pub pushed: Pushed,
     /// Takes messages of sources.
     pub intake: Intake,
+    /// How the stores are doing that samples are sent to.
+    pub remotes: RemoteStates,
     /// What holds alerts back.
     pub mutes: Mutes,
     /// What waits to be told.
@@ -312,6 +330,7 @@ fn without_prefix(uri: &Uri, prefix: &str) -> Option<Uri> {
 fn router(shown: Shown) -> Router {
     routes::router()
         .fallback(|| async { reply::Failure::not_found("there is nothing here").into_response() })
+        .layer(middleware::from_fn_with_state(shown.clone(), elsewhere::pass_on))
         .layer(middleware::from_fn(guard))
         .with_state(shown)
 }

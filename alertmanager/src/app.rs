@@ -48,6 +48,7 @@ use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
 use crate::pushed::Pushed;
+use crate::remote_write::{RemoteStates, Writers};
 use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
 use first_round::Start;
@@ -112,6 +113,7 @@ struct App {
     collecting: Supervisor,
     jobs: watch::Sender<Vec<Arc<crate::scrape::Job>>>,
     judging: Judging,
+    writers: Writers,
     config: Arc<ConfigState>,
     intake: Intake,
 }
@@ -241,6 +243,7 @@ impl App {
             rules: Rules::default(),
             pushed,
             intake: intake.clone(),
+            remotes: RemoteStates::new(&metrics),
             alerts,
             mutes: Mutes::new(data.silences.clone(), data.maintenance.clone()),
             outbox: data.outbox.clone(),
@@ -283,6 +286,7 @@ impl App {
                 lookback: LOOKBACK,
                 subquery_step: SUBQUERY_STEP,
                 holds_missing: true,
+                elsewhere: None,
                 started,
                 appended: scraper.metrics.appended().clone(),
             },
@@ -306,6 +310,12 @@ impl App {
         let config_state = Arc::clone(&parts.config);
         let pushed = parts.pushed.clone();
         let (name, collecting) = (origin.name(), everything.child());
+        let writers = Writers::new(
+            Arc::clone(&data.storage),
+            settings.data.join("remote-write"),
+            parts.remotes.clone(),
+            everything.child(),
+        );
         let mut app = Self {
             origin,
             address,
@@ -315,6 +325,7 @@ impl App {
             collecting,
             jobs,
             judging,
+            writers,
             config: config_state,
             intake,
         };
@@ -397,6 +408,7 @@ impl App {
         self.guard.replace(config.web.clone());
         self.intake.set_sources(config.sources.clone());
         self.config.set_loaded(Timestamp::now());
+        self.config.set_store(config.store.clone());
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),
@@ -410,6 +422,7 @@ impl App {
             otlp: Arc::clone(&config.otlp),
         });
         self.judging.take_over(config, blind).await?;
+        self.writers.take_over(&config.remotes).await;
         self.jobs.send_replace(config.jobs.clone());
         Ok(())
     }

@@ -29,8 +29,7 @@ use base::labels::Labels;
 use base::period::Period;
 use global::GlobalConfig;
 use prometheus::{
-    AlertingConfig, Keeping, List, RemoteReadConfig, RemoteWriteConfig, RuntimeConfig,
-    StorageConfig, TracingConfig,
+    AlertingConfig, Keeping, List, RemoteReadConfig, RuntimeConfig, StorageConfig, TracingConfig,
 };
 use serde::Deserialize;
 
@@ -43,6 +42,8 @@ use crate::mute::{
 };
 use crate::notify::WatchdogConfig;
 use crate::otlp::{self, OtlpConfig};
+use crate::remote_store::RemoteStore;
+use crate::remote_write::{self, RemoteWriteConfig};
 use crate::rules::{
     BuiltinConfig, RuleGroup, SloConfig, Unknown, builtin_group, read_file, slo_groups,
 };
@@ -75,9 +76,9 @@ struct FileConfig {
     sources: Vec<Spanned<SourceConfig>>,
     watchdog: Option<Spanned<WatchdogConfig>>,
     otlp: OtlpConfig,
+    remote_write: List<RemoteWriteConfig>,
     // What Prometheus does with them we do not; told by name, so that nobody believes it happens.
     alerting: Option<Spanned<AlertingConfig>>,
-    remote_write: Option<Spanned<List<RemoteWriteConfig>>>,
     remote_read: Option<Spanned<List<RemoteReadConfig>>>,
     storage: Option<Spanned<StorageConfig>>,
     tracing: Option<Spanned<TracingConfig>>,
@@ -115,6 +116,10 @@ pub struct Config {
     pub resolve_timeout: Duration,
     /// Added to every alert.
     pub external_labels: Labels,
+    /// Which other stores get our samples.
+    pub remotes: Vec<Arc<remote_write::Settings>>,
+    /// The store that is asked in place of ours.
+    pub store: Option<Arc<RemoteStore>>,
     /// Who may ask us.
     pub web: Web,
     /// How silences are kept in order.
@@ -208,6 +213,8 @@ fn build(
         }
     }
     let external_labels = global.external_labels(reading, &mut diagnostics);
+    let store = file.store(folder, &mut diagnostics);
+    let remotes = file.remotes((reading, folder), &external_labels, &mut notes, &mut diagnostics);
 
     let job_files = match reading {
         Reading::Own => file.scrape_config_files.clone(),
@@ -285,6 +292,8 @@ fn build(
         lanes,
         resolve_timeout,
         external_labels,
+        remotes,
+        store,
         web,
         hygiene,
         windows,

@@ -8,8 +8,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::{
     Shown, admin, drill, exemplars, explain, federate, health, intake, labels, maintenance,
-    metadata, metrics, notifications, open_telemetry, page, query, ready, reload, rules, server,
-    silences, status, targets, tree, v2, write,
+    metadata, metrics, notifications, open_telemetry, page, query, read, ready, reload, rules,
+    server, silences, status, targets, tree, v2, write,
 };
 
 /// A route.
@@ -32,6 +32,7 @@ enum Page {
     Query,
     QueryRange,
     Write,
+    Read,
     Labels,
     LabelValues,
     Series,
@@ -92,6 +93,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/query", ASK_OR_POST, Page::Query),
     Route::new("/api/v1/query_range", ASK_OR_POST, Page::QueryRange),
     Route::new("/api/v1/write", POST, Page::Write),
+    Route::new("/api/v1/read", POST, Page::Read),
     Route::new("/api/v1/labels", ASK_OR_POST, Page::Labels),
     Route::new("/api/v1/label/{name}/values", ASK, Page::LabelValues),
     Route::new("/api/v1/series", ASK_OR_POST, Page::Series),
@@ -148,6 +150,7 @@ impl Route {
             Page::Query => get(query::instant).post(query::instant),
             Page::QueryRange => get(query::range).post(query::range),
             Page::Write => post(write::write),
+            Page::Read => post(read::read),
             Page::Labels => get(labels::names).post(labels::names),
             Page::LabelValues => get(labels::values),
             Page::Series => get(labels::series).post(labels::series),

@@ -4,6 +4,7 @@
 //! veilleur-data/
 //!   lock            held while a process uses the folder
 //!   samples/        what was scraped and recorded
+//!   remote-write/   up to where other stores have it
 //!   state.db        timers of alerts, silences
 //!   state.journal   alerts that were pushed, what was told, the outbox
 //! ```

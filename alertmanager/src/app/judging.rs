@@ -27,6 +27,7 @@ use crate::notify::{Gate, LaneRunner, LaneStates, NotifyMetrics, Recheck};
 use crate::outbox::Outbox;
 use crate::own_alerts::{self, OwnAlerts, Storm};
 use crate::pushed::Pushed;
+use crate::remote_store::Elsewhere;
 use crate::rules::{RuleGroup, RuleMetrics, RuleRunner, Rules, Sources};
 use crate::state::State;
 
@@ -84,6 +85,7 @@ impl Judging {
         crash::point("reload.stopped");
         self.scope = self.around.child();
         self.sources.external_labels = config.external_labels.clone();
+        self.sources.elsewhere = config.store.clone().and_then(Elsewhere::here);
         let now = Timestamp::now();
         self.reconcile(&config.groups, blind, now).await?;
         crash::point("reload.reconciled");

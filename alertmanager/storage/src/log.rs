@@ -16,7 +16,9 @@
 
 mod frame;
 mod replay;
+mod follow;
 
+pub use follow::{Followed, Follower, LogPosition, Progress};
 pub(crate) use frame::{Batch, Logged, More};
 pub(crate) use replay::{check, replay};
 
@@ -49,6 +51,9 @@ pub(crate) struct Log {
     /// A frame that could not be taken back stands at the end: nothing behind it would be read.
     torn: bool,
     frame: Vec<u8>,
+    /// Where segments go that are no longer needed here, and the first that somebody still reads.
+    aside: PathBuf,
+    keep_from: Option<u32>,
 }
 
 impl Log {
@@ -58,6 +63,7 @@ impl Log {
         let number = closed.last().map_or(1, |(number, _)| number + 1);
         let (file, size) = begin(dir, number)?;
         let (dir, frame) = (dir.to_owned(), Vec::new());
+        let aside = aside_of(&dir);
         Ok(Self {
             dir,
             file,
@@ -68,6 +74,8 @@ impl Log {
             unsynced: false,
             torn: false,
             frame,
+            aside,
+            keep_from: None,
         })
     }
 
@@ -159,16 +167,37 @@ impl Log {
         self.unsynced = true;
     }
 
-    /// Removes the segments that have nothing since `time`. One that cannot be removed is tried
-    /// again the next time.
+    /// Keeps the segments from `number` on aside when they are no longer needed here, and lets go of
+    /// those before it; of all of them where there is no number.
+    pub(crate) fn keep_from(&mut self, number: Option<u32>) -> io::Result<()> {
+        self.keep_from = number;
+        if !self.aside.exists() {
+            return Ok(());
+        }
+        for (held, path) in segments(&self.aside)? {
+            if number.is_none_or(|number| held < number) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the segments that have nothing since `time`, or puts them aside for whoever still reads
+    /// them. One that cannot be removed is tried again the next time.
     pub(crate) fn remove_before(&mut self, time: Timestamp) -> io::Result<()> {
         let mut result = Ok(());
-        let dir = &self.dir;
+        let Self { dir, aside, keep_from, .. } = self;
         self.closed.retain(|(number, newest)| {
             if *newest >= time {
                 return true;
             }
-            match fs::remove_file(dir.join(file_name(*number))) {
+            let path = dir.join(file_name(*number));
+            let removed = match keep_from {
+                Some(from) if number >= from => fs::create_dir_all(&*aside)
+                    .and_then(|()| fs::rename(&path, aside.join(file_name(*number)))),
+                _ => fs::remove_file(&path),
+            };
+            match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     result = Err(error);
                     true
@@ -178,6 +207,11 @@ impl Log {
         });
         result
     }
+}
+
+/// The folder beside the log in `dir` for segments that are only read by others any more.
+fn aside_of(dir: &Path) -> PathBuf {
+    dir.with_file_name("followed")
 }
 
 fn file_name(number: u32) -> String {

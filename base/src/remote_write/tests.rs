@@ -40,7 +40,7 @@ fn what_is_encoded_is_decoded() {
 
 #[test]
 fn texts_of_2_0_stand_once_and_the_first_is_empty() {
-    let request = v2_of(&[series("a", &[1.0]), series("b", &[2.0])], &[]);
+    let request = v2_of((&[series("a", &[1.0]), series("b", &[2.0])], &[]), &[]);
     let expected = ["", "__name__", "a", "job", "zone", "How hot.", "celsius", "b"];
     assert_eq!(request.symbols, expected);
 }
@@ -79,7 +79,7 @@ fn what_claims_to_be_large_is_not_unpacked_x21() {
 fn broken_bodies_are_refused_and_never_panic_x22() {
     for version in [Version::V1, Version::V2] {
         let sent = [series("a", &[1.0, 2.0]), series("b", &[3.0])];
-        let whole = v2_of(&sent, &[natives()]).encode_to_vec();
+        let whole = v2_of((&sent, &[]), &[natives()]).encode_to_vec();
         for at in 0..whole.len() {
             for bit in 0..8 {
                 let mut bytes = whole.clone();
@@ -162,4 +162,13 @@ fn a_histogram_that_cannot_be_is_refused_and_the_rest_is_taken_x22() {
     let got = decode(&encode_with(&[], &[sent], Version::V1), Version::V1, 1 << 20).unwrap();
     assert_eq!(got.natives[0].histograms.len(), 3);
     assert_eq!(got.refused_histograms, ["native histogram: its schema is not known: h"]);
+}
+
+#[test]
+fn starts_travel_with_2_0() {
+    let sent = [series("a", &[1.0]), series("b", &[2.0])];
+    for (version, starts) in [(Version::V2, [7, 0]), (Version::V1, [0, 0])] {
+        let body = encode_starting((&sent, &[7]), &[], version);
+        assert_eq!(decode(&body, version, 1 << 20).unwrap().starts, starts);
+    }
 }

@@ -25,6 +25,7 @@ mod outside;
 mod pagers;
 mod pushed;
 mod reloads;
+mod remote;
 mod rules_as_code;
 mod samples;
 mod servers;
