@@ -2,8 +2,8 @@
 //! holds it back.
 //!
 //! Each number stands for sets of matchers of one kind: `equal` asks for a value, `pattern` for how a
-//! value begins, `mixed` for a value, one of two, or a beginning, with something else beside it; what
-//! `ending` asks for can be told only by comparing.
+//! value begins, `mixed` for a value, one of two, or a beginning, with something else beside it,
+//! `ending` for how it ends; what `within` asks for can be told only by comparing.
 //!
 //! Invariant: each alert is one that some of the sets accept, and not the first of them.
 
@@ -21,7 +21,7 @@ use base::sample::Timestamp;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 
-const KINDS: [&str; 4] = ["equal", "pattern", "mixed", "ending"];
+const KINDS: [&str; 5] = ["equal", "pattern", "mixed", "ending", "within"];
 /// How many alerts take turns.
 const ALERTS: usize = 64;
 
@@ -33,7 +33,8 @@ fn set(kind: &str, n: usize) -> String {
         ("equal", _) | ("mixed", 0) => format!("[{equal}, 'env!=\"test\"']"),
         ("pattern", _) | ("mixed", 1) => format!("[{pattern}, 'severity=~\"page|ticket\"']"),
         ("mixed", _) => format!("['severity=page', 'team=~\"team-{n:04}|crew-{n:04}\"']"),
-        _ => format!("['crew=~\".*-{n:04}\"']"),
+        ("ending", _) => format!("['crew=~\".*-{n:04}\"']"),
+        _ => format!("['host=~\".*-{n:04}-.*\"']"),
     }
 }
 

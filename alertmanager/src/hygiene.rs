@@ -28,8 +28,6 @@ use base::diagnostic::{Diagnostics, Spanned};
 use base::period::Period;
 use serde::Deserialize;
 
-/// The series of a window that runs: 1, with its `name` and the labels that it asks for.
-pub const MAINTENANCE_METRIC: &str = "veilleur_maintenance";
 /// The series of an alert that others push, while it fires: ours have `ALERTS`.
 pub const PUSHED_METRIC: &str = "veilleur_pushed_alert";
 

@@ -29,8 +29,8 @@ pub use first_round::{FirstRound, Round};
 pub(crate) use index::Index;
 pub use inhibit::{InhibitRule, InhibitRuleConfig, Inhibitor};
 pub use maintenance::{
-    Asked, Maintenance, MaintenanceConfig, MaintenanceError, Occurrence, Phase, Span, Window,
-    build_windows, read_time,
+    Asked, MAINTENANCE_METRIC, Maintenance, MaintenanceConfig, MaintenanceError, Occurrence, Phase,
+    Span, Window, build_windows, read_time,
 };
 pub use silence::{ENDED_BECAUSE, Silence, SilenceError, SilenceState, Silences};
 pub use times::{

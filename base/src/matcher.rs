@@ -3,12 +3,15 @@
 //! Invariant: a regular expression always matches the whole value, and a label that is missing
 //! counts as the empty value.
 
+mod around;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use regex::{Regex, RegexBuilder};
 
 use crate::labels::{Labels, escape_value, is_legacy_label_name};
+use around::Around;
 
 /// Compiled size at which a pattern is refused (X25): large enough for any alternation that people
 /// write, small enough that a hundred of them fit.
@@ -148,7 +151,8 @@ pub struct PatternError {
 /// A regular expression that matches whole values, in RE2's syntax; `.` matches line feeds too.
 ///
 /// An alternation of plain texts (`a|b|c`, often thousands long) is kept as a set, which is faster
-/// and has no size limit.
+/// and has no size limit; one text with anything around it (`a.*`) as that text, which is faster and
+/// much smaller.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     form: Form,
@@ -158,6 +162,7 @@ pub struct Pattern {
 enum Form {
     Any,
     Texts(BTreeSet<String>),
+    Around(Around),
     Regex(Regex),
 }
 
@@ -172,7 +177,10 @@ impl Pattern {
             ".*" => Form::Any,
             _ => match plain_alternatives(pattern) {
                 Some(texts) => Form::Texts(texts),
-                None => Form::Regex(anchored(pattern)?),
+                None => match Around::read(pattern) {
+                    Some(around) => Form::Around(around),
+                    None => Form::Regex(anchored(pattern)?),
+                },
             },
         };
         Ok(Self { form })
@@ -183,6 +191,7 @@ impl Pattern {
         match &self.form {
             Form::Any => true,
             Form::Texts(texts) => texts.contains(value),
+            Form::Around(around) => around.is_match(value),
             Form::Regex(regex) => regex.is_match(value),
         }
     }
@@ -191,7 +200,15 @@ impl Pattern {
     pub fn texts(&self) -> Option<&BTreeSet<String>> {
         match &self.form {
             Form::Texts(texts) => Some(texts),
-            Form::Any | Form::Regex(_) => None,
+            Form::Any | Form::Around(_) | Form::Regex(_) => None,
+        }
+    }
+
+    /// How every value ends that matches, where that is plain.
+    pub fn ending(&self) -> Option<&str> {
+        match &self.form {
+            Form::Around(around) => around.ending(),
+            Form::Any | Form::Texts(_) | Form::Regex(_) => None,
         }
     }
 }

@@ -108,7 +108,7 @@ for name in "$@"; do
       ;;
     m8)
       alertmanager_templates
-      measure m8 m8_detect.py --faults 8 -- m8/prometheus m8/vmalert-tuned
+      measure m8 m8_detect.py --faults 12 -- m8/prometheus m8/vmalert-tuned
       ;;
     idle) measure idle agent.py idle -- m1/node_exporter ;;
     floor) measure floor agent.py floor -- ;;

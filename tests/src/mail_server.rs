@@ -5,12 +5,14 @@
 //! folders, and ends with its owner.
 
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::{io::Write, net::TcpListener};
 
 use tempfile::TempDir;
+
+use crate::program::free_port;
 
 /// Who may send.
 pub const USER: &str = "veilleur@veilleur.test";
@@ -45,7 +47,7 @@ impl MailServer {
     /// `libsasl2-modules`, `libsasl2-modules-db`.
     pub fn start() -> Self {
         let dir = tempfile::Builder::new().prefix("veilleur-mail").tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let server = Self { dir, port };
         let root = server.dir.path();
         fs::set_permissions(root, Permissions::from_mode(0o755)).unwrap();

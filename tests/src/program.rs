@@ -4,11 +4,12 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
@@ -132,9 +133,21 @@ pub fn run<A: AsRef<OsStr>>(
     (end, program.stdout(), program.log())
 }
 
-/// A port that nobody uses now.
+/// A port that nobody uses now, neither by TCP nor by UDP, and that the kernel gives nobody who takes
+/// any port: it is free still when a program that was told of it comes to take it.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    /// Below those that Linux gives away by itself, from 32768.
+    const PORTS: std::ops::Range<u32> = 11_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Test programs that run beside this one begin elsewhere.
+        let next = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = (PORTS.start + next % PORTS.len() as u32) as u16;
+        let at = ("127.0.0.1", port);
+        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Where a program is: ours beside the tests, built if need be, others as they are called.

@@ -14,10 +14,10 @@ use storage::{AppendError, Point, Storage};
 use tracing::warn;
 
 use super::notice::{self, About};
-use super::{Hygiene, MAINTENANCE_METRIC, PUSHED_METRIC};
+use super::{Hygiene, PUSHED_METRIC};
 use crate::alerts::{Alert, Alerts};
 use crate::dispatch::{Lane, Lanes, Route};
-use crate::mute::{Mutes, Phase, SilenceState};
+use crate::mute::{MAINTENANCE_METRIC, Mutes, Phase, SilenceState};
 use crate::outbox::{Flush, LaneGroup, Outbox, Reason, Standing};
 use crate::pushed::Pushed;
 use crate::state::{Note, NoteKind, State, StateError};

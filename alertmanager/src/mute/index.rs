@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! team="db"          by the value          team=~"db|web"   by each of the values
-//! team=~"db-.*"      by how values begin   team!=""         by the label's name
-//! team!="db", ...    always compared: it accepts alerts without the label
+//! team=~"db-.*"      by how values begin   team=~".*-db"    by how values end
+//! team!=""           by the label's name   team!="db"       always compared: it accepts alerts
+//!                                                           without the label
 //! ```
 //!
 //! Invariant: a set that accepts an alert is among those that are found for it.
@@ -34,15 +35,19 @@ pub(crate) struct Index<T> {
 #[derive(Clone, Debug)]
 struct Asked<T> {
     values: Map<Vec<T>>,
-    /// By the length of how values begin, and the text.
-    beginnings: BTreeMap<usize, Map<Vec<T>>>,
+    beginnings: Parts<T>,
+    endings: Parts<T>,
     any: Vec<T>,
 }
+
+/// Names of sets by the length of a part of a value, and the part.
+type Parts<T> = BTreeMap<usize, Map<Vec<T>>>;
 
 /// What a matcher asks of its label.
 enum Wish {
     Values(Vec<String>),
     Beginnings(Vec<String>),
+    Ending(String),
     Any,
 }
 
@@ -54,7 +59,12 @@ impl<T> Default for Index<T> {
 
 impl<T> Default for Asked<T> {
     fn default() -> Self {
-        Self { values: Map::default(), beginnings: BTreeMap::new(), any: Vec::new() }
+        Self {
+            values: Map::default(),
+            beginnings: Parts::new(),
+            endings: Parts::new(),
+            any: Vec::new(),
+        }
     }
 }
 
@@ -104,18 +114,25 @@ impl<T: Clone> Asked<T> {
                     of_length.entry(text).or_default().push(name.clone());
                 }
             }
+            Wish::Ending(text) => {
+                let of_length = self.endings.entry(text.len()).or_default();
+                of_length.entry(text).or_default().push(name);
+            }
             Wish::Any => self.any.push(name),
         }
     }
 
     /// With how many others a set would be found under that wish.
     fn beside(&self, wish: &Wish) -> usize {
-        let with = |text: &String| self.beginnings.get(&text.len())?.get(text).map(Vec::len);
+        let with = |parts: &Parts<T>, text: &String| Some(parts.get(&text.len())?.get(text)?.len());
         let most = match wish {
             Wish::Values(values) => {
                 values.iter().filter_map(|value| Some(self.values.get(value)?.len())).max()
             }
-            Wish::Beginnings(texts) => texts.iter().filter_map(with).max(),
+            Wish::Beginnings(texts) => {
+                texts.iter().filter_map(|text| with(&self.beginnings, text)).max()
+            }
+            Wish::Ending(text) => with(&self.endings, text),
             Wish::Any => Some(self.any.len()),
         };
         most.unwrap_or(0)
@@ -128,6 +145,11 @@ impl<T: Clone> Asked<T> {
             // Not where a character would be cut.
             let Some(beginning) = value.get(..*length) else { continue };
             found.extend(texts.get(beginning).into_iter().flatten().cloned());
+        }
+        for (length, texts) in &self.endings {
+            let from = value.len().checked_sub(*length);
+            let Some(ending) = from.and_then(|from| value.get(from..)) else { continue };
+            found.extend(texts.get(ending).into_iter().flatten().cloned());
         }
         found.extend(self.any.iter().cloned());
     }
@@ -143,9 +165,11 @@ fn wish(matcher: &Matcher) -> Option<Wish> {
         MatchOp::Equal => Wish::Values(vec![matcher.value().to_owned()]),
         MatchOp::Matches => {
             let texts = matcher.pattern().and_then(Pattern::texts);
-            match texts.filter(|texts| texts.len() <= MOST_VALUES) {
-                Some(texts) => Wish::Values(texts.iter().cloned().collect()),
-                None => beginnings::of(matcher.value()).map_or(Wish::Any, Wish::Beginnings),
+            let ending = matcher.pattern().and_then(Pattern::ending);
+            match (texts.filter(|texts| texts.len() <= MOST_VALUES), ending) {
+                (Some(texts), _) => Wish::Values(texts.iter().cloned().collect()),
+                (None, Some(ending)) => Wish::Ending(ending.to_owned()),
+                _ => beginnings::of(matcher.value()).map_or(Wish::Any, Wish::Beginnings),
             }
         }
         MatchOp::NotEqual | MatchOp::NotMatches => Wish::Any,
@@ -166,6 +190,7 @@ mod tests {
         let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Matches, MatchOp::NotMatches];
         let pattern = prop_oneof![
             "[abé]{0,3}",
+            "\\.[*+][abé]{1,3}(\\.\\*)?",
             "[abé]{0,2}(\\.\\*|\\.\\+|\\?|\\*|\\+|\\|a|\\|b\\.|\\[ab\\]|\\(a\\|b\\)|\\\\\\.)[ab]{0,1}",
             "\\^\\(\\?:[ab]{1,2}(\\||\\.\\*|\\)\\|\\(\\?:)[ab]{0,2}\\)\\$",
             "\\(\\?i\\)[ab]{1,2}",
@@ -213,6 +238,8 @@ mod tests {
         check(|n| format!("alertname=Slow, team=team-{n:02}"), 1 + 1);
         check(|n| format!("team=~\"team-{n:02}|crew-{n:02}\""), 1);
         check(|n| format!("host=~\"host-{n:02}.*\""), 1);
+        check(|n| format!("host=~\".+-{n:02}[.]example\""), 100);
+        check(|n| format!("team=~\".+-{n:02}\""), 1);
         check(|n| format!("alertname=Slow, host=~\"host-{n:02}[.].*\""), 1 + 1);
         check(|n| format!("zone=~\".*-{n:02}\""), 0);
         check(|n| format!("team!=\"\", zone!=\"z-{n}\""), 100);

@@ -37,6 +37,9 @@ use jiff::tz::TimeZone;
 
 use super::times::TimeInterval;
 
+/// The series of a window that runs: 1, with its `name` and the labels that it asks for.
+pub const MAINTENANCE_METRIC: &str = "veilleur_maintenance";
+
 /// A window.
 #[derive(Clone, Debug)]
 pub struct Window {

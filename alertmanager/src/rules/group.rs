@@ -150,6 +150,11 @@ impl RuleGroup {
         self.rules.iter().flat_map(|rule| rule.query().metric_names())
     }
 
+    /// Whether one of its rules records the metric `name`.
+    fn records(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| matches!(rule, Rule::Recording(rule) if rule.name == name))
+    }
+
     /// The ids of its rules that make alerts.
     pub fn alerting_ids(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().filter_map(|rule| match rule {
@@ -229,7 +234,7 @@ impl RuleGroup {
             state.duration = watch.elapsed();
             state.evaluated_at = Some(now);
             if self.file != BUILTIN_FILE {
-                state.watch.look(rule.query(), &sources.storage, now);
+                state.watch.look(rule.query(), |name| self.records(name), &sources.storage, now);
             }
         }
         evaluation

@@ -15,6 +15,7 @@ use promql::ast::ExprKind;
 use promql::{Expr, Query, Type};
 
 use super::file::{RuleConfig, RuleFile, Unknown};
+use super::watch::needed;
 use bounds::{bounds, never_holds};
 use kept::kept;
 
@@ -36,7 +37,7 @@ pub struct Selector {
 pub struct Findings {
     /// What is worth a look.
     pub found: Diagnostics,
-    /// The selectors that no rule of the files records, each as often as it is written.
+    /// The selectors without which the rules find nothing, each as often as it is written.
     pub selectors: Vec<Selector>,
     recorded: BTreeSet<String>,
     seen: BTreeMap<RuleKey, (String, Place)>,
@@ -119,12 +120,7 @@ impl Findings {
         }
         let Some(expr) = &rule.expr else { return };
         let Ok(query) = Query::new(&expr.value) else { return };
-        for part in query.expr().parts() {
-            let selector = match &part.kind {
-                ExprKind::Vector(selector) => selector,
-                ExprKind::Matrix(matrix) => &matrix.selector,
-                _ => continue,
-            };
+        for selector in needed(query.expr()) {
             self.selectors.push(Selector {
                 file: file.to_owned(),
                 place: expr.place,

@@ -2,10 +2,17 @@
 //! budget of errors burns too fast.
 //!
 //! ```text
-//! good, total ──▶ slo:error_ratio{window="5m" ... "3d"} ──▶ SLOBudgetBurn, when a long and a short
-//!                                                            window burn faster than the budget lasts
-//!             ──▶ slo:error_budget_remaining                 1: all of it is left, 0: none
+//! good, total ─▶ slo:good_rate, slo:total_rate ─────────────────▶ slo:error_budget_remaining_ratio
+//!                  │ but for maintenance of the objective            1: all of it is left, 0: none
+//!                  ▼
+//!                slo:counted_good_rate, slo:counted_total_rate ─▶ the same, maintenance left out
+//!                  │
+//!                  └▶ slo:error_ratio{window="5m" ... "3d"} ─▶ SLOBudgetBurn, when a long and a short
+//!                                                              window burn faster than the budget lasts
 //! ```
+//!
+//! A window of time is the sum of the rates that were recorded within it, so that none of the
+//! source's samples is read more than once, and what is left out once stays left out.
 //!
 //! Invariant: the rules that come of an objective are rules like any other, and each can be written by
 //! hand in a rule file.
@@ -20,12 +27,16 @@ use serde_json::{Value, json};
 
 use super::file::RuleFile;
 use super::group::RuleGroup;
+use crate::mute::MAINTENANCE_METRIC;
 
 /// What the rules of objectives have for a file.
 pub const SLO_FILE: &str = "slos";
 
 /// Where a length of time goes in the expressions.
 const WINDOW: &str = "$window";
+
+/// Over which time the rates are that everything else is made of.
+const BASE: &str = "5m";
 
 /// The windows over which errors are recorded, with their seconds.
 const WINDOWS: [(&str, f64); 7] = [
@@ -38,14 +49,19 @@ const WINDOWS: [(&str, f64); 7] = [
     ("3d", 259_200.0),
 ];
 
-/// Which share of the budget may burn within a long window, the short window that says whether it
-/// burns still, and how bad that is.
+/// How many times as fast as it lasts the budget may burn over a long window (2, 5, 10 and 10 % of
+/// that of 30 days), the short window that says whether it burns still, and how bad that is.
+/// Source: the Site Reliability Workbook, chapter 5.
 const BURNS: [(&str, f64, &str, &str); 4] = [
-    ("1h", 0.02, "5m", "critical"),
-    ("6h", 0.05, "30m", "critical"),
-    ("1d", 0.1, "2h", "warning"),
-    ("3d", 0.1, "6h", "warning"),
+    ("1h", 14.4, "5m", "critical"),
+    ("6h", 6.0, "30m", "critical"),
+    ("1d", 3.0, "2h", "warning"),
+    ("3d", 1.0, "6h", "warning"),
 ];
+
+/// The share of the budget that may be gone at the most before it is told: counts where the objective
+/// is for a few days.
+const MAX_SHARE: f64 = 0.5;
 
 /// One entry under `slos:`, as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -135,27 +151,60 @@ impl SloConfig {
         let (name, window) = (&self.name.value, self.window());
         // Rounded, so that 99.9 leaves 0.001 and not a little more.
         let budget = ((100.0 - self.objective.value) * 1e10).round() / 1e12;
-        let ratio = |window: &str| {
-            let [good, total] = [&self.good, &self.total].map(|e| e.value.replace(WINDOW, window));
-            format!("1 - (\n{good}\n) / (\n{total}\n)")
-        };
-        let recorded = |labels: Value, record: &str, expr: String| json!({"record": record, "expr": expr, "labels": labels});
-        let mut rules: Vec<Value> = WINDOWS
-            .iter()
-            .map(|(window, _)| {
-                let labels = json!({"slo": name, "window": window});
-                recorded(labels, "slo:error_ratio", ratio(window))
-            })
-            .collect();
-        let labels = || json!({"slo": name});
         let objective = format!("vector({})", (self.objective.value * 1e10).round() / 1e12);
-        rules.push(recorded(labels(), "slo:objective_ratio", objective));
-        let left = format!("1 - (\n{}\n) / {budget}", ratio(&window.to_string()));
-        rules.push(recorded(labels(), "slo:error_budget_remaining_ratio", left));
-        for (long, share, short, severity) in BURNS {
+        let record = |record: &str, label: Option<(&str, &str)>, expr: String| {
+            let mut labels = BTreeMap::from([("slo", name.as_str())]);
+            labels.extend(label);
+            json!({"record": record, "expr": expr, "labels": labels})
+        };
+        let series = |metric: &str| format!("{metric}{{slo={name:?}}}");
+        // Within a rate there are still the errors of the time before.
+        let counted = |metric: &str| {
+            let maintenance = series(MAINTENANCE_METRIC);
+            format!("{} unless on () last_over_time({maintenance}[{BASE}])", series(metric))
+        };
+        let error_ratio = |good: &str, total: &str, window: &str| {
+            let [good, total] = [good, total].map(series);
+            match window {
+                BASE => format!("1 - {good} / {total}"),
+                _ => format!(
+                    "1 - sum_over_time({good}[{window}]) / sum_over_time({total}[{window}])"
+                ),
+            }
+        };
+        let counted_ratio =
+            |window: &str| error_ratio("slo:counted_good_rate", "slo:counted_total_rate", window);
+        let left = |ratio: String| format!("1 - ({ratio}) / {budget}");
+        let whole = window.to_string();
+        let mut rules = vec![
+            record("slo:good_rate", None, self.good.value.replace(WINDOW, BASE)),
+            record("slo:total_rate", None, self.total.value.replace(WINDOW, BASE)),
+            record("slo:counted_good_rate", None, counted("slo:good_rate")),
+            record("slo:counted_total_rate", None, counted("slo:total_rate")),
+            record("slo:objective_ratio", None, objective),
+            record(
+                "slo:error_budget_remaining_ratio",
+                Some(("maintenance", "included")),
+                left(error_ratio("slo:good_rate", "slo:total_rate", &whole)),
+            ),
+            record(
+                "slo:error_budget_remaining_ratio",
+                Some(("maintenance", "excluded")),
+                left(counted_ratio(&whole)),
+            ),
+        ];
+        rules.extend(WINDOWS.iter().map(|(window, _)| {
+            record("slo:error_ratio", Some(("window", window)), counted_ratio(window))
+        }));
+        for (long, speed, short, severity) in BURNS {
             let seconds = WINDOWS.iter().find(|known| known.0 == long).map_or(0.0, |known| known.1);
-            // So fast that this share of the budget is gone within the long window.
-            let speed = share * window.millis() as f64 / 1000.0 / seconds;
+            // How often the long window goes into the whole.
+            let times = window.millis() as f64 / 1000.0 / seconds;
+            let speed = speed.min(MAX_SHARE * times);
+            if speed < 1.0 {
+                // The budget lasts.
+                continue;
+            }
             let burns = |window: &str| {
                 let series = format!("slo:error_ratio{{slo={name:?},window={window:?}}}");
                 format!("{series} > {}", (speed * budget * 1e12).round() / 1e12)
@@ -168,7 +217,7 @@ impl SloConfig {
                 format!(
                     "{name} burns its budget of errors {speed:.1} times as fast as it lasts \
                      ({:.0} % of it within {long})",
-                    share * 100.0
+                    speed / times * 100.0
                 ),
             )]);
             texts.extend(self.annotations.iter().map(|(name, text)| (name.as_str(), text.clone())));
@@ -185,7 +234,7 @@ impl SloConfig {
 
 /// Whether an expression is one, and gives series.
 fn check(expr: &Spanned<String>, diagnostics: &mut Diagnostics) {
-    match Query::new(&expr.value.replace(WINDOW, "5m")) {
+    match Query::new(&expr.value.replace(WINDOW, BASE)) {
         Ok(query) if query.kind() == Type::Vector => {}
         Ok(query) => {
             let message = format!("the expression is a {}, not a vector", query.kind().as_str());
@@ -196,61 +245,4 @@ fn check(expr: &Spanned<String>, diagnostics: &mut Diagnostics) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn build(yaml: &str) -> (Vec<RuleGroup>, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let slos: Vec<Spanned<SloConfig>> =
-            base::yaml::read(yaml, &mut diagnostics).unwrap_or_default();
-        let groups = slo_groups(&slos, Period::from_secs(30), &mut diagnostics);
-        (groups, diagnostics.to_string())
-    }
-
-    #[test]
-    fn an_objective_becomes_rules() {
-        let (groups, faults) = build(
-            "- name: web\n  objective: 99.9\n  good: 'sum(rate(ok[$window]))'\n  \
-             total: 'sum(rate(all[$window]))'\n  labels: {team: web}\n",
-        );
-        assert_eq!(faults, "");
-        let group = &groups[0];
-        assert_eq!((group.name(), group.file(), group.len()), ("web", SLO_FILE, 13));
-        let view = group.view(&group.restore(&[], Default::default()), None);
-        let told: Vec<_> = view.rules.iter().map(|r| format!("{} {}", r.name, r.query)).collect();
-        assert_eq!(told[0], "slo:error_ratio 1 - (sum(rate(ok[5m]))) / (sum(rate(all[5m])))");
-        assert!(told[8].starts_with("slo:error_budget_remaining_ratio "), "{}", told[8]);
-        assert!(told[8].contains("sum(rate(ok[30d]))"), "{}", told[8]);
-        // 2 % of the budget of 30 days within an hour is 14.4 times as fast as it lasts.
-        let burn = &told[9];
-        assert!(
-            burn.starts_with("SLOBudgetBurn slo:error_ratio{slo=\"web\",window=\"1h\"} > 0.0144")
-        );
-        assert!(burn.contains("and ignoring (window) slo:error_ratio{slo=\"web\",window=\"5m\"}"));
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_where_it_stands() {
-        let check = |fields: &str, expected: &str| {
-            let rest = "good: 'sum(rate(a[$window]))', total: 'sum(rate(b[$window]))'";
-            let (_, faults) = build(&format!("- {{{fields}, {rest}}}\n"));
-            assert_eq!(faults.lines().next().unwrap_or(""), expected, "{fields}");
-        };
-        check("name: a, objective: 99", "");
-        check("name: a, objective: 100", "f.yml:1:24: 100 is not between 0 and 100 percent");
-        check("name: a, objective: 99, window: 1h", "f.yml:1:36: the window is shorter than a day");
-        check("name: '', objective: 99", "f.yml:1:10: the objective has no name");
-        let of = |good: &str| {
-            let yaml = format!(
-                "- name: a\n  objective: 99\n  good: {good}\n  total: 'rate(b[$window])'\n"
-            );
-            build(&yaml).1.lines().next().unwrap_or("").to_owned()
-        };
-        assert_eq!(of("'rate(a[5m])'"), "f.yml:3:9: `$window` is not in it");
-        assert_eq!(of("'a[$window]'"), "f.yml:3:9: the expression is a range vector, not a vector");
-        let unread = "f.yml:3:9: in the expression, 1:11: parse error: unclosed left parenthesis";
-        assert_eq!(of("'rate(a[$window]'"), unread);
-        let twice = "- &a {name: a, objective: 9, good: 'a[$window]', total: 'a[$window]'}\n- *a\n";
-        assert!(build(twice).1.contains("there is `a` already, at 1:13"), "{}", build(twice).1);
-    }
-}
+mod tests;

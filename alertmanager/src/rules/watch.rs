@@ -6,15 +6,15 @@
 //!               no, for an hour: the selector is dead
 //! ```
 //!
-//! Invariant: a selector for whose absence the rule asks (`absent`, `absent_over_time`) is not looked
-//! at; neither is a rule that is built in.
+//! Invariant: a selector that may find nothing (within `absent` or `absent_over_time`, behind
+//! `unless`) is not looked at, nor one of what the same group records, nor a rule that is built in.
 
 use std::time::Duration;
 
 use base::labels::Labels;
 use base::matcher::Matcher;
 use base::sample::Timestamp;
-use promql::ast::ExprKind;
+use promql::ast::{BinaryOp, Expr, ExprKind, VectorSelector};
 use promql::{Query, Span};
 use storage::Storage;
 
@@ -51,13 +51,20 @@ struct Watched {
 }
 
 impl Watch {
-    /// Looks what the selectors of `query` find at `now`, if it is time.
-    pub(super) fn look(&mut self, query: &Query, storage: &Storage, now: Timestamp) {
+    /// Looks what the selectors of `query` find at `now`, if it is time, but for those of metrics
+    /// that are `recorded` by its group.
+    pub(super) fn look(
+        &mut self,
+        query: &Query,
+        recorded: impl Fn(&str) -> bool,
+        storage: &Storage,
+        now: Timestamp,
+    ) {
         if self.looked_at.is_some_and(|at| now.since(at) < EVERY) {
             return;
         }
         if self.looked_at.is_none() {
-            self.selectors = selectors(query, now);
+            self.selectors = selectors(query, recorded, now);
         }
         self.looked_at = Some(now);
         for selector in &mut self.selectors {
@@ -83,23 +90,36 @@ impl Watch {
     }
 }
 
-/// The selectors of an expression, each once.
-fn selectors(query: &Query, now: Timestamp) -> Vec<Watched> {
-    let mut absent: Vec<Span> = Vec::new();
-    let mut found: Vec<Watched> = Vec::new();
-    for part in query.expr().parts() {
+/// The selectors of an expression without which it finds nothing, in the order in which they are
+/// written: not those within `absent` and `absent_over_time` or behind `unless`.
+pub(super) fn needed(expr: &Expr) -> impl Iterator<Item = &VectorSelector> {
+    let mut spared: Vec<Span> = Vec::new();
+    expr.parts().filter_map(move |part| {
         let selector = match &part.kind {
             ExprKind::Call(call) if matches!(&*call.name, "absent" | "absent_over_time") => {
-                absent.push(part.span);
-                continue;
+                spared.push(part.span);
+                return None;
+            }
+            ExprKind::Binary(binary) if binary.op == BinaryOp::Unless => {
+                spared.push(binary.right.span);
+                return None;
             }
             ExprKind::Vector(selector) => selector,
             ExprKind::Matrix(matrix) => &matrix.selector,
-            _ => continue,
+            _ => return None,
         };
-        let within = |call: &Span| call.start <= part.span.start && part.span.end <= call.end;
+        let within = |outer: &Span| outer.start <= part.span.start && part.span.end <= outer.end;
+        (!spared.iter().any(within)).then_some(selector)
+    })
+}
+
+/// The selectors of an expression that are watched, each once.
+fn selectors(query: &Query, recorded: impl Fn(&str) -> bool, now: Timestamp) -> Vec<Watched> {
+    let mut found: Vec<Watched> = Vec::new();
+    for selector in needed(query.expr()) {
         let text = selector.to_string();
-        if absent.iter().any(within) || found.iter().any(|known| known.text == text) {
+        let is_recorded = selector.name.as_deref().is_some_and(&recorded);
+        if is_recorded || found.iter().any(|known| known.text == text) {
             continue;
         }
         let matchers = selector.matchers.clone();
@@ -128,8 +148,8 @@ mod tests {
     #[test]
     fn a_selector_is_dead_after_an_hour_without_a_sample() {
         let storage = Storage::in_memory(Options::default());
-        let query = Query::new("x > 1 unless absent(y) and z > x").unwrap();
-        let mut watch = Watch::default();
+        let query = Query::new("x > 1 unless v and absent(y) and z > x + ours").unwrap();
+        let (mut watch, recorded) = (Watch::default(), |name: &str| name == "ours");
         let told = |watch: &Watch| {
             let dead = watch.dead();
             let told = dead.iter().map(|dead| {
@@ -140,16 +160,16 @@ mod tests {
         };
         for minute in 0..=60 {
             store(&storage, minute, 1.0);
-            watch.look(&query, &storage, at(minute));
+            watch.look(&query, recorded, &storage, at(minute));
             assert_eq!(told(&watch), if minute < 60 { "" } else { "z 0" }, "{minute}");
         }
         store(&storage, 61, Ended::Gone.value());
         for minute in 61..=120 {
-            watch.look(&query, &storage, at(minute));
+            watch.look(&query, recorded, &storage, at(minute));
         }
         assert_eq!(told(&watch), "x 60{instance=\"i\", job=\"j\"}; z 0");
         store(&storage, 125, 1.0);
-        watch.look(&query, &storage, at(125));
+        watch.look(&query, recorded, &storage, at(125));
         assert_eq!(told(&watch), "z 0");
     }
 }

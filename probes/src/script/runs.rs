@@ -215,10 +215,12 @@ fn kill(pid: i32, started: u64) {
 
 /// Kills the groups of all scripts that run, without waiting: for an end at once.
 pub fn kill_all() {
-    for leader in runs().leaders.keys() {
-        if let Some(leader) = Pid::from_raw(*leader) {
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
+    signal_groups(runs().leaders.keys(), Signal::KILL);
+}
+
+fn signal_groups<'a>(leaders: impl Iterator<Item = &'a i32>, signal: Signal) {
+    for leader in leaders.filter_map(|leader| Pid::from_raw(*leader)) {
+        let _ = kill_process_group(leader, signal);
     }
 }
 
@@ -260,15 +262,21 @@ pub(super) fn look() {
     }
     let tasks = processes::tasks();
     let mut runs = runs();
-    runs.sweep(&mut HashMap::new());
     let smallest = runs.active.values().map(|active| active.limit).min().unwrap_or(u32::MAX);
+    let leaders = runs.leaders.clone();
+    // Whoever multiplies takes the processors from us too, and faster than we could count: what may
+    // be that stands still until it is counted.
+    let stands_still = tasks >= runs.tasks.saturating_add(smallest);
+    if stands_still {
+        signal_groups(leaders.keys(), Signal::STOP);
+    }
+    runs.sweep(&mut HashMap::new());
     // A script that had half of its limit at the last scan can have all of it only after this.
     if tasks < runs.tasks.saturating_add(smallest / 2) {
         runs.tasks = runs.tasks.min(tasks);
         return;
     }
     runs.tasks = tasks;
-    let leaders = runs.leaders.clone();
     drop(runs);
     let mut counts: HashMap<u64, u32> = HashMap::new();
     for (process, run) in processes::of_runs(&leaders) {
@@ -276,12 +284,20 @@ pub(super) fn look() {
             *counts.entry(run).or_default() += process.threads;
         }
     }
-    for (run, active) in &self::runs().active {
+    let runs = self::runs();
+    for (run, active) in &runs.active {
         let count = counts.get(run).copied().unwrap_or(0);
         if count > active.limit {
             active.over.count.fetch_max(count, Ordering::Relaxed);
             active.over.token.cancel();
         }
+    }
+    if stands_still {
+        let over = |leader: &&i32| {
+            let active = leaders.get(leader).and_then(|run| runs.active.get(run));
+            active.is_some_and(|active| active.over.token.is_cancelled())
+        };
+        signal_groups(leaders.keys().filter(|leader| !over(leader)), Signal::CONT);
     }
 }
 
