@@ -91,7 +91,7 @@ impl Default for Options {
             out_of_order: Duration::ZERO,
             max_series: 5_000_000,
             max_exemplars: 20_000,
-            checkpoint_bytes: 128 << 20,
+            checkpoint_bytes: 48 << 20,
             watched: &[],
         }
     }
