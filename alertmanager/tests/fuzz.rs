@@ -7,7 +7,12 @@
 //!
 //! Invariant: the same seed gives the same inputs. An input that fails is printed as it must be written
 //! in a test.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test, with settings from the environment"
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

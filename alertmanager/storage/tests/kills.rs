@@ -9,7 +9,12 @@
 //!
 //! Invariant: every sample that was told as appended is there after a kill, and every one that was synced
 //! after a crash of the machine; none is another, none is missing in between (F31, F33, F34).
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test, with settings from the environment"
+)]
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};

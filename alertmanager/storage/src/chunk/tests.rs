@@ -212,6 +212,7 @@ fn a_histogram_of_twenty_buckets_takes_few_bytes() {
 
 /// Chunks of every kind with some bytes changed, `FUZZ_RUNS` of them: `make fuzz TARGET=chunk`.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "how often is a setting of the test")]
 fn changed_chunks_do_no_harm_x22() {
     let runs = std::env::var("FUZZ_RUNS").ok().and_then(|text| text.parse().ok());
     let runs: u64 = runs.unwrap_or(5_000);
