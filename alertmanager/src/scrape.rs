@@ -17,6 +17,7 @@ mod config;
 mod protocol;
 mod target;
 mod fetch;
+mod known;
 mod series;
 mod outputs;
 mod metadata;

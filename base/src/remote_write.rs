@@ -10,6 +10,7 @@
 //! Invariant: a body never takes more memory than the caller's limit, whatever it says of itself.
 
 mod message;
+mod plain;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -177,7 +178,7 @@ pub fn decode(body: &[u8], version: Version, limit: usize) -> Result<Received, D
     let bytes = unpack(body, limit)?;
     let failed = |error: prost::DecodeError| DecodeError::Protobuf(error.to_string());
     match version {
-        Version::V1 => Ok(from_v1(v1::WriteRequest::decode(&*bytes).map_err(failed)?)),
+        Version::V1 => plain::read(&bytes),
         Version::V2 => from_v2(&v2::Request::decode(&*bytes).map_err(failed)?),
     }
 }
@@ -291,26 +292,6 @@ impl<'a> Symbols<'a> {
     }
 }
 
-fn from_v1(request: v1::WriteRequest) -> Received {
-    let mut received = Received::default();
-    for series in request.timeseries {
-        let pairs = |labels: &[v1::Label]| -> Vec<(String, String)> {
-            labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect()
-        };
-        let exemplars = series.exemplars.iter().map(|exemplar| Example {
-            labels: Labels::from_pairs(pairs(&exemplar.labels)),
-            value: exemplar.value,
-            timestamp: exemplar.timestamp,
-        });
-        let exemplars = exemplars.collect();
-        let pairs = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-        let Some(labels) = received.labels(pairs) else { continue };
-        received.add(&labels, &series.samples, 0, |_| {});
-        received.add_more(&labels, &series.histograms, exemplars, 0);
-    }
-    received
-}
-
 fn from_v2(request: &v2::Request) -> Result<Received, DecodeError> {
     let text = |place: u32| {
         let text = request.symbols.get(place as usize).map(String::as_str);
@@ -356,6 +337,10 @@ impl Received {
         &mut self,
         pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) -> Option<Labels> {
+        // Nearly all senders sort them, and then no other room is needed to build the set.
+        if is_sorted(pairs.clone()) && pairs.clone().any(|(name, _)| name == METRIC_NAME) {
+            return Some(Labels::from_sorted(pairs));
+        }
         let labels = Labels::from_pairs(pairs.clone());
         let count = pairs.clone().filter(|(_, value)| !value.is_empty()).count();
         if labels.get(METRIC_NAME).is_none() {
@@ -417,6 +402,17 @@ impl Received {
             self.natives.push(NativeSeries { labels: labels.clone(), histograms: read, start });
         }
     }
+}
+
+/// Whether a set can be built of `pairs` as they are: sorted, each name once, nothing empty.
+fn is_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+    let mut before = "";
+    let mut pairs = pairs;
+    pairs.all(|(name, value)| {
+        let rises = before < name && !value.is_empty();
+        before = name;
+        rises
+    })
 }
 
 /// Of all that is not a number only the stale marker means something; our own further markers are

@@ -26,6 +26,9 @@ use crate::news::TELLING;
 use crate::outbox::Outbox;
 use crate::state::State;
 
+/// An orderly end leaves no more bytes of log than this to be read again: less than half a second.
+const READ_AGAIN: u64 = 16 << 20;
+
 /// An open data folder.
 #[derive(Debug)]
 pub(super) struct DataFolder {
@@ -59,7 +62,12 @@ impl DataFolder {
     /// Leaves everything durable, and notes that we were alive until now.
     pub(super) async fn close(&self) {
         let storage = Arc::clone(&self.storage);
-        match tokio::task::spawn_blocking(move || storage.sync()).await {
+        let written = move || {
+            storage.sync()?;
+            storage.checkpoint(READ_AGAIN);
+            Ok::<_, std::io::Error>(())
+        };
+        match tokio::task::spawn_blocking(written).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "the last samples cannot be written"),
             Err(panic) => error!(%panic, "the last samples cannot be written"),

@@ -5,7 +5,6 @@
 //!
 //! Invariant: a scrape that fails on the way leaves no trace but its markers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use base::exposition::{Entry, ParseError, SampleEntry};
@@ -17,6 +16,7 @@ use storage::{AppendError, Beside, Exemplar, Point, SeriesRef, Storage};
 
 use super::classic::{Classics, Converted};
 use super::config::Job;
+use super::known::{Known, KnownSeries};
 use super::metadata::{Describing, Metadata};
 use super::outputs::Collected;
 use crate::relabel::Relabel;
@@ -31,21 +31,11 @@ const AGENT: &str = "veilleur_agent_info";
 /// The series of a target by their text.
 #[derive(Debug, Default)]
 pub(super) struct SeriesCache {
-    known: HashMap<Box<str>, Known>,
+    known: KnownSeries,
     /// Counts scrapes.
-    scrape: u64,
+    scrape: u32,
     /// What the target says of its metrics.
     describing: Describing,
-}
-
-#[derive(Debug)]
-struct Known {
-    /// `None`: relabelling drops it.
-    series: Option<SeriesRef>,
-    /// The scrape that had it last.
-    seen: u64,
-    /// Whether its samples have timestamps of their own; such a series just ends.
-    timed: bool,
 }
 
 /// Why a scrape is refused.
@@ -163,7 +153,8 @@ impl<'a> Incoming<'a> {
         cache: &'a mut SeriesCache,
         now: Timestamp,
     ) -> Self {
-        cache.scrape += 1;
+        cache.scrape = cache.scrape.wrapping_add(1);
+        cache.known.rewind();
         cache.describing.begin();
         let points = Vec::with_capacity(cache.known.len() + 8);
         Self {
@@ -336,7 +327,7 @@ impl<'a> Incoming<'a> {
         for fresh in std::mem::take(&mut self.fresh) {
             let series = fresh.labels.map(|labels| storage.series(&labels)).transpose()?;
             let known = Known { series, seen: self.cache.scrape, timed: fresh.timed };
-            if self.cache.known.insert(fresh.text, known).is_some() {
+            if !self.cache.known.add(&fresh.text, known) {
                 self.counts.duplicates += 1;
                 continue;
             }
@@ -352,13 +343,14 @@ impl<'a> Incoming<'a> {
         let scrape = self.cache.scrape;
         let now = self.now;
         let points = &mut self.points;
-        self.cache.known.retain(|_, known| {
+        self.cache.known.retain(|known| {
             if known.seen == scrape {
                 return true;
             }
             points.extend(known.marker(Ended::Gone, now));
             false
         });
+        self.cache.known.settle();
         Ok((self.points, self.beside, self.outputs, self.counts))
     }
 }
@@ -373,7 +365,7 @@ impl Known {
 impl SeriesCache {
     /// Ends every series of the target; the next scrape begins anew.
     pub(super) fn end_all(&mut self, end: Ended, timestamp: Timestamp) -> Vec<Point> {
-        self.known.drain().filter_map(|(_, known)| known.marker(end, timestamp)).collect()
+        self.known.drain().filter_map(|known| known.marker(end, timestamp)).collect()
     }
 
     /// What the target says of its metrics after a scrape that succeeded; nothing where that is as
@@ -384,6 +376,6 @@ impl SeriesCache {
 
     /// Forgets series that the storage no longer knows.
     pub(super) fn forget(&mut self, gone: &[SeriesRef]) {
-        self.known.retain(|_, known| known.series.is_none_or(|series| !gone.contains(&series)));
+        self.known.retain(|known| known.series.is_none_or(|series| !gone.contains(&series)));
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Log {
     times: Option<(Timestamp, Timestamp)>,
     /// The segments before it, with the time of their newest sample.
     closed: Vec<(u32, Timestamp)>,
+    /// Bytes that a start would have to read now.
+    unread: u64,
     unsynced: bool,
     /// A frame that could not be taken back stands at the end: nothing behind it would be read.
     torn: bool,
@@ -58,9 +60,16 @@ pub(crate) struct Log {
 
 impl Log {
     /// Begins a new segment after those that are there, `closed`, which have been replayed.
-    pub(crate) fn create(dir: &Path, closed: Vec<(u32, Timestamp)>) -> io::Result<Self> {
+    /// A start has had to read `unread` bytes of those. Numbers up to `used` have been given, even where
+    /// their segments are gone.
+    pub(crate) fn create(
+        dir: &Path,
+        closed: Vec<(u32, Timestamp)>,
+        unread: u64,
+        used: u32,
+    ) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        let number = closed.last().map_or(1, |(number, _)| number + 1);
+        let number = closed.last().map_or(0, |(number, _)| *number).max(used) + 1;
         let (file, size) = begin(dir, number)?;
         let (dir, frame) = (dir.to_owned(), Vec::new());
         let aside = aside_of(&dir);
@@ -71,6 +80,7 @@ impl Log {
             size,
             times: None,
             closed,
+            unread,
             unsynced: false,
             torn: false,
             frame,
@@ -116,6 +126,7 @@ impl Log {
         let bounds = times.fold((first, last), |(f, l), time| (f.min(time), l.max(time)));
         self.times = Some(bounds);
         self.size += self.frame.len() as u64;
+        self.unread += self.frame.len() as u64;
         self.unsynced = true;
         if self.frame.capacity() > 4 << 20 {
             self.frame = Vec::new();
@@ -128,6 +139,22 @@ impl Log {
     pub(crate) fn is_full(&self, time: Timestamp) -> bool {
         let passed = |(first, _): (Timestamp, _)| window_of(first) < window_of(time);
         self.torn || self.size >= SEGMENT_BYTES || self.times.is_some_and(passed)
+    }
+
+    /// Bytes that a start would have to read now.
+    pub(crate) fn unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Begins a segment where this one has samples; returns those before it, which a start need not
+    /// read if the head is written from now on.
+    pub(crate) fn begin_checkpoint(&mut self) -> io::Result<Vec<(u32, Timestamp)>> {
+        // Also where it fails: a full disk is not tried again at once.
+        self.unread = 0;
+        if self.times.is_some() {
+            self.rotate()?;
+        }
+        Ok(self.closed.clone())
     }
 
     /// Begins the next segment.
@@ -261,7 +288,7 @@ mod tests {
     fn a_segment_that_a_full_disk_left_half_begun_is_begun_again() {
         for left in [&b""[..], &MAGIC[..5], &MAGIC[..]] {
             let dir = tempfile::tempdir().unwrap();
-            let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+            let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
             fs::write(dir.path().join(file_name(2)), left).unwrap();
             log.rotate().unwrap();
             assert_eq!((log.number(), log.size()), (2, MAGIC.len() as u64));
@@ -269,7 +296,7 @@ mod tests {
         }
         // What cannot be removed now is removed later.
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+        let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
         log.rotate().unwrap();
         let first = dir.path().join(file_name(1));
         fs::remove_file(&first).unwrap();
@@ -281,7 +308,7 @@ mod tests {
         assert!(!first.exists());
         // One with samples is never begun again.
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+        let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
         fs::write(dir.path().join(file_name(2)), [0; 9]).unwrap();
         assert!(log.rotate().is_err());
         assert_eq!(log.number(), 1);
@@ -290,7 +317,7 @@ mod tests {
     #[test]
     fn a_segment_that_cannot_be_mended_is_left_f32() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+        let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
         let time = Timestamp::from_millis(1);
         let mut batch = Batch::default();
         batch.samples.push(Logged { slot: 1, time, value: 1.0, before: None, more: 0 });
