@@ -130,7 +130,7 @@ impl Histogram {
     }
 
     /// All buckets that hold something, from the lowest to the highest; none reaches into the zero
-    /// bucket.
+    /// bucket, which is only there where it holds more than nothing.
     pub fn buckets(&self) -> impl DoubleEndedIterator<Item = Bucket> {
         let zero = self.zero_threshold;
         let negative = self.negative.iter().rev().map(move |bucket| {
@@ -142,7 +142,7 @@ impl Histogram {
             let lower = if self.is_custom() { bucket.lower } else { bucket.lower.max(zero) };
             Bucket { lower, ..bucket }
         });
-        let middle = (self.zero_count != 0.0).then(|| self.zero_bucket());
+        let middle = (self.zero_count > 0.0).then(|| self.zero_bucket());
         negative.chain(middle).chain(positive)
     }
 
@@ -181,6 +181,9 @@ impl Histogram {
     /// How many observations a zero bucket would have that reaches to `threshold` at least, and how
     /// far it then reaches: no bucket is divided.
     fn zero_for(&self, threshold: f64) -> (f64, f64) {
+        if threshold == self.zero_threshold {
+            return (self.zero_count, threshold);
+        }
         let mut threshold = threshold;
         loop {
             let (mut count, begun) = (self.zero_count, threshold);
@@ -231,12 +234,16 @@ impl Histogram {
         if self.schema > before.schema || self.zero_threshold < before.zero_threshold {
             return true;
         }
-        let before = before.at_schema(self.schema);
         let (zero_count, reaches) = before.zero_for(self.zero_threshold);
         if reaches != self.zero_threshold || self.zero_count < zero_count {
             return true;
         }
-        let before = before.with_zero(self.zero_threshold);
+        // Coarser buckets may reach into the zero bucket, those of this one as well.
+        let mut before = before.at_schema(self.schema);
+        let is_zero =
+            |bucket: &(i32, f64)| bound(self.schema, bucket.0, &self.bounds) <= self.zero_threshold;
+        before.positive.retain(|bucket| !is_zero(bucket));
+        before.negative.retain(|bucket| !is_zero(bucket));
         lost(&self.positive, &before.positive) || lost(&self.negative, &before.negative)
     }
 
@@ -392,6 +399,10 @@ mod tests {
         check(&exponential(0, &[(0, 9.0), (2, 3.0)]), &one, true);
         check(&exponential(0, &[(0, 1.0), (2, 3.0)]), &one, true);
         check(&exponential(-1, &[(0, 1.0), (1, 4.0)]), &one, false);
+        // Half of (0.25, 1] lies in the zero bucket.
+        let zero = |histogram| Histogram { zero_threshold: 0.5, ..histogram };
+        check(&zero(exponential(-1, &[(0, 1.0), (1, 4.0)])), &zero(one.clone()), false);
+        check(&zero(exponential(-1, &[(0, 1.0), (1, 3.0)])), &zero(one.clone()), true);
         check(&exponential(1, &[(0, 1.0), (4, 4.0)]), &one, true);
         check(&custom(&[1.0], &[(0, 5.0)]), &one, true);
         check(&custom(&[1.0], &[(0, 5.0)]), &custom(&[1.0, 2.0], &[(0, 5.0)]), false);

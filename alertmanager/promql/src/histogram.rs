@@ -50,14 +50,15 @@ fn aligned(a: &Histogram, b: &Histogram) -> Result<(Histogram, Histogram, bool),
         let common = common_bounds(&a.bounds, &b.bounds);
         return Ok((a.with_bounds(&common), b.with_bounds(&common), true));
     }
-    let schema = a.schema.min(b.schema);
-    let (mut a, mut b) = (a.at_schema(schema), b.at_schema(schema));
+    let (mut a, mut b) = (a.clone(), b.clone());
     // Each may have a bucket that makes the other's zero bucket wider once more.
     while a.zero_threshold != b.zero_threshold {
         a = a.with_zero(b.zero_threshold);
         b = b.with_zero(a.zero_threshold);
     }
-    Ok((a, b, false))
+    // Only then: a coarser bucket may reach into the zero bucket.
+    let schema = a.schema.min(b.schema);
+    Ok((a.at_schema(schema), b.at_schema(schema), false))
 }
 
 /// What is known about a sum's beginning again.

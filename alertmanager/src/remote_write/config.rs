@@ -145,17 +145,18 @@ pub fn build_all(
     undone: &mut Vec<(Place, String)>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Arc<Settings>> {
-    let mut names = HashSet::new();
+    let (mut names, mut given) = (HashSet::new(), HashSet::new());
     let mut built = Vec::new();
     for (config, place) in entries {
         config.undone(undone);
-        let Some(mut settings) = config.build(*place, external_labels, folder, diagnostics) else {
-            continue;
-        };
-        if let Some(twice) = config.name.as_ref().filter(|name| names.contains(&name.value)) {
+        // As Prometheus has it: also of those that nothing can be sent to.
+        if let Some(twice) = config.name.as_ref().filter(|name| !given.insert(&name.value)) {
             let message = format!("there are two of remote_write with the name `{}`", twice.value);
             diagnostics.report(twice, message);
         }
+        let Some(mut settings) = config.build(*place, external_labels, folder, diagnostics) else {
+            continue;
+        };
         // Two may go to one address, with other samples.
         let address = settings.name.clone();
         for number in 2.. {
@@ -187,6 +188,13 @@ impl RemoteWriteConfig {
                 (place, format!("`{name}` of `remote_write` is not supported yet: nothing is sent"))
             }));
         }
+        let url = self.url.as_ref().filter(|url| !url.value.is_empty());
+        let is_foreign = |url: &Uri| Origin::of(url).is_err();
+        let foreign = url.filter(|url| url.value.parse().as_ref().map_or(true, is_foreign));
+        undone.extend(foreign.map(|url| {
+            let what = format!("`{}` is not an http or https URL: nothing is sent", url.value);
+            (url.into(), what)
+        }));
         let exemplars = self.send_exemplars.as_ref().filter(|asked| asked.value);
         undone.extend(exemplars.map(|asked| {
             (asked.into(), "`send_exemplars` is not supported yet: samples are sent".to_owned())
@@ -206,13 +214,7 @@ impl RemoteWriteConfig {
         }
         let uri = written.and_then(|url| {
             let uri: Option<Uri> = url.value.parse().ok();
-            let found = uri.and_then(|uri| Some((Origin::of(&uri).ok()?, uri)));
-            if found.is_none() {
-                let message = format!("`{}` is not an http or https URL", url.value);
-                let help = "write it like `https://store.example/api/v1/write`";
-                diagnostics.report_with_help(url, message, help);
-            }
-            found
+            uri.and_then(|uri| Some((Origin::of(&uri).ok()?, uri)))
         });
         let relabel =
             Relabel::build_all_of(&self.write_relabel_configs, "remote write", diagnostics);
@@ -412,7 +414,6 @@ pub(super) mod tests {
              - {name: a, url: 'http://x/', protobuf_message: v3, queue_config: {max_shards: 0}}\n",
         );
         let expected = [
-            "1:9: `ftp://x` is not an http or https URL",
             "1:50: authorization header must be changed via",
             "1:37: `5` is no size",
             "3:49: `v3` is no `protobuf_message`",
@@ -423,6 +424,7 @@ pub(super) mod tests {
             assert!(faults.contains(&format!("veilleur.yml:{expected}")), "{expected} in {faults}");
         }
         let expected = [
+            "1:9: `ftp://x` is not an http or https URL: nothing is sent",
             "2:38: `sigv4` of `remote_write` is not supported yet: nothing is sent",
             "2:58: `send_exemplars` is not supported yet: samples are sent",
         ];

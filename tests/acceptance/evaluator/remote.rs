@@ -192,6 +192,38 @@ fn what_we_scrape_arrives_at_others_equal_over_restarts_of_both() {
     assert!(!log.contains("level=ERROR"), "{log}");
 }
 
+/// 5xx is tried again, other 4xx never; what waits has a bound.
+#[test]
+fn what_a_store_refuses_is_counted_and_what_waits_has_a_bound() {
+    let series: String = (0..20_000).map(|n| format!("many{{n=\"{n}\"}} 1\n")).collect();
+    let target = HttpServer::start(move |_| Reply::text(&series));
+    let store = HttpServer::start(|_| {
+        Reply::Answer(503, "retry-after: 1\r\n".to_owned(), b"later".to_vec())
+    });
+    let evaluator = Evaluator::with(&format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: many\n  static_configs: \
+         [{{targets: ['{}']}}]\nremote_write:\n- {{url: '{}', name: s, max_buffer_size: 1MB, \
+         queue_config: {{batch_send_deadline: 300ms}}}}\n",
+        target.address(),
+        store.url("/write"),
+    ));
+    let samples = |result: &str| {
+        let name = "veilleur_remote_samples_total{remote=\"s\",result=";
+        let text = evaluator.get("/metrics").map_or_else(String::new, |(_, body)| body);
+        let line = text.lines().find(|line| line.starts_with(&format!("{name}\"{result}\"")));
+        line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+    };
+    wait_until("more waits than may", || samples("dropped") > 0.0);
+    assert_eq!((samples("sent"), samples("refused")), (0.0, 0.0));
+    let asked = store.asked();
+    assert_eq!(asked[0].headers["x-prometheus-remote-write-version"], "0.1.0");
+    assert_eq!(asked[0].headers["content-encoding"], "snappy");
+    store.reply_with(|_| Reply::status(400));
+    wait_until("samples are refused", || samples("refused") > 0.0);
+    store.reply_with(|_| Reply::status(204));
+    wait_until("samples are taken", || samples("sent") > 0.0);
+}
+
 #[test]
 fn prometheus_reads_samples_of_us() {
     let (target, evaluator) = (target(), Evaluator::new());
