@@ -8,8 +8,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::{
     Shown, drill, exemplars, explain, federate, health, intake, labels, maintenance, metrics,
-    notifications, page, query, ready, reload, rules, server, silences, status, targets, tree, v2,
-    write,
+    notifications, page, query, ready, reload, rules, server, silence_page, silences, status,
+    targets, tree, v2, write,
 };
 
 /// A route.
@@ -62,6 +62,8 @@ enum Page {
     V2Groups,
     SilencePreview,
     Silences,
+    SilencesPage,
+    SilencePage,
     Windows,
     Window,
     Intake,
@@ -77,6 +79,8 @@ const ASK_OR_DELETE: &[&str] = &["GET", "HEAD", "DELETE"];
 /// All of them.
 pub const ROUTES: &[Route] = &[
     Route::new("/", ASK, Page::Index),
+    Route::new("/silences", ASK_OR_POST, Page::SilencesPage),
+    Route::new("/silences/new", ASK_OR_POST, Page::SilencePage),
     Route::new("/health", ASK, Page::Health),
     Route::new("/metrics", ASK, Page::Metrics),
     Route::new("/-/ready", ASK, Page::Ready),
@@ -165,6 +169,8 @@ impl Route {
             Page::V2Groups => get(v2::groups::list),
             Page::SilencePreview => post(silences::preview),
             Page::Silences => get(silences::list).post(silences::set),
+            Page::SilencesPage => get(silence_page::list).post(silence_page::expire),
+            Page::SilencePage => get(silence_page::form).post(silence_page::set),
             Page::Windows => get(maintenance::list).post(maintenance::ask),
             Page::Window => delete(maintenance::end),
             Page::Intake => post(intake::take),
