@@ -26,6 +26,7 @@ mod reloads;
 mod rules_as_code;
 mod samples;
 mod servers;
+mod silence_page;
 mod silenced;
 mod sources;
 mod test_files;
