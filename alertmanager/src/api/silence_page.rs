@@ -186,8 +186,8 @@ pub(super) async fn set(
         Ok((Made::Set(id, preview), silence)) => {
             let held = preview.now.len();
             let said = format!(
-                "The silence {id} holds {held} alerts now, until {} UTC. To end it before: the \
-                 button below, or `veilleur silence expire {id}`.",
+                "The silence {id} holds until {} UTC. Alerts that it holds now: {held}. To end it \
+                 before, press its button below, or run `veilleur silence expire {id}`.",
                 clock(silence.ends_at)
             );
             list_page(&shown, &headers, said, now, "../")
