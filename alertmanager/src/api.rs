@@ -30,6 +30,7 @@ mod explain;
 mod health;
 mod metrics;
 mod page;
+mod silence_page;
 mod routes;
 
 use std::collections::BTreeMap;

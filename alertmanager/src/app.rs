@@ -330,7 +330,7 @@ impl App {
             intake,
         };
         app.take_over(&config, blind).await?;
-        upkeep::start(&everything, data, settings.history_retention);
+        upkeep::start(&everything, data, settings.history_retention, &metrics);
         everything.supervise("pushed alerts", move |stop| pushed.clone().run(stop));
         let scope = app.collecting.clone();
         app.collecting.spawn("targets", scraper.run(wanted, scope));

@@ -8,6 +8,9 @@
 
 mod classic;
 mod utf8;
+mod link;
+
+pub use link::silence_path;
 
 use std::collections::BTreeMap;
 

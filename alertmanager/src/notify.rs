@@ -62,6 +62,8 @@ mod splunk;
 mod syslog;
 mod twilio;
 mod xmpp;
+#[cfg(test)]
+mod first_lines;
 mod status;
 mod minimal;
 mod lane;

@@ -49,6 +49,8 @@ struct AlertRow {
     labels: String,
     age: String,
     texts: Vec<String>,
+    /// Where it can be silenced.
+    silence: Option<String>,
 }
 
 struct SilenceRow {
@@ -112,14 +114,24 @@ pub(super) async fn index(
         silences: silences(&shown, now),
         windows: windows(&shown, now),
     };
+    answer(&headers, StatusCode::OK, &page, POLICY)
+}
+
+/// A page, with what it may load and where it may lead.
+pub(super) fn answer(
+    headers: &HeaderMap,
+    status: StatusCode,
+    page: &impl Template,
+    policy: &'static str,
+) -> Result<Response, Failure> {
     let text = page.render().map_err(|error| Failure::internal(error.to_string()))?;
-    let mut response = compressed(&headers, StatusCode::OK, "text/html; charset=utf-8", text);
-    let policy = header::HeaderValue::from_static(POLICY);
+    let mut response = compressed(headers, status, "text/html; charset=utf-8", text);
+    let policy = header::HeaderValue::from_static(policy);
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     Ok(response)
 }
 
-fn age(now: Timestamp, since: Timestamp) -> String {
+pub(super) fn age(now: Timestamp, since: Timestamp) -> String {
     Period::from_secs(now.since(since).as_secs()).to_string()
 }
 
@@ -180,7 +192,7 @@ fn windows(shown: &Shown, now: Timestamp) -> Vec<WindowRow> {
     shown_now.map(row).collect()
 }
 
-fn clock(at: Timestamp) -> String {
+pub(super) fn clock(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.millis())
         .map_or_else(|_| at.to_string(), |at| at.strftime("%Y-%m-%d %H:%M").to_string())
 }
@@ -220,6 +232,7 @@ fn pushed_row(alert: &Alert, now: Timestamp) -> AlertRow {
         labels: alert.labels.filter(|name| name != ALERT_NAME && name != "severity").to_string(),
         age: age(now, alert.starts_at),
         texts: alert.annotations.values().filter(|text| !text.is_empty()).cloned().collect(),
+        silence: matchers::silence_path(alert.labels.iter()),
     }
 }
 
@@ -237,6 +250,7 @@ fn alert_row(view: &AlertView, now: Timestamp) -> AlertRow {
         labels: view.labels.filter(|name| name != ALERT_NAME && name != "severity").to_string(),
         age: age(now, view.active_at),
         texts: view.annotations.values().filter(|text| !text.is_empty()).cloned().collect(),
+        silence: matchers::silence_path(view.labels.iter()),
     }
 }
 

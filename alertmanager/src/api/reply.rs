@@ -65,6 +65,11 @@ impl Failure {
         Self::new(StatusCode::CONFLICT, "confirmation_needed", message)
     }
 
+    /// The status of its answer.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub(super) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }

@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use super::{
     Shown, admin, drill, exemplars, explain, federate, health, intake, labels, maintenance,
     metadata, metrics, notifications, open_telemetry, page, query, read, ready, reload, rules,
-    server, silences, status, targets, tree, v2, write,
+    server, silence_page, silences, status, targets, tree, v2, write,
 };
 
 /// A route.
@@ -63,6 +63,8 @@ enum Page {
     V2Groups,
     SilencePreview,
     Silences,
+    SilencesPage,
+    SilencePage,
     Windows,
     Window,
     Intake,
@@ -85,6 +87,8 @@ const ASK_OR_DELETE: &[&str] = &["GET", "HEAD", "DELETE"];
 /// All of them.
 pub const ROUTES: &[Route] = &[
     Route::new("/", ASK, Page::Index),
+    Route::new("/silences", ASK_OR_POST, Page::SilencesPage),
+    Route::new("/silences/new", ASK_OR_POST, Page::SilencePage),
     Route::new("/health", ASK, Page::Health),
     Route::new("/metrics", ASK, Page::Metrics),
     Route::new("/-/ready", ASK, Page::Ready),
@@ -181,6 +185,8 @@ impl Route {
             Page::V2Groups => get(v2::groups::list),
             Page::SilencePreview => post(silences::preview),
             Page::Silences => get(silences::list).post(silences::set),
+            Page::SilencesPage => get(silence_page::list).post(silence_page::expire),
+            Page::SilencePage => get(silence_page::form).post(silence_page::set),
             Page::Windows => get(maintenance::list).post(maintenance::ask),
             Page::Window => delete(maintenance::end),
             Page::Intake => post(intake::take),

@@ -220,6 +220,7 @@ pub(super) async fn set(
     let sent: Sent = read(body).await?;
     let now = Timestamp::now();
     let (starts_at, ends_at) = times(sent.starts_at, sent.ends_at, sent.duration, now)?;
+    let confirmed = sent.confirm || confirms(&headers);
     let silence = Silence {
         id: sent.id,
         matchers: sent.matchers.read()?,
@@ -230,6 +231,31 @@ pub(super) async fn set(
         annotations: sent.annotations,
         updated_at: now,
     };
+    match make(&shown, silence, confirmed, now).await? {
+        Made::Asks(preview) => Ok(ask_to_confirm(&preview, &shown.config)),
+        Made::Set(id, preview) => {
+            let preview = preview_object(&preview, &shown.config);
+            Ok(success(&headers, &json!({"silenceID": id, "preview": preview})))
+        }
+    }
+}
+
+/// What became of a silence that somebody asked for.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// It is on the disk, under this id.
+    Set(String, Preview),
+    /// It is broad, and nothing was done without a confirmation.
+    Asks(Preview),
+}
+
+/// Makes a silence, after the look before.
+pub(super) async fn make(
+    shown: &Shown,
+    silence: Silence,
+    confirmed: bool,
+    now: Timestamp,
+) -> Result<Made, Failure> {
     if silence.created_by.trim().is_empty() || silence.comment.trim().is_empty() {
         return Err(Failure::bad_data("createdBy and comment are needed: who, and why"));
     }
@@ -239,19 +265,23 @@ pub(super) async fn set(
     if let Some(why) = too_long(&shown.config.routing().hygiene, &silence, now) {
         return Err(Failure::bad_data(why));
     }
-    let preview = look(&shown, &silence.matchers, now).await?;
-    if !preview.why_confirm.is_empty() && !sent.confirm && !confirms(&headers) {
-        return Ok(ask_to_confirm(&preview, &shown.config));
+    let preview = look(shown, &silence.matchers, now).await?;
+    if !preview.why_confirm.is_empty() && !confirmed {
+        return Ok(Made::Asks(preview));
     }
-    let id = shown.mutes.silences.set(silence, now).await.map_err(|error| match error {
+    let id = shown.mutes.silences.set(silence, now).await.map_err(refused)?;
+    Ok(Made::Set(id, preview))
+}
+
+/// Why a silence was not made or ended.
+pub(super) fn refused(error: SilenceError) -> Failure {
+    match error {
         SilenceError::Invalid(_) | SilenceError::TooMany => Failure::bad_data(error.to_string()),
         SilenceError::NotFound(_) | SilenceError::Expired(_) => {
             Failure::not_found(error.to_string())
         }
         SilenceError::State(_) => Failure::internal(error.to_string()),
-    })?;
-    let data = json!({"silenceID": id, "preview": preview_object(&preview, &shown.config)});
-    Ok(success(&headers, &data))
+    }
 }
 
 /// `GET /api/v1/silences`: those that hold or will, with what they hold.

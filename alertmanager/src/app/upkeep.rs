@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::own_metrics::OwnMetrics;
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use storage::Storage;
@@ -29,7 +30,12 @@ const MOST_ATTEMPTS: usize = 200_000;
 
 /// Starts the loops in the scope of `supervisor`; attempts to deliver something are kept for
 /// `history`.
-pub(super) fn start(supervisor: &Supervisor, data: &DataFolder, history: Duration) {
+pub(super) fn start(
+    supervisor: &Supervisor,
+    data: &DataFolder,
+    history: Duration,
+    metrics: &OwnMetrics,
+) {
     let storage = Arc::clone(&data.storage);
     supervisor.supervise("sync", move |stop| {
         let storage = Arc::clone(&storage);
@@ -49,7 +55,22 @@ pub(super) fn start(supervisor: &Supervisor, data: &DataFolder, history: Duratio
     let state = data.state.clone();
     supervisor.supervise("alive", move |stop| stay_alive(state.clone(), stop));
     let state = data.state.clone();
-    supervisor.supervise("history", move |stop| forget_attempts(state.clone(), history, stop));
+    let crowded_out = metrics.counter(
+        "veilleur_history_crowded_out_total",
+        "Attempts to deliver something that were forgotten before their time, for want of room.",
+    );
+    supervisor.supervise("history", move |stop| {
+        let (state, crowded_out) = (state.clone(), crowded_out.clone());
+        async move {
+            loop {
+                let end = Timestamp::now() - history;
+                crowded_out.inc_by(state.forget_attempts(end, MOST_ATTEMPTS).await?);
+                if stop.run_until_cancelled(sleep(FORGET_ATTEMPTS)).await.is_none() {
+                    return Ok(());
+                }
+            }
+        }
+    });
 }
 
 /// Does `work`, which may block, at every `interval` until `stop`.
@@ -80,19 +101,6 @@ async fn sync_journal(state: State, stop: CancellationToken) -> anyhow::Result<(
         state.journal().sync().await?;
     }
     Ok(())
-}
-
-async fn forget_attempts(
-    state: State,
-    history: Duration,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    loop {
-        state.forget_attempts(Timestamp::now() - history, MOST_ATTEMPTS).await?;
-        if stop.run_until_cancelled(sleep(FORGET_ATTEMPTS)).await.is_none() {
-            return Ok(());
-        }
-    }
 }
 
 async fn stay_alive(state: State, stop: CancellationToken) -> anyhow::Result<()> {

@@ -1,4 +1,5 @@
-//! What a silence would hold, and would have held.
+//! What a silence would hold, and would have held. Drills are no alerts of anybody: they count for
+//! nothing.
 //!
 //! Invariant: a look at it changes nothing, and the answer depends on nothing but its arguments.
 
@@ -13,6 +14,7 @@ use storage::{SelectError, Storage};
 
 use super::{Hygiene, PUSHED_METRIC};
 use crate::alerts::Alert;
+use crate::drill;
 
 /// How far back it looks.
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
@@ -109,7 +111,8 @@ pub fn history(
                 }
             }
             let labels = builder.build();
-            if matchers.iter().all(|matcher| matcher.matches_labels(&labels)) {
+            let is_real = drill::id_of(&labels).is_none();
+            if is_real && matchers.iter().all(|matcher| matcher.matches_labels(&labels)) {
                 let last = Timestamp::from_millis(last);
                 let known = found.entry(labels).or_insert(last);
                 *known = last.max(*known);
@@ -129,7 +132,9 @@ pub fn add_firing(
 ) {
     let mut all: BTreeMap<Labels, Timestamp> =
         past.drain(..).map(|past| (past.labels, past.last)).collect();
-    let accepted = |labels: &Labels| matchers.iter().all(|m| m.matches_labels(labels));
+    let accepted = |labels: &Labels| {
+        drill::id_of(labels).is_none() && matchers.iter().all(|m| m.matches_labels(labels))
+    };
     let firing = alerts.iter().filter(|alert| alert.is_firing() && accepted(&alert.labels));
     all.extend(firing.map(|alert| (alert.labels.clone(), now)));
     past.extend(all.into_iter().map(|(labels, last)| Past { labels, last }));
@@ -142,7 +147,8 @@ pub fn preview(
     past: Vec<Past>,
     settings: &Hygiene,
 ) -> Preview {
-    let firing: Vec<_> = alerts.iter().filter(|alert| alert.is_firing()).collect();
+    let is_real = |alert: &&Arc<Alert>| alert.is_firing() && drill::id_of(&alert.labels).is_none();
+    let firing: Vec<_> = alerts.iter().filter(is_real).collect();
     let holds =
         |alert: &Alert| matchers.iter().all(|matcher| matcher.matches_labels(&alert.labels));
     let now: Vec<_> = firing.iter().filter(|alert| holds(alert)).map(|a| Arc::clone(a)).collect();
@@ -250,6 +256,15 @@ mod tests {
         let found: Vec<_> =
             found.iter().map(|past| (past.labels.get("n").unwrap(), past.last)).collect();
         assert_eq!(found, [("1", at(5)), ("2", at(9)), ("3", at(9))]);
+        // A drill is nothing that fires, now or in the week.
+        let mut drill = Alert::clone(&alert("a", 9, false));
+        drill.labels = drill.labels.with(drill::DRILL, "7");
+        let (drills, mut found) = ([Arc::new(drill)], Vec::new());
+        let a = [Matcher::equal("alertname", "a")];
+        add_firing(&mut found, &drills, &a, at(9));
+        assert_eq!(found, []);
+        let preview = preview(&a, &drills, found, &Hygiene::default());
+        assert_eq!((preview.firing, preview.now.len()), (0, 0));
     }
 
     #[test]
@@ -269,6 +284,8 @@ mod tests {
         append(&ours("b", "pending"), 3, 1.0);
         append(&[("__name__", PUSHED_METRIC), ("alertname", "c"), ("team", "web")], 1, 1.0);
         append(&[("__name__", "up"), ("alertname", "d")], 1, 1.0);
+        let drill = [("__name__", PUSHED_METRIC), ("alertname", "c"), (drill::DRILL, "7")];
+        append(&drill, 1, 1.0);
         let external = Labels::from_pairs([("site", "paris")]);
         let check = |matchers: &str, expected: &str| {
             let matchers = crate::matchers::parse(matchers).unwrap();

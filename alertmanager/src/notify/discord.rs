@@ -254,7 +254,7 @@ mod tests {
             "username": "watch",
             "avatar_url": "https://v/a.png",
             "embeds": [{
-                "title": "[FIRING:1] CheckFailed",
+                "title": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC",
                 "description": "queue \\<b\\>full\\</b\\> & more",
                 "color": RED,
             }],
@@ -272,7 +272,8 @@ mod tests {
         assert_eq!(result, Ok(Receipt::default()));
         assert_eq!(asked[0].line(), format!("PATCH /api/webhooks/1/{SECRET}/messages/42"));
         expected["content"] = json!("");
-        expected["embeds"][0]["title"] = json!("[RESOLVED] CheckFailed (db:1)");
+        expected["embeds"][0]["title"] =
+            json!("[RESOLVED] CheckFailed (db:1), since 2023-11-14 22:13 UTC");
         expected["embeds"][0]["color"] = json!(GREEN);
         let object = expected.as_object_mut().unwrap();
         object.remove("username");

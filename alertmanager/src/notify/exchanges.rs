@@ -164,7 +164,9 @@ async fn the_end_stops_an_emergency_first() {
     let emergency = Reply::json(200, json!({"status": 1, "request": "q", "receipt": "r3c"}));
     let (asked, reference) = taken(&phone, &sink, &notification(), &[emergency]).await;
     assert_eq!(lines(&asked), ["POST /1/messages.json"]);
-    let form = format!("token={SECRET}-t&user={SECRET}-u&title=%5BFIRING%3A1%5D%20CheckFailed&");
+    let form = format!(
+        "token={SECRET}-t&user={SECRET}-u&title=%5BFIRING%3A1%5D%20CheckFailed%20on%20web%3A1%2C%20since%20"
+    );
     assert!(asked[0].body.starts_with(&form), "{}", asked[0].body);
     assert_eq!(asked[0].headers["content-type"], "application/x-www-form-urlencoded");
     assert_eq!(reference.as_deref(), Some("r3c"));

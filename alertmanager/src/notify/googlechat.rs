@@ -174,9 +174,10 @@ mod tests {
             Reply::json(200, json!({"name": "spaces/A/messages/M", "thread": {"name": "t"}}));
         let replies = std::slice::from_ref(&said);
         let mut message = notification();
-        for (text, status) in
-            [("[FIRING:1] CheckFailed", false), ("[RESOLVED] CheckFailed (db:1)", true)]
-        {
+        for (text, status) in [
+            ("[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC", false),
+            ("[RESOLVED] CheckFailed (db:1), since 2023-11-14 22:13 UTC", true),
+        ] {
             if status {
                 message.alerts.remove(0);
             }

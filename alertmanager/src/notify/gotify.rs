@@ -204,7 +204,7 @@ mod tests {
             alert.annotations.insert("summary".into(), "**x** <img src=//evil>".into());
         }
         let expected = json!({
-            "title": "[FIRING:1] CheckFailed", "message": "**x** <img src=//evil>", "priority": 8,
+            "title": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC", "message": "**x** <img src=//evil>", "priority": 8,
             "extras": {
                 "client::display": {"contentType": "text/plain"},
                 "client::notification": {"click": {"url": "http://v/#/alerts"}},

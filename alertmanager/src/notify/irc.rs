@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(
             lines(", text: '{{ if false }}x{{ end }}'", &message),
             [
-                "[FIRING] CheckFailed on web:1, CheckFailed on web:1, CheckFailed on web:1, CheckFailed on web:1, CheckFailed on web:1, 4995 more"
+                "[FIRING] CheckFailed on web:1, CheckFailed on web:1, CheckFailed on web:1, CheckFailed on web:1, CheckFailed on web:1, 4995 more, since 2023-11-14 22:13 UTC"
             ]
         );
     }

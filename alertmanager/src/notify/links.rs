@@ -1,15 +1,18 @@
-//! The links of a message: to us, to the graph, to what is to be done.
+//! The links of a message: to us, to a silence, to the graph, to what is to be done.
 //!
 //! Invariant: what comes from an alert is a link only if it begins with `http://` or `https://` and
 //! has no space or control character in it (X13).
 
 use super::notifier::Notification;
+use crate::matchers::silence_path;
 
 /// Where a message leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Links {
-    /// The alerts of the receiver, where they can be silenced.
+    /// All alerts, with a way to silence each.
     pub(super) alerts: Option<String>,
+    /// Where what the alerts have in common can be silenced: one alert, where it is only one.
+    pub(super) silence: Option<String>,
     /// Where one can see why the first alert fires.
     pub(super) graph: Option<String>,
     /// What to do about it, where all alerts say the same.
@@ -21,8 +24,12 @@ impl Links {
         let first = notification.alerts.first();
         let runbook = notification.common_annotations().remove("runbook_url");
         let alerts = format!("{}/#/alerts", notification.external_url);
+        let common = notification.common_labels();
+        let silence = silence_path(common.iter());
+        let silence = silence.map(|path| format!("{}/{path}", notification.external_url));
         Self {
             alerts: web(&alerts),
+            silence: silence.as_deref().and_then(web),
             graph: first.and_then(|alert| web(&alert.generator_url)),
             runbook: runbook.as_deref().and_then(web),
         }
@@ -30,7 +37,8 @@ impl Links {
 
     /// Each with the word that leads there, the most useful one first.
     pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let all = [("Open", &self.alerts), ("Graph", &self.graph), ("What to do", &self.runbook)];
+        let all =
+            [("Silence", &self.silence), ("Graph", &self.graph), ("What to do", &self.runbook)];
         all.into_iter().filter_map(|(name, link)| Some((name, link.as_deref()?)))
     }
 }
@@ -73,7 +81,7 @@ mod tests {
         assert_eq!(
             named,
             [
-                ("Open", "http://v/#/alerts"),
+                ("Silence", "http://v/silences/new?filter=%7Balertname%3D%22CheckFailed%22%7D"),
                 ("Graph", "http://v/#a"),
                 ("What to do", "https://wiki/1")
             ]

@@ -183,7 +183,7 @@ mod tests {
         let mail = written(", headers: {X-Team: '{{ .CommonLabels.alertname }}'}", &notification());
         for expected in [
             "To: Ops <ops@example.org>, b@example.org\r\n",
-            "Subject: [FIRING:1] CheckFailed\r\n",
+            "Subject: [FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC\r\n",
             "Message-ID: <id2@example.net>\r\n",
             "References: <id1@example.net>\r\n",
             "In-Reply-To: <id1@example.net>\r\n",

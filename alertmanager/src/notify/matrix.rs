@@ -254,9 +254,9 @@ mod tests {
         assert_eq!(asked[0].headers["authorization"], format!("Bearer {SECRET}"));
         let content = json!({
             "msgtype": "m.notice",
-            "body": "[FIRING:1] CheckFailed\nqueue <b>full</b> & more",
+            "body": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC\nqueue <b>full</b> & more",
             "format": "org.matrix.custom.html",
-            "formatted_body": "<strong>[FIRING:1] CheckFailed</strong><br>\
+            "formatted_body": "<strong>[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC</strong><br>\
                                queue &lt;b&gt;full&lt;/b&gt; &amp; more",
             "m.mentions": {},
         });
@@ -275,7 +275,10 @@ mod tests {
         let body = asked[0].json();
         assert_eq!(body["m.relates_to"], json!({"rel_type": "m.replace", "event_id": "$e0"}));
         assert_eq!(body["m.new_content"], content);
-        assert_eq!(body["body"], "* [FIRING:1] CheckFailed\nqueue <b>full</b> & more");
+        assert_eq!(
+            body["body"],
+            "* [FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC\nqueue <b>full</b> & more"
+        );
 
         let gone = json!({"errcode": "M_UNKNOWN", "error": "Can't send relation to unknown event"});
         let replies = [Reply::json(400, gone), said.clone()];

@@ -160,10 +160,10 @@ mod tests {
             "channel": "ops",
             "username": "Veilleur",
             "attachments": [{
-                "fallback": "[FIRING:1] CheckFailed | http://v/#/alerts?receiver=ops",
+                "fallback": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC | http://v/#/alerts?receiver=ops",
                 "color": "danger",
                 "text": "queue &lt;b&gt;full&lt;/b&gt; &amp; more",
-                "title": "[FIRING:1] CheckFailed",
+                "title": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC",
                 "title_link": "http://v/#/alerts?receiver=ops",
                 "fields": [{"title": "a_b", "value": "firing", "short": true}],
             }],

@@ -183,8 +183,8 @@ mod tests {
             "@context": "http://schema.org/extensions",
             "@type": "MessageCard",
             "type": "MessageCard",
-            "title": "[FIRING:1] CheckFailed",
-            "summary": "[FIRING:1] CheckFailed",
+            "title": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC",
+            "summary": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC",
             "text": "**queue &lt;b&gt;full&lt;/b&gt; &amp; more**",
             "themeColor": "8C1A1A",
             "potentialAction": [{
@@ -195,8 +195,8 @@ mod tests {
         });
         assert_eq!(notifier.body(&message), expected);
         message.alerts.remove(0);
-        expected["title"] = json!("[RESOLVED] CheckFailed (db:1)");
-        expected["summary"] = json!("[RESOLVED] CheckFailed (db:1)");
+        expected["title"] = json!("[RESOLVED] CheckFailed (db:1), since 2023-11-14 22:13 UTC");
+        expected["summary"] = json!("[RESOLVED] CheckFailed (db:1), since 2023-11-14 22:13 UTC");
         expected["themeColor"] = json!("2DC72D");
         assert_eq!(notifier.body(&message), expected);
     }

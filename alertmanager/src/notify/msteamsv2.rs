@@ -191,7 +191,7 @@ mod tests {
                     "type": "AdaptiveCard",
                     "version": "1.2",
                     "body": [
-                        {"type": "TextBlock", "text": "[FIRING:1] CheckFailed", "weight": "Bolder",
+                        {"type": "TextBlock", "text": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC", "weight": "Bolder",
                          "size": "Medium", "wrap": true, "style": "heading", "color": "Attention"},
                         {"type": "TextBlock", "wrap": true,
                          "text": "queue &lt;b&gt;full&lt;/b&gt; &amp; more"},

@@ -244,11 +244,12 @@ mod tests {
         assert_eq!(
             rest,
             json!({
-                "topic": "ops", "title": "[FIRING:1] CheckFailed", "message": "",
+                "topic": "ops", "title": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC", "message": "",
                 "priority": 4, "tags": ["rotating_light"], "sequence_id": "id1",
                 "click": "http://v/#/alerts",
                 "actions": [
-                    {"action": "view", "label": "Open", "url": "http://v/#/alerts"},
+                    {"action": "view", "label": "Silence",
+                     "url": "http://v/silences/new?filter=%7Balertname%3D%22CheckFailed%22%7D"},
                     {"action": "view", "label": "Graph", "url": "http://v/#a"},
                 ],
             })
@@ -256,7 +257,7 @@ mod tests {
         let mut over = notification();
         over.alerts.remove(0);
         let body = notifier.body(&over);
-        assert_eq!(body["title"], "[RESOLVED] CheckFailed (db:1)");
+        assert_eq!(body["title"], "[RESOLVED] CheckFailed (db:1), since 2023-11-14 22:13 UTC");
         assert_eq!((&body["priority"], &body["tags"][0]), (&json!(3), &json!("white_check_mark")));
         assert_eq!(body["sequence_id"], "id1", "it takes the place of the message before");
     }

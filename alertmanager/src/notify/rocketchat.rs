@@ -203,7 +203,7 @@ mod tests {
             "channel": "#ops",
             "emoji": ":fire:",
             "attachments": [{
-                "title": "[FIRING:1] CheckFailed",
+                "title": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC",
                 "title_link": "http://v/#/alerts?receiver=ops",
                 "text": "queue <\u{200b}b>full<\u{200b}/b> & more",
                 "color": "red",

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::notifier::Notification;
 use crate::alerts::{Alert, Ending};
 use crate::template::{
-    AlertData, Dialect, Escape, NotificationData, Options, Template, Templates, Value,
+    AlertData, Dialect, Escape, NotificationData, Options, Template, Templates, Time, Value,
 };
 
 /// The largest structure that is made of a group, in bytes.
@@ -121,7 +121,8 @@ impl<'a> Renderer<'a> {
     }
 }
 
-/// What can be said without any template: the state and the names of the first alerts.
+/// What can be said without any template: the state, the names of the first alerts, where they are,
+/// and since when.
 fn fallback(notification: &Notification) -> String {
     const MOST: usize = 5;
     let mut names: Vec<String> = notification
@@ -138,7 +139,11 @@ fn fallback(notification: &Notification) -> String {
     if more > 0 {
         names.push(format!("{more} more"));
     }
-    format!("[{}] {}", notification.status().to_uppercase(), names.join(", "))
+    let since = notification.alerts.iter().map(|alert| alert.starts_at).min();
+    let since = since.map_or(String::new(), |at| {
+        format!(", since {}", Time::at(at).format("2006-01-02 15:04 MST"))
+    });
+    format!("[{}] {}{since}", notification.status().to_uppercase(), names.join(", "))
 }
 
 fn data(notification: &Notification) -> NotificationData {
@@ -319,7 +324,7 @@ pub(super) mod tests {
         let renderer = Renderer::new(&templates, &notification, Escape::Text);
         let got = renderer.render(&text("{{ template \"none\" . }}"));
         assert!(
-            got.starts_with("[FIRING] CheckFailed on web:1, CheckFailed on db:1\n(the template"),
+            got.starts_with("[FIRING] CheckFailed on web:1, CheckFailed on db:1, since 2023-11-14 22:13 UTC\n(the template"),
             "{got}"
         );
     }

@@ -243,9 +243,14 @@ mod tests {
         };
         assert_eq!(
             body(yaml, &notification()),
-            expected("WARNING", "firing", "2", "[FIRING:1] CheckFailed")
+            expected(
+                "WARNING",
+                "firing",
+                "2",
+                "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC"
+            )
         );
-        let title = "[RESOLVED] CheckFailed (db:1)";
+        let title = "[RESOLVED] CheckFailed (db:1), since 2023-11-14 22:13 UTC";
         assert_eq!(body(yaml, &ended()), expected("RECOVERY", "resolved", "1", title));
     }
 

@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(asked[0].headers["content-type"], "application/x-www-form-urlencoded");
         let who = STANDARD.encode(format!("b@x:{SECRET}"));
         assert_eq!(asked[0].headers["authorization"], format!("Basic {who}"));
-        let content = "content=%2A%2A%5BFIRING%3A1%5D%20CheckFailed%2A%2A%0Aqueue%20%3C%E2%80%8Bb%3E\
+        let content = "content=%2A%2A%5BFIRING%3A1%5D%20CheckFailed%20on%20web%3A1%2C%20since%202023-11-14%2022%3A13%20UTC%2A%2A%0Aqueue%20%3C%E2%80%8Bb%3E\
                        full%3C%E2%80%8B%2Fb%3E%20%26%20more";
         let to = "type=stream&to=ops%20%26%20co&topic=CheckFailed";
         assert_eq!(asked[0].body, format!("{to}&{content}"));

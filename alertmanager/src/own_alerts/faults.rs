@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_lane_f11_f15_f60() {
+    fn what_is_wrong_with_a_lane_f11_f60() {
         let well = LaneState::default();
         let failing = LaneState { failing_since: Some(at(0)), ..well.clone() };
         let refused = LaneState { refused_now: true, ..failing.clone() };

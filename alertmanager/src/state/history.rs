@@ -197,31 +197,34 @@ impl State {
         Ok(())
     }
 
-    /// Forgets the attempts before `end`, and all but the newest `most`.
+    /// Forgets the attempts before `end`, and all but the newest `most`. Returns how many it forgot
+    /// for want of room alone.
     ///
     /// # Errors
     ///
     /// The database failed; none is forgotten.
-    pub async fn forget_attempts(&self, end: Timestamp, most: usize) -> Result<(), StateError> {
+    pub async fn forget_attempts(&self, end: Timestamp, most: usize) -> Result<u64, StateError> {
         let mut transaction = self.pool.begin().await?;
         sqlx::query("DELETE FROM attempts WHERE at < $1")
             .bind(end.millis())
             .execute(&mut *transaction)
             .await?;
-        sqlx::query(
+        let crowded_out = sqlx::query(
             "DELETE FROM attempts WHERE at < \
              (SELECT at FROM attempts ORDER BY at DESC LIMIT 1 OFFSET $1)",
         )
         .bind(i64::try_from(most.saturating_sub(1)).unwrap_or(i64::MAX))
         .execute(&mut *transaction)
-        .await?;
+        .await?
+        .rows_affected();
         sqlx::query(
             "DELETE FROM messages WHERE NOT EXISTS \
              (SELECT 1 FROM attempts WHERE attempts.message = messages.id)",
         )
         .execute(&mut *transaction)
         .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        Ok(crowded_out)
     }
 }
 
@@ -407,9 +410,10 @@ mod tests {
             let read = state.attempts(&all).await.unwrap();
             read.iter().map(|a| format!("{}.{}", a.message, a.number)).collect::<Vec<_>>().join(" ")
         };
-        state.forget_attempts(Timestamp::from_millis(1002), 100).await.unwrap();
+        // What is over its time is not crowded out.
+        assert_eq!(state.forget_attempts(Timestamp::from_millis(1002), 100).await.unwrap(), 0);
         assert_eq!(numbers().await, "b2.5 b2.4 b2.3 b2.2");
-        state.forget_attempts(Timestamp::from_millis(0), 2).await.unwrap();
+        assert_eq!(state.forget_attempts(Timestamp::from_millis(0), 2).await.unwrap(), 2);
         assert_eq!(numbers().await, "b2.5 b2.4");
         state.forget_attempts(Timestamp::from_millis(9000), 2).await.unwrap();
         assert_eq!(numbers().await, "");

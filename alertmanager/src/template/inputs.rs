@@ -83,7 +83,7 @@ impl AlertData {
         if self.resolved { "resolved" } else { "firing" }
     }
 
-    fn into_value(self) -> Value {
+    pub(super) fn into_value(self) -> Value {
         let fingerprint = format!("{:016x}", self.labels.fingerprint());
         alert(vec![
             Field::new("Status", "status", self.status()),

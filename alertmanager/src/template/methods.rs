@@ -80,10 +80,10 @@ const KV: &[Function] = &[
     function("String", &[], |_, args| Ok(shown(args))),
 ];
 
-type Pair = (Arc<str>, Arc<str>);
+pub(super) type Pair = (Arc<str>, Arc<str>);
 
 /// The pairs of a map or of a list of pairs.
-fn pairs_of(value: &Value) -> Vec<Pair> {
+pub(super) fn pairs_of(value: &Value) -> Vec<Pair> {
     match value {
         Value::Map(map) => sorted_pairs(map),
         Value::List(list) => names_and_values(list),

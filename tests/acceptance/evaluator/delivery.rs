@@ -173,28 +173,28 @@ fn a_service_that_hangs_delays_no_other_f10() {
         format!(
             "builtin_rules: {{enabled: false}}\n{route}receivers:\n{}{}",
             webhook("ops", &ops, ""),
-            webhook("slow", other, "  timeout: 3s\n")
+            webhook("slow", other, "  timeout: 10m\n")
         )
     };
     let evaluator = Evaluator::with(&config(true));
-    let mut latencies = Vec::new();
+    push(&evaluator, "First", true);
+    wait_until("it hangs", || !slow.asked().is_empty());
     for n in 0..50 {
-        let (name, begun) = (format!("Down{n}"), Instant::now());
+        let name = format!("Down{n}");
         push(&evaluator, &name, true);
         wait_until("the other is told", || all_names(&ops).contains(&name));
-        latencies.push(begun.elapsed());
     }
-    latencies.sort();
-    // Far under the time that the hanging one takes to be given up.
-    assert!(latencies[45] < Duration::from_secs(1), "{latencies:?}");
-    wait_until("the hanging one is given up", || {
-        let data = evaluator.data("/api/v1/notifications?receiver=slow&limit=1");
-        data["attempts"][0]["answer"].to_string().contains("no answer within 3s")
+    // All that time it hung: nothing that was told has waited for the end of any attempt at it.
+    let attempts =
+        |receiver: &str| evaluator.data(&format!("/api/v1/notifications?receiver={receiver}"));
+    assert_eq!(attempts("slow")["attempts"], json!([]));
+    wait_until("the others are in the history", || {
+        attempts("ops")["attempts"].as_array().is_some_and(|all| all.len() >= 51)
     });
 }
 
 #[test]
-fn it_ends_within_ten_seconds_whatever_hangs_and_loses_nothing_f51() {
+fn it_ends_within_ten_seconds_while_a_receiver_hangs_and_loses_nothing_f51() {
     let slow = HttpServer::start(|_| Reply::Hang);
     let mut evaluator = evaluator(&format!("receivers:\n{}", webhook("ops", &slow, "")));
     push(&evaluator, "Down", true);

@@ -29,6 +29,7 @@ mod remote;
 mod rules_as_code;
 mod samples;
 mod servers;
+mod silence_page;
 mod silenced;
 mod sources;
 mod test_files;

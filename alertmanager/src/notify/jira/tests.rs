@@ -34,7 +34,7 @@ fn creates_an_issue() {
     assert_eq!(
         built(&yaml).created(&notification()),
         json!({"fields": {
-            "project": {"key": "OPS"}, "issuetype": {"name": "Bug"}, "summary": "[FIRING:1] CheckFailed",
+            "project": {"key": "OPS"}, "issuetype": {"name": "Bug"}, "summary": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC",
             "description": "firing", "labels": [label, "a_b", "ops"], "priority": {"name": "High"},
             "customfield_10001": [2], "components": [{"name": "db"}],
         }})
@@ -57,7 +57,7 @@ fn an_update_leaves_what_people_decide() {
     let notifier = built(&yaml);
     assert_eq!(
         notifier.changed(&notification())["fields"],
-        json!({"summary": "[FIRING:1] CheckFailed"})
+        json!({"summary": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC"})
     );
     assert_eq!(notifier.comment(&notification()), Some(json!({"body": "firing!"})));
     assert_eq!(built(V2).comment(&notification()), None);

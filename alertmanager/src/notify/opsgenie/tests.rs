@@ -33,7 +33,7 @@ fn opens_an_alert() {
     assert_eq!(
         got[0].body,
         json!({
-            "alias": group_id(&notification()), "message": "[FIRING:1] CheckFailed",
+            "alias": group_id(&notification()), "message": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC",
             "description": "firing", "source": "http://v/#/alerts?receiver=ops",
             "details": {"alertname": "own", "on": "2"}, "priority": "P2",
             "tags": ["a", "b", "ops"], "entity": "e", "note": "n", "actions": ["restart"],

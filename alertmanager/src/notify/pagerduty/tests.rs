@@ -44,7 +44,7 @@ fn writes_an_event_of_version_2() {
             "links": [{"href": "http://v/#a", "text": "Graph"}],
             "images": [{"src": "https://h/x.png", "alt": "A", "href": ""}],
             "payload": {
-                "summary": "[FIRING:1] CheckFailed", "source": "Veilleur", "severity": "error",
+                "summary": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC", "source": "Veilleur", "severity": "error",
                 "class": "disk", "group": "CheckFailed", "timestamp": "2023-11-14T22:13:20Z",
                 "custom_details": {
                     "firing": null, "resolved": null, "num_firing": 1, "num_resolved": "1 of them",
@@ -78,7 +78,7 @@ fn writes_an_event_of_version_1() {
         event(yaml, &notification()),
         json!({
             "service_key": "k3y", "event_type": "trigger", "incident_key": id,
-            "description": "[FIRING:1] CheckFailed", "details": details,
+            "description": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC", "details": details,
             "client": "Veilleur", "client_url": "http://v/#/alerts?receiver=ops",
         })
     );

@@ -29,7 +29,10 @@ fn check(yaml: &str, notification: &Notification, expected: &[(&str, &str)]) {
 #[test]
 fn what_fires_is_an_emergency_and_its_end_is_not() {
     let yaml = "{user_key: u, token: t, message: '{{ .Status }}', device: a, sound: siren, retry: 1s, expire: 1d, ttl: 1h, url_title: All}";
-    let (title, link) = ("[FIRING:1] CheckFailed", "http://v/#/alerts?receiver=ops");
+    let (title, link) = (
+        "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC",
+        "http://v/#/alerts?receiver=ops",
+    );
     check(
         yaml,
         &notification(),
@@ -53,7 +56,7 @@ fn what_fires_is_an_emergency_and_its_end_is_not() {
         "{user_key: u, token: t, message: '', url: 'javascript:x', monospace: true}",
         &ended,
         &[
-            ("title", "[RESOLVED] CheckFailed (db:1)"),
+            ("title", "[RESOLVED] CheckFailed (db:1), since 2023-11-14 22:13 UTC"),
             ("message", "RESOLVED"),
             ("monospace", "1"),
             ("priority", "0"),

@@ -30,7 +30,7 @@ fn creates_an_incident() {
     assert_eq!(
         notifier.created(&notification()),
         json!({
-            "short_description": "[FIRING:1] CheckFailed", "description": "firing",
+            "short_description": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC", "description": "firing",
             "correlation_id": group_id(&notification()), "correlation_display": "Veilleur",
             "urgency": "1", "assignment_group": "Ops", "u_count": 2,
         })

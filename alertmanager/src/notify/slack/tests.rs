@@ -46,10 +46,10 @@ fn writes_a_message_whose_labels_are_text() {
         "username": "Veilleur",
         "text": "hello",
         "attachments": [{
-            "title": "[FIRING:1] CheckFailed",
+            "title": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC",
             "title_link": "http://v/#/alerts?receiver=ops",
             "text": "queue &lt;b&gt;full&lt;/b&gt; &amp; more",
-            "fallback": "[FIRING:1] CheckFailed | http://v/#/alerts?receiver=ops",
+            "fallback": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC | http://v/#/alerts?receiver=ops",
             "color": "danger",
             "fields": [{"title": "Where", "value": "web:1 db:1", "short": true}],
             "actions": [

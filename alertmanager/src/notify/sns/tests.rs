@@ -32,7 +32,7 @@ const KEYS: &str = "sigv4: {access_key: a, secret_key: s}";
 
 #[test]
 fn publishes_to_each_kind_of_destination() {
-    let subject = ("Subject", "[FIRING:1] CheckFailed");
+    let subject = ("Subject", "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC");
     check(
         &format!(
             "{{{KEYS}, topic_arn: 'arn:aws:sns:eu-west-1:1:t', message: '{{{{ .Status }}}}', attributes: {{severity: Sev2, none: ''}}}}"

@@ -133,7 +133,10 @@ fn floods_and_empty_texts_become_messages() {
         }
     }
     let text = built("http://h", ", message: ' '").text(MODES[0], &notification());
-    assert_eq!(text, "[FIRING] CheckFailed on web:1, CheckFailed on db:1");
+    assert_eq!(
+        text,
+        "[FIRING] CheckFailed on web:1, CheckFailed on db:1, since 2023-11-14 22:13 UTC"
+    );
 }
 
 #[tokio::test]

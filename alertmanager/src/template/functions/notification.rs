@@ -1,10 +1,11 @@
-//! The functions of notification templates: Alertmanager's.
+//! The functions of notification templates: Alertmanager's, and a few of ours.
 //!
 //! Invariant: none of them looks beyond its arguments, the evaluation time and the labels of the
 //! route.
 
 use super::super::evaluate::Machine;
 use super::super::json;
+use super::super::methods::pairs_of;
 use super::super::time::{Time, bounded_layout};
 use super::super::value::{ListKind, MapKind, Safe, Value};
 use super::escape::{base64, query_unescaped, unbase64};
@@ -12,6 +13,7 @@ use super::humanize::{float, humanize_duration};
 use super::text::{lower_case, title, upper_case};
 use super::{Function, Outcome, Param, function, text_of, variadic};
 
+use crate::matchers::silence_path;
 use Param::{Any, List, Strings, Text, Time as AtTime};
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -33,6 +35,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("urlUnescape", &[Text], |_, args| Ok(query_unescaped(text_of(args, 0))?.into())),
     variadic("stringSlice", &[], Text, |_, args| {
         Ok(Value::list_of(ListKind::Strings, args.to_vec()))
+    }),
+    function("silenceURL", &[Any], |machine, args| {
+        let pairs = pairs_of(&args[0]);
+        machine.budget.charge(pairs.len())?;
+        let path = silence_path(pairs.iter().map(|(name, value)| (&**name, &**value)));
+        let base = machine.options.external_url;
+        let is_web = base.starts_with("http://") || base.starts_with("https://");
+        Ok(path.filter(|_| is_web).map_or(String::new(), |path| format!("{base}/{path}")).into())
+    }),
+    function("oldest", &[List], |machine, args| {
+        machine.budget.charge_bytes(args[0].items().len())?;
+        Ok(Value::Time(oldest(args[0].items())))
     }),
     function("routeLabels", &[Text], |machine, args| machine.route_label(text_of(args, 0))),
     function("date", &[Text, AtTime], |_, args| {
@@ -89,6 +103,21 @@ pub(in super::super) fn join(machine: &Machine<'_>, separator: &str, items: &[Va
         out.push_str(item.as_text().unwrap_or(""))?;
     }
     Ok(out.into_string().into())
+}
+
+/// The earliest `StartsAt` of the alerts that fire, or of all where none does; Go's zero time where
+/// there is no alert.
+fn oldest(alerts: &[Value]) -> Time {
+    let records = alerts.iter().filter_map(|alert| match alert {
+        Value::Record(record) => Some(record),
+        _ => None,
+    });
+    let start = records.filter_map(|record| {
+        let is_over = record.get("Status").and_then(Value::as_text) == Some("resolved");
+        let start = time_of(record.get("StartsAt")?);
+        Some((is_over, start.nanos(), start))
+    });
+    start.min_by_key(|(is_over, at, _)| (*is_over, *at)).map_or_else(Time::zero, |(.., at)| at)
 }
 
 /// The time of an argument that was checked to be one.

@@ -43,7 +43,7 @@ fn disk(instance: &str) -> AlertData {
 }
 
 fn render(name: &str, data: &Value, escape: Escape) -> String {
-    let options = Options { escape, ..Options::at(NOW) };
+    let options = Options { escape, external_url: "https://v", ..Options::at(NOW) };
     Templates::defaults().render_named(name, data, &options).unwrap()
 }
 
@@ -51,6 +51,10 @@ fn render(name: &str, data: &Value, escape: Escape) -> String {
 fn check(name: &str, data: &Value, expected: &str) {
     assert_eq!(render(name, data, Escape::Text), expected, "{name}");
 }
+
+/// Where `DiskFull` on `web1:9100` can be silenced.
+const SILENCE: &str = "https://v/silences/new?filter=%7Balertname%3D%22DiskFull%22%2Cinstance%3D\
+    %22web1%3A9100%22%2Cseverity%3D%22page%22%7D";
 
 #[test]
 fn subjects_tell_state_group_and_what_all_have() {
@@ -70,9 +74,21 @@ fn subjects_tell_state_group_and_what_all_have() {
     check(
         "email.default.subject",
         &notification(vec![over], &[("alertname", "X")]),
-        "[RESOLVED] X",
+        "[RESOLVED] X, since 2012-11-24 11:04 UTC",
     );
     check("__subject", &notification(vec![], &[]), "[RESOLVED]");
+    // Titles say where and since when, too.
+    let check_title = |alerts: Vec<AlertData>, expected: &str| {
+        check("veilleur.default.title", &notification(alerts, &name), expected);
+    };
+    let mut older = disk("b");
+    older.starts_at = Timestamp::from_millis(START.millis() - 3_600_000);
+    check_title(vec![disk("a")], "[FIRING:1] DiskFull (a page), since 2012-11-24 11:04 UTC");
+    let both = "[FIRING:2] DiskFull (page) on a and others, since 2012-11-24 10:04 UTC";
+    check_title(vec![disk("a"), older], both);
+    check_title(vec![], "[RESOLVED] DiskFull");
+    let many = (0..20_000).map(|n| disk(&n.to_string())).collect();
+    check_title(many, "[FIRING:20000] DiskFull (page) on 0 and others, since 2012-11-24 11:04 UTC");
 }
 
 #[test]
@@ -81,25 +97,47 @@ fn texts_tell_what_where_and_since_when() {
     check(
         "email.default.text",
         &data,
-        "Firing:\n\
-         DiskFull on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n\
-         \x20 description: Disk /dev/sda1 is 93 % full.\n\
-         \x20 summary: 93 % full\n\
-         \x20 labels: alertname=DiskFull, instance=web1:9100, severity=page\n\
-         \x20 source: https://v/graph?g0.expr=up&g0.tab=1\n\
-         \n\
-         https://v/#/alerts?receiver=team-a\n",
+        &format!(
+            "Firing: DiskFull on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n\
+             \x20 93 % full\n\
+             \x20 Disk /dev/sda1 is 93 % full.\n\
+             \x20 Silence: {SILENCE}\n\
+             \x20 Graph: https://v/graph?g0.expr=up&g0.tab=1\n\
+             \x20 Labels: alertname=DiskFull, instance=web1:9100, severity=page\n\
+             \n\
+             All alerts, and silences: https://v/#/alerts?receiver=team-a\n"
+        ),
+    );
+    let mut noted = disk("web1:9100");
+    for (name, text) in [("value", "0.93"), ("runbook_url", "https://wiki/x"), ("ending", "none")] {
+        noted.annotations = noted.annotations.with(name, text);
+    }
+    let list = Value::list_of(ListKind::Alerts, vec![noted.into_value()]);
+    check(
+        "__text_alert_list",
+        &list,
+        &format!(
+            "Firing: DiskFull on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n\
+             \x20 Value: 0.93\n  93 % full\n  Disk /dev/sda1 is 93 % full.\n  ending: none\n\
+             \x20 Silence: {SILENCE}\n  What to do: https://wiki/x\n\
+             \x20 Graph: https://v/graph?g0.expr=up&g0.tab=1\n\
+             \x20 Labels: alertname=DiskFull, instance=web1:9100, severity=page\n"
+        ),
     );
     check(
         "slack.default.text",
         &data,
-        "*DiskFull* on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n93 % full\n\
-         Disk /dev/sda1 is 93 % full.\n<https://v/graph?g0.expr=up&g0.tab=1|Graph>\n",
+        &format!(
+            "*DiskFull* on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n93 % full\n\
+             Disk /dev/sda1 is 93 % full.\n<{SILENCE}|Silence> · \
+             <https://v/graph?g0.expr=up&g0.tab=1|Graph>\n"
+        ),
     );
     check(
         "slack.default.fallback",
         &data,
-        "[FIRING:1] DiskFull (web1:9100 page) | https://v/#/alerts?receiver=team-a",
+        "[FIRING:1] DiskFull (web1:9100 page), since 2012-11-24 11:04 UTC | \
+         https://v/#/alerts?receiver=team-a",
     );
     check("slack.default.color", &data, "danger");
     check("jira.default.priority", &data, "High");
@@ -108,13 +146,17 @@ fn texts_tell_what_where_and_since_when() {
     check(
         "__text_message",
         &over,
-        "Resolved:\nalert a3706118e550845a in node, since 2012-11-24 11:04 UTC, until 2012-11-24 11:14 UTC\n\
-         \x20 labels: job=node\n  source: https://v/graph?g0.expr=up&g0.tab=1\n",
+        "Resolved: alert a3706118e550845a in node, since 2012-11-24 11:04 UTC, until 2012-11-24 11:14 UTC\n\
+         \x20 Silence: https://v/silences/new?filter=%7Bjob%3D%22node%22%7D\n\
+         \x20 Graph: https://v/graph?g0.expr=up&g0.tab=1\n  Labels: job=node\n",
     );
     check("__text_alert_list_markdown", &Value::list_of(ListKind::Alerts, vec![]), "");
     let markdown = render("jira.default.description", &data, Escape::Text);
-    assert!(markdown.starts_with("# Firing\n\n**DiskFull** on web1:9100, since"), "{markdown}");
-    assert!(markdown.contains("\n- summary: 93 % full\n- alertname = DiskFull\n"), "{markdown}");
+    assert!(markdown.starts_with("\n**Firing: DiskFull** on web1:9100, since"), "{markdown}");
+    assert!(
+        markdown.contains("\n- 93 % full\n- Disk /dev/sda1 is 93 % full.\n[Silence](https"),
+        "{markdown}"
+    );
     let what = "Firing: DiskFull on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n";
     for name in ["discord.default.message", "telegram.default.message"] {
         let text = render(name, &data, Escape::Text);
@@ -125,7 +167,8 @@ fn texts_tell_what_where_and_since_when() {
         &data,
         "**Firing: DiskFull** on web1:9100, since 2012-11-24 11:04 UTC (10m 0s)\n\n\
          93 % full\nDisk /dev/sda1 is 93 % full.\n\n\
-         [Graph](https://v/graph?g0.expr=up&g0.tab=1)\n\n\
+         [Silence](https://v/silences/new?filter=%7Balertname%3D%22DiskFull%22%2Cinstance%3D\
+         %22web1%3A9100%22%2Cseverity%3D%22page%22%7D)  [Graph](https://v/graph?g0.expr=up&g0.tab=1)\n\n\
          [All alerts, and silences](https://v/#/alerts?receiver=team-a)",
     );
 }
@@ -151,7 +194,8 @@ fn the_mail_begins_with_what_where_and_since_when() {
         "93 % full\nDisk /dev/sda1 is 93 % full.</p>",
         "<a href=\"https://v/graph?g0.expr=up&amp;g0.tab=1\">Source</a>",
         "<a href=\"https://wiki/disk\">What to do</a>",
-        "<a href=\"https://v/#/alerts?receiver=team-a\">All alerts in Veilleur</a>",
+        "<a href=\"https://v/silences/new?filter=%7Balertname%3D%22DiskFull%22%2Cinstance",
+        "<a href=\"https://v/#/alerts?receiver=team-a\">All alerts, and silences, in Veilleur</a>",
         "<p style=\"margin:4px 0\">ending: none yet</p>",
         "severity=page<br>",
         "<title>[FIRING:2] DiskFull (page)</title>",
