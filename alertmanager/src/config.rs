@@ -125,7 +125,8 @@ pub struct Config {
     pub watchdog: Option<Watchdog>,
     /// The sections of Alertmanager as others are shown them.
     pub shown: String,
-    /// What a file of Prometheus asks for that is not done here, each with its place.
+    /// What is right and worth knowing, or asked for in a file of others and not done here, each with
+    /// its place.
     pub notes: Vec<String>,
 }
 
@@ -265,6 +266,7 @@ fn build(
     let windows = mute::build_windows(&file.maintenance, folder, &names, &mut diagnostics);
     let sources = intake::build_sources(&file.sources, folder, &mut diagnostics);
     let resolve_timeout = global.resolve_timeout.map_or(Duration::from_secs(300), Period::duration);
+    notes.extend(diagnostics.notes());
     let Some(mut web) = web else { return Err(diagnostics) };
     // They show who they are by themselves.
     web.open_too(sources.iter().map(|source| format!("/api/v1/in/{}", source.name)).collect());

@@ -73,11 +73,12 @@ pub use elasticsearch::{ElasticsearchConfig, ElasticsearchNotifier};
 pub use exec::{ExecConfig, ExecNotifier};
 pub use googlechat::{GoogleChatConfig, GoogleChatNotifier};
 pub use gotify::{GotifyConfig, GotifyNotifier};
+pub use http::{check_hidden_url, check_url};
 pub use incidentio::{IncidentioConfig, IncidentioNotifier};
 pub use irc::{IrcConfig, IrcNotifier};
 pub use jira::{JiraConfig, JiraField, JiraNotifier};
 pub use lane::{DEFAULT_TIMEOUT, Gate, LaneRunner, Next, NotifyMetrics, Pace, Recheck};
-pub use mail::{EmailConfig, EmailGlobals, EmailNotifier, ThreadingConfig};
+pub use mail::{EmailConfig, EmailGlobals, EmailNotifier, ThreadingConfig, check_server};
 pub use matrix::{MatrixConfig, MatrixNotifier};
 pub use mattermost::{
     MattermostAttachment, MattermostConfig, MattermostNotifier, MattermostPriority, MattermostProps,

@@ -37,7 +37,7 @@ pub use http_body_util::Full;
 use hyper::body::Body as _;
 pub use hyper::body::{Frame, Incoming as Body};
 pub use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
-pub use percent::percent_encoded;
+pub use percent::{percent_decoded, percent_encoded};
 use tokio::time::timeout;
 
 /// Why a body could not be had whole.

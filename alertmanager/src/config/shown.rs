@@ -113,7 +113,7 @@ pub(super) fn shown(text: &str) -> String {
 
 /// Whether what stands under `name`, in a list or map called `around`, is a secret.
 fn is_secret(around: &str, name: &str) -> bool {
-    if name.ends_with("_file") || name.ends_with("_files") {
+    if name.ends_with("_file") || name.ends_with("_files") || is_address(around, name) {
         return false;
     }
     let parts = ["password", "secret", "token", "credentials"];
@@ -126,8 +126,13 @@ fn is_secret(around: &str, name: &str) -> bool {
 
 /// Whether it is the address of a service, which Alertmanager shows and wants to read again; who we
 /// are may stand in it.
-fn is_address(name: &str) -> bool {
-    name.ends_with("_url")
+fn is_address(around: &str, name: &str) -> bool {
+    match name {
+        "url" => around == "incidentio_configs",
+        "slack_api_url" => false,
+        "api_url" => around != "slack_configs",
+        name => name.ends_with("_url") && !name.ends_with("webhook_url"),
+    }
 }
 
 fn hide(node: &mut Node, around: &str) {
@@ -139,7 +144,7 @@ fn hide(node: &mut Node, around: &str) {
                 if is_secret(around, name) {
                     hide_all(value);
                 } else {
-                    if is_address(name) {
+                    if is_address(around, name) {
                         hide_query(value);
                     }
                     // Settings of a service stand in a list of entries without names.
@@ -345,7 +350,7 @@ templates:
         assert!(secrets.len() > 3, "{secrets:?}");
         let is_open = |(around, name): &&(String, String)| {
             // The parameter of a function.
-            !is_secret(around, name) && !is_address(name) && name != "value"
+            !is_secret(around, name) && !is_address(around, name) && name != "value"
         };
         let open: Vec<_> = secrets.iter().filter(is_open).collect();
         assert!(open.is_empty(), "shown although they are secrets: {open:?}");

@@ -38,7 +38,7 @@ pub struct HttpConfig {
     pub bearer_token_file: Option<Spanned<PathBuf>>,
     /// TLS.
     pub tls_config: Option<Spanned<TlsConfig>>,
-    /// Whether redirects are followed. Messages never are; only `false` and nothing are taken there.
+    /// Whether redirects are followed by who reads. Messages never are, whatever it says.
     pub follow_redirects: Option<Spanned<bool>>,
     /// The proxy through which others are reached: `http://proxy.example:3128`, with a user name and
     /// a password where it asks for them.
@@ -149,15 +149,10 @@ pub struct HeaderConfig {
 }
 
 impl HttpConfig {
-    /// The client of somebody who sends messages; faults are reported at `place` or where they are.
+    /// The client of somebody who sends messages, and follows no redirect (X19), whatever the setting
+    /// says: it is `true` wherever nobody has said anything, and Alertmanager shows it then. Faults are
+    /// reported at `place` or where they are.
     pub fn build(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<HttpAccess> {
-        if let Some(follow) = self.follow_redirects.as_ref().filter(|follow| follow.value) {
-            diagnostics.report_with_help(
-                follow,
-                "redirects are not followed",
-                "give the address that they lead to, and leave `follow_redirects` out",
-            );
-        }
         self.build_following(place, diagnostics)
     }
 

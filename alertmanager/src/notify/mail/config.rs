@@ -118,8 +118,11 @@ impl EmailConfig {
         let to = recipients(self.to.as_ref(), place, diagnostics);
         let from = self.from.as_ref().or(globals.from.as_ref());
         let from = address("from", "smtp_from", from, place, diagnostics);
-        let smarthost = self.smarthost.as_ref().or(globals.smarthost.as_ref());
-        let server = server(smarthost, place, diagnostics);
+        let server = match (&self.smarthost, &globals.smarthost) {
+            // What is wrong with the global one is told where it stands.
+            (None, Some(global)) => host_port(&global.value),
+            (own, _) => server(own.as_ref(), place, diagnostics),
+        };
         let login = self.login(place, globals, diagnostics);
         let hello = self.hello.as_ref().or(globals.hello.as_ref());
         let hello = ClientId::Domain(hello.map_or("localhost".to_owned(), |h| h.value.clone()));
@@ -309,16 +312,26 @@ fn server(
         diagnostics.report_with_help(place, "`smarthost` is missing", help);
         return None;
     };
-    let parsed = written.value.rsplit_once(':').and_then(|(host, port)| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = port.parse().ok().filter(|port| *port > 0)?;
-        (!host.is_empty()).then(|| (host.to_owned(), port))
-    });
+    let parsed = host_port(&written.value);
     if parsed.is_none() {
         let message = format!("`{}` is not `host:port`", written.value);
         diagnostics.report(written, message);
     }
     parsed
+}
+
+fn host_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+/// Reports an address of a mail server that is none.
+pub fn check_server(written: Option<&Spanned<String>>, diagnostics: &mut Diagnostics) {
+    if let Some(written) = written {
+        server(Some(written), written.place, diagnostics);
+    }
 }
 
 fn tls_parameters(
