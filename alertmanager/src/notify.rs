@@ -62,11 +62,13 @@ mod splunk;
 mod syslog;
 mod twilio;
 mod xmpp;
+mod aimed;
 mod status;
 mod minimal;
 mod lane;
 mod run;
 
+pub use aimed::{Aim, Aims, Allowed, Field, Named, aimed};
 pub use console::{ConsoleConfig, ConsoleNotifier};
 pub use discord::{DiscordConfig, DiscordNotifier};
 pub use elasticsearch::{ElasticsearchConfig, ElasticsearchNotifier};

@@ -198,6 +198,11 @@ impl Diagnostics {
         !self.partial.is_empty()
     }
 
+    /// Notes that what others name of a section is known, although a part of it could not be read.
+    pub fn set_named(&mut self, section: &str) {
+        self.partial.retain(|name| nearest(name, [section]).is_none());
+    }
+
     /// As [`Self::is_partial`], of one section; one whose name is misspelt counts, too.
     pub fn is_partial_in(&self, section: &str) -> bool {
         self.partial.iter().any(|name| nearest(name, [section]).is_some())

@@ -10,6 +10,7 @@ mod lookup;
 mod names;
 mod origin;
 mod percent;
+pub mod special;
 mod except;
 mod dial;
 mod connection;

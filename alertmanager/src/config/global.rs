@@ -265,6 +265,21 @@ impl GlobalConfig {
         (service, self.wechat_api_corp_id.as_ref())
     }
 
+    /// WeCom, without the company.
+    pub(super) fn wechat_service(&self) -> ServiceGlobals<'_> {
+        self.wechat().0
+    }
+
+    /// The company at WeCom.
+    pub(super) fn wechat_company(&self) -> Option<&Spanned<String>> {
+        self.wechat().1
+    }
+
+    /// Where Webex is.
+    pub(super) fn webex(&self) -> Option<&Spanned<Secret>> {
+        self.webex_api_url.as_ref()
+    }
+
     /// Where Jira is.
     pub(super) fn jira(&self) -> ServiceGlobals<'_> {
         ServiceGlobals { url: self.jira_api_url.as_ref(), ..ServiceGlobals::default() }

@@ -29,6 +29,8 @@ const NOT_THEIRS: &[&str] = &[
     "console_configs",
     "fallback",
     "timeout_after",
+    "allowed_recipients",
+    "allowed_addresses",
 ];
 /// What stands for a secret, as in Alertmanager.
 const SECRET: &str = "<secret>";

@@ -13,6 +13,7 @@ use base::clock::Stopwatch;
 use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::{HttpAccess, HttpConfig, basic};
 use base::http::client::{ClientError, Connection, Failure, Origin, Phases};
+use base::http::special::untold;
 use base::http::{Full, HeaderMap, Method, Request, StatusCode, Uri, header, percent_decoded};
 use base::sample::Timestamp;
 use base::secret::Secret;
@@ -179,6 +180,7 @@ impl Service {
         let mut phases = Phases::default();
         let failed = |error: ClientError| match error.kind {
             Failure::Address => no_url(),
+            Failure::Barred => DeliveryError::permanent(error.to_string()),
             _ => DeliveryError::transient(error.to_string()),
         };
         let unanswered = |error| failed(error).after_sending();
@@ -246,12 +248,20 @@ impl Service {
 pub fn check_url(url: &Spanned<Secret>, diagnostics: &mut Diagnostics) {
     let (address, _) = login_apart(url.value.expose());
     let origin = address.parse().ok().and_then(|uri| Origin::of(&uri).ok());
-    if origin.is_none() {
+    let Some(origin) = origin else {
         diagnostics.report_with_help(
             url,
             "this is no address to post to",
             "write `http://host:port/path` or `https://...`",
         );
+        return;
+    };
+    if let Some(why) = origin.host.parse().ok().and_then(untold) {
+        let message = format!(
+            "`{}` is {why}: nothing is sent there unless `allowed_addresses` in `http_config` names it",
+            origin.host
+        );
+        diagnostics.note(url, message);
     }
 }
 

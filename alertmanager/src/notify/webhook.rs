@@ -287,6 +287,18 @@ mod tests {
         .await;
     }
 
+    #[tokio::test]
+    async fn nothing_is_sent_to_a_metadata_service_x19() {
+        let (config, mut diagnostics) =
+            written::<WebhookConfig>("{url: 'http://169.254.169.254/latest/'}");
+        let notifier = build(config, &mut diagnostics).unwrap();
+        assert_eq!(diagnostics.notes().len(), 1);
+        let refused = notifier.notify(&notification()).await.unwrap_err();
+        let told = refused.to_string();
+        assert!(told.contains("169.254.169.254 is a link-local address"), "{told}");
+        assert!(matches!(refused, DeliveryError::Permanent { .. }), "{told}");
+    }
+
     #[test]
     fn reports_every_fault_without_the_address() {
         let check = |yaml: &str, expected: &str| {

@@ -49,6 +49,9 @@ pub struct HttpConfig {
     pub proxy_from_environment: Option<Spanned<bool>>,
     /// Further headers for the proxy where it opens a connection.
     pub proxy_connect_header: Option<Spanned<BTreeMap<String, Vec<Secret>>>>,
+    /// Addresses of the link and of metadata services, such as 169.254.169.254, to which messages may be
+    /// sent all the same.
+    pub allowed_addresses: Option<Spanned<Vec<Spanned<String>>>>,
     /// Further headers of every request.
     pub http_headers: Option<Spanned<BTreeMap<String, HeaderConfig>>>,
     /// HTTP/2 is not spoken; the setting is taken because it changes nothing that one sees.
@@ -153,7 +156,19 @@ impl HttpConfig {
     /// says: it is `true` wherever nobody has said anything, and Alertmanager shows it then. Faults are
     /// reported at `place` or where they are.
     pub fn build(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<HttpAccess> {
-        self.build_following(place, diagnostics)
+        let mut but_for = Vec::new();
+        for written in self.allowed_addresses.iter().flat_map(|list| &list.value) {
+            match written.value.parse::<std::net::IpAddr>() {
+                Ok(ip) => but_for.push(ip.to_canonical()),
+                Err(_) => {
+                    let message = format!("`{}` is no IP address", written.value);
+                    diagnostics.report(written, message);
+                }
+            }
+        }
+        let mut access = self.build_following(place, diagnostics)?;
+        access.client = access.client.sparing_the_link(but_for);
+        Some(access)
     }
 
     /// The client of somebody who reads, and follows redirects unless that is switched off.
