@@ -8,7 +8,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 CONFORMANCE = $(CARGO) test --locked --quiet -p tests --test conformance
 
 .DEFAULT_GOAL := help
-.PHONY: help run test kills bench bench-peers conformance docs fmt install package static
+.PHONY: help run test kills kills-samples fuzz bench bench-peers conformance docs fmt install package static
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,16 @@ test: ## check everything: format, clippy, all tests; as root it installs what t
 kills: ## kill the evaluator CRASH_ROUNDS (1000) times in the order of CRASH_SEED (1), and judge what was told
 	@CRASH_ROUNDS=$(or $(CRASH_ROUNDS),1000) CRASH_SEED=$(or $(CRASH_SEED),1) \
 	  $(CARGO) test --locked --quiet -p tests --test evaluator -- --nocapture kills_lose
+
+kills-samples: ## kill whoever writes samples CRASH_ROUNDS (10000) times in the order of CRASH_SEED (1), and read what is left
+	@CRASH_ROUNDS=$(or $(CRASH_ROUNDS),10000) CRASH_SEED=$(or $(CRASH_SEED),1) \
+	  $(CARGO) test --locked --quiet -p storage --test kills
+
+fuzz: ## feed RUNS (10000000) broken inputs to TARGET: exposition, protobuf, promql, templates, yaml, matchers or chunk
+	@case "$(TARGET)" in \
+	  chunk) FUZZ_RUNS=$(or $(RUNS),10000000) $(CARGO) test --locked --release --quiet -p storage --lib -- --nocapture changed_chunks ;; \
+	  *) FUZZ_TARGET=$(TARGET) FUZZ_RUNS=$(or $(RUNS),10000000) $(CARGO) test --locked --release --quiet -p alertmanager --test fuzz ;; \
+	esac
 
 conformance: ## compare with Prometheus, Alertmanager, Nagios: the cases in CONFORMANCE_DIR
 	@$(CONFORMANCE)

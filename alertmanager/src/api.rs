@@ -1,7 +1,7 @@
 //! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
 //!
-//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills, silences and windows of
-//! maintenance changes something, and a page of another site cannot make a browser ask for it (X30).
+//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills, silences, windows of
+//! maintenance and, where it is allowed, deleting samples changes something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
 mod native;
@@ -16,6 +16,11 @@ mod federate;
 mod targets;
 mod notifications;
 mod write;
+mod open_telemetry;
+mod metadata;
+mod admin;
+mod read;
+mod elsewhere;
 mod v2;
 mod silences;
 mod maintenance;
@@ -30,10 +35,11 @@ mod routes;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
@@ -52,14 +58,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
 
 use crate::alerts::Alerts;
+use crate::config::ShownConfig;
 use crate::dispatch::{self, AskDispatch};
 use crate::hygiene::Hygiene;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::mute::{InhibitRule, Mutes};
 use crate::notify::LaneStates;
+use crate::otlp;
 use crate::outbox::Outbox;
 use crate::pushed::Pushed;
+use crate::remote_store::RemoteStore;
+use crate::remote_write::RemoteStates;
 use crate::rules::Rules;
 use crate::scrape::{Outputs, Targets};
 // Times of requests are read as everywhere.
@@ -92,6 +102,7 @@ pub struct ConfigState {
     loaded: std::sync::Mutex<Option<Timestamp>>,
     fault: std::sync::Mutex<Option<String>>,
     routing: ArcSwap<Routing>,
+    store: ArcSwapOption<RemoteStore>,
 }
 
 /// Who is told what, by the configuration.
@@ -112,9 +123,11 @@ pub struct Routing {
     /// How long an alert lasts that is pushed without an end.
     pub resolve_timeout: Duration,
     /// The configuration, without secrets.
-    pub shown: String,
+    pub shown: ShownConfig,
     /// How silences are kept in order.
     pub hygiene: Hygiene,
+    /// How samples are made of what OpenTelemetry pushes.
+    pub otlp: Arc<otlp::Options>,
 }
 
 impl Default for ConfigState {
@@ -129,12 +142,14 @@ impl Default for ConfigState {
             external_labels: Labels::empty(),
             resolve_timeout: Duration::from_secs(300),
             hygiene: Hygiene::default(),
-            shown: String::new(),
+            otlp: Arc::default(),
+            shown: ShownConfig::default(),
         };
         Self {
             loaded: std::sync::Mutex::default(),
             fault: std::sync::Mutex::default(),
             routing: ArcSwap::from_pointee(routing),
+            store: ArcSwapOption::empty(),
         }
     }
 }
@@ -165,6 +180,16 @@ impl ConfigState {
         self.routing.store(Arc::new(routing));
     }
 
+    /// The store that is asked in place of ours.
+    pub fn store(&self) -> Option<Arc<RemoteStore>> {
+        self.store.load_full()
+    }
+
+    /// Notes which store is asked in place of ours from now on.
+    pub fn set_store(&self, store: Option<Arc<RemoteStore>>) {
+        self.store.store(store);
+    }
+
     /// Notes when the configuration was taken over.
     pub fn set_loaded(&self, at: Timestamp) {
         *self.loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(at);
@@ -174,6 +199,17 @@ impl ConfigState {
     pub fn set_fault(&self, fault: Option<String>) {
         *self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = fault;
     }
+}
+
+/// What may be asked of us, and is on unless somebody turns it off.
+#[derive(Clone, Copy, Debug)]
+pub struct Enabled {
+    /// A reload.
+    pub lifecycle: bool,
+    /// Taking samples by remote write.
+    pub remote_write: bool,
+    /// Taking metrics of OpenTelemetry.
+    pub otlp: bool,
 }
 
 /// What [`Shown`] is made of.
@@ -195,6 +231,8 @@ pub struct Parts {
     pub pushed: Pushed,
     /// Takes messages of sources.
     pub intake: Intake,
+    /// How the stores are doing that samples are sent to.
+    pub remotes: RemoteStates,
     /// What holds alerts back.
     pub mutes: Mutes,
     /// What waits to be told.
@@ -219,6 +257,10 @@ pub struct Parts {
     pub flags: Arc<BTreeMap<String, String>>,
     /// How far back a sample counts.
     pub lookback: Duration,
+    /// What may be asked of us that changes something.
+    pub enabled: Enabled,
+    /// Where copies of the samples are made, where people may ask for one and delete series.
+    pub snapshots: Option<PathBuf>,
 }
 
 /// Whoever answers asks for the parts by their names.
@@ -288,6 +330,7 @@ fn without_prefix(uri: &Uri, prefix: &str) -> Option<Uri> {
 fn router(shown: Shown) -> Router {
     routes::router()
         .fallback(|| async { reply::Failure::not_found("there is nothing here").into_response() })
+        .layer(middleware::from_fn_with_state(shown.clone(), elsewhere::pass_on))
         .layer(middleware::from_fn(guard))
         .with_state(shown)
 }
@@ -325,6 +368,9 @@ async fn ready(State(shown): State<Shown>) -> Response {
 }
 
 async fn reload(State(shown): State<Shown>) -> Response {
+    if !shown.enabled.lifecycle {
+        return (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response();
+    }
     let (answer, answered) = oneshot::channel();
     if shown.reload.try_send(answer).is_err() {
         return reply::Failure::unavailable("a reload is under way").into_response();

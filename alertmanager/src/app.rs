@@ -38,8 +38,9 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::alerts::Alerts;
-use crate::api::{ConfigState, Parts, Routing, Shown};
+use crate::api::{ConfigState, Enabled, Parts, Routing, Shown};
 use crate::config::Config;
+use crate::config::prometheus::Keeping;
 use crate::dispatch::AskDispatch;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
@@ -47,6 +48,7 @@ use crate::mute::Mutes;
 use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
 use crate::pushed::Pushed;
+use crate::remote_write::{RemoteStates, Writers};
 use crate::rules::{RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
 use first_round::Start;
@@ -81,12 +83,18 @@ pub struct Settings {
     pub retention_bytes: Option<u64>,
     /// How much older than the newest of its series a sample may be.
     pub out_of_order: Duration,
+    /// How many exemplars are kept, where it is said.
+    pub max_exemplars: Option<usize>,
     /// How long attempts to deliver something are kept.
     pub history_retention: Duration,
     /// The path under which everything is served, without a slash at its end.
     pub route_prefix: String,
     /// Where people reach us, if not at the address that we serve on.
     pub external_url: Option<String>,
+    /// What may be asked of us that changes something.
+    pub enabled: Enabled,
+    /// Whether people may delete series and make copies over HTTP.
+    pub admin_api: bool,
     /// Counts what the log lost.
     pub dropped: IntCounter,
 }
@@ -105,6 +113,7 @@ struct App {
     collecting: Supervisor,
     jobs: watch::Sender<Vec<Arc<crate::scrape::Job>>>,
     judging: Judging,
+    writers: Writers,
     config: Arc<ConfigState>,
     intake: Intake,
 }
@@ -115,12 +124,25 @@ pub fn now() -> Timestamp {
 }
 
 impl Settings {
+    /// How samples are kept; what the configuration says counts before the command line.
     fn samples(&self) -> storage::Options {
+        let default = storage::Options::default();
         storage::Options {
             retention: self.retention,
             retention_bytes: self.retention_bytes,
             out_of_order: self.out_of_order,
-            ..storage::Options::default()
+            max_exemplars: self.max_exemplars.unwrap_or(default.max_exemplars),
+            ..default
+        }
+    }
+
+    fn keeping(self, keeping: Keeping) -> Self {
+        Self {
+            retention: keeping.retention.unwrap_or(self.retention),
+            retention_bytes: keeping.retention_bytes.or(self.retention_bytes),
+            out_of_order: keeping.out_of_order.unwrap_or(self.out_of_order),
+            max_exemplars: keeping.max_exemplars.or(self.max_exemplars),
+            ..self
         }
     }
 }
@@ -131,6 +153,7 @@ impl Settings {
 ///
 /// The port or the data folder cannot be had, or the system gives us no signals.
 pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::Result<ExitCode> {
+    let settings = settings.keeping(config.keeping);
     // First of all: until then a signal ends us, also one that asks for something else.
     let mut signals = Signals::take().context("the system gives us no signals")?;
     let listener = listen(settings.listen).await?;
@@ -220,6 +243,7 @@ impl App {
             rules: Rules::default(),
             pushed,
             intake: intake.clone(),
+            remotes: RemoteStates::new(&metrics),
             alerts,
             mutes: Mutes::new(data.silences.clone(), data.maintenance.clone()),
             outbox: data.outbox.clone(),
@@ -233,6 +257,8 @@ impl App {
             started,
             flags: Arc::new(settings.flags(address, &external_url)),
             lookback: LOOKBACK,
+            enabled: settings.enabled,
+            snapshots: settings.admin_api.then(|| settings.data.join("snapshots")),
         };
         let start = Start {
             round: parts.mutes.first_round.clone(),
@@ -260,6 +286,7 @@ impl App {
                 lookback: LOOKBACK,
                 subquery_step: SUBQUERY_STEP,
                 holds_missing: true,
+                elsewhere: None,
                 started,
                 appended: scraper.metrics.appended().clone(),
             },
@@ -283,6 +310,12 @@ impl App {
         let config_state = Arc::clone(&parts.config);
         let pushed = parts.pushed.clone();
         let (name, collecting) = (origin.name(), everything.child());
+        let writers = Writers::new(
+            Arc::clone(&data.storage),
+            settings.data.join("remote-write"),
+            parts.remotes.clone(),
+            everything.child(),
+        );
         let mut app = Self {
             origin,
             address,
@@ -292,6 +325,7 @@ impl App {
             collecting,
             jobs,
             judging,
+            writers,
             config: config_state,
             intake,
         };
@@ -374,6 +408,7 @@ impl App {
         self.guard.replace(config.web.clone());
         self.intake.set_sources(config.sources.clone());
         self.config.set_loaded(Timestamp::now());
+        self.config.set_store(config.store.clone());
         self.config.set_routing(Routing {
             route: config.route.clone(),
             receivers: config.lanes.keys().cloned().collect(),
@@ -384,8 +419,10 @@ impl App {
             resolve_timeout: config.resolve_timeout,
             shown: config.shown.clone(),
             hygiene: config.hygiene.clone(),
+            otlp: Arc::clone(&config.otlp),
         });
         self.judging.take_over(config, blind).await?;
+        self.writers.take_over(&config.remotes).await;
         self.jobs.send_replace(config.jobs.clone());
         Ok(())
     }

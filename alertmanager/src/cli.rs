@@ -21,10 +21,11 @@ use std::process::ExitCode;
 
 use base::diagnostic::Diagnostics;
 use base::period::Period;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 use tracing::warn;
 
+use crate::api::Enabled;
 use crate::app::{self, Origin, Settings};
 use crate::config::Reading;
 
@@ -116,6 +117,24 @@ struct RunArgs {
     /// The path under which everything is served, for a proxy that leaves it in
     #[arg(long = "web.route-prefix", value_name = "PATH", default_value = "/")]
     route_prefix: String,
+    /// Whether we are told to read the configuration again over HTTP
+    #[arg(long = "web.enable-lifecycle", value_name = "BOOL", default_value_t = true,
+          action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
+    lifecycle: bool,
+    /// Whether others may push samples by remote write
+    #[arg(long = "web.enable-remote-write-receiver", value_name = "BOOL", default_value_t = true,
+          action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
+    remote_write: bool,
+    /// Whether others may push metrics of OpenTelemetry
+    #[arg(long = "web.enable-otlp-receiver", value_name = "BOOL", default_value_t = true,
+          action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
+    otlp: bool,
+    /// Let people delete series and make copies of the samples over HTTP
+    #[arg(long = "web.enable-admin-api")]
+    admin_api: bool,
     /// How much is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
@@ -181,8 +200,15 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         retention: args.retention.duration(),
         retention_bytes: args.retention_size,
         out_of_order: args.out_of_order.duration(),
+        max_exemplars: None,
         history_retention: args.history_retention.duration(),
         route_prefix: args.route_prefix.trim_end_matches('/').to_owned(),
+        enabled: Enabled {
+            lifecycle: args.lifecycle,
+            remote_write: args.remote_write,
+            otlp: args.otlp,
+        },
+        admin_api: args.admin_api,
         dropped,
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),
     };

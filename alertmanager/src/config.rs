@@ -17,6 +17,7 @@ mod fallbacks;
 mod watchdog;
 
 pub use receivers::{ReceiverConfig, Receivers};
+pub use shown::ShownConfig;
 pub use watchdog::{WATCHDOG, Watchdog};
 
 use std::path::{Path, PathBuf};
@@ -29,8 +30,7 @@ use base::labels::Labels;
 use base::period::Period;
 use global::GlobalConfig;
 use prometheus::{
-    AlertingConfig, List, OtlpConfig, RemoteReadConfig, RemoteWriteConfig, RuntimeConfig,
-    StorageConfig, TracingConfig,
+    AlertingConfig, Keeping, List, RemoteReadConfig, RuntimeConfig, StorageConfig, TracingConfig,
 };
 use serde::Deserialize;
 
@@ -42,6 +42,9 @@ use crate::mute::{
     self, InhibitRule, InhibitRuleConfig, MaintenanceConfig, TimeIntervalConfig, Window,
 };
 use crate::notify::WatchdogConfig;
+use crate::otlp::{self, OtlpConfig};
+use crate::remote_store::RemoteStore;
+use crate::remote_write::{self, RemoteWriteConfig};
 use crate::rules::{
     BuiltinConfig, RuleGroup, SloConfig, Unknown, builtin_group, read_file, slo_groups,
 };
@@ -73,13 +76,13 @@ struct FileConfig {
     maintenance: Vec<Spanned<MaintenanceConfig>>,
     sources: Vec<Spanned<SourceConfig>>,
     watchdog: Option<Spanned<WatchdogConfig>>,
+    otlp: OtlpConfig,
+    remote_write: List<RemoteWriteConfig>,
     // What Prometheus does with them we do not; told by name, so that nobody believes it happens.
     alerting: Option<Spanned<AlertingConfig>>,
-    remote_write: Option<Spanned<List<RemoteWriteConfig>>>,
     remote_read: Option<Spanned<List<RemoteReadConfig>>>,
     storage: Option<Spanned<StorageConfig>>,
     tracing: Option<Spanned<TracingConfig>>,
-    otlp: Option<Spanned<OtlpConfig>>,
     runtime: Option<Spanned<RuntimeConfig>>,
 }
 
@@ -114,6 +117,10 @@ pub struct Config {
     pub resolve_timeout: Duration,
     /// Added to every alert.
     pub external_labels: Labels,
+    /// Which other stores get our samples.
+    pub remotes: Vec<Arc<remote_write::Settings>>,
+    /// The store that is asked in place of ours.
+    pub store: Option<Arc<RemoteStore>>,
     /// Who may ask us.
     pub web: Web,
     /// How silences are kept in order.
@@ -124,8 +131,12 @@ pub struct Config {
     pub sources: Vec<Arc<Source>>,
     /// What tells somebody outside that we are well.
     pub watchdog: Option<Watchdog>,
-    /// The sections of Alertmanager as others are shown them.
-    pub shown: String,
+    /// How samples are made of what OpenTelemetry pushes.
+    pub otlp: Arc<otlp::Options>,
+    /// How samples are kept, as far as it is said here; it counts from a start on.
+    pub keeping: Keeping,
+    /// What others are shown of it.
+    pub shown: ShownConfig,
     /// What is right and worth knowing, or asked for in a file of others and not done here, each with
     /// its place.
     pub notes: Vec<String>,
@@ -150,7 +161,7 @@ pub fn parse(
     let file = base::yaml::read(text, &mut diagnostics);
     let origin = (text, Reading::Own);
     let config = build(file, origin, folder, web_file, diagnostics)?;
-    Ok(Config { shown: shown::shown(text), ..config })
+    Ok(Config { shown: ShownConfig::of(text), ..config })
 }
 
 /// The configuration in the file at `path`.
@@ -177,7 +188,7 @@ pub fn read_as(
     let folder = path.parent().unwrap_or(Path::new("."));
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let config = build(file, (&text, reading), folder, web_file, diagnostics)?;
-    Ok(Config { shown: shown::shown(&text), ..config })
+    Ok(Config { shown: ShownConfig::of(&text), ..config })
 }
 
 fn build(
@@ -191,6 +202,7 @@ fn build(
     let places = Places { file: web_file, folder: Some(folder), openable: OPENABLE };
     let web = Web::read(places, file.web.take(), &mut diagnostics);
     let mut notes = file.others(reading, folder, &mut diagnostics);
+    let keeping = file.keeping(reading, &mut notes, &mut diagnostics);
     let global = &file.global;
     let default_interval = Period::from_secs(60);
     let scrape = global.scrape(default_interval, &mut diagnostics);
@@ -204,6 +216,8 @@ fn build(
         }
     }
     let external_labels = global.external_labels(reading, &mut diagnostics);
+    let store = file.store(folder, &mut diagnostics);
+    let remotes = file.remotes((reading, folder), &external_labels, &mut notes, &mut diagnostics);
 
     let job_files = match reading {
         Reading::Own => file.scrape_config_files.clone(),
@@ -277,6 +291,7 @@ fn build(
     let hygiene = file.silences.build(&mut diagnostics);
     let windows = mute::build_windows(&file.maintenance, folder, &names, &mut diagnostics);
     let sources = intake::build_sources(&file.sources, folder, &mut diagnostics);
+    let otlp = Arc::new(file.otlp.build(&mut diagnostics));
     let resolve_timeout = global.resolve_timeout.map_or(Duration::from_secs(300), Period::duration);
     notes.extend(diagnostics.notes());
     let Some(mut web) = web else { return Err(diagnostics) };
@@ -291,12 +306,16 @@ fn build(
         lanes,
         resolve_timeout,
         external_labels,
+        remotes,
+        store,
         web,
         hygiene,
         windows,
         sources,
         watchdog,
-        shown: String::new(),
+        otlp,
+        keeping,
+        shown: ShownConfig::default(),
         notes,
     })
 }
@@ -422,10 +441,9 @@ mod tests {
              help: a relative path begins in the folder of this file",
         );
         check(
-            "alerting: {}\notlp: {}",
+            "alerting: {}\ntracing: {endpoint: h}",
             "v.yml:1:11: the section `alerting` has no use here\n  \
-             help: take the section out: alerts go to `route` without a detour\n\
-             v.yml:2:7: the section `otlp` is not supported yet\n  help: take the section out",
+             help: take the section out: alerts go to `route` without a detour",
         );
     }
 }

@@ -19,11 +19,12 @@ pub use question::{Question, Standing, Subject};
 pub use told::Attempted;
 pub use trace::{Stage, Trace, Way};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::labels::{Labels, LabelsBuilder};
+use base::matcher::Matcher;
 use base::period::Period;
 use base::sample::Timestamp;
 use promql::Query;
@@ -37,7 +38,7 @@ use crate::pushed::Pushed;
 use crate::rules::{GroupView, RuleKind};
 use crate::state::RuleAlertState;
 use crate::time::print_time;
-use judged::{Stored, judge};
+use judged::{Stored, StoredState, judge};
 use told::{OnLane, OnRoute};
 
 /// The most alerts that one question is answered for.
@@ -119,13 +120,31 @@ impl Witnesses<'_> {
     }
 
     fn subjects_then(&self, question: &Question, at: Timestamp) -> Result<Vec<Subject>, String> {
-        let mut found = Vec::new();
-        for state in self.stored(at).states(&question.alert)? {
-            let labels = self.outside(&state.labels);
-            if question.is_about(&labels) {
-                found.push(Subject { labels, state: Standing::Then(state) });
-            }
+        let states = self.fired_then(&question.alert, at)?.into_iter();
+        let about = states.filter(|state| question.is_about(&state.labels));
+        Ok(about.map(|s| Subject { labels: s.labels.clone(), state: Standing::Then(s) }).collect())
+    }
+
+    /// The alerts that were pending or fired at a time of the past, as they leave us.
+    fn fired_then(&self, wanted: &[Matcher], at: Timestamp) -> Result<Vec<StoredState>, String> {
+        let stored = self.stored(at);
+        let mut found = stored.states(wanted)?;
+        for state in &mut found {
+            state.labels = self.outside(&state.labels);
         }
+        let mut others = stored.pushed(wanted, self.now)?;
+        // What is still pushed has left no sample yet.
+        others.extend(self.pushed.firing().into_iter().filter(|(_, since)| *since <= at).map(
+            |(labels, since)| StoredState {
+                labels,
+                is_firing: true,
+                is_pushed: true,
+                active_at: Some(since),
+            },
+        ));
+        let mut known: HashSet<Labels> = found.iter().map(|state| state.labels.clone()).collect();
+        others.retain(|other| known.insert(other.labels.clone()));
+        found.extend(others);
         Ok(found)
     }
 
@@ -207,7 +226,7 @@ impl Witnesses<'_> {
                     ),
                 ));
             }
-            None => stages.push(Stage::passes("rule", self.no_rule(labels, is_now))),
+            None => stages.push(Stage::passes("rule", self.no_rule(subject, is_now))),
         }
         let (text, verdict) = subject.state.tell(at, judge.as_ref().map(|judge| judge.hold));
         let stage = if verdict.is_some() { Stage::decides } else { Stage::passes };
@@ -215,8 +234,11 @@ impl Witnesses<'_> {
         verdict
     }
 
-    fn no_rule(&self, labels: &Labels, is_now: bool) -> String {
-        match self.pushed.times(labels) {
+    fn no_rule(&self, subject: &Subject, is_now: bool) -> String {
+        if matches!(&subject.state, Standing::Then(then) if then.is_pushed) {
+            return "none of ours: it was pushed".to_owned();
+        }
+        match self.pushed.times(&subject.labels) {
             Some(times) if is_now => format!(
                 "none of ours: it was pushed, last at {}, and ends at {} if nobody pushes it again",
                 print_time(times.updated_at),
@@ -274,9 +296,7 @@ impl Witnesses<'_> {
             at,
             is_now: then.is_none(),
             held,
-            unknown: then.is_some().then_some(
-                "the configuration is that of now, and causes that others pushed are not known",
-            ),
+            unknown: then.is_some().then_some("the configuration is that of now"),
             due: self.due.get(&group_key).copied(),
             lanes,
             group_key: group_key.clone(),
@@ -300,13 +320,13 @@ impl Witnesses<'_> {
         held
     }
 
-    /// What held alerts back at a time of the past, as far as rules made the causes.
+    /// What held alerts back at a time of the past.
     fn inhibitor_then(&self, at: Timestamp) -> Inhibitor {
         let mut inhibitor = Inhibitor::new(self.inhibit_rules.iter().cloned());
-        for state in self.stored(at).states(&[]).unwrap_or_default() {
+        for state in self.fired_then(&[], at).unwrap_or_default() {
             if state.is_firing {
                 let cause = Alert {
-                    labels: self.outside(&state.labels),
+                    labels: state.labels,
                     annotations: Default::default(),
                     starts_at: at,
                     ended: None,

@@ -28,7 +28,8 @@ use base::diagnostic::{Diagnostics, Spanned};
 use base::period::Period;
 use serde::Deserialize;
 
-/// The series of an alert that others push, while it fires: ours have `ALERTS`.
+/// The series of an alert that others push: at its end, since when it fired, in seconds. Ours have
+/// `ALERTS`.
 pub const PUSHED_METRIC: &str = "veilleur_pushed_alert";
 
 /// The section `silences:`, as written.

@@ -8,9 +8,10 @@
 //! They are pushed again while they hold and end when they do not, or when we do.
 //!
 //! Invariant: their labels are names of the configuration, so there is at most one of each kind for
-//! each lane, group of rules and receiver; a failure to deliver them adds none.
+//! each lane, group of rules, job and receiver; a failure to deliver them adds none.
 
 mod faults;
+mod lists;
 mod run;
 mod storm;
 

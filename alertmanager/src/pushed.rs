@@ -13,7 +13,7 @@
 mod fresh;
 mod run;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ impl Pushed {
             }
             None => tracing::warn!("a pushed alert cannot be read"),
         })?;
-        alerts.put(inner.firing.values().map(|firing| Arc::clone(&firing.alert)));
+        alerts.put_pushed(inner.firing.values().map(|firing| Arc::clone(&firing.alert)));
         let inner = Arc::new(Mutex::new(inner));
         Ok(Self { state, alerts, inner, changed: Arc::default(), turn: Arc::default() })
     }
@@ -178,7 +178,7 @@ impl Pushed {
         self.state.journal().write(later).map_err(StateError::from)?;
         let written = self.state.journal().append(batch).map_err(StateError::from)?;
         let (told, written) = self.put_in(taken, written, now);
-        self.alerts.put(told);
+        self.alerts.put_pushed(told);
         self.changed.notify_one();
         // Who pushes next shares the wait for the disk.
         drop(turn);
@@ -247,22 +247,11 @@ impl Pushed {
         Some(Times { ends_at, updated_at })
     }
 
-    /// The alerts that were pushed and fire.
-    pub fn labels(&self) -> HashSet<Labels> {
-        self.lock().firing.keys().cloned().collect()
-    }
-
-    /// The alerts that fire and that nobody pushed.
-    pub async fn others(&self) -> Vec<Arc<Alert>> {
-        let _turn = self.turn.lock().await;
-        let mut firing = self.alerts.filter(Alert::is_firing);
+    /// The alerts that were pushed and fire, with when they began.
+    pub fn firing(&self) -> HashMap<Labels, Timestamp> {
         let inner = self.lock();
-        // Who pushes holds the turn, so what was pushed is among them.
-        if firing.len() == inner.firing.len() {
-            return Vec::new();
-        }
-        firing.retain(|alert| !inner.firing.contains_key(&alert.labels));
-        firing
+        let all = inner.firing.iter();
+        all.map(|(labels, firing)| (labels.clone(), firing.alert.starts_at)).collect()
     }
 
     /// Ends what is over at `now`; returns when the next one is.
@@ -287,7 +276,7 @@ impl Pushed {
         over.iter().for_each(|firing| inner.remove(&firing.alert.labels));
         let next = inner.ends.first_key_value().map(|((ends_at, _), _)| *ends_at);
         drop(inner);
-        self.alerts.put(over.into_iter().map(|firing| Alert {
+        self.alerts.put_pushed(over.into_iter().map(|firing| Alert {
             ended: Some((firing.ends_at, Ending::Resolved)),
             ..Alert::clone(&firing.alert)
         }));

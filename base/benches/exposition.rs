@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use base::exposition::{Encoding, Entry, Format, ParseError, Parser, encode};
+use base::exposition::{Encoding, Entry, Escaping, Format, ParseError, Parser, encode};
 use base::family::{LabelPairs, MetricFamily, MetricKind};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -84,7 +84,7 @@ fn service() -> Vec<MetricFamily> {
 
 fn text(families: &[MetricFamily], format: Format) -> String {
     let mut text = String::new();
-    encode(families, Encoding { format, utf8_names: false }, &mut text);
+    encode(families, Encoding { format, names: Escaping::Underscores }, &mut text);
     text
 }
 
@@ -125,7 +125,8 @@ fn exposition(c: &mut Criterion) {
                     b.iter(|| read(black_box(&body), format, true));
                 });
             }
-            let (encoding, mut out) = (Encoding { format, utf8_names: false }, String::new());
+            let (encoding, mut out) =
+                (Encoding { format, names: Escaping::Underscores }, String::new());
             group.bench_function(format!("encode {name}, {kind}"), |b| {
                 b.iter(|| {
                     out.clear();

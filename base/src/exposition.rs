@@ -18,6 +18,7 @@
 mod parse;
 mod series;
 mod families;
+mod escaping;
 mod strict;
 mod encode;
 mod protobuf;
@@ -25,6 +26,7 @@ mod protobuf;
 pub use encode::{
     CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT, Encoding, encode, encode_output, encode_point,
 };
+pub use escaping::Escaping;
 pub use families::parse_families;
 pub use parse::Parser;
 pub use protobuf::{Histograms, ProtobufParser};

@@ -18,6 +18,7 @@ mod proxy;
 pub mod client;
 pub mod access;
 pub mod fetch;
+pub mod kept;
 pub mod oauth2;
 pub mod web;
 mod framing;

@@ -123,7 +123,7 @@ fn family(from: &prometheus::proto::MetricFamily) -> MetricFamily {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exposition::{Encoding, Format, check, encode};
+    use crate::exposition::{Encoding, Escaping, Format, check, encode};
 
     #[test]
     fn what_it_shows_is_valid_in_both_formats() {
@@ -135,7 +135,11 @@ mod tests {
             .observe(0.2);
         for format in [Format::Text, Format::OpenMetrics] {
             let mut text = String::new();
-            encode(&metrics.families(), Encoding { format, utf8_names: false }, &mut text);
+            encode(
+                &metrics.families(),
+                Encoding { format, names: Escaping::Underscores },
+                &mut text,
+            );
             check(text.as_bytes(), format, 1 << 20).unwrap_or_else(|e| panic!("{e}\n{text}"));
             assert!(text.contains("process_resident_memory_bytes"), "{text}");
             assert!(text.contains("veilleur_things_total 1"), "{text}");

@@ -10,6 +10,7 @@
 //! Invariant: a body never takes more memory than the caller's limit, whatever it says of itself.
 
 mod message;
+mod plain;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -151,12 +152,21 @@ pub fn encode(series: &[Series], version: Version) -> Vec<u8> {
 
 /// The body that holds `series`, and others with native histograms.
 pub fn encode_with(series: &[Series], natives: &[NativeSeries], version: Version) -> Vec<u8> {
+    encode_starting((series, &[]), natives, version)
+}
+
+/// As [`encode_with`], and since when the samples of each series count, as [`Received::starts`] has
+/// it; only 2.0 says it.
+pub fn encode_starting(
+    (series, starts): (&[Series], &[i64]),
+    natives: &[NativeSeries],
+    version: Version,
+) -> Vec<u8> {
     let message = match version {
         Version::V1 => v1_of(series, natives).encode_to_vec(),
-        Version::V2 => v2_of(series, natives).encode_to_vec(),
+        Version::V2 => v2_of((series, starts), natives).encode_to_vec(),
     };
-    // Compressing fails only for what is over 4 GiB, and then it is empty.
-    snap::raw::Encoder::new().compress_vec(&message).unwrap_or_default()
+    pack(&message)
 }
 
 /// What `body` holds; decompressed it may have `limit` bytes.
@@ -165,17 +175,38 @@ pub fn encode_with(series: &[Series], natives: &[NativeSeries], version: Version
 ///
 /// [`DecodeError`]; what is wrong with single series is in the result.
 pub fn decode(body: &[u8], version: Version, limit: usize) -> Result<Received, DecodeError> {
+    let bytes = unpack(body, limit)?;
+    let failed = |error: prost::DecodeError| DecodeError::Protobuf(error.to_string());
+    match version {
+        Version::V1 => plain::read(&bytes),
+        Version::V2 => from_v2(&v2::Request::decode(&*bytes).map_err(failed)?),
+    }
+}
+
+/// The series as the result of a query of remote read has them: a message that holds the same, not
+/// packed.
+pub fn query_result(series: &[Series], natives: &[NativeSeries]) -> Vec<u8> {
+    v1_of(series, natives).encode_to_vec()
+}
+
+/// `bytes` as one snappy block.
+pub fn pack(bytes: &[u8]) -> Vec<u8> {
+    // Compressing fails only for what is over 4 GiB, and then it is empty.
+    snap::raw::Encoder::new().compress_vec(bytes).unwrap_or_default()
+}
+
+/// What is in the snappy block `body`, which may be `limit` bytes.
+///
+/// # Errors
+///
+/// It is no such block, or larger.
+pub fn unpack(body: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
     let failed = |error: snap::Error| DecodeError::Snappy(error.to_string());
     let length = snap::raw::decompress_len(body).map_err(failed)?;
     if length > limit {
         return Err(DecodeError::TooLarge(length, limit));
     }
-    let bytes = snap::raw::Decoder::new().decompress_vec(body).map_err(failed)?;
-    let failed = |error: prost::DecodeError| DecodeError::Protobuf(error.to_string());
-    match version {
-        Version::V1 => Ok(from_v1(v1::WriteRequest::decode(&*bytes).map_err(failed)?)),
-        Version::V2 => from_v2(&v2::Request::decode(&*bytes).map_err(failed)?),
-    }
+    snap::raw::Decoder::new().decompress_vec(body).map_err(failed)
 }
 
 fn v1_of(series: &[Series], natives: &[NativeSeries]) -> v1::WriteRequest {
@@ -198,13 +229,14 @@ fn v1_of(series: &[Series], natives: &[NativeSeries]) -> v1::WriteRequest {
     v1::WriteRequest { timeseries: floats.chain(natives).collect() }
 }
 
-fn v2_of(series: &[Series], natives: &[NativeSeries]) -> v2::Request {
+fn v2_of((series, starts): (&[Series], &[i64]), natives: &[NativeSeries]) -> v2::Request {
     let mut symbols = Symbols::default();
     symbols.place("");
     let mut timeseries = Vec::with_capacity(series.len() + natives.len());
-    for series in series {
+    for (at, series) in series.iter().enumerate() {
         timeseries.push(v2::TimeSeries {
             labels_refs: symbols.labels(&series.labels),
+            created_timestamp: starts.get(at).copied().unwrap_or_default(),
             samples: series.samples.iter().map(message_sample).collect(),
             metadata: Some(v2::Metadata {
                 kind: message::kind_number(series.kind),
@@ -260,26 +292,6 @@ impl<'a> Symbols<'a> {
     }
 }
 
-fn from_v1(request: v1::WriteRequest) -> Received {
-    let mut received = Received::default();
-    for series in request.timeseries {
-        let pairs = |labels: &[v1::Label]| -> Vec<(String, String)> {
-            labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect()
-        };
-        let exemplars = series.exemplars.iter().map(|exemplar| Example {
-            labels: Labels::from_pairs(pairs(&exemplar.labels)),
-            value: exemplar.value,
-            timestamp: exemplar.timestamp,
-        });
-        let exemplars = exemplars.collect();
-        let pairs = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-        let Some(labels) = received.labels(pairs) else { continue };
-        received.add(&labels, &series.samples, 0, |_| {});
-        received.add_more(&labels, &series.histograms, exemplars, 0);
-    }
-    received
-}
-
 fn from_v2(request: &v2::Request) -> Result<Received, DecodeError> {
     let text = |place: u32| {
         let text = request.symbols.get(place as usize).map(String::as_str);
@@ -325,6 +337,10 @@ impl Received {
         &mut self,
         pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) -> Option<Labels> {
+        // Nearly all senders sort them, and then no other room is needed to build the set.
+        if is_sorted(pairs.clone()) && pairs.clone().any(|(name, _)| name == METRIC_NAME) {
+            return Some(Labels::from_sorted(pairs));
+        }
         let labels = Labels::from_pairs(pairs.clone());
         let count = pairs.clone().filter(|(_, value)| !value.is_empty()).count();
         if labels.get(METRIC_NAME).is_none() {
@@ -386,6 +402,17 @@ impl Received {
             self.natives.push(NativeSeries { labels: labels.clone(), histograms: read, start });
         }
     }
+}
+
+/// Whether a set can be built of `pairs` as they are: sorted, each name once, nothing empty.
+fn is_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+    let mut before = "";
+    let mut pairs = pairs;
+    pairs.all(|(name, value)| {
+        let rises = before < name && !value.is_empty();
+        before = name;
+        rises
+    })
 }
 
 /// Of all that is not a number only the stale marker means something; our own further markers are

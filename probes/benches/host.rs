@@ -8,14 +8,14 @@
 use std::hint::black_box;
 
 use base::diagnostic::Diagnostics;
-use base::exposition::{Encoding, Format, encode};
+use base::exposition::{Encoding, Escaping, Format, encode};
 use base::sample::Timestamp;
 use criterion::{Criterion, criterion_group, criterion_main};
 use probes::host::HostConfig;
 
 fn scrape(c: &mut Criterion) {
     let host = HostConfig::default().build(&mut Diagnostics::new("bench"));
-    let encoding = Encoding { format: Format::Text, utf8_names: false };
+    let encoding = Encoding { format: Format::Text, names: Escaping::Underscores };
     let now = Timestamp::from_millis(1_800_000_000_000);
     let mut text = String::new();
     c.bench_function("host/collect", |b| b.iter(|| black_box(host.collect(now))));

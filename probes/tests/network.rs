@@ -8,7 +8,7 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::exposition::{Encoding, Format, encode};
+use base::exposition::{Encoding, Escaping, Format, encode};
 use common::{faults, probe, run, run_for};
 use probes::{Outcome, Reason, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,7 +64,11 @@ fn check(outcome: &Outcome, reason: Reason, part: &str) {
 
 fn metrics(outcome: &Outcome) -> String {
     let mut text = String::new();
-    encode(&outcome.families, Encoding { format: Format::Text, utf8_names: false }, &mut text);
+    encode(
+        &outcome.families,
+        Encoding { format: Format::Text, names: Escaping::Underscores },
+        &mut text,
+    );
     text
 }
 

@@ -8,7 +8,7 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::exposition::{Encoding, Format, encode};
+use base::exposition::{Encoding, Escaping, Format, encode};
 use common::{faults, probe, run, run_for};
 use probes::{Outcome, Reason, Status, health};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,7 +77,11 @@ fn check(outcome: &Outcome, status: Status, reason: Reason, summary: &str) {
 #[track_caller]
 fn has(outcome: &Outcome, line: &str) {
     let mut text = String::new();
-    encode(&outcome.families, Encoding { format: Format::Text, utf8_names: false }, &mut text);
+    encode(
+        &outcome.families,
+        Encoding { format: Format::Text, names: Escaping::Underscores },
+        &mut text,
+    );
     assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use base::exposition::{Encoding, Format, encode};
+use base::exposition::{Encoding, Escaping, Format, encode};
 use common::{faults, probe, run, shell};
 use probes::{Outcome, Reason, Status};
 
@@ -78,7 +78,7 @@ async fn metrics_are_taken_by_their_prefix() {
     check(&o, Status::Ok, Reason::None, "1 sample");
     assert_eq!(o.details, "left out `up`: it does not begin with `shop_`");
     let mut text = String::new();
-    let encoding = Encoding { format: Format::Text, utf8_names: false };
+    let encoding = Encoding { format: Format::Text, names: Escaping::Underscores };
     encode(&o.families, encoding, &mut text);
     assert!(text.ends_with("shop_orders{exported_job=\"x\"} 3\n"), "{text}");
     let o = outcome("echo shop_a 1; echo late >&2; exit 1", more).await;

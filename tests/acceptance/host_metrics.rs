@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use base::diagnostic::Diagnostics;
-use base::exposition::{Encoding, Format, encode, parse_families};
+use base::exposition::{Encoding, Escaping, Format, encode, parse_families};
 use base::family::{MetricFamily, MetricKind};
 use base::sample::Timestamp;
 use probes::host::HostConfig;
@@ -162,7 +162,7 @@ fn shows_what_node_exporter_shows() {
     exporter.scrape();
     let mut before = exporter.scrape();
     let mut text = String::new();
-    let encoding = Encoding { format: Format::Text, utf8_names: false };
+    let encoding = Encoding { format: Format::Text, names: Escaping::Underscores };
     encode(&host.collect(Timestamp::now()), encoding, &mut text);
     let ours = parse(&text);
     let mut after = exporter.scrape();

@@ -20,6 +20,9 @@ use crate::random::Random;
 /// Settings of every kind of receiver, and of the sections around them.
 const EVERY: &str = include_str!("every_receiver.yml");
 
+/// What is said of a file on which `amtool` fails itself.
+const BREAKS_OFF: &str = "it breaks off";
+
 fn every() -> Value {
     let mut diagnostics = Diagnostics::new("every_receiver.yml");
     let value = base::yaml::read(EVERY, &mut diagnostics);
@@ -41,7 +44,7 @@ fn judged_by_amtool(amtool: &Path, folder: &Path, count: usize) -> Vec<Option<St
             match text.contains("SUCCESS") {
                 true => None,
                 // There are files on which it breaks off, and looks at no other.
-                false => Some(fault.unwrap_or("it breaks off").to_owned()),
+                false => Some(fault.unwrap_or(BREAKS_OFF).to_owned()),
             }
         }));
         assert!(found.len() > before, "{done:?}");
@@ -76,7 +79,7 @@ fn what_either_shows_of_every_setting_is_taken_by_the_other() {
     let status: Value = serde_json::from_str(&answer().unwrap().1).unwrap();
     fs::write(file(1), status["config"]["original"].as_str().unwrap()).unwrap();
     let ours = alertmanager::config::read(&file(0), None).map_err(|faults| faults.to_string());
-    fs::write(file(2), ours.unwrap().shown).unwrap();
+    fs::write(file(2), ours.unwrap().shown.alertmanager).unwrap();
     for n in 0..3 {
         assert_eq!(judged_by_us(&file(n)), None, "{n}");
     }
@@ -201,12 +204,17 @@ const EXCEPTIONS: &[(&str, bool)] = &[
     ("email_configs.*.to = ", false),
     ("sns_configs.*.api_url = ", false),
     ("= \"{{ .x\"", false),
+    // A port that is none, a year that is none, and a number in place of a text.
+    ("smtp_smarthost = \"http", false),
+    ("years.* = -1", false),
+    (".summary = 5", false),
+    // An empty name of a file names none.
+    ("_file = \"\"", false),
     // Half of a thing.
     ("= 1.5", false),
     (".* = null", false),
     // A number in quotes is a number, and a name beginning with `@` is a chat.
     ("telegram_configs.*.chat_id = \"", true),
-    ("= \"{{", false),
 ];
 
 fn number(variable: &str) -> Option<u64> {
@@ -232,7 +240,10 @@ fn random_faults_are_faults_for_both() {
         refused += usize::from(theirs.is_some());
         let known =
             |(text, taken): &&(&str, bool)| *taken == ours.is_none() && change.contains(*text);
-        if ours.is_some() != theirs.is_some() && !EXCEPTIONS.iter().any(|e| known(&e)) {
+        // Where it breaks off nobody knows what it would say.
+        let broke_off = theirs.as_deref() == Some(BREAKS_OFF);
+        if !broke_off && ours.is_some() != theirs.is_some() && !EXCEPTIONS.iter().any(|e| known(&e))
+        {
             differ.push(format!("{change}\n  ours: {ours:?}\n  theirs: {theirs:?}"));
         }
     }

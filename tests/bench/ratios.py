@@ -20,6 +20,12 @@ FIGURES = {
     "m3": ["checks_per_s", "wanted_per_s", "cpu_us_per_check", "machine_cpu_us_per_check",
            "own_cpu_us_per_check", "added_cpu_us_per_check", "late_p50_s", "late_p99_s",
            "slot_max_over_mean", "pss_now_mib"],
+    "m4scrape": ["samples_per_s", "cpu_s_per_million", "rss_steady_mib", "rss_hwm_mib", "disk_bytes_per_sample_running",
+                 "disk_bytes_per_sample_compacted", "series_seen"],
+    "m4write": ["samples_per_s", "cpu_s_per_million", "request_p50_ms", "request_p99_ms", "rss_peak_mib", "rss_steady_mib",
+                "disk_bytes_per_sample_running", "disk_bytes_per_sample_compacted", "stored_fraction"],
+    "m6": ["instant_ms", "instant_cpu_ms", "range_ms", "range_cpu_ms", "repeated_ms", "results", "rss_after_fill_mib", "rss_peak_mib"],
+    "growth": ["series", "rss_mib", "bytes_per_series", "round_cpu_ms", "cpu_s_per_million", "longest_scrape_ms", "failed_scrapes"],
     "m7": ["post_alerts_per_s", "post_cpu_us_per_alert", "post_p99_ms", "cpu_us_per_alert_in_all", "all_notified_s", "webhooks",
            "again_cpu_us_per_alert", "idle_cores_with_alerts", "groups_p50_ms", "groups_cpu_ms", "alerts_p50_ms", "reload_ms",
            "regrouped_ms", "rss_idle_mib", "rss_peak_mib", "rss_end_mib", "p50_ms", "p90_ms", "p99_ms", "max_ms", "cpu_us_per_alert",
@@ -122,6 +128,19 @@ def bare_loop(rows, subjects):
         print("%s: %.2f of its rate, %.1f times its own CPU" % (name, checks / rate, own / parent))
 
 
+def parts(row):
+    """The rows of a run: one for each query, where it is one of queries."""
+    if "queries" not in row:
+        return [row]
+    about = {key: value for key, value in row.items() if key != "queries"}
+    rows = [dict(about, load="all")]
+    for name, query in row["queries"].items():
+        rows.append({"load": name, "instant_ms": query["instant"]["ms"][0], "instant_cpu_ms": query["instant"]["cpu_ms"],
+                     "range_ms": query["range"]["ms"][0], "range_cpu_ms": query["range"]["cpu_ms"],
+                     "repeated_ms": query["cached"]["ms"][0], "results": query["range"]["result"]})
+    return rows
+
+
 def main():
     folder, measure = sys.argv[1:]
     by_load, machine, bare = {}, "", {}
@@ -134,7 +153,7 @@ def main():
             for row in result["rows"]:
                 bare.setdefault(row["load"], []).append(row)
             continue
-        for row in result["rows"]:
+        for row in [part for row in result["rows"] for part in parts(row)]:
             # m8 has each of its faults besides.
             times = sorted(fault["fault_to_hook_s"] for fault in row.get("faults", []) if fault["fault_to_hook_s"] is not None)
             if times:

@@ -4,11 +4,13 @@
 # the project).
 #
 #   tests/bench/run.sh            m1 (scrape of an agent), m2 (looks on request), m3 (script checks),
+#                                 m4 (200,000 series scraped, and by remote write), m6 (ten queries over them),
 #                                 m7 (alerts in Alertmanager's place), m8 (fault to webhook), and these:
 #   tests/bench/run.sh idle       an agent with 50 checks a minute that nobody asks, beside node_exporter
 #   tests/bench/run.sh floor      script checks beside a bare loop of posix_spawn: as many as go, also from an
 #                                 agent of 200 MiB; and half as many as the loop starts
 #   tests/bench/run.sh nrpe       round trips of check_nrpe, to us and to NRPE's daemon
+#   tests/bench/run.sh growth     ours alone with 20,000, 200,000 and 2,000,000 series: memory and the CPU of a round of scrapes
 #   tests/bench/run.sh m1 m8      only these
 #
 # RUNS (1) repeats everything. Results are in MEASURE_OUT, by default bench-peers in cargo's folder.
@@ -31,9 +33,9 @@ PEERS=${PEERS:-$(dirname "$(dirname "$(dirname "$(tests/peers/fetch.sh --where)"
 MEASURE_DIR=$(realpath "$harness")
 export CARGO_TARGET_DIR MEASURE_OUT MEASURE_WORK MEASURE_DIR PEERS
 
-[ $# -gt 0 ] || set -- m1 m2 m3 m7 m8 idle floor nrpe
+[ $# -gt 0 ] || set -- m1 m2 m3 m4 m6 m7 m8 idle floor nrpe growth
 programs=(--bin veilleur-agent)
-case " $* " in *" m7 "* | *" m8 "*) programs+=(--bin veilleur) ;; esac
+case " $* " in *" m4 "* | *" m6 "* | *" m7 "* | *" m8 "* | *" growth "*) programs+=(--bin veilleur) ;; esac
 cargo build --locked --quiet --release "${programs[@]}"
 VEILLEUR_PEERS=$PEERS tests/peers/fetch.sh
 
@@ -65,6 +67,7 @@ measure() {
   case $script in
     agent.py) script=$project/tests/bench/agent.py arguments=("$1") && shift ;;
     alerts.py) script=$project/tests/bench/alerts.py ;;
+    samples.py) script=$project/tests/bench/samples.py arguments=("$1") && shift ;;
     *) script=$harness/$script ;;
   esac
   while [ "$1" != -- ]; do
@@ -72,7 +75,8 @@ measure() {
     shift
   done
   shift
-  for subject in "$project/tests/bench/$name"/*.json; do
+  # What is the same for several measures is in the folder of one.
+  for subject in "$project/tests/bench/${configured:-$name}"/*.json; do
     arguments+=(--subject "$subject")
   done
   for subject in "$@"; do
@@ -92,6 +96,12 @@ for name in "$@"; do
       schedulers
       measure m3 agent.py checks --seconds 30 -- m3/nagios4 m3/icinga2
       ;;
+    m4)
+      configured=m4 measure m4scrape samples.py scrape -- m4/prometheus m4/victoriametrics
+      configured=m4 measure m4write samples.py write -- m4/prometheus m4/victoriametrics
+      ;;
+    m6) measure m6 m6_query.py -- m6/prometheus m6/victoriametrics ;;
+    growth) configured=m4 measure growth samples.py growth -- ;;
     m7)
       alertmanager_templates
       measure m7 alerts.py -- m7/alertmanager
@@ -107,7 +117,7 @@ for name in "$@"; do
       measure nrpe agent.py nrpe --
       ;;
     *)
-      echo "there is no measure $name; there are m1, m2, m3, m7, m8, idle, floor and nrpe" >&2
+      echo "there is no measure $name; there are m1, m2, m3, m4, m6, m7, m8, growth, idle, floor and nrpe" >&2
       exit 2
       ;;
   esac

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use base::exposition::{
-    Encoding, Entry, Format, ParseError, Parser, check, encode, parse_families,
+    Encoding, Entry, Escaping, Format, ParseError, Parser, check, encode, parse_families,
 };
 use base::labels::Labels;
 use base::number;
@@ -246,6 +246,6 @@ fn written(case: &Value, format: Format) -> Result<(), String> {
     }
     let families = parse_families(text.as_bytes(), format, MAX).map_err(|e| e.to_string())?;
     let mut again = String::new();
-    encode(&families, Encoding { format, utf8_names: true }, &mut again);
+    encode(&families, Encoding { format, names: Escaping::AllowUtf8 }, &mut again);
     if again == text { Ok(()) } else { Err(format!("wrote {again:?}")) }
 }

@@ -55,7 +55,10 @@ impl Server {
             "veilleur",
             ["--config", config.to_str().unwrap(), "--data", folder.to_str().unwrap()]
                 .into_iter()
-                .chain(["--listen", "127.0.0.1:0", "--retention", "100y"]),
+                .chain(["--listen", "127.0.0.1:0", "--retention", "100y"])
+                // As the recorded one was started.
+                .chain(["--web.enable-lifecycle=false"])
+                .chain(["--web.enable-remote-write-receiver=false"]),
         );
         let url = program.url();
         wait_until("rules are judged and targets are scraped", || {
@@ -117,6 +120,9 @@ impl Server {
         match value {
             Value::String(text) => {
                 let folder = self.dir.path().display().to_string();
+                // The recorded one ran on a machine called `vm`.
+                let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+                let text = text.replace("http://vm:", &format!("http://{}:", host.trim()));
                 text.replace("{DIR}", &folder).replace("{STUB}", &port_of(&self.stub)).into()
             }
             Value::Array(all) => all.iter().map(|value| self.filled(value)).collect(),

@@ -141,7 +141,8 @@ pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         // Test programs that run beside this one begin elsewhere.
-        let next = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let next =
+            std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = (PORTS.start + next % PORTS.len() as u32) as u16;
         let at = ("127.0.0.1", port);
         if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {

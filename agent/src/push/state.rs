@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use base::exposition::{Encoding, Format, encode, parse_families};
+use base::exposition::{Encoding, Escaping, Format, encode, parse_families};
 use base::family::{FamilySample, MetricFamily};
 use base::sample::Timestamp;
 use serde_json::{Value, json};
@@ -160,7 +160,11 @@ impl State {
     pub fn to_json(&self) -> Value {
         let groups = self.groups.iter().map(|(labels, group)| {
             let mut text = String::new();
-            encode(&group.families, Encoding { format: Format::Text, utf8_names: true }, &mut text);
+            encode(
+                &group.families,
+                Encoding { format: Format::Text, names: Escaping::AllowUtf8 },
+                &mut text,
+            );
             json!({
                 "labels": labels,
                 "pushed": group.pushed.millis(),
@@ -254,7 +258,11 @@ mod tests {
         let mut text = String::new();
         let mut families = state.families();
         families.truncate(families.len() - 2);
-        encode(&families, Encoding { format: Format::Text, utf8_names: false }, &mut text);
+        encode(
+            &families,
+            Encoding { format: Format::Text, names: Escaping::Underscores },
+            &mut text,
+        );
         text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(" ")
     }
 

@@ -140,7 +140,7 @@ fn names(family: &MetricFamily) -> Vec<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
-    use base::exposition::{Encoding, Format, check, encode};
+    use base::exposition::{Encoding, Escaping, Format, check, encode};
 
     use super::*;
 
@@ -152,11 +152,11 @@ mod tests {
     fn text(merge: &Merge) -> String {
         for format in [Format::Text, Format::OpenMetrics] {
             let mut text = String::new();
-            encode(&merge.families, Encoding { format, utf8_names: false }, &mut text);
+            encode(&merge.families, Encoding { format, names: Escaping::Underscores }, &mut text);
             check(text.as_bytes(), format, usize::MAX).unwrap_or_else(|e| panic!("{e}\n{text}"));
         }
         let mut text = String::new();
-        let encoding = Encoding { format: Format::Text, utf8_names: false };
+        let encoding = Encoding { format: Format::Text, names: Escaping::Underscores };
         encode(&merge.families, encoding, &mut text);
         text
     }

@@ -8,11 +8,10 @@
 
 use std::time::Duration;
 
-use base::http::client::{ClientError, Connection, Phases};
+use base::http::kept::{Answer, Kept};
 use base::http::{Full, HeaderMap, Method, Request, header};
 use base::remote_write::{VERSION_HEADER, Version, WRITTEN_HEADERS, decode, encode};
 use hyper::body::Bytes;
-use tokio::time::timeout;
 
 use super::config::Settings;
 
@@ -44,20 +43,14 @@ pub(super) enum Sent {
 pub(super) struct Sender {
     settings: Settings,
     version: Version,
-    connection: Option<Connection>,
-}
-
-/// An answer.
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    text: String,
+    kept: Kept,
 }
 
 impl Sender {
     pub(super) fn new(settings: Settings) -> Self {
         let version = settings.version.unwrap_or(Version::V2);
-        Self { settings, version, connection: None }
+        let kept = Kept::new(settings.access.clone(), settings.origin.clone());
+        Self { settings, version, kept }
     }
 
     /// Sends `body`, a message of 2.0. Returns the status of the last answer too, if there was one.
@@ -78,21 +71,6 @@ impl Sender {
     }
 
     async fn post(&mut self, body: &[u8]) -> Result<Answer, String> {
-        let limit = self.settings.timeout;
-        match timeout(limit, self.exchange(body)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(why)) => {
-                self.connection = None;
-                Err(why)
-            }
-            Err(_) => {
-                self.connection = None;
-                Err(format!("no answer within {limit:?}"))
-            }
-        }
-    }
-
-    async fn exchange(&mut self, body: &[u8]) -> Result<Answer, String> {
         let body = match self.version {
             Version::V2 => Bytes::copy_from_slice(body),
             Version::V1 => {
@@ -100,7 +78,7 @@ impl Sender {
                 encode(&message.series, Version::V1).into()
             }
         };
-        let mut request = Request::builder()
+        let request = Request::builder()
             .method(Method::POST)
             .uri(&self.settings.url)
             .header(header::CONTENT_TYPE, self.version.content_type())
@@ -109,38 +87,7 @@ impl Sender {
             .header(VERSION_HEADER, self.version.header())
             .body(Full::new(body))
             .map_err(|error| error.to_string())?;
-        self.settings.access.prepare().await?;
-        self.settings.access.identify(request.headers_mut())?;
-        let failed = |error: ClientError| error.to_string();
-        let mut phases = Phases::default();
-        let mut open = self.connection.take();
-        if let Some(connection) = &mut open
-            && !connection.is_open().await
-        {
-            open = None;
-        }
-        let mut connection = match open {
-            Some(connection) => connection,
-            None => {
-                let Settings { access, origin, .. } = &self.settings;
-                access.client.connect(origin, &mut phases).await.map_err(failed)?
-            }
-        };
-        let response = connection.send(request, &mut phases).await.map_err(failed)?;
-        let (head, mut incoming) = response.into_parts();
-        let (mut text, mut whole) = (Vec::new(), true);
-        while let Some(piece) = connection.next(&mut incoming).await.map_err(failed)? {
-            text.extend_from_slice(&piece);
-            if text.len() > MAX_ANSWER {
-                text.truncate(MAX_ANSWER);
-                whole = false;
-                break;
-            }
-        }
-        // What is left of an answer would be in the way of the next.
-        self.connection = whole.then_some(connection);
-        let text = String::from_utf8_lossy(&text).trim().to_owned();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, text })
+        self.kept.send(request, MAX_ANSWER, self.settings.timeout).await
     }
 }
 

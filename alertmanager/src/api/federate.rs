@@ -3,23 +3,23 @@
 //! Invariant: a series whose last sample is older than a sample counts, or that has ended, is not
 //! there.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use base::exposition::{Encoding, Escaping, Format, encode};
+use base::family::{MetricFamily, MetricKind};
 use base::histogram::is_tag;
 use base::labels::{Labels, METRIC_NAME};
-use base::number;
 use base::sample::{Ended, Sample};
 
 use super::Shown;
 use super::labels::selectors;
 use super::query::Parameters;
 use super::reply::{Failure, compressed};
-
-const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
 /// `/federate`
 pub(super) async fn federate(
@@ -29,6 +29,9 @@ pub(super) async fn federate(
 ) -> Result<Response, Failure> {
     let parameters = Parameters::read(query, &headers, &Bytes::new())?;
     let selectors = selectors(&parameters)?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    // Its types are unknown here, so there is no OpenMetrics of it.
+    let encoding = Encoding { format: Format::Text, ..Encoding::negotiate(accept) };
     let (now, external) = (shown.clock.now(), shown.config.routing().external_labels.clone());
     let work = tokio::task::spawn_blocking(move || {
         let mut found: BTreeMap<Labels, Sample> = BTreeMap::new();
@@ -40,39 +43,30 @@ pub(super) async fn federate(
             // A histogram has no place in this format.
             !ended && !is_tag(sample.value) && now.since(sample.timestamp) < shown.lookback
         });
-        text(&found, &external)
+        text(found, &external, encoding.names)
     });
-    let text = work.await.map_err(|error| Failure::internal(error.to_string()))?;
-    Ok(compressed(&headers, StatusCode::OK, CONTENT_TYPE, text))
+    let text: String = work.await.map_err(|error| Failure::internal(error.to_string()))?;
+    Ok(compressed(&headers, StatusCode::OK, &encoding.content_type(), text))
 }
 
-fn text(series: &BTreeMap<Labels, Sample>, external: &Labels) -> String {
-    let name = |labels: &Labels| labels.get(METRIC_NAME).unwrap_or("").to_owned();
-    let mut sorted: Vec<_> = series.iter().map(|(labels, s)| (name(labels), labels, s)).collect();
-    sorted.sort_by(|a, b| a.0.cmp(&b.0));
-    let (mut out, mut before) = (String::new(), None);
-    for (name, labels, sample) in sorted {
-        if before.as_ref() != Some(&name) {
-            out.push_str(&format!("# TYPE {name} untyped\n"));
-        }
-        out.push_str(&name);
+fn text(series: BTreeMap<Labels, Sample>, external: &Labels, names: Escaping) -> String {
+    let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
+    for (labels, sample) in series {
+        let name = labels.metric_name();
         let own = labels.iter().filter(|(label, _)| *label != METRIC_NAME);
         let added = external.iter().filter(|(label, _)| labels.get(label).is_none());
-        let pairs: Vec<_> = own
-            .chain(added)
-            .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
-            .collect();
-        out.push_str(&format!("{{{}}}", pairs.join(",")));
-        let (value, at) = (number::shortest(sample.value), sample.timestamp.millis());
-        out.push_str(&format!(" {value} {at}\n"));
-        before = Some(name);
+        let pair = |(label, value): (&str, &str)| (Cow::Owned(label.to_owned()), value.to_owned());
+        let family = families
+            .entry(name.to_owned())
+            .or_insert_with(|| MetricFamily::new(name, "", MetricKind::Unknown));
+        family.add_pairs("", own.chain(added).map(pair).collect(), sample.value);
+        if let Some(last) = family.samples.last_mut() {
+            last.timestamp = Some(sample.timestamp);
+        }
     }
+    let mut out = String::new();
+    encode(families.values(), Encoding { format: Format::Text, names }, &mut out);
     out
-}
-
-/// A label's value as the text format has it.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -91,9 +85,20 @@ mod tests {
         ]);
         let external = Labels::from_pairs([("site", "s")]);
         assert_eq!(
-            text(&series, &external),
+            text(series, &external, Escaping::default()),
             "# TYPE a untyped\na{site=\"own\"} NaN 2000\n# TYPE b untyped\n\
              b{x=\"1\\n\\\"\",site=\"s\"} 1.5 2000\nb{x=\"2\",site=\"s\"} 2 2000\n"
         );
+    }
+    #[test]
+    fn names_are_written_as_was_asked() {
+        let check = |names: Escaping, expected: &str| {
+            let sample = Sample { timestamp: Timestamp::from_millis(1), value: 1.0 };
+            let labels = Labels::from_pairs([("__name__", "a.b"), ("c.d", "")]).with("c.d", "x");
+            let text = text(BTreeMap::from([(labels, sample)]), &Labels::empty(), names);
+            assert_eq!(text, expected);
+        };
+        check(Escaping::AllowUtf8, "# TYPE \"a.b\" untyped\n{\"a.b\",\"c.d\"=\"x\"} 1 1\n");
+        check(Escaping::Dots, "# TYPE a_dot_b untyped\na_dot_b{c_dot_d=\"x\"} 1 1\n");
     }
 }

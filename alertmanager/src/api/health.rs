@@ -102,6 +102,13 @@ pub(super) fn parts(shown: &Shown, now: Timestamp) -> Vec<Part> {
         parts.push(part(&format!("maintenance:{name}"), "component", Health::Warn, output));
     }
 
+    for (name, state) in shown.remotes.all() {
+        let health = if state.fault.is_some() { Health::Warn } else { Health::Pass };
+        let since = state.fault.as_ref().map(|(_, since)| *since);
+        let name = format!("remote-write:{name}");
+        parts.push(Part { since, ..part(&name, "datastore", health, state.told()) });
+    }
+
     let waiting = shown.outbox.waiting();
     for (lane, state) in shown.lanes.all() {
         let waits = waiting.get(&lane).copied().unwrap_or_default().intents;

@@ -7,9 +7,9 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::{
-    Shown, drill, exemplars, explain, federate, health, intake, labels, maintenance, metrics,
-    notifications, page, query, ready, reload, rules, server, silences, status, targets, tree, v2,
-    write,
+    Shown, admin, drill, exemplars, explain, federate, health, intake, labels, maintenance,
+    metadata, metrics, notifications, open_telemetry, page, query, read, ready, reload, rules,
+    server, silences, status, targets, tree, v2, write,
 };
 
 /// A route.
@@ -32,6 +32,7 @@ enum Page {
     Query,
     QueryRange,
     Write,
+    Read,
     Labels,
     LabelValues,
     Series,
@@ -65,12 +66,19 @@ enum Page {
     Windows,
     Window,
     Intake,
+    Metadata,
+    TargetMetadata,
+    DeleteSeries,
+    CleanTombstones,
+    Snapshot,
+    OpenTelemetry,
 }
 
 const ASK: &[&str] = &["GET", "HEAD"];
 /// What is asked can be too long for a URL.
 const ASK_OR_POST: &[&str] = &["GET", "HEAD", "POST"];
 const POST: &[&str] = &["POST"];
+const POST_OR_PUT: &[&str] = &["POST", "PUT"];
 const DELETE: &[&str] = &["DELETE"];
 const ASK_OR_DELETE: &[&str] = &["GET", "HEAD", "DELETE"];
 
@@ -85,6 +93,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/query", ASK_OR_POST, Page::Query),
     Route::new("/api/v1/query_range", ASK_OR_POST, Page::QueryRange),
     Route::new("/api/v1/write", POST, Page::Write),
+    Route::new("/api/v1/read", POST, Page::Read),
     Route::new("/api/v1/labels", ASK_OR_POST, Page::Labels),
     Route::new("/api/v1/label/{name}/values", ASK, Page::LabelValues),
     Route::new("/api/v1/series", ASK_OR_POST, Page::Series),
@@ -118,6 +127,12 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v1/maintenance", ASK_OR_POST, Page::Windows),
     Route::new("/api/v1/maintenance/{id}", DELETE, Page::Window),
     Route::new("/api/v1/in/{name}", POST, Page::Intake),
+    Route::new("/api/v1/otlp/v1/metrics", POST, Page::OpenTelemetry),
+    Route::new("/api/v1/metadata", ASK, Page::Metadata),
+    Route::new("/api/v1/targets/metadata", ASK, Page::TargetMetadata),
+    Route::new("/api/v1/admin/tsdb/delete_series", POST_OR_PUT, Page::DeleteSeries),
+    Route::new("/api/v1/admin/tsdb/clean_tombstones", POST_OR_PUT, Page::CleanTombstones),
+    Route::new("/api/v1/admin/tsdb/snapshot", POST_OR_PUT, Page::Snapshot),
 ];
 
 impl Route {
@@ -135,6 +150,7 @@ impl Route {
             Page::Query => get(query::instant).post(query::instant),
             Page::QueryRange => get(query::range).post(query::range),
             Page::Write => post(write::write),
+            Page::Read => post(read::read),
             Page::Labels => get(labels::names).post(labels::names),
             Page::LabelValues => get(labels::values),
             Page::Series => get(labels::series).post(labels::series),
@@ -168,6 +184,12 @@ impl Route {
             Page::Windows => get(maintenance::list).post(maintenance::ask),
             Page::Window => delete(maintenance::end),
             Page::Intake => post(intake::take),
+            Page::OpenTelemetry => post(open_telemetry::metrics),
+            Page::Metadata => get(metadata::all),
+            Page::TargetMetadata => get(metadata::of_targets),
+            Page::DeleteSeries => post(admin::delete).put(admin::delete),
+            Page::CleanTombstones => post(admin::clean).put(admin::clean),
+            Page::Snapshot => post(admin::snapshot).put(admin::snapshot),
         }
     }
 }

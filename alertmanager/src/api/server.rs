@@ -29,7 +29,7 @@ pub(super) async fn alertmanagers(headers: HeaderMap) -> Response {
 
 /// `/api/v1/status/config`
 pub(super) async fn config(State(shown): State<Shown>, headers: HeaderMap) -> Response {
-    success(&headers, &json!({"yaml": shown.config.routing().shown}))
+    success(&headers, &json!({"yaml": shown.config.routing().shown.whole}))
 }
 
 /// `/api/v1/status/flags`
@@ -40,12 +40,11 @@ pub(super) async fn flags(State(shown): State<Shown>, headers: HeaderMap) -> Res
 /// `/api/v1/status/runtimeinfo`
 pub(super) async fn runtime(State(shown): State<Shown>, headers: HeaderMap) -> Response {
     let folder = std::env::current_dir().map(|dir| dir.display().to_string());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let data = json!({
         "startTime": print_time(shown.started),
         "CWD": folder.unwrap_or_default(),
-        "hostname": host.trim(),
+        "hostname": hostname(),
         "serverTime": print_time(Timestamp::now()),
         "reloadConfigSuccess": shown.config.fault().is_none(),
         "lastConfigTime": time(shown.config.loaded_at()),
@@ -61,9 +60,15 @@ pub(super) async fn runtime(State(shown): State<Shown>, headers: HeaderMap) -> R
     success(&headers, &data)
 }
 
+/// The name of this machine.
+pub(super) fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 /// `/api/v1/status/walreplay`: we serve only after everything is read.
 pub(super) async fn replay(headers: HeaderMap) -> Response {
-    success(&headers, &json!({"min": 0, "max": 0, "current": 0, "state": "done"}))
+    success(&headers, &json!({"min": 0, "max": 0, "current": 0}))
 }
 
 /// `/api/v1/status/tsdb`

@@ -23,6 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes a message.
 pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: Body) -> Response {
+    if !shown.enabled.remote_write {
+        let why = "remote write receiver needs to be enabled with \
+                   --web.enable-remote-write-receiver\n";
+        return (StatusCode::NOT_FOUND, why).into_response();
+    }
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let Some(version) = text(header::CONTENT_TYPE).and_then(Version::of_content_type) else {
         return unsupported("the content type is not one of remote write 1.0 or 2.0");

@@ -31,6 +31,11 @@ impl Settings {
             ("history-retention", period(self.history_retention)),
             ("web.route-prefix", path.to_owned()),
             ("external-url", external_url.to_owned()),
+            ("web.enable-admin-api", self.admin_api.to_string()),
+            ("web.enable-lifecycle", self.enabled.lifecycle.to_string()),
+            ("web.enable-remote-write-receiver", self.enabled.remote_write.to_string()),
+            ("web.enable-otlp-receiver", self.enabled.otlp.to_string()),
+            ("out-of-order", period(self.out_of_order)),
         ];
         settings.map(|(name, value)| (name.to_owned(), value)).into()
     }

@@ -4,6 +4,7 @@
 //! veilleur-data/
 //!   lock            held while a process uses the folder
 //!   samples/        what was scraped and recorded
+//!   remote-write/   up to where other stores have it
 //!   state.db        timers of alerts, silences
 //!   state.journal   alerts that were pushed, what was told, the outbox
 //! ```
@@ -24,6 +25,9 @@ use crate::mute::{Maintenance, Silences};
 use crate::news::TELLING;
 use crate::outbox::Outbox;
 use crate::state::State;
+
+/// An orderly end leaves no more bytes of log than this to be read again: less than half a second.
+const READ_AGAIN: u64 = 16 << 20;
 
 /// An open data folder.
 #[derive(Debug)]
@@ -58,7 +62,12 @@ impl DataFolder {
     /// Leaves everything durable, and notes that we were alive until now.
     pub(super) async fn close(&self) {
         let storage = Arc::clone(&self.storage);
-        match tokio::task::spawn_blocking(move || storage.sync()).await {
+        let written = move || {
+            storage.sync()?;
+            storage.checkpoint(READ_AGAIN);
+            Ok::<_, std::io::Error>(())
+        };
+        match tokio::task::spawn_blocking(written).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "the last samples cannot be written"),
             Err(panic) => error!(%panic, "the last samples cannot be written"),

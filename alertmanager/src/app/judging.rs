@@ -27,6 +27,7 @@ use crate::notify::{Gate, LaneRunner, LaneStates, NotifyMetrics, Recheck};
 use crate::outbox::Outbox;
 use crate::own_alerts::{self, OwnAlerts, Storm};
 use crate::pushed::Pushed;
+use crate::remote_store::Elsewhere;
 use crate::rules::{RuleGroup, RuleMetrics, RuleRunner, Rules, Sources};
 use crate::state::State;
 
@@ -84,6 +85,7 @@ impl Judging {
         crash::point("reload.stopped");
         self.scope = self.around.child();
         self.sources.external_labels = config.external_labels.clone();
+        self.sources.elsewhere = config.store.clone().and_then(Elsewhere::here);
         let now = Timestamp::now();
         self.reconcile(&config.groups, blind, now).await?;
         crash::point("reload.reconciled");
@@ -122,7 +124,7 @@ impl Judging {
         let fires: HashSet<Labels> = firing.iter().map(|alert| alert.labels.clone()).collect();
         let fired = gone.iter().filter(|row| row.fired_at.is_some());
         let fired = fired.map(|row| self.sources.stored_alert(row));
-        let shown = self.pushed.others().await.into_iter();
+        let shown = self.alerts.of_rules().into_iter();
         let ended: Vec<Alert> = fired
             .chain(shown.map(|alert| Alert::clone(&alert)))
             .filter(|alert| !fires.contains(&alert.labels))

@@ -175,7 +175,7 @@ impl Receivers {
                 ($list:ident $(, $global:ident)*) => {
                     ways.add(&config.$list, |entry, place| {
                         let (held, texts) = (Arc::clone(&global), Arc::clone(templates));
-                        let built = aimed(entry, &allowed, templates, diagnostics, move |entry, faults| {
+                        let built = aimed((entry, place), &allowed, templates, diagnostics, move |entry, faults| {
                             let shared = Shared { http: &held.http_config, templates: &texts };
                             entry.build(place, $(held.$global(),)* shared, faults)
                         });
@@ -185,9 +185,13 @@ impl Receivers {
             }
             ways.add(&config.email_configs, |email, place| {
                 let (held, texts) = (Arc::clone(&global), Arc::clone(templates));
-                let built = aimed(email, &allowed, templates, diagnostics, move |email, faults| {
-                    email.build(place, &held.email(), &texts, faults)
-                });
+                let built = aimed(
+                    (email, place),
+                    &allowed,
+                    templates,
+                    diagnostics,
+                    move |email, faults| email.build(place, &held.email(), &texts, faults),
+                );
                 (email.send_resolved.as_ref(), built)
             });
             add!(slack_configs, slack);

@@ -7,10 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
+use base::labels::Labels;
 use serde::Deserialize;
 
-use super::prometheus::{List, check_remote_read, check_remote_write, entries};
+use super::prometheus::{Keeping, List, check_remote_read, entries};
 use super::{FileConfig, Reading, files};
+use crate::remote_store::RemoteStore;
+use crate::remote_write;
 use crate::scrape::{GlobalScrape, Job, ScrapeConfig};
 
 /// A file with jobs, as written.
@@ -53,6 +56,38 @@ pub(super) fn jobs(
 }
 
 impl FileConfig {
+    /// The store that is asked in place of ours.
+    pub(super) fn store(
+        &self,
+        folder: &Path,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Arc<RemoteStore>> {
+        let remote = self.storage.as_ref()?.value.remote.as_ref()?;
+        remote.value.build(remote.place, folder, diagnostics).map(Arc::new)
+    }
+
+    /// The stores that samples are sent to. What they ask for that is not done is reported in a file
+    /// of ours; in one of Prometheus's it is added to `notes`.
+    pub(super) fn remotes(
+        &self,
+        (reading, folder): (Reading, &Path),
+        external_labels: &Labels,
+        notes: &mut Vec<String>,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<Arc<remote_write::Settings>> {
+        let entries = entries(&self.remote_write, "remote write config", diagnostics);
+        let mut undone = Vec::new();
+        let built =
+            remote_write::build_all(&entries, external_labels, folder, &mut undone, diagnostics);
+        for (place, message) in undone {
+            match reading {
+                Reading::Own => diagnostics.report_with_help(place, message, "take it out"),
+                _ => notes.push(format!("{}:{place}: {message}", diagnostics.file())),
+            }
+        }
+        built
+    }
+
     /// Checks the sections that are about others. What is not done here is reported in a file of
     /// ours; in one of Prometheus's it is given back as notes.
     pub(super) fn others(
@@ -73,27 +108,17 @@ impl FileConfig {
         if let Some(alerting) = &self.alerting {
             alerting.value.check(folder, diagnostics);
         }
-        if let Some(remote) = &self.remote_write {
-            check_remote_write(&remote.value, folder, diagnostics);
-        }
         if let Some(remote) = &self.remote_read {
             check_remote_read(&remote.value, folder, diagnostics);
-        }
-        if let Some(storage) = &self.storage {
-            storage.value.check(diagnostics);
         }
         if let Some(tracing) = &self.tracing {
             tracing.value.check(tracing.place, diagnostics);
         }
-        let retention = "say `--retention 15d`";
         let route = "alerts go to `route` without a detour";
         let sections = [
             ("alerting", self.alerting.as_ref().map(Place::from), Some(route)),
-            ("remote_write", self.remote_write.as_ref().map(Place::from), None),
             ("remote_read", self.remote_read.as_ref().map(Place::from), None),
-            ("storage", self.storage.as_ref().map(Place::from), Some(retention)),
             ("tracing", self.tracing.as_ref().map(Place::from), None),
-            ("otlp", self.otlp.as_ref().map(Place::from), None),
             ("runtime", self.runtime.as_ref().map(Place::from), Some("it is about Go")),
         ];
         let mut notes = Vec::new();
@@ -115,5 +140,25 @@ impl FileConfig {
             }
         }
         notes
+    }
+
+    /// How samples are kept, as far as the file says it. What is not done here is reported in a file of
+    /// ours; in one of Prometheus's it is added to the notes.
+    pub(super) fn keeping(
+        &self,
+        reading: Reading,
+        notes: &mut Vec<String>,
+        diagnostics: &mut Diagnostics,
+    ) -> Keeping {
+        let Some(storage) = &self.storage else { return Keeping::default() };
+        let (keeping, left_out) = storage.value.build(diagnostics);
+        for (place, name) in left_out {
+            let message = format!("`{name}` has no use here");
+            match reading {
+                Reading::Own => diagnostics.report_with_help(place, message, "take it out"),
+                _ => notes.push(format!("{}:{place}: {message}", diagnostics.file())),
+            }
+        }
+        keeping
     }
 }

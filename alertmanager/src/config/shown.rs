@@ -100,17 +100,34 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-/// What is shown of a text that was read as a configuration before.
-pub(super) fn shown(text: &str) -> String {
-    // Whatever is wrong with it was told when it was read.
-    let node: Option<Node> = base::yaml::read(text, &mut Diagnostics::new(""));
-    let Some(Node::Map(mut sections)) = node else { return String::new() };
-    sections.retain(|(name, _)| SECTIONS.contains(&name.as_str()));
-    let mut root = Node::Map(sections);
-    hide(&mut root, "");
-    let mut out = String::new();
-    write_node(&mut out, &root, 0);
-    out
+/// What others are shown of a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShownConfig {
+    /// The sections that Alertmanager has, as it would read them.
+    pub alertmanager: String,
+    /// All of it, but for who may ask us.
+    pub whole: String,
+}
+
+impl ShownConfig {
+    /// What is shown of a text that was read as a configuration before.
+    pub(super) fn of(text: &str) -> Self {
+        // Whatever is wrong with it was told when it was read.
+        let node: Option<Node> = base::yaml::read(text, &mut Diagnostics::new(""));
+        let Some(Node::Map(sections)) = node else { return Self::default() };
+        let written = |wanted: &dyn Fn(&str) -> bool, left_out: &[&str]| {
+            let wanted = sections.iter().filter(|(name, _)| wanted(name));
+            let mut root = Node::Map(wanted.cloned().collect());
+            hide(&mut root, "", left_out);
+            let mut out = String::new();
+            write_node(&mut out, &root, 0);
+            out
+        };
+        Self {
+            alertmanager: written(&|name| SECTIONS.contains(&name), NOT_THEIRS),
+            whole: written(&|name| name != "web", &[]),
+        }
+    }
 }
 
 /// Whether what stands under `name`, in a list or map called `around`, is a secret.
@@ -118,9 +135,19 @@ fn is_secret(around: &str, name: &str) -> bool {
     if name.ends_with("_file") || name.ends_with("_files") || is_address(around, name) {
         return false;
     }
+    // Where others are asked or written to, it is no secret whom.
+    if name == "url" && (around.ends_with("_sd_configs") || around.starts_with("remote_")) {
+        return false;
+    }
+    // A header is often what shows who we are.
+    if matches!(name, "headers" | "http_headers") && !around.starts_with("email") {
+        return true;
+    }
     let parts = ["password", "secret", "token", "credentials"];
     parts.iter().any(|part| name.contains(part))
+        || name == "key"
         || name.ends_with("_key")
+        || name.ends_with("_key_data")
         || name.ends_with("webhook_url")
         || matches!(name, "slack_api_url" | "url")
         || name == "api_url" && around == "slack_configs"
@@ -130,18 +157,22 @@ fn is_secret(around: &str, name: &str) -> bool {
 /// are may stand in it.
 fn is_address(around: &str, name: &str) -> bool {
     match name {
-        "url" => around == "incidentio_configs",
+        "url" => {
+            around == "incidentio_configs"
+                || around.ends_with("_sd_configs")
+                || around.starts_with("remote_")
+        }
         "slack_api_url" => false,
         "api_url" => around != "slack_configs",
         name => name.ends_with("_url") && !name.ends_with("webhook_url"),
     }
 }
 
-fn hide(node: &mut Node, around: &str) {
+fn hide(node: &mut Node, around: &str, left_out: &[&str]) {
     match node {
-        Node::List(list) => list.iter_mut().for_each(|entry| hide(entry, around)),
+        Node::List(list) => list.iter_mut().for_each(|entry| hide(entry, around, left_out)),
         Node::Map(map) => {
-            map.retain(|(name, _)| !NOT_THEIRS.contains(&name.as_str()));
+            map.retain(|(name, _)| !left_out.contains(&name.as_str()));
             for (name, value) in map {
                 if is_secret(around, name) {
                     hide_all(value);
@@ -150,8 +181,9 @@ fn hide(node: &mut Node, around: &str) {
                         hide_query(value);
                     }
                     // Settings of a service stand in a list of entries without names.
-                    let inside = if name.ends_with("_configs") { name.as_str() } else { around };
-                    hide(value, inside);
+                    let names = name.ends_with("_configs") || name.starts_with("remote_");
+                    let inside = if names { name.as_str() } else { around };
+                    hide(value, inside, left_out);
                 }
             }
         }
@@ -312,10 +344,46 @@ inhibit_rules: []
 templates:
 - null
 ";
-        let shown = shown(text).replace(": 5m\n", ": \"5m\"\n");
+        let ShownConfig { alertmanager: shown, whole } = ShownConfig::of(text);
         assert_eq!(shown, expected);
+        assert!(!whole.contains("s3cret") && !whole.contains("u:p"), "{whole}");
         let again: Option<Node> = base::yaml::read(&shown, &mut Diagnostics::new(""));
         assert!(again.is_some());
+    }
+
+    #[test]
+    fn the_whole_has_every_section_but_who_may_ask() {
+        let text = "
+global: {scrape_interval: 5s}
+web: {basic_auth_users: {a: s3cret}}
+scrape_configs:
+- job_name: a
+  authorization: {credentials: s3cret}
+  http_headers: {x-key: {values: [s3cret]}}
+  http_sd_configs: [{url: 'http://u:s3cret@h/?key=s3cret', oauth2: {client_secret: s3cret}}]
+remote_write: [{url: 'http://h/w', headers: {x: s3cret}}]
+";
+        let expected = "\
+global:
+  scrape_interval: \"5s\"
+scrape_configs:
+- job_name: a
+  authorization:
+    credentials: <secret>
+  http_headers:
+    x-key:
+      values:
+      - <secret>
+  http_sd_configs:
+  - url: \"http://<secret>@h/?<secret>\"
+    oauth2:
+      client_secret: <secret>
+remote_write:
+- url: \"http://h/w\"
+  headers:
+    x: <secret>
+";
+        assert_eq!(ShownConfig::of(text).whole, expected);
     }
 
     /// Every setting that is read as a secret, by the source.
@@ -323,9 +391,9 @@ templates:
     fn whatever_is_read_as_a_secret_is_hidden() {
         let mut secrets = Vec::new();
         let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut folders = vec![src.join("notify"), src.join("config")];
-        let access = src.join("../../base/src/http/access.rs");
-        let mut files = vec![access];
+        let mut folders = vec![src.clone()];
+        let of_base = |name: &str| src.join("../../base/src/http").join(name);
+        let mut files = vec![of_base("access.rs"), of_base("tls.rs")];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();

@@ -61,7 +61,7 @@ pub struct Source {
     config: SdConfig,
     folder: PathBuf,
     /// From one answer to the next question.
-    pub(super) pause: Duration,
+    pub(crate) pause: Duration,
     /// The longest that an answer may take.
     pub(super) patience: Duration,
     pub(super) make: Make,

@@ -15,6 +15,7 @@ use promql::{Options, Query, Range, Value};
 use storage::Storage;
 
 use super::trace::Stage;
+use crate::hygiene::PUSHED_METRIC;
 use crate::rules::{GroupView, RuleKind, RuleView};
 use crate::time::print_time;
 
@@ -29,11 +30,13 @@ pub(super) struct Stored<'a> {
     pub(super) at: Timestamp,
 }
 
-/// How far an alert was at a time, by the series that its rule wrote.
+/// How far an alert was at a time, by the series that its rule wrote, or by what was pushed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredState {
     pub(super) labels: Labels,
     pub(super) is_firing: bool,
+    /// Whether somebody else said so.
+    pub(super) is_pushed: bool,
     /// Since when its condition held.
     pub(super) active_at: Option<Timestamp>,
 }
@@ -164,9 +167,71 @@ impl Stored<'_> {
                 .map(|(_, seconds)| Timestamp::from_seconds(*seconds));
             match states.iter_mut().find(|state| state.labels == labels) {
                 Some(known) => known.is_firing |= is_firing,
-                None => states.push(StoredState { labels, is_firing, active_at }),
+                None => states.push(StoredState { labels, is_firing, is_pushed: false, active_at }),
             }
         }
         Ok(states)
+    }
+
+    /// The alerts that fired because they were pushed, and had ended by `now`: of each it is stored at
+    /// its end since when it fired.
+    ///
+    /// # Errors
+    ///
+    /// The samples cannot be read.
+    pub(super) fn pushed(
+        &self,
+        wanted: &[Matcher],
+        now: Timestamp,
+    ) -> Result<Vec<StoredState>, String> {
+        let mut matchers = vec![Matcher::equal(METRIC_NAME, PUSHED_METRIC)];
+        matchers.extend(wanted.iter().cloned());
+        let found = self.storage.select(&matchers, self.at, now);
+        let fired = |series: storage::SeriesSamples| {
+            let ended = series.values.iter().find(|value| Ended::from_value(**value).is_none());
+            let since = Timestamp::from_seconds(*ended?);
+            (since <= self.at).then(|| StoredState {
+                labels: series.labels.without_name(),
+                is_firing: true,
+                is_pushed: true,
+                active_at: Some(since),
+            })
+        };
+        Ok(found.map_err(|error| error.to_string())?.into_iter().filter_map(fired).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::Point;
+
+    use super::*;
+
+    #[test]
+    fn what_was_pushed_fired_from_its_beginning_to_its_end() {
+        let at = |second: i64| Timestamp::from_millis(second * 1000);
+        let storage = Storage::in_memory(storage::Options::default());
+        let labels = [("__name__", PUSHED_METRIC), ("alertname", "a")];
+        let series = storage.series(&Labels::from_pairs(labels)).unwrap();
+        // From 100 to 200, and from 300 to 400.
+        for (time, value) in
+            [(200, 100.0), (201, Ended::Gone.value()), (400, 300.0), (401, Ended::Gone.value())]
+        {
+            storage.append(&[Point { series, timestamp: at(time), value }]).unwrap();
+        }
+        let since = |second: i64, name: &str| {
+            let stored = Stored { storage: &storage, lookback: Duration::ZERO, at: at(second) };
+            let found = stored.pushed(&[Matcher::equal(ALERT_NAME, name)], at(1000)).unwrap();
+            found.first().and_then(|state| state.active_at).map(|since| since.millis() / 1000)
+        };
+        let check = |second: i64, expected: Option<i64>| {
+            assert_eq!((since(second, "a"), since(second, "b")), (expected, None), "{second}");
+        };
+        check(99, None);
+        check(100, Some(100));
+        check(200, Some(100));
+        check(202, None);
+        check(350, Some(300));
+        check(402, None);
     }
 }

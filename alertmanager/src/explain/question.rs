@@ -104,6 +104,10 @@ impl Standing {
                 (None, None) => (format!("fires since {}", print_time(alert.starts_at)), None),
             },
             Self::Pending { since, hold } => pending(*since, *hold),
+            Self::Then(then) if then.is_pushed => {
+                let since = then.active_at.map_or(String::new(), print_time);
+                (format!("fired since {since}"), None)
+            }
             Self::Then(then) if then.is_firing => {
                 let since = then.active_at.map_or(String::new(), |active| {
                     format!("; its condition held since {}", print_time(active))

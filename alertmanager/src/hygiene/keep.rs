@@ -3,7 +3,7 @@
 //! Invariant: what a receiver is told of is compared with what it was told, so that each state of a
 //! silence or window is told once, over restarts too.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub struct Keeper {
     windows: BTreeSet<Labels>,
     /// The pushed alerts that fired when it last recorded: whoever looks back is told of them by what
     /// fires, and only of those that have ended by samples.
-    pushed: HashSet<Labels>,
+    pushed: HashMap<Labels, Timestamp>,
 }
 
 /// What is to be told of one thing, and to whom beside those who know of it.
@@ -99,7 +99,7 @@ impl Keeper {
             looked: None,
             recorded_at: None,
             windows: BTreeSet::new(),
-            pushed: HashSet::new(),
+            pushed: HashMap::new(),
         })
     }
 
@@ -339,16 +339,21 @@ impl Keeper {
         }
     }
 
-    /// Records the pushed alerts that have ended since it last did so: a sample each, and its end.
+    /// Records the pushed alerts that have ended since it last did so: since when each fired, and its
+    /// end.
     fn record_pushed(&mut self, now: Timestamp) {
-        let pushed: HashSet<Labels> = self.parts.pushed.labels();
-        let before = std::mem::replace(&mut self.pushed, pushed);
-        let ended = before.difference(&self.pushed).take(MOST_RECORDED);
-        let ended: Vec<_> = ended.map(|labels| labels.with(METRIC_NAME, PUSHED_METRIC)).collect();
+        let pushed = self.parts.pushed.firing();
+        let mut ended = std::mem::replace(&mut self.pushed, pushed);
+        ended.retain(|labels, _| !self.pushed.contains_key(labels));
+        let ended: Vec<(Labels, f64)> = ended
+            .iter()
+            .take(MOST_RECORDED)
+            .map(|(labels, since)| (labels.with(METRIC_NAME, PUSHED_METRIC), since.seconds()))
+            .collect();
         // A query for this moment is to find none of them.
         let moment = Duration::from_millis(1);
-        self.append(&mut ended.iter().map(|labels| (labels, 1.0)), now - moment);
-        self.append(&mut ended.iter().map(|labels| (labels, Ended::Gone.value())), now);
+        self.append(&mut ended.iter().map(|(labels, since)| (labels, *since)), now - moment);
+        self.append(&mut ended.iter().map(|(labels, _)| (labels, Ended::Gone.value())), now);
     }
 
     /// Appends these samples.

@@ -118,6 +118,13 @@ impl Intake {
         *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = sources;
     }
 
+    /// The source whose alert it would be, by the label that names it.
+    pub fn source_of(&self, labels: &Labels) -> Option<String> {
+        let name = labels.get(SOURCE)?;
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.contains_key(name).then(|| name.to_owned())
+    }
+
     /// Takes a message that came for the source `name` at `now`.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use base::diagnostic::{Diagnostics, Spanned};
+use base::diagnostic::{Diagnostics, Place, Spanned};
 
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, excerpt};
 use super::texts::{Renderer, Text, one_line};
@@ -62,10 +62,10 @@ impl<C, N> fmt::Debug for Aimed<C, N> {
     }
 }
 
-/// The notifier of `entry`; what is wrong with it is reported. Where a recipient is a template and
+/// The notifier of `entry`, which stands at `place`; what is wrong with it is reported. Where a recipient is a template and
 /// the receiver has no list that is a fault, but for a file of Alertmanager's: there it is noted.
 pub fn aimed<C, N>(
-    entry: &C,
+    (entry, place): (&C, Place),
     allowed: &Allowed,
     templates: &Arc<Templates>,
     diagnostics: &mut Diagnostics,
@@ -90,7 +90,13 @@ where
         }
         field.set(kind.word());
     }
-    let likeness = build(&plain, diagnostics)?;
+    let Some(likeness) = build(&plain, diagnostics) else {
+        if diagnostics.is_empty() {
+            // Nobody would be told, and nobody would know.
+            diagnostics.report(place, "this entry lacks something that it needs");
+        }
+        return None;
+    };
     if texts.is_empty() {
         return parsed.then(|| Arc::new(likeness) as Arc<dyn Notifier>);
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::faults::{Fault, PATIENCE, dead_rules, of_group, of_lane};
+use super::lists::of_job;
 use super::storm::{Begun, Seen, Storm};
 use crate::dispatch::Fallbacks;
 use crate::mute::{Blind, MONITORING_BLIND, Mutes};
@@ -127,6 +128,9 @@ impl OwnAlerts {
         for group in self.rules.all() {
             faults.extend(of_group(&group, PATIENCE, self.started, now));
             faults.extend(dead_rules(&group));
+        }
+        for (job, sources) in self.targets.sources() {
+            faults.extend(of_job(&job, &sources, self.started, now));
         }
         faults.extend(self.blind(now));
         faults

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use base::labels::{ALERT_NAME, Labels, LabelsBuilder, METRIC_NAME};
 use base::sample::Timestamp;
-use promql::{EvalError, Query, Session};
+use promql::{Query, Session};
 
 use super::group::Sources;
-use super::measured::{Measured, samples};
+use super::measured::Measured;
 use super::missing::{Inputs, Watched};
 use super::states::{Active, AlertStates, Changes, Fate, Found};
 use super::template::{Seen, Texts};
@@ -65,22 +65,22 @@ impl AlertingRule {
         limit: usize,
         (sources, session): (&Sources, &Session<'_>),
     ) -> Result<(Changes, Vec<Written>), String> {
-        let output = session.evaluate(&self.query);
-        let samples = output.and_then(samples).map_err(|error| error.to_string())?;
+        let samples = sources.judged(&self.query, at, session)?;
         let found = self.found(samples, at, sources)?;
         if limit > 0 && found.len() > limit {
             return Err(format!("exceeded limit of {limit} with {} alerts", found.len()));
         }
         let present: HashSet<&Labels> = found.iter().map(|found| &found.labels).collect();
         let missing = states.iter().any(|active| !present.contains(&active.labels));
-        let inputs = match missing && sources.holds_missing {
+        let holds = sources.holds_missing && sources.elsewhere.is_none();
+        let inputs = match missing && holds {
             true => Inputs::read(&self.query, &sources.storage, at, sources.lookback)
                 .map_err(|error| error.to_string())?,
             false => Inputs::default(),
         };
         let watched = Watched { targets: &sources.targets, started: sources.started };
         let fate = |active: &Active| {
-            if !sources.holds_missing {
+            if !holds {
                 return Fate::Over;
             }
             let own = active.labels.filter(|name| !self.written_labels.contains_key(name));
@@ -99,7 +99,7 @@ impl AlertingRule {
     ) -> Result<Vec<Found>, String> {
         let query = |text: &str| -> Result<Vec<QuerySample>, String> {
             let query = Query::new(text).map_err(|error| error.to_string())?;
-            let samples = sources.instant(&query, now).map_err(|error| error.to_string())?;
+            let samples = sources.instant(&query, now)?;
             let sample = |(labels, value): (Labels, Measured)| {
                 let value = value.number();
                 QuerySample { labels, value }
@@ -171,9 +171,9 @@ impl Sources {
         &self,
         query: &Query,
         now: Timestamp,
-    ) -> Result<Vec<(Labels, Measured)>, EvalError> {
-        let range = promql::Range::instant(now);
-        samples(promql::evaluate(query, &self.storage, range, &self.options())?)
+    ) -> Result<Vec<(Labels, Measured)>, String> {
+        let (options, range) = (self.options(), promql::Range::instant(now));
+        self.judged(query, now, &Session::new(&self.storage, [query], range, &options))
     }
 
     /// How expressions are evaluated.

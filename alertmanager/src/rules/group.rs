@@ -16,12 +16,13 @@ use promql::{Query, Range, Session};
 use storage::{AppendError, Beside, Point, Storage};
 
 use super::alerting::{AlertingRule, Written};
-use super::measured::Measured;
+use super::measured::{Measured, samples};
 use super::recording::RecordingRule;
 use super::states::{Active, AlertStates, Changes};
 use super::view::{AlertView, GroupView, RuleKind, RuleView};
 use super::watch::Watch;
 use crate::alerts::{Alert, Ending};
+use crate::remote_store::Elsewhere;
 use crate::scrape::{Outputs, Targets};
 use crate::state::StoredAlert;
 
@@ -74,6 +75,9 @@ pub struct Sources {
     pub subquery_step: Duration,
     /// Whether an alert whose data are missing stays; else it is over, as in Prometheus.
     pub holds_missing: bool,
+    /// The store that evaluates the rules of files, in place of the samples here. What is missing there
+    /// is over.
+    pub elsewhere: Option<Elsewhere>,
     /// When we were started.
     pub started: Timestamp,
     /// Counts samples that were stored.
@@ -206,6 +210,10 @@ impl RuleGroup {
         sources: &Sources,
     ) -> Evaluation {
         let at = now - self.query_offset.duration();
+        let own = sources.clone();
+        // What is built in judges what we watch ourselves.
+        let own = Sources { elsewhere: own.elsewhere.filter(|_| self.file != BUILTIN_FILE), ..own };
+        let sources = &own;
         let mut evaluation = Evaluation::default();
         // What several rules read is read once.
         let (options, range) = (sources.options(), Range::instant(at));
@@ -214,9 +222,9 @@ impl RuleGroup {
         for (rule, state) in self.rules.iter().zip(&mut state.rules) {
             let watch = Stopwatch::start();
             let result = match rule {
-                Rule::Recording(rule) => {
-                    rule.evaluate(self.limit, &session).map(|written| (Changes::default(), written))
-                }
+                Rule::Recording(rule) => rule
+                    .evaluate(at, self.limit, (sources, &session))
+                    .map(|written| (Changes::default(), written)),
                 Rule::Alerting(rule) => {
                     rule.evaluate(&mut state.alerts, now, at, self.limit, (sources, &session))
                 }
@@ -233,7 +241,7 @@ impl RuleGroup {
             evaluation.failed += usize::from(state.error.is_some());
             state.duration = watch.elapsed();
             state.evaluated_at = Some(now);
-            if self.file != BUILTIN_FILE {
+            if self.file != BUILTIN_FILE && sources.elsewhere.is_none() {
                 state.watch.look(rule.query(), |name| self.records(name), &sources.storage, now);
             }
         }
@@ -334,6 +342,22 @@ impl Evaluation {
 }
 
 impl Sources {
+    /// The values of `query` at `at`: by `session`, or elsewhere.
+    pub(super) fn judged(
+        &self,
+        query: &Query,
+        at: Timestamp,
+        session: &Session<'_>,
+    ) -> Result<Vec<(Labels, Measured)>, String> {
+        match &self.elsewhere {
+            None => session.evaluate(query).and_then(samples).map_err(|error| error.to_string()),
+            Some(elsewhere) => {
+                let found = elsewhere.instant(query, at)?;
+                Ok(found.into_iter().map(|(l, value)| (l, Measured::Float(value))).collect())
+            }
+        }
+    }
+
     /// The alert that was stored, as it left the rules when they still had it.
     pub fn stored_alert(&self, stored: &StoredAlert) -> Alert {
         self.alert(&Active::from_stored(stored.clone(), Duration::ZERO), None)

@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use base::labels::{LabelsBuilder, METRIC_NAME};
+use base::sample::Timestamp;
 use promql::{Query, Session};
 
 use super::alerting::Written;
-use super::measured::samples;
+use super::group::Sources;
 
 /// A rule that records.
 #[derive(Clone, Debug)]
@@ -19,18 +20,18 @@ pub(super) struct RecordingRule {
 }
 
 impl RecordingRule {
-    /// One evaluation in `session`.
+    /// One evaluation in `session`, of data as of `at`.
     ///
     /// # Errors
     ///
     /// What went wrong; nothing is to be written.
     pub(super) fn evaluate(
         &self,
+        at: Timestamp,
         limit: usize,
-        session: &Session<'_>,
+        (sources, session): (&Sources, &Session<'_>),
     ) -> Result<Vec<Written>, String> {
-        let output = session.evaluate(&self.query);
-        let samples = output.and_then(samples).map_err(|error| error.to_string())?;
+        let samples = sources.judged(&self.query, at, session)?;
         if limit > 0 && samples.len() > limit {
             return Err(format!("exceeded limit of {limit} with {} series", samples.len()));
         }

@@ -5,7 +5,7 @@
 //! Invariant: what is asked for is what can be read.
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::exposition::{Format, Histograms};
+use base::exposition::{Escaping, Format, Histograms};
 
 use super::config::ScrapeConfig;
 use super::global::GlobalScrape;
@@ -46,7 +46,12 @@ pub(super) struct Protocols {
     /// Which form of histograms is taken from protobuf.
     pub(super) histograms: Histograms,
     /// How names are to be written: `allow-utf-8` as they are.
-    escaping: String,
+    escaping: Escaping,
+    /// Whether a scrape with other than classic names is refused.
+    pub(super) classic_names: bool,
+    /// Whether classic histograms become native ones, and whether they are stored all the same.
+    pub(super) converts: bool,
+    pub(super) keeps_classic: bool,
 }
 
 impl Protocols {
@@ -83,7 +88,11 @@ impl Protocols {
             (true, false) => Histograms::Native,
             (true, true) => Histograms::Both,
         };
-        Self { wanted, fallback, histograms, escaping: escaping(config, global, diagnostics) }
+        let (escaping, classic_names) = escaping(config, global, diagnostics);
+        let converts = config.convert_classic_histograms_to_nhcb;
+        let converts = converts.unwrap_or(global.convert_classic_histograms_to_nhcb);
+        let keeps_classic = classic;
+        Self { wanted, fallback, histograms, escaping, classic_names, converts, keeps_classic }
     }
 
     /// Whether a target may answer in protobuf.
@@ -94,7 +103,7 @@ impl Protocols {
     /// The header `Accept`.
     pub(super) fn accept(&self) -> String {
         let kinds = self.wanted.iter().enumerate().map(|(n, protocol)| {
-            let escaping = &self.escaping;
+            let escaping = self.escaping.as_str();
             let kind = match protocol {
                 Protocol::Proto => format!(
                     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
@@ -139,8 +148,12 @@ fn read(
     found.map(|(_, protocol)| *protocol)
 }
 
-/// How names are to be written.
-fn escaping(config: &ScrapeConfig, global: &GlobalScrape, diagnostics: &mut Diagnostics) -> String {
+/// How names are to be written, and whether only classic ones are taken.
+fn escaping(
+    config: &ScrapeConfig,
+    global: &GlobalScrape,
+    diagnostics: &mut Diagnostics,
+) -> (Escaping, bool) {
     let own = &config.metric_name_validation_scheme;
     let rules = own.as_ref().or(global.metric_name_validation_scheme.as_ref());
     let is_legacy = match rules.map(|rules| rules.value.as_str()) {
@@ -155,21 +168,22 @@ fn escaping(config: &ScrapeConfig, global: &GlobalScrape, diagnostics: &mut Diag
     };
     let own = config.metric_name_escaping_scheme.as_ref();
     let written = own.or(global.metric_name_escaping_scheme.as_ref());
-    let default = if is_legacy { "underscores" } else { "allow-utf-8" };
+    let default = if is_legacy { Escaping::Underscores } else { Escaping::AllowUtf8 };
     let Some(written) = written.filter(|written| !written.value.is_empty()) else {
-        return default.to_owned();
+        return (default, is_legacy);
     };
-    match written.value.as_str() {
-        "allow-utf-8" if is_legacy => {
+    let named = Escaping::named(&written.value);
+    match named {
+        Some(Escaping::AllowUtf8) if is_legacy => {
             let message = "names as they are (`allow-utf-8`) need the validation scheme `utf8`";
             diagnostics.report(written, message);
         }
-        "allow-utf-8" | "underscores" | "dots" | "values" => {}
-        other => {
+        Some(_) => {}
+        None => {
             let help = "known: `allow-utf-8`, `underscores`, `dots`, `values`";
-            let message = format!("`{other}` is no way to write names");
+            let message = format!("`{}` is no way to write names", written.value);
             diagnostics.report_with_help(written, message, help);
         }
     }
-    written.value.clone()
+    (named.unwrap_or(default), is_legacy)
 }

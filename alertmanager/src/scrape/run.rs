@@ -190,7 +190,7 @@ impl Scraper {
                     Ok(None) => {
                         dropped.count += 1;
                         if dropped.shown.len() < job.limits.dropped {
-                            dropped.shown.push(found.clone());
+                            dropped.shown.push(Target::before(&job, found));
                         }
                     }
                     Err(error) => warn!(job = job.name, %error, "a target cannot be scraped"),
@@ -327,6 +327,9 @@ impl TargetLoop {
         let (mut points, mut extras, counts, error) = match taken {
             Ok((points, extras, outputs, counts)) => {
                 self.is_agent = says_agent;
+                if let Some(metadata) = self.cache.described() {
+                    self.scraper.targets.describe(&target.key, metadata);
+                }
                 self.scraper.outputs.replace(&target.key.labels, outputs);
                 (points, extras, counts, None)
             }

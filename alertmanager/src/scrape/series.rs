@@ -5,17 +5,19 @@
 //!
 //! Invariant: a scrape that fails on the way leaves no trace but its markers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use base::exposition::{Entry, ParseError, SampleEntry};
 use base::family;
 use base::histogram::Histogram;
-use base::labels::{Labels, LabelsBuilder};
+use base::labels::{Labels, LabelsBuilder, is_legacy_label_name, is_legacy_metric_name};
 use base::sample::{Ended, Timestamp, without_markers};
 use storage::{AppendError, Beside, Exemplar, Point, SeriesRef, Storage};
 
+use super::classic::{Classics, Converted};
 use super::config::Job;
+use super::known::{Known, KnownSeries};
+use super::metadata::{Describing, Metadata};
 use super::outputs::Collected;
 use crate::relabel::Relabel;
 
@@ -29,19 +31,11 @@ const AGENT: &str = "veilleur_agent_info";
 /// The series of a target by their text.
 #[derive(Debug, Default)]
 pub(super) struct SeriesCache {
-    known: HashMap<Box<str>, Known>,
+    known: KnownSeries,
     /// Counts scrapes.
-    scrape: u64,
-}
-
-#[derive(Debug)]
-struct Known {
-    /// `None`: relabelling drops it.
-    series: Option<SeriesRef>,
-    /// The scrape that had it last.
-    seen: u64,
-    /// Whether its samples have timestamps of their own; such a series just ends.
-    timed: bool,
+    scrape: u32,
+    /// What the target says of its metrics.
+    describing: Describing,
 }
 
 /// Why a scrape is refused.
@@ -57,6 +51,8 @@ pub(super) enum Refusal {
     NameTooLong(String, usize),
     #[error("the value of `{0}` is longer than {1} bytes")]
     ValueTooLong(String, usize),
+    #[error("`{0}` is no classic name, and `metric_name_validation_scheme` is `legacy`")]
+    NameNotClassic(String),
     #[error("{0}")]
     Storage(#[from] AppendError),
 }
@@ -70,6 +66,8 @@ pub(super) struct Incoming<'a> {
     points: Vec<Point>,
     fresh: Vec<Fresh>,
     beside: Extras,
+    /// Classic histograms that become native ones.
+    classics: Option<Classics>,
     pub(super) outputs: Collected,
     pub(super) counts: Counts,
     /// The target says that it is one of our agents.
@@ -116,6 +114,15 @@ impl Extras {
     }
 }
 
+/// A sample beside its series.
+struct About {
+    /// When it was measured, where the target says so.
+    at: Option<Timestamp>,
+    start: Option<Timestamp>,
+    exemplar: Option<family::Exemplar>,
+    value: f64,
+}
+
 /// A series whose text is new.
 struct Fresh {
     text: Box<str>,
@@ -146,7 +153,9 @@ impl<'a> Incoming<'a> {
         cache: &'a mut SeriesCache,
         now: Timestamp,
     ) -> Self {
-        cache.scrape += 1;
+        cache.scrape = cache.scrape.wrapping_add(1);
+        cache.known.rewind();
+        cache.describing.begin();
         let points = Vec::with_capacity(cache.known.len() + 8);
         Self {
             job,
@@ -156,6 +165,7 @@ impl<'a> Incoming<'a> {
             points,
             fresh: Vec::new(),
             beside: Extras::default(),
+            classics: job.protocols.converts.then(Classics::default),
             outputs: Collected::default(),
             counts: Counts::default(),
             is_agent: false,
@@ -166,6 +176,12 @@ impl<'a> Incoming<'a> {
     pub(super) fn entry(&mut self, entry: Entry<'_>) -> Result<(), Refusal> {
         match entry {
             Entry::Sample(sample) => {
+                if let Some(classics) = &mut self.classics
+                    && classics.take(&sample)?
+                    && !self.job.protocols.keeps_classic
+                {
+                    return Ok(());
+                }
                 let value = without_markers(sample.value);
                 self.sample(sample, value)
             }
@@ -178,20 +194,39 @@ impl<'a> Incoming<'a> {
                 self.outputs.add(&labels, &text);
                 Ok(())
             }
-            _ => Ok(()),
+            other => {
+                self.cache.describing.take(&other);
+                if let Some(classics) = &mut self.classics {
+                    classics.look(&other);
+                }
+                Ok(())
+            }
         }
     }
 
     fn sample(&mut self, mut sample: SampleEntry<'_>, value: f64) -> Result<(), Refusal> {
-        self.counts.samples += 1;
         self.is_agent |= sample.series.starts_with(AGENT);
-        let timed = sample.timestamp.is_some() && self.job.honor_timestamps;
-        let timestamp = sample.timestamp.filter(|_| timed).unwrap_or(self.now);
+        let (at, start, exemplar) = (sample.timestamp, sample.start, sample.exemplar.take());
+        let about = About { at, start, exemplar, value };
+        self.add(sample.series, || sample.labels(), about)
+    }
+
+    /// Adds a sample of the series that is known by `text`; `labels` are asked for where it is new.
+    fn add(
+        &mut self,
+        text: &str,
+        labels: impl FnOnce() -> Result<Labels, ParseError>,
+        about: About,
+    ) -> Result<(), Refusal> {
+        let About { at, start, exemplar, value } = about;
+        self.counts.samples += 1;
+        let timed = at.is_some() && self.job.honor_timestamps;
+        let timestamp = at.filter(|_| timed).unwrap_or(self.now);
         if timestamp < self.now - OLDEST || timestamp > self.now + NEWEST {
             self.counts.out_of_bounds += 1;
             return Ok(());
         }
-        match self.cache.known.get_mut(sample.series) {
+        match self.cache.known.get_mut(text) {
             Some(known) if known.seen == self.cache.scrape => {
                 self.counts.duplicates += 1;
                 return Ok(());
@@ -199,15 +234,13 @@ impl<'a> Incoming<'a> {
             Some(known) => {
                 (known.seen, known.timed) = (self.cache.scrape, timed);
                 let Some(series) = known.series else { return Ok(()) };
-                self.beside.start(self.points.len(), sample.start);
-                let exemplar = sample.exemplar.take();
+                self.beside.start(self.points.len(), start);
                 self.beside.exemplars.extend(exemplar.map(|exemplar| (series, exemplar)));
                 self.points.push(Point { series, timestamp, value });
             }
             None => {
-                let labels = self.labels(&sample.labels()?)?;
-                let (text, start) = (sample.series.into(), sample.start);
-                let exemplar = sample.exemplar.take();
+                let labels = self.labels(&labels()?)?;
+                let text = text.into();
                 let fresh = Fresh { text, labels, timestamp, timed, value, start, exemplar };
                 self.fresh.push(fresh);
             }
@@ -215,6 +248,20 @@ impl<'a> Incoming<'a> {
         let most = self.job.limits.samples;
         if self.points.len() + self.fresh.len() > most {
             return Err(Refusal::TooManySamples(most));
+        }
+        Ok(())
+    }
+
+    /// Adds the classic histograms that were taken, as native ones.
+    fn add_converted(&mut self) -> Result<(), Refusal> {
+        let Some(classics) = self.classics.take() else { return Ok(()) };
+        for Converted { labels, histogram, timestamp: at, start, exemplar } in classics.converted()
+        {
+            let value = storage::histogram_value(self.beside.histograms.len());
+            self.beside.histograms.push(Arc::new(histogram));
+            // No series of a text begins so.
+            let text = format!("\u{1}{labels}");
+            self.add(&text, || Ok(labels), About { at, start, exemplar, value })?;
         }
         Ok(())
     }
@@ -245,6 +292,14 @@ impl<'a> Incoming<'a> {
         if labels.metric_name().is_empty() {
             return Ok(None);
         }
+        if self.job.protocols.classic_names {
+            let metric =
+                (!is_legacy_metric_name(labels.metric_name())).then(|| labels.metric_name());
+            let mut names = labels.iter().map(|(name, _)| name);
+            if let Some(name) = metric.or_else(|| names.find(|name| !is_legacy_label_name(name))) {
+                return Err(Refusal::NameNotClassic(name.to_owned()));
+            }
+        }
         let limits = &self.job.limits;
         let count = labels.len();
         if count > limits.labels {
@@ -268,10 +323,11 @@ impl<'a> Incoming<'a> {
         mut self,
         storage: &Storage,
     ) -> Result<(Vec<Point>, Extras, Collected, Counts), Refusal> {
+        self.add_converted()?;
         for fresh in std::mem::take(&mut self.fresh) {
             let series = fresh.labels.map(|labels| storage.series(&labels)).transpose()?;
             let known = Known { series, seen: self.cache.scrape, timed: fresh.timed };
-            if self.cache.known.insert(fresh.text, known).is_some() {
+            if !self.cache.known.add(&fresh.text, known) {
                 self.counts.duplicates += 1;
                 continue;
             }
@@ -287,13 +343,14 @@ impl<'a> Incoming<'a> {
         let scrape = self.cache.scrape;
         let now = self.now;
         let points = &mut self.points;
-        self.cache.known.retain(|_, known| {
+        self.cache.known.retain(|known| {
             if known.seen == scrape {
                 return true;
             }
             points.extend(known.marker(Ended::Gone, now));
             false
         });
+        self.cache.known.settle();
         Ok((self.points, self.beside, self.outputs, self.counts))
     }
 }
@@ -308,11 +365,17 @@ impl Known {
 impl SeriesCache {
     /// Ends every series of the target; the next scrape begins anew.
     pub(super) fn end_all(&mut self, end: Ended, timestamp: Timestamp) -> Vec<Point> {
-        self.known.drain().filter_map(|(_, known)| known.marker(end, timestamp)).collect()
+        self.known.drain().filter_map(|known| known.marker(end, timestamp)).collect()
+    }
+
+    /// What the target says of its metrics after a scrape that succeeded; nothing where that is as
+    /// before.
+    pub(super) fn described(&mut self) -> Option<Arc<Metadata>> {
+        self.describing.changed()
     }
 
     /// Forgets series that the storage no longer knows.
     pub(super) fn forget(&mut self, gone: &[SeriesRef]) {
-        self.known.retain(|_, known| known.series.is_none_or(|series| !gone.contains(&series)));
+        self.known.retain(|known| known.series.is_none_or(|series| !gone.contains(&series)));
     }
 }

@@ -129,7 +129,8 @@ impl Asking {
                 metrics.targets.with_label_values(&labels).set(targets as i64);
                 metrics.failures.with_label_values(&labels).set(state.failures as i64);
                 let (good_at, error) = (state.good_at, state.error);
-                states.push(SourceState { kind, good_at, error, targets });
+                let pause = source.pause;
+                states.push(SourceState { kind, good_at, error, targets, pause });
             }
             shown.insert(job.name.clone(), states);
         }

@@ -36,23 +36,15 @@ pub struct Target {
 }
 
 impl Target {
+    /// The labels that relabelling begins with.
+    pub(super) fn before(job: &Job, discovered: &Discovered) -> Labels {
+        Self::builder(job, discovered).build()
+    }
+
     /// The target that `discovered` becomes by the relabelling of `job`: `None` where it is
     /// dropped, the error where it cannot be scraped.
     pub(super) fn build(job: &Job, discovered: &Discovered) -> Result<Option<Self>, String> {
-        let mut labels = LabelsBuilder::default();
-        labels.set("job", &job.name);
-        labels.set("__metrics_path__", &job.path);
-        labels.set("__scheme__", &job.scheme);
-        labels.set("__scrape_interval__", &job.interval.to_string());
-        labels.set("__scrape_timeout__", &job.timeout.to_string());
-        for (name, values) in &job.config.params {
-            if let Some(value) = values.first() {
-                labels.set(&format!("__param_{name}"), value);
-            }
-        }
-        for (name, value) in discovered {
-            labels.set(name, value);
-        }
+        let mut labels = Self::builder(job, discovered);
         let before = labels.build();
         if !Relabel::run(&job.relabel, &mut labels) {
             return Ok(None);
@@ -81,6 +73,24 @@ impl Target {
         labels.retain(|name, _| !name.starts_with("__"));
         let key = TargetKey { job: job.name.clone(), labels: labels.build(), url };
         Ok(Some(Self { key, discovered: before, uri, interval, timeout }))
+    }
+
+    fn builder(job: &Job, discovered: &Discovered) -> LabelsBuilder {
+        let mut labels = LabelsBuilder::default();
+        labels.set("job", &job.name);
+        labels.set("__metrics_path__", &job.path);
+        labels.set("__scheme__", &job.scheme);
+        labels.set("__scrape_interval__", &job.interval.to_string());
+        labels.set("__scrape_timeout__", &job.timeout.to_string());
+        for (name, values) in &job.config.params {
+            if let Some(value) = values.first() {
+                labels.set(&format!("__param_{name}"), value);
+            }
+        }
+        for (name, value) in discovered {
+            labels.set(name, value);
+        }
+        labels
     }
 
     /// Where in its interval the target is scraped: the same after every restart, and spread

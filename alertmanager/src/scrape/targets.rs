@@ -10,6 +10,7 @@ use base::labels::Labels;
 use base::period::Period;
 use base::sample::Timestamp;
 
+use super::metadata::Metadata;
 use super::target::TargetKey;
 
 /// Whether a target answers.
@@ -64,6 +65,8 @@ pub struct SourceState {
     pub error: String,
     /// How many targets it names.
     pub targets: usize,
+    /// From one question to the next.
+    pub pause: Duration,
 }
 
 /// Targets of a job that relabelling dropped: how many, and the labels of the first of them.
@@ -86,6 +89,8 @@ pub struct Targets {
 #[derive(Debug, Default)]
 struct Inner {
     states: BTreeMap<TargetKey, TargetState>,
+    /// What each says of its metrics.
+    metadata: BTreeMap<TargetKey, Arc<Metadata>>,
     /// Of the first targets that there were, those that were not scraped yet; `None` before them.
     /// Its bound is that of the targets.
     unseen: Option<BTreeSet<TargetKey>>,
@@ -129,6 +134,17 @@ impl Targets {
         self.dropped.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What each target says of its metrics, since its last scrape that succeeded.
+    pub fn metadata(&self) -> Vec<(TargetKey, Arc<Metadata>)> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.metadata.iter().map(|(key, said)| (key.clone(), Arc::clone(said))).collect()
+    }
+
+    pub(super) fn describe(&self, key: &TargetKey, metadata: Arc<Metadata>) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.metadata.insert(key.clone(), metadata);
+    }
+
     pub(super) fn set(&self, key: &TargetKey, state: TargetState) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if state.last_scrape.is_some() {
@@ -141,6 +157,7 @@ impl Targets {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.saw(key);
         inner.states.remove(key);
+        inner.metadata.remove(key);
     }
 
     pub(super) fn set_dropped(&self, all: BTreeMap<String, Dropped>) {

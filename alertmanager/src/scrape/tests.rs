@@ -316,3 +316,59 @@ async fn native_histograms_come_by_protobuf_where_it_is_asked_for_x23() {
     assert_eq!(Ended::from_value(found[0].values[2]), Some(Ended::Gone));
     assert_eq!(world.values("scrape_samples_scraped"), "1 1 1");
 }
+
+#[tokio::test]
+async fn classic_histograms_are_stored_as_native_ones_where_it_is_asked_for() {
+    let body = "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 4\nh_count 3\na 1\n";
+    let check = async |settings: &str, natives: usize, buckets: &str| {
+        let mut world = world(settings, vec![ok(body), ok(body), ok("a 1\n")]).await;
+        for _ in 0..3 {
+            assert_eq!(world.scrape().await, "");
+        }
+        let matchers = [Matcher::equal("__name__", "h")];
+        let found =
+            world.scraper.storage.select(&matchers, Timestamp::MIN, Timestamp::MAX).unwrap();
+        let histograms = found.iter().flat_map(|s| s.values.iter().filter_map(|v| s.histogram(*v)));
+        let counts: Vec<f64> = histograms.map(|histogram| histogram.count).collect();
+        assert_eq!(counts, vec![3.0; natives], "{settings}");
+        assert_eq!(world.values("h_count"), buckets, "{settings}");
+        // What is gone has ended, in either form.
+        let ends =
+            found.iter().filter(|s| Ended::from_value(s.values[s.values.len() - 1]).is_some());
+        assert_eq!(ends.count(), found.len(), "{settings}");
+    };
+    let converted = "convert_classic_histograms_to_nhcb: true";
+    check("", 0, "3 3 Gone").await;
+    check(converted, 2, "").await;
+    let both = format!("{converted}, always_scrape_classic_histograms: true");
+    check(&both, 2, "3 3 Gone").await;
+}
+
+#[tokio::test]
+async fn what_a_target_says_of_its_metrics_is_kept_until_it_says_otherwise() {
+    let said = "# HELP a A.\n# TYPE a counter\na 1\n";
+    let mut world = world("", vec![ok(said), b"broken\r\n\r\n".to_vec(), ok("a 1\n")]).await;
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        world.scrape().await;
+        let metadata = world.scraper.targets.metadata();
+        kinds.push(metadata[0].1.get("a").map_or("none", |described| described.kind));
+    }
+    assert_eq!(kinds, ["counter", "counter", "none"]);
+    world.loop_.remove(&world.target, Timestamp::from_millis(world.now + 1));
+    assert!(world.scraper.targets.metadata().is_empty());
+}
+
+#[tokio::test]
+async fn names_that_are_not_classic_are_refused_where_only_those_are_valid() {
+    let check = async |settings: &str, body: &str, expected: &str| {
+        let mut world = world(settings, vec![ok(body)]).await;
+        assert_eq!(world.scrape().await, expected, "{settings} {body}");
+    };
+    let legacy = "metric_name_validation_scheme: legacy";
+    let why = "`a.b` is no classic name, and `metric_name_validation_scheme` is `legacy`";
+    check("", "{\"a.b\"} 1\n", "").await;
+    check(legacy, "{\"a.b\"} 1\n", why).await;
+    check(legacy, "a{\"a.b\"=\"c\"} 1\n", why).await;
+    check(legacy, "a:b{c=\"d\"} 1\n", "").await;
+}

@@ -82,6 +82,7 @@ impl<'a> Simulation<'a> {
             lookback: LOOKBACK,
             subquery_step: plan.every.unwrap_or(Duration::from_secs(60)),
             holds_missing: plan.holds_missing,
+            elsewhere: None,
             started: start,
             appended: OwnMetrics::new().counter("samples_total", "Samples that rules wrote."),
         };

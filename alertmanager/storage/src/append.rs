@@ -228,8 +228,13 @@ fn resolve(
             Some(last) => last.as_ref(),
             None => head.get(point.series).and_then(|series| series.native()),
         };
-        let resolved = Histogram::clone(given).after(before.map(Arc::as_ref));
-        let same = resolved.reset == given.reset;
+        let mut resolved = Histogram::clone(given).after(before.map(Arc::as_ref));
+        // A bucket without observations, as a subtraction leaves it, is none: it is not written, and
+        // the next histogram is written by what differs.
+        resolved.positive.retain(|(_, count)| *count != 0.0);
+        resolved.negative.retain(|(_, count)| *count != 0.0);
+        let buckets = |h: &Histogram| h.positive.len() + h.negative.len();
+        let same = resolved.reset == given.reset && buckets(&resolved) == buckets(given);
         let resolved = if same { Arc::clone(given) } else { Arc::new(resolved) };
         lasts.insert(point.series, Some(Arc::clone(&resolved)));
         Some(resolved)

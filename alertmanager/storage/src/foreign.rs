@@ -15,8 +15,12 @@
 mod bits;
 mod crc;
 mod floats;
+mod encode;
 mod natives;
 mod index;
+
+pub use crc::castagnoli;
+pub use encode::{CHUNK_SAMPLES, float_chunk};
 
 use std::fs;
 use std::io;

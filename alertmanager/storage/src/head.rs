@@ -5,7 +5,7 @@
 
 mod series;
 
-pub(crate) use series::{Fit, HeadSeries, Offer, Sealed};
+pub(crate) use series::{Fit, HeadSeries, Kept, Offer, Sealed};
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(crate) struct Head {
     slots: Vec<Option<HeadSeries>>,
     free: Vec<u32>,
     next_generation: u32,
-    by_labels: HashMap<Labels, u32>,
+    by_labels: HashMap<Labels, u32, foldhash::fast::RandomState>,
     index: Index<RoaringBitmap>,
     all: RoaringBitmap,
     /// Metrics that are watched, and a bit for each slot that has a series of one of them: every
@@ -187,6 +187,28 @@ impl Head {
 
     pub(crate) fn in_slot(&self, slot: u32) -> Option<&HeadSeries> {
         self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// How many slots there are, with a series or without.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Takes back a series as it was, but for what is in blocks since.
+    pub(crate) fn restore(&mut self, labels: &Labels, mut kept: Kept) {
+        if let Some(begin) = self.min_time {
+            kept.chunks.retain(|chunk| chunk.last >= begin);
+            kept.late.retain(|(time, _)| *time >= begin.millis());
+            if kept.last.is_none_or(|(last, _)| last < begin) {
+                return;
+            }
+        }
+        self.max_time = self.max_time.max(kept.last.map(|(last, _)| last));
+        self.has_natives |= kept.chunks.iter().any(Sealed::has_histograms);
+        let series = self.find_or_create(labels);
+        if let Some(found) = self.get_mut(series) {
+            found.restore(kept);
+        }
     }
 
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<&HeadSeries> {

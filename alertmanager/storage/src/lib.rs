@@ -26,6 +26,7 @@ mod block;
 mod append;
 mod histograms;
 mod exemplars;
+mod checkpoint;
 mod maintain;
 mod select;
 mod scan;
@@ -39,10 +40,12 @@ pub use append::{AppendError, Appended, Beside, Point, histogram_value};
 pub use chunk::TABLE as HISTOGRAMS;
 pub use delete::DeleteError;
 pub use exemplars::Exemplar;
+pub use foreign::{CHUNK_SAMPLES, castagnoli, float_chunk};
 pub use foreign::{ForeignError, is_foreign_block, read_foreign_block};
 pub use head::SeriesRef;
 pub use import::{ImportError, Imported};
 pub use inspect::{Census, Checked, Fault, check};
+pub use log::{Followed, Follower, LogPosition, Progress};
 pub use maintain::Stats;
 pub use select::{SelectError, SeriesColumns};
 pub use series::SeriesSamples;
@@ -76,6 +79,8 @@ pub struct Options {
     pub max_series: usize,
     /// How many exemplars are kept, in memory; each takes some hundred bytes.
     pub max_exemplars: usize,
+    /// After so many bytes of log the head is written, so that a start has no more of it to read.
+    pub checkpoint_bytes: u64,
     /// Names of metrics: an append says whether a series of one of them has another value now.
     pub watched: &'static [&'static str],
 }
@@ -88,6 +93,7 @@ impl Default for Options {
             out_of_order: Duration::ZERO,
             max_series: 5_000_000,
             max_exemplars: 20_000,
+            checkpoint_bytes: 48 << 20,
             watched: &[],
         }
     }
@@ -120,7 +126,8 @@ pub struct Storage {
 
 impl Storage {
     /// Opens the samples in `dir`, which only this process may use; makes the folder where there is
-    /// none. Reads the log, which takes about a second for ten million samples.
+    /// none. Reads the head that was written last, and the log
+    /// since, which takes about a second for ten million samples.
     ///
     /// # Errors
     ///
@@ -132,11 +139,17 @@ impl Storage {
         let blocks = open_blocks(&dir.join("blocks")).map_err(failed)?;
         let mut head = head_behind(&blocks, options);
         let log_dir = dir.join("log");
-        let replayed = log::replay(&log_dir, &mut head).map_err(failed)?;
+        let known = checkpoint::read(dir, &mut head).map_err(failed)?;
+        if known.is_none() {
+            head = head_behind(&blocks, options);
+        }
+        let known = known.unwrap_or_default();
+        let used = known.last().map_or(0, |(number, _)| *number);
+        let replayed = log::replay(&log_dir, &mut head, &known).map_err(failed)?;
         if replayed.samples > 0 {
             info!(series = head.len(), samples = replayed.samples, "the log has been read");
         }
-        let log = Log::create(&log_dir, replayed.segments).map_err(failed)?;
+        let log = Log::create(&log_dir, replayed.segments, replayed.bytes, used).map_err(failed)?;
         Ok(Self::of(Some(dir.to_owned()), options, Some(log), (head, blocks)))
     }
 

@@ -16,7 +16,9 @@
 
 mod frame;
 mod replay;
+mod follow;
 
+pub use follow::{Followed, Follower, LogPosition, Progress};
 pub(crate) use frame::{Batch, Logged, More};
 pub(crate) use replay::{check, replay};
 
@@ -45,19 +47,32 @@ pub(crate) struct Log {
     times: Option<(Timestamp, Timestamp)>,
     /// The segments before it, with the time of their newest sample.
     closed: Vec<(u32, Timestamp)>,
+    /// Bytes that a start would have to read now.
+    unread: u64,
     unsynced: bool,
     /// A frame that could not be taken back stands at the end: nothing behind it would be read.
     torn: bool,
     frame: Vec<u8>,
+    /// Where segments go that are no longer needed here, and the first that somebody still reads.
+    aside: PathBuf,
+    keep_from: Option<u32>,
 }
 
 impl Log {
     /// Begins a new segment after those that are there, `closed`, which have been replayed.
-    pub(crate) fn create(dir: &Path, closed: Vec<(u32, Timestamp)>) -> io::Result<Self> {
+    /// A start has had to read `unread` bytes of those. Numbers up to `used` have been given, even where
+    /// their segments are gone.
+    pub(crate) fn create(
+        dir: &Path,
+        closed: Vec<(u32, Timestamp)>,
+        unread: u64,
+        used: u32,
+    ) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        let number = closed.last().map_or(1, |(number, _)| number + 1);
+        let number = closed.last().map_or(0, |(number, _)| *number).max(used) + 1;
         let (file, size) = begin(dir, number)?;
         let (dir, frame) = (dir.to_owned(), Vec::new());
+        let aside = aside_of(&dir);
         Ok(Self {
             dir,
             file,
@@ -65,9 +80,12 @@ impl Log {
             size,
             times: None,
             closed,
+            unread,
             unsynced: false,
             torn: false,
             frame,
+            aside,
+            keep_from: None,
         })
     }
 
@@ -108,6 +126,7 @@ impl Log {
         let bounds = times.fold((first, last), |(f, l), time| (f.min(time), l.max(time)));
         self.times = Some(bounds);
         self.size += self.frame.len() as u64;
+        self.unread += self.frame.len() as u64;
         self.unsynced = true;
         if self.frame.capacity() > 4 << 20 {
             self.frame = Vec::new();
@@ -120,6 +139,22 @@ impl Log {
     pub(crate) fn is_full(&self, time: Timestamp) -> bool {
         let passed = |(first, _): (Timestamp, _)| window_of(first) < window_of(time);
         self.torn || self.size >= SEGMENT_BYTES || self.times.is_some_and(passed)
+    }
+
+    /// Bytes that a start would have to read now.
+    pub(crate) fn unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Begins a segment where this one has samples; returns those before it, which a start need not
+    /// read if the head is written from now on.
+    pub(crate) fn begin_checkpoint(&mut self) -> io::Result<Vec<(u32, Timestamp)>> {
+        // Also where it fails: a full disk is not tried again at once.
+        self.unread = 0;
+        if self.times.is_some() {
+            self.rotate()?;
+        }
+        Ok(self.closed.clone())
     }
 
     /// Begins the next segment.
@@ -159,16 +194,37 @@ impl Log {
         self.unsynced = true;
     }
 
-    /// Removes the segments that have nothing since `time`. One that cannot be removed is tried
-    /// again the next time.
+    /// Keeps the segments from `number` on aside when they are no longer needed here, and lets go of
+    /// those before it; of all of them where there is no number.
+    pub(crate) fn keep_from(&mut self, number: Option<u32>) -> io::Result<()> {
+        self.keep_from = number;
+        if !self.aside.exists() {
+            return Ok(());
+        }
+        for (held, path) in segments(&self.aside)? {
+            if number.is_none_or(|number| held < number) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the segments that have nothing since `time`, or puts them aside for whoever still reads
+    /// them. One that cannot be removed is tried again the next time.
     pub(crate) fn remove_before(&mut self, time: Timestamp) -> io::Result<()> {
         let mut result = Ok(());
-        let dir = &self.dir;
+        let Self { dir, aside, keep_from, .. } = self;
         self.closed.retain(|(number, newest)| {
             if *newest >= time {
                 return true;
             }
-            match fs::remove_file(dir.join(file_name(*number))) {
+            let path = dir.join(file_name(*number));
+            let removed = match keep_from {
+                Some(from) if number >= from => fs::create_dir_all(&*aside)
+                    .and_then(|()| fs::rename(&path, aside.join(file_name(*number)))),
+                _ => fs::remove_file(&path),
+            };
+            match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     result = Err(error);
                     true
@@ -178,6 +234,11 @@ impl Log {
         });
         result
     }
+}
+
+/// The folder beside the log in `dir` for segments that are only read by others any more.
+fn aside_of(dir: &Path) -> PathBuf {
+    dir.with_file_name("followed")
 }
 
 fn file_name(number: u32) -> String {
@@ -227,7 +288,7 @@ mod tests {
     fn a_segment_that_a_full_disk_left_half_begun_is_begun_again() {
         for left in [&b""[..], &MAGIC[..5], &MAGIC[..]] {
             let dir = tempfile::tempdir().unwrap();
-            let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+            let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
             fs::write(dir.path().join(file_name(2)), left).unwrap();
             log.rotate().unwrap();
             assert_eq!((log.number(), log.size()), (2, MAGIC.len() as u64));
@@ -235,7 +296,7 @@ mod tests {
         }
         // What cannot be removed now is removed later.
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+        let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
         log.rotate().unwrap();
         let first = dir.path().join(file_name(1));
         fs::remove_file(&first).unwrap();
@@ -247,7 +308,7 @@ mod tests {
         assert!(!first.exists());
         // One with samples is never begun again.
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+        let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
         fs::write(dir.path().join(file_name(2)), [0; 9]).unwrap();
         assert!(log.rotate().is_err());
         assert_eq!(log.number(), 1);
@@ -256,7 +317,7 @@ mod tests {
     #[test]
     fn a_segment_that_cannot_be_mended_is_left_f32() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::create(dir.path(), Vec::new()).unwrap();
+        let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
         let time = Timestamp::from_millis(1);
         let mut batch = Batch::default();
         batch.samples.push(Logged { slot: 1, time, value: 1.0, before: None, more: 0 });

@@ -54,6 +54,7 @@ impl Storage {
             self.head_mut().drop_before(now - self.options.retention);
         }
         self.expire(now)?;
+        self.write_checkpoint(self.options.checkpoint_bytes);
         self.blocks().iter().for_each(|block| block.rest());
         Ok(())
     }

@@ -2,9 +2,11 @@
 //!
 //! Invariant: what is written is accepted by [`super::check`] where the family itself is sound.
 
-use super::Format;
+use std::borrow::Cow;
+
 use super::families::suffixes;
 use super::series::{float_text, push_float_text};
+use super::{Escaping, Format};
 use crate::family::{FamilySample, MetricFamily, MetricKind};
 use crate::labels::{Labels, METRIC_NAME, is_legacy_label_name, is_legacy_metric_name};
 use crate::number::push_shortest;
@@ -21,25 +23,24 @@ pub const CONTENT_TYPE_OPENMETRICS: &str =
 pub struct Encoding {
     /// The format.
     pub format: Format,
-    /// Whether names outside `[a-zA-Z0-9_:]` may be written, in quotes; else they are replaced
-    /// by underscores.
-    pub utf8_names: bool,
+    /// How names outside `[a-zA-Z0-9_:]` are written.
+    pub names: Escaping,
 }
 
 impl Encoding {
     /// What an `Accept` header asks for: OpenMetrics where it weighs at least as much as plain
     /// text, else the text format, which everybody reads.
     pub fn negotiate(accept: &str) -> Self {
-        let mut best = Self { format: Format::Text, utf8_names: false };
+        let mut best = Self { format: Format::Text, names: Escaping::default() };
         let (mut best_weight, mut best_is_open) = (0.0, false);
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
             let kind = parts.next().unwrap_or("");
-            let (mut weight, mut utf8_names, mut version) = (1.0, false, "");
+            let (mut weight, mut names, mut version) = (1.0, Escaping::default(), "");
             for part in parts {
                 match part.split_once('=').unwrap_or((part, "")) {
                     ("q", q) => weight = q.parse().unwrap_or(0.0),
-                    ("escaping", scheme) => utf8_names = scheme == "allow-utf-8",
+                    ("escaping", scheme) => names = Escaping::named(scheme).unwrap_or_default(),
                     ("version", v) => version = v,
                     _ => {}
                 }
@@ -51,7 +52,7 @@ impl Encoding {
             };
             let open = format == Format::OpenMetrics;
             if weight > best_weight || weight == best_weight && open && !best_is_open {
-                best = Self { format, utf8_names };
+                best = Self { format, names };
                 (best_weight, best_is_open) = (weight, open);
             }
         }
@@ -64,8 +65,7 @@ impl Encoding {
             Format::Text => CONTENT_TYPE_TEXT,
             Format::OpenMetrics => CONTENT_TYPE_OPENMETRICS,
         };
-        let escaping = if self.utf8_names { "allow-utf-8" } else { "underscores" };
-        format!("{base}; escaping={escaping}")
+        format!("{base}; escaping={}", self.names.as_str())
     }
 }
 
@@ -76,7 +76,11 @@ pub fn encode<'a>(
     out: &mut String,
 ) {
     for family in families {
-        let name = base_name(family, encoding.format);
+        let whole = match is_legacy_metric_name(&family.name) {
+            true => Cow::Borrowed(family.name.as_str()),
+            false => encoding.names.escape(&family.name),
+        };
+        let name = base_name(&whole, family.kind, encoding.format);
         Writer { family, name, plain: is_legacy_metric_name(name), encoding, out }.family();
     }
     if encoding.format == Format::OpenMetrics {
@@ -91,7 +95,7 @@ pub fn encode_output(labels: &Labels, text: &str, out: &mut String) {
         if n > 0 {
             out.push(',');
         }
-        push_label(out, name, value, true);
+        push_label(out, name, value, Escaping::AllowUtf8);
     }
     out.push_str("} ");
     push_escaped(out, text, false);
@@ -113,7 +117,7 @@ pub fn encode_point(labels: &Labels, value: f64, timestamp: Timestamp, out: &mut
     }
     for (label, value) in labels.iter().filter(|(label, _)| *label != METRIC_NAME) {
         out.push(separator);
-        push_label(out, label, value, true);
+        push_label(out, label, value, Escaping::AllowUtf8);
         separator = ',';
     }
     if separator == ',' {
@@ -136,13 +140,13 @@ pub fn encode_point(labels: &Labels, value: f64, timestamp: Timestamp, out: &mut
 }
 
 /// The name in metadata: in OpenMetrics without what the kind adds to samples.
-fn base_name(family: &MetricFamily, format: Format) -> &str {
-    let suffix = match (format, family.kind) {
+fn base_name(name: &str, kind: MetricKind, format: Format) -> &str {
+    let suffix = match (format, kind) {
         (Format::OpenMetrics, MetricKind::Counter) => "_total",
         (Format::OpenMetrics, MetricKind::Info) => "_info",
         _ => "",
     };
-    family.name.strip_suffix(suffix).unwrap_or(&family.name)
+    name.strip_suffix(suffix).unwrap_or(name)
 }
 
 struct Writer<'f, 'o> {
@@ -189,10 +193,8 @@ impl Writer<'_, '_> {
         self.out.push(' ');
         if self.plain {
             self.out.push_str(self.name);
-        } else if self.encoding.utf8_names {
-            push_quoted(self.out, self.name);
         } else {
-            push_underscored(self.out, self.name, true);
+            push_quoted(self.out, self.name);
         }
         self.out.push(' ');
     }
@@ -214,13 +216,10 @@ impl Writer<'_, '_> {
         if self.plain {
             self.out.push_str(base);
             self.out.push_str(suffix);
-        } else if self.encoding.utf8_names {
+        } else {
             self.out.push('{');
             push_quoted(self.out, &format!("{base}{suffix}"));
             separator = ',';
-        } else {
-            push_underscored(self.out, base, true);
-            self.out.push_str(suffix);
         }
         let bound = match self.family.kind {
             MetricKind::Histogram | MetricKind::GaugeHistogram => "le",
@@ -234,9 +233,9 @@ impl Writer<'_, '_> {
             match number {
                 Some(number) => {
                     let text = self.float(number);
-                    push_label(self.out, name, &text, true);
+                    push_label(self.out, name, &text, Escaping::AllowUtf8);
                 }
-                None => push_label(self.out, name, value, self.encoding.utf8_names),
+                None => push_label(self.out, name, value, self.encoding.names),
             }
         }
         if separator == ',' {
@@ -255,7 +254,7 @@ impl Writer<'_, '_> {
                 if n > 0 {
                     self.out.push(',');
                 }
-                push_label(self.out, name, value, self.encoding.utf8_names);
+                push_label(self.out, name, value, self.encoding.names);
             }
             self.out.push_str("} ");
             self.value(exemplar.value, false);
@@ -293,13 +292,13 @@ impl Writer<'_, '_> {
     }
 }
 
-fn push_label(out: &mut String, name: &str, value: &str, utf8_names: bool) {
+fn push_label(out: &mut String, name: &str, value: &str, names: Escaping) {
     if is_legacy_label_name(name) {
         out.push_str(name);
-    } else if utf8_names {
+    } else if names == Escaping::AllowUtf8 {
         push_quoted(out, name);
     } else {
-        push_underscored(out, name, false);
+        out.push_str(&names.escape_label(name));
     }
     out.push('=');
     push_quoted(out, value);
@@ -326,21 +325,13 @@ fn push_escaped(out: &mut String, text: &str, quotes: bool) {
     out.push_str(rest);
 }
 
-/// The escaping scheme "underscores" of Prometheus: what a name cannot have becomes `_`.
-fn push_underscored(out: &mut String, name: &str, colons: bool) {
-    for (n, c) in name.chars().enumerate() {
-        let letter = c.is_ascii_alphabetic() || c == '_' || colons && c == ':';
-        out.push(if letter || n > 0 && c.is_ascii_digit() { c } else { '_' });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn encoded(family: &MetricFamily, format: Format, utf8_names: bool) -> String {
+    fn encoded(family: &MetricFamily, format: Format, names: Escaping) -> String {
         let mut out = String::new();
-        encode([family], Encoding { format, utf8_names }, &mut out);
+        encode([family], Encoding { format, names }, &mut out);
         out
     }
 
@@ -349,12 +340,12 @@ mod tests {
         let mut family = MetricFamily::counter("reads_total", "Reads \\ \"done\".\nAll.");
         family.add(&[("dev", "a\"b")], 3.0).add(&[], 1e9);
         assert_eq!(
-            encoded(&family, Format::Text, false),
+            encoded(&family, Format::Text, Escaping::Underscores),
             "# HELP reads_total Reads \\\\ \"done\".\\nAll.\n# TYPE reads_total counter\n\
              reads_total{dev=\"a\\\"b\"} 3\nreads_total 1e+09\n"
         );
         assert_eq!(
-            encoded(&family, Format::OpenMetrics, false),
+            encoded(&family, Format::OpenMetrics, Escaping::Underscores),
             "# HELP reads Reads \\\\ \\\"done\\\".\\nAll.\n# TYPE reads counter\n\
              reads_total{dev=\"a\\\"b\"} 3.0\nreads_total 1e+09\n# EOF\n"
         );
@@ -364,10 +355,13 @@ mod tests {
     fn a_counter_without_total_gets_it_in_openmetrics() {
         let family = MetricFamily::counter("reads", "").with(&[], 1.0);
         assert_eq!(
-            encoded(&family, Format::OpenMetrics, false),
+            encoded(&family, Format::OpenMetrics, Escaping::Underscores),
             "# TYPE reads counter\nreads_total 1.0\n# EOF\n"
         );
-        assert_eq!(encoded(&family, Format::Text, false), "# TYPE reads counter\nreads 1\n");
+        assert_eq!(
+            encoded(&family, Format::Text, Escaping::Underscores),
+            "# TYPE reads counter\nreads 1\n"
+        );
     }
 
     #[test]
@@ -375,12 +369,25 @@ mod tests {
         let mut family = MetricFamily::gauge("my.metric", "");
         family.add_pairs("", vec![("a.b".into(), "é".to_owned())], 1.0);
         assert_eq!(
-            encoded(&family, Format::Text, true),
+            encoded(&family, Format::Text, Escaping::AllowUtf8),
             "# TYPE \"my.metric\" gauge\n{\"my.metric\",\"a.b\"=\"é\"} 1\n"
         );
         assert_eq!(
-            encoded(&family, Format::Text, false),
+            encoded(&family, Format::Text, Escaping::Underscores),
             "# TYPE my_metric gauge\nmy_metric{a_b=\"é\"} 1\n"
+        );
+        assert_eq!(
+            encoded(&family, Format::Text, Escaping::Dots),
+            "# TYPE my_dot_metric gauge\nmy_dot_metric{a_dot_b=\"é\"} 1\n"
+        );
+        assert_eq!(
+            encoded(&family, Format::Text, Escaping::Values),
+            "# TYPE U__my_2e_metric gauge\nU__my_2e_metric{U__a_2e_b=\"é\"} 1\n"
+        );
+        let family = MetricFamily::counter("a.b_total", "").with(&[("c_d", "")], 1.0);
+        assert_eq!(
+            encoded(&family, Format::OpenMetrics, Escaping::Values),
+            "# TYPE U__a_2e_b_ counter\nU__a_2e_b__total{c_d=\"\"} 1.0\n# EOF\n"
         );
     }
 
@@ -396,18 +403,21 @@ mod tests {
         let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
             application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;\
             escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-        let check = |accept: &str, format, utf8_names| {
-            assert_eq!(Encoding::negotiate(accept), Encoding { format, utf8_names }, "{accept}");
+        let check = |accept: &str, format, names| {
+            assert_eq!(Encoding::negotiate(accept), Encoding { format, names }, "{accept}");
         };
-        check(prometheus, Format::OpenMetrics, true);
-        check("", Format::Text, false);
-        check("*/*", Format::Text, false);
-        check("text/html,*/*;q=0.8", Format::Text, false);
+        check(prometheus, Format::OpenMetrics, Escaping::AllowUtf8);
+        check("", Format::Text, Escaping::Underscores);
+        check("*/*", Format::Text, Escaping::Underscores);
+        check("text/html,*/*;q=0.8", Format::Text, Escaping::Underscores);
         check(
             "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;q=0.1",
             Format::Text,
-            false,
+            Escaping::Underscores,
         );
-        check("application/openmetrics-text;version=2.0.0", Format::Text, false);
+        check("application/openmetrics-text;version=2.0.0", Format::Text, Escaping::Underscores);
+        check("text/plain;escaping=dots", Format::Text, Escaping::Dots);
+        check("text/plain;escaping=values;q=0.5,*/*", Format::Text, Escaping::Values);
+        check("text/plain;escaping=runes", Format::Text, Escaping::Underscores);
     }
 }

@@ -71,7 +71,7 @@ fn rename(name: &mut Cow<'static, str>) {
 
 #[cfg(test)]
 mod tests {
-    use base::exposition::{Encoding, encode};
+    use base::exposition::{Encoding, Escaping, encode};
 
     use super::*;
 
@@ -79,7 +79,7 @@ mod tests {
     fn check(text: &str, expected: &str, left_out: &[&str]) {
         let accepted = read(text.as_bytes(), "shop_").unwrap();
         let mut out = String::new();
-        let encoding = Encoding { format: Format::Text, utf8_names: false };
+        let encoding = Encoding { format: Format::Text, names: Escaping::Underscores };
         encode(&accepted.families, encoding, &mut out);
         out = out.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join("\n");
         assert_eq!(

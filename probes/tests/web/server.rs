@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use base::exposition::{Encoding, Format, encode};
+use base::exposition::{Encoding, Escaping, Format, encode};
 use probes::{Outcome, Reason, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -91,7 +91,11 @@ pub(crate) fn check(outcome: &Outcome, reason: Reason, part: &str) {
 #[track_caller]
 pub(crate) fn has(outcome: &Outcome, line: &str) {
     let mut text = String::new();
-    encode(&outcome.families, Encoding { format: Format::Text, utf8_names: false }, &mut text);
+    encode(
+        &outcome.families,
+        Encoding { format: Format::Text, names: Escaping::Underscores },
+        &mut text,
+    );
     assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
 }
 

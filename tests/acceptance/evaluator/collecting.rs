@@ -32,7 +32,7 @@ fn targets_that_a_service_names_are_scraped_and_stay_while_it_fails() {
          scrape_configs:\n- job_name: listed\n  extra_scrape_metrics: true\n\
          \x20 http_sd_configs: [{{url: '{}', refresh_interval: 1s}}]\n\
          \x20 relabel_configs: [{{source_labels: [__address__], regex: dropped.*, action: drop}}]\n\
-         remote_write: [{{url: 'http://127.0.0.1:9/'}}]\nrule_files: [none.yml]\n",
+         remote_read: [{{url: 'http://127.0.0.1:9/'}}]\nrule_files: [none.yml]\n",
         service.url("/sd")
     );
     evaluator.write("prometheus.yml", &yaml);
@@ -40,7 +40,7 @@ fn targets_that_a_service_names_are_scraped_and_stay_while_it_fails() {
     let (end, said, _) =
         run("veilleur", ["check".as_ref(), "--prometheus".as_ref(), file.as_os_str()]);
     assert_eq!(end, End::Exit(0), "{said}");
-    assert!(said.contains(":7:15: the section `remote_write` is not supported yet"), "{said}");
+    assert!(said.contains(":7:14: the section `remote_read` is not supported yet"), "{said}");
     assert!(said.contains("note: ") && said.contains("there is no file"), "{said}");
     let (end, _, said) = run("veilleur", ["check".as_ref(), file.as_os_str()]);
     assert_eq!(end, End::Exit(2), "{said}");

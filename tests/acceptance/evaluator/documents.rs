@@ -8,11 +8,12 @@ use std::path::Path;
 use tests::program::{End, run};
 
 /// Those in which somebody looks for what to write, beside those of the receivers.
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "docs/moving.md",
     "docs/evaluator.md",
     "docs/rules.md",
+    "docs/samples.md",
     "docs/delivery.md",
     "docs/silences.md",
     "docs/maintenance.md",

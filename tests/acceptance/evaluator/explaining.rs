@@ -213,6 +213,23 @@ fn a_page_and_a_page_that_did_not_come_are_explained() {
 }
 
 #[test]
+fn the_past_of_what_is_pushed_is_explained_too() {
+    let sink = HttpServer::sink();
+    let evaluator = with_rules(&sink);
+    let url = format!("http://127.0.0.1:{}/api/v2/alerts", evaluator.port);
+    let body =
+        "[{\"labels\": {\"alertname\": \"Theirs\"}, \"startsAt\": \"2020-01-01T00:00:00Z\"}]";
+    assert_eq!(ask("POST", &url, "content-type: application/json\r\n", body).unwrap().0, 200);
+    let then = |at: &str| of(&evaluator, &["explain", "Theirs", "--at", at]).1;
+    let fired = then("2020-01-01T01:00:00Z");
+    for part in ["none of ours: it was pushed", "fired since 2020-01-01", "{} to `hook`"] {
+        assert!(fired.contains(part), "{part} is not in:\n{fired}");
+    }
+    let before = then("2019-12-31T23:00:00Z");
+    assert!(before.contains("nobody is told: no such alert fires"), "{before}");
+}
+
+#[test]
 fn a_drill_tells_each_hop_and_is_never_taken_for_a_page() {
     let sink = HttpServer::sink();
     let evaluator = with_rules(&sink);

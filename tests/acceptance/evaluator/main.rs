@@ -4,6 +4,7 @@
 
 mod rig;
 mod amtool;
+mod beside_prometheus;
 mod alertmanager;
 mod chain;
 mod chat;
@@ -19,10 +20,13 @@ mod hygiene;
 mod kills;
 mod mail_faults;
 mod news;
+mod open_telemetry;
 mod outside;
 mod pagers;
 mod pushed;
+mod recipients;
 mod reloads;
+mod remote;
 mod rules_as_code;
 mod samples;
 mod servers;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tests::http_server::HttpServer;
-use tests::{curl, wait_until};
+use tests::{ask, curl, wait_until};
 
 use crate::rig::Evaluator;
 
@@ -114,6 +114,43 @@ fn what_others_say_takes_the_routes_and_is_on_the_disk() {
         wait_until(end, || told(&sink).contains(&end.to_owned()));
     }
     assert_eq!(told(&sink).len(), 6);
+}
+
+#[test]
+fn nobody_ends_what_a_rule_or_a_source_says_x50() {
+    let sink = HttpServer::sink();
+    let rules = "global: {evaluation_interval: 1s}\nrule_files: [r.yml]\n";
+    let mut evaluator = Evaluator::new();
+    let rule =
+        "groups: [{name: g, rules: [{alert: Fires, expr: vector(1), labels: {source: us}}]}]";
+    evaluator.write("r.yml", rule);
+    evaluator.write("veilleur.yml", &format!("{rules}{}", config(&sink)));
+    evaluator.start();
+    let bearer = format!("authorization: Bearer {TOKEN}");
+    let failed = "{\"state\": \"failed\", \"host\": {\"name\": \"db1\"}}";
+    assert_eq!(post(&evaluator, "backups", &[&bearer], failed).0, 200);
+    let of = |name: &str| told(&sink).into_iter().filter(|told| told.contains(name)).count();
+    wait_until("both are told", || of("Fires us firing") == 1 && of("backups firing") == 1);
+
+    // Whoever can reach the API says that they have ended: for all that they know, with their labels.
+    let shown: Value = serde_json::from_str(&evaluator.get("/api/v2/alerts").unwrap().1).unwrap();
+    let push = |labels: &Value, ends: &str| {
+        let alert = json!([{"labels": labels, "startsAt": "2020-01-01T00:00:00Z", "endsAt": ends}]);
+        let url = format!("http://127.0.0.1:{}/api/v2/alerts", evaluator.port);
+        ask("POST", &url, "content-type: application/json\r\n", &alert.to_string()).unwrap().0
+    };
+    let status = |name: &str| {
+        let alerts = shown.as_array().unwrap().iter();
+        let mut found = alerts.filter(|alert| alert["labels"]["source"] == name);
+        push(&found.next().unwrap()["labels"], "2020-01-02T00:00:00Z")
+    };
+    assert_eq!((status("us"), status("backups")), (200, 400));
+    // What comes after it is told, and they were not.
+    push(&json!({"alertname": "Later"}), "2999-01-01T00:00:00Z");
+    wait_until("what is pushed later is told", || of("Later") == 1);
+    assert_eq!(told(&sink).iter().filter(|told| told.contains("resolved")).count(), 0);
+    let still: Value = serde_json::from_str(&evaluator.get("/api/v2/alerts").unwrap().1).unwrap();
+    assert_eq!(still.as_array().unwrap().len(), 3, "{still}");
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn table(kind: Kind) -> Vec<(String, Vec<&'static str>)> {
     let none = [
         "/-/quit",
         "/debug/pprof/",
-        "/api/v1/admin/tsdb/snapshot",
+        "/api/v1/admin/tsdb/quit",
         "/api/v2/config",
         "/config",
         "/nothing",

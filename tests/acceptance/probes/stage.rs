@@ -125,9 +125,13 @@ pub(crate) fn look(yaml: &str) -> Outcome {
 /// The value of a metric without labels, or with those given as `name="value",...`.
 #[track_caller]
 pub(crate) fn metric(outcome: &Outcome, series: &str) -> f64 {
-    use base::exposition::{Encoding, Format, encode};
+    use base::exposition::{Encoding, Escaping, Format, encode};
     let mut text = String::new();
-    encode(&outcome.families, Encoding { format: Format::Text, utf8_names: false }, &mut text);
+    encode(
+        &outcome.families,
+        Encoding { format: Format::Text, names: Escaping::Underscores },
+        &mut text,
+    );
     let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
 }

@@ -173,7 +173,14 @@ pub(in super::super) async fn push(
     let now = Timestamp::now();
     let (mut pushes, mut faults) = (Vec::with_capacity(sent.len()), Vec::new());
     for Object(alert) in sent {
-        match alert.read(now) {
+        let read = alert.read(now).and_then(|push| match shown.intake.source_of(&push.labels) {
+            // Whoever has no token of the source neither begins nor ends what it says.
+            Some(name) => Err(format!(
+                "the label source={name:?} is that of a source: send it to /api/v1/in/{name}"
+            )),
+            None => Ok(push),
+        });
+        match read {
             Ok(push) => pushes.push(push),
             Err(fault) => faults.push(fault),
         }

@@ -21,7 +21,7 @@ pub(in super::super) async fn status(State(shown): State<Shown>, headers: Header
     let routing = shown.config.routing();
     let status = json!({
         "cluster": {"name": "", "peers": [], "status": "disabled"},
-        "config": {"original": routing.shown},
+        "config": {"original": routing.shown.alertmanager},
         "uptime": time(shown.started),
         "versionInfo": {
             "branch": "veilleur", "buildDate": "", "buildUser": "", "goVersion": "",

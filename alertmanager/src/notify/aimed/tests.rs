@@ -41,7 +41,7 @@ fn slack(yaml: &str, allowed: &Allowed) -> (Option<Arc<dyn Notifier>>, Diagnosti
             let shared = Shared { http: &http, templates: &templates };
             entry.build(place, SlackGlobals::default(), shared, diagnostics)
         };
-        aimed(&config.value, allowed, held.templates, &mut diagnostics, build)
+        aimed((&config.value, place), allowed, held.templates, &mut diagnostics, build)
     });
     (built, diagnostics)
 }
@@ -109,7 +109,7 @@ async fn an_address_that_an_alert_chooses_is_on_a_host_that_is_listed_x18() {
             let build = move |entry: &WebhookConfig, diagnostics: &mut Diagnostics| {
                 entry.build(place, Shared { http: &http, templates: &templates }, diagnostics)
             };
-            aimed(&config.value, &allowed, held.templates, &mut diagnostics, build)
+            aimed((&config.value, place), &allowed, held.templates, &mut diagnostics, build)
         });
         let (asked, result) = sink.hand_over(&*notifier.unwrap(), &about("shop"), &[]).await;
         let paths: Vec<_> = asked.iter().map(|asked| asked.path.as_str()).collect();
@@ -134,7 +134,7 @@ fn every_responder_is_looked_at_x18() {
             let shared = Shared { http: &http, templates: &templates };
             entry.build(place, ServiceGlobals::default(), shared, diagnostics)
         };
-        aimed(&config.value, &allowed(&[], false), held.templates, &mut diagnostics, build)
+        aimed((&config.value, place), &allowed(&[], false), held.templates, &mut diagnostics, build)
     });
     let told = diagnostics.to_string();
     assert!(told.contains("`username` cannot come from an alert"), "{told}");

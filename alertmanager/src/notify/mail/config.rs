@@ -187,6 +187,9 @@ impl EmailConfig {
             (&globals.auth_password, &globals.auth_password_file),
             ("auth_password", "auth_password_file"),
         );
+        // An empty one is one all the same, such as that of a variable which is not set yet.
+        let given = self.auth_password.as_ref().or(globals.auth_password.as_ref());
+        let password = password.or_else(|| given.cloned().map(SecretSource::Given));
         let secret = source(
             (&self.auth_secret, &self.auth_secret_file),
             (&globals.auth_secret, &globals.auth_secret_file),
@@ -260,7 +263,7 @@ fn recipients(
     place: Place,
     diagnostics: &mut Diagnostics,
 ) -> Option<Mailboxes> {
-    let Some(to) = to else {
+    let Some(to) = to.filter(|to| !to.value.trim().is_empty()) else {
         diagnostics.report(place, "`to` is missing");
         return None;
     };

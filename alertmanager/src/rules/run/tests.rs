@@ -31,6 +31,7 @@ async fn runner(alerts: &Alerts) -> RuleRunner {
             lookback: Duration::from_secs(300),
             subquery_step: Duration::from_secs(60),
             holds_missing: true,
+            elsewhere: None,
             started: Timestamp::default(),
             appended,
         },

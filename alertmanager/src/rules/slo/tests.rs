@@ -28,6 +28,7 @@ fn sources() -> Sources {
         lookback: Duration::from_secs(300),
         subquery_step: Duration::from_secs(60),
         holds_missing: true,
+        elsewhere: None,
         started: Timestamp::default(),
         appended: base::own_metrics::OwnMetrics::new().counter("appended_total", "For a test."),
     }

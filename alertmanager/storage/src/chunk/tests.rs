@@ -209,3 +209,47 @@ fn a_histogram_of_twenty_buckets_takes_few_bytes() {
     let bytes = chunk_of(&samples).seal().len();
     assert!(bytes < 240 * 3, "{bytes}");
 }
+
+/// Chunks of every kind with some bytes changed, `FUZZ_RUNS` of them: `make fuzz TARGET=chunk`.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "how often is a setting of the test")]
+fn changed_chunks_do_no_harm_x22() {
+    let runs = std::env::var("FUZZ_RUNS").ok().and_then(|text| text.parse().ok());
+    let runs: u64 = runs.unwrap_or(5_000);
+    let floats: Vec<_> = (0..240).map(|n| (n * 15_000, (n * n % 91) as f64 / 8.0)).collect();
+    let roots: Vec<_> = (0..100).map(|n| (n * n * 100, (n as f64).sqrt())).collect();
+    let natives: Vec<Sample> = (0..90).map(|n| (n * 15_000, Err(growing(n)), 0)).collect();
+    let begun: Vec<Sample> = (0..60).map(|n| (n * 15_000, Ok(n as f64), n / 9)).collect();
+    let seeds = [
+        written(&floats).seal(),
+        written(&roots).seal(),
+        chunk_of(&natives).seal(),
+        chunk_of(&begun).seal(),
+    ];
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |most: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 11) as usize % most
+    };
+    let mut columns = Columns::default();
+    for _ in 0..runs {
+        let mut bytes = seeds[below(seeds.len())].clone();
+        for _ in 0..=below(3) {
+            // The heads decide the most, and they come first.
+            let reach = if below(2) == 0 { bytes.len().min(40) } else { bytes.len() };
+            let at = below(reach);
+            match below(3) {
+                0 => bytes[at] ^= 1 << below(8),
+                1 => bytes[at] = below(256) as u8,
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        columns.clear();
+        read(&bytes, Span::ALL, &mut columns);
+        assert_eq!(columns.times.len(), columns.values.len(), "{bytes:?}");
+        assert!(columns.starts.is_empty() || columns.starts.len() == columns.times.len());
+        assert!(columns.histograms.len() <= columns.times.len(), "{bytes:?}");
+    }
+}

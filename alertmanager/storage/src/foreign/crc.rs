@@ -20,8 +20,8 @@ const fn table() -> [u32; 256] {
 
 const TABLE: [u32; 256] = table();
 
-/// The sum of `bytes`.
-pub(super) fn castagnoli(bytes: &[u8]) -> u32 {
+/// The CRC-32C of `bytes`.
+pub fn castagnoli(bytes: &[u8]) -> u32 {
     let step = |sum: u32, byte: &u8| sum >> 8 ^ TABLE[usize::from(sum as u8 ^ byte)];
     !bytes.iter().fold(!0, step)
 }

@@ -49,6 +49,15 @@ pub(crate) struct HeadSeries {
     late: Late,
 }
 
+/// What is kept of a series, to be gone on with after a start.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) chunks: Vec<Sealed>,
+    pub(crate) last: Option<(Timestamp, f64)>,
+    pub(crate) start: i64,
+    pub(crate) late: Vec<(i64, f64)>,
+}
+
 /// A sample that is offered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer<'a> {
@@ -86,6 +95,28 @@ impl HeadSeries {
             start: UNKNOWN,
             late: Late::default(),
         }
+    }
+
+    /// All of it, the open chunk as if it were sealed.
+    pub(crate) fn keep(&self) -> Kept {
+        let open = self.open.clone().map(Sealed::of);
+        let chunks = self.sealed.iter().cloned().chain(open).collect();
+        let late = self.late.within(Span::ALL).to_vec();
+        Kept { chunks, last: self.last, start: self.start, late }
+    }
+
+    /// Goes on with what was kept.
+    pub(super) fn restore(&mut self, kept: Kept) {
+        let Kept { chunks, last, start, late } = kept;
+        (self.sealed, self.last, self.start) = (chunks, last, start);
+        if last.is_some_and(|(_, value)| base::histogram::is_tag(value)) {
+            let mut columns = Columns::default();
+            if let Some(chunk) = self.sealed.last() {
+                chunk::read(&chunk.bytes, Span::ALL, &mut columns);
+            }
+            self.native = columns.histograms.pop();
+        }
+        late.into_iter().for_each(|(time, value)| self.late.push(time, value));
     }
 
     pub(crate) fn last(&self) -> Option<(Timestamp, f64)> {

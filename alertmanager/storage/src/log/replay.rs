@@ -24,6 +24,8 @@ pub(crate) struct Replayed {
     /// The segments, oldest first, with the time of their newest sample.
     pub(crate) segments: Vec<(u32, Timestamp)>,
     pub(crate) samples: u64,
+    /// How much was read.
+    pub(crate) bytes: u64,
     pub(crate) damage: Vec<Damage>,
 }
 
@@ -37,10 +39,14 @@ pub(crate) struct Damage {
     pub(crate) lost: u64,
 }
 
-/// Reads all segments in `dir` into `head`, oldest first, and cuts off what is damaged: a copy is
-/// kept.
-pub(crate) fn replay(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
-    let replayed = check(dir, head)?;
+/// Reads the segments in `dir` into `head`, oldest first, and cuts off what is damaged: a copy is
+/// kept. Those in `known` are in `head` already.
+pub(crate) fn replay(
+    dir: &Path,
+    head: &mut Head,
+    known: &[(u32, Timestamp)],
+) -> io::Result<Replayed> {
+    let replayed = read(dir, head, known)?;
     for Damage { segment, sound, lost } in &replayed.damage {
         warn!(
             segment = %segment.display(),
@@ -56,17 +62,26 @@ pub(crate) fn replay(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
 
 /// Reads all segments in `dir` into `head`, oldest first, and changes nothing.
 pub(crate) fn check(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
+    read(dir, head, &[])
+}
+
+fn read(dir: &Path, head: &mut Head, known: &[(u32, Timestamp)]) -> io::Result<Replayed> {
     let mut replayed = Replayed::default();
     if !dir.exists() {
         return Ok(replayed);
     }
     for (number, path) in segments(dir)? {
+        if let Some(known) = known.iter().find(|(known, _)| *known == number) {
+            replayed.segments.push(*known);
+            continue;
+        }
         let length = fs::metadata(&path)?.len();
         let mut file = BufReader::with_capacity(1 << 20, File::open(&path)?);
         let mut segment = Segment { series: Vec::new(), newest: Timestamp::MIN, samples: 0 };
         let sound = segment.read(&mut file, head)?;
         replayed.segments.push((number, segment.newest));
         replayed.samples += segment.samples;
+        replayed.bytes += sound;
         if sound < length {
             replayed.damage.push(Damage { segment: path, sound, lost: length - sound });
         }
