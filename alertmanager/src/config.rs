@@ -10,6 +10,7 @@
 mod global;
 pub mod prometheus;
 mod sections;
+mod named;
 mod receivers;
 mod shown;
 mod fallbacks;
@@ -136,7 +137,8 @@ pub struct Config {
     pub keeping: Keeping,
     /// What others are shown of it.
     pub shown: ShownConfig,
-    /// What a file of Prometheus asks for that is not done here, each with its place.
+    /// What is right and worth knowing, or asked for in a file of others and not done here, each with
+    /// its place.
     pub notes: Vec<String>,
 }
 
@@ -157,7 +159,8 @@ pub fn parse(
 ) -> Result<Config, Diagnostics> {
     let mut diagnostics = Diagnostics::new(name);
     let file = base::yaml::read(text, &mut diagnostics);
-    let config = build(file, folder, web_file, Reading::Own, diagnostics)?;
+    let origin = (text, Reading::Own);
+    let config = build(file, origin, folder, web_file, diagnostics)?;
     Ok(Config { shown: ShownConfig::of(text), ..config })
 }
 
@@ -183,16 +186,16 @@ pub fn read_as(
     let mut diagnostics = Diagnostics::new(&path.display().to_string());
     let file = base::yaml::read_file(path, &mut diagnostics);
     let folder = path.parent().unwrap_or(Path::new("."));
-    let config = build(file, folder, web_file, reading, diagnostics)?;
     let text = std::fs::read_to_string(path).unwrap_or_default();
+    let config = build(file, (&text, reading), folder, web_file, diagnostics)?;
     Ok(Config { shown: ShownConfig::of(&text), ..config })
 }
 
 fn build(
     file: Option<FileConfig>,
+    (text, reading): (&str, Reading),
     folder: &Path,
     web_file: Option<&Path>,
-    reading: Reading,
     mut diagnostics: Diagnostics,
 ) -> Result<Config, Diagnostics> {
     let Some(mut file) = file else { return Err(diagnostics) };
@@ -232,9 +235,19 @@ fn build(
     groups.extend(rule_groups(&rule_files, evaluation, folder, &mut diagnostics));
     let templates = templates(&file.templates, folder, &mut diagnostics);
     global.check(&mut diagnostics);
-    let mut receivers = Receivers::build(&file.receivers, global, &templates, &mut diagnostics);
+    let named = file.route.as_ref().map(|route| named::labels(&route.value)).unwrap_or_default();
+    let aims = (named, file.is_of_alertmanager());
+    let mut receivers =
+        Receivers::build(&file.receivers, global, &templates, aims, &mut diagnostics);
     let mut names: Vec<String> =
         file.receivers.iter().map(|r| r.value.name.value.clone()).collect();
+    if diagnostics.is_partial_in("receivers")
+        && let Some(written) = named::receivers(text)
+    {
+        // Who is wrong otherwise is there all the same: routes to others lead nowhere.
+        diagnostics.set_named("receivers");
+        names.extend(written);
+    }
     let watchdog = file.watchdog.take().map(|config| {
         let Spanned { value: config, place } = config;
         groups.extend(watchdog::rule_group(&config).map(Arc::new));
@@ -280,6 +293,7 @@ fn build(
     let sources = intake::build_sources(&file.sources, folder, &mut diagnostics);
     let otlp = Arc::new(file.otlp.build(&mut diagnostics));
     let resolve_timeout = global.resolve_timeout.map_or(Duration::from_secs(300), Period::duration);
+    notes.extend(diagnostics.notes());
     let Some(mut web) = web else { return Err(diagnostics) };
     // They show who they are by themselves.
     web.open_too(sources.iter().map(|source| format!("/api/v1/in/{}", source.name)).collect());
@@ -429,8 +443,7 @@ mod tests {
         check(
             "alerting: {}\ntracing: {endpoint: h}",
             "v.yml:1:11: the section `alerting` has no use here\n  \
-             help: take the section out: alerts go to `route` without a detour\n\
-             v.yml:2:10: the section `tracing` is not supported yet\n  help: take the section out",
+             help: take the section out: alerts go to `route` without a detour",
         );
     }
 }

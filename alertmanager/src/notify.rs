@@ -64,22 +64,25 @@ mod twilio;
 mod xmpp;
 #[cfg(test)]
 mod first_lines;
+mod aimed;
 mod status;
 mod minimal;
 mod lane;
 mod run;
 
+pub use aimed::{Aim, Aims, Allowed, Field, Named, aimed};
 pub use console::{ConsoleConfig, ConsoleNotifier};
 pub use discord::{DiscordConfig, DiscordNotifier};
 pub use elasticsearch::{ElasticsearchConfig, ElasticsearchNotifier};
 pub use exec::{ExecConfig, ExecNotifier};
 pub use googlechat::{GoogleChatConfig, GoogleChatNotifier};
 pub use gotify::{GotifyConfig, GotifyNotifier};
+pub use http::{check_hidden_url, check_url};
 pub use incidentio::{IncidentioConfig, IncidentioNotifier};
 pub use irc::{IrcConfig, IrcNotifier};
 pub use jira::{JiraConfig, JiraField, JiraNotifier};
 pub use lane::{DEFAULT_TIMEOUT, Gate, LaneRunner, Next, NotifyMetrics, Pace, Recheck};
-pub use mail::{EmailConfig, EmailGlobals, EmailNotifier, ThreadingConfig};
+pub use mail::{EmailConfig, EmailGlobals, EmailNotifier, ThreadingConfig, check_server};
 pub use matrix::{MatrixConfig, MatrixNotifier};
 pub use mattermost::{
     MattermostAttachment, MattermostConfig, MattermostNotifier, MattermostPriority, MattermostProps,

@@ -65,6 +65,7 @@ macro_rules! client_settings {
             /// How HTTP is spoken; relative paths are relative to `folder`.
             pub fn http(&self, folder: &::std::path::Path) -> ::base::http::access::HttpConfig {
                 let http = ::base::http::access::HttpConfig {
+                    allowed_addresses: None,
                     basic_auth: self.basic_auth.clone(),
                     authorization: self.authorization.clone(),
                     oauth2: self.oauth2.clone(),

@@ -122,6 +122,8 @@ const MOST: usize = 100;
 pub struct Diagnostics {
     file: Arc<str>,
     faults: Vec<Fault>,
+    /// What is worth knowing and no fault.
+    notes: Vec<Fault>,
     /// The sections of which a part could not be read.
     partial: BTreeSet<String>,
 }
@@ -129,7 +131,7 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// Nothing wrong yet with the file that is shown to people as `file`.
     pub fn new(file: &str) -> Self {
-        Self { file: file.into(), faults: Vec::new(), partial: BTreeSet::new() }
+        Self { file: file.into(), faults: Vec::new(), notes: Vec::new(), partial: BTreeSet::new() }
     }
 
     /// The file's name as it is shown.
@@ -157,8 +159,24 @@ impl Diagnostics {
         self.push(None, message.into(), None);
     }
 
+    /// Notes what whoever wrote the file should know, although it is right.
+    pub fn note(&mut self, place: impl Into<Place>, message: impl Into<String>) {
+        if self.notes.len() < MOST {
+            let (file, place) = (Arc::clone(&self.file), Some(place.into()));
+            self.notes.push(Fault { file, place, message: message.into(), help: None });
+        }
+    }
+
+    /// What was noted, by file and place, each as it is shown.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<_> = self.notes.iter().collect();
+        notes.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+        notes.into_iter().map(Fault::to_string).collect()
+    }
+
     /// Takes over the faults of another file.
     pub fn extend(&mut self, other: Self) {
+        self.notes.extend(other.notes);
         self.partial.extend(other.partial);
         self.faults.extend(other.faults);
     }
@@ -178,6 +196,11 @@ impl Diagnostics {
     /// must stay silent then.
     pub fn is_partial(&self) -> bool {
         !self.partial.is_empty()
+    }
+
+    /// Notes that what others name of a section is known, although a part of it could not be read.
+    pub fn set_named(&mut self, section: &str) {
+        self.partial.retain(|name| nearest(name, [section]).is_none());
     }
 
     /// As [`Self::is_partial`], of one section; one whose name is misspelt counts, too.
@@ -252,6 +275,15 @@ mod tests {
             diagnostics.into_result(()).unwrap_err().to_string(),
             "a.yml: cannot be read\na.yml:9:30: first\n  help: do it\na.yml:10:2: second"
         );
+    }
+
+    #[test]
+    fn a_note_is_no_fault() {
+        let mut diagnostics = Diagnostics::new("a.yml");
+        diagnostics.note(Place { line: 2, column: 1 }, "second");
+        diagnostics.note(Place { line: 1, column: 1 }, "first");
+        assert_eq!(diagnostics.notes(), ["a.yml:1:1: first", "a.yml:2:1: second"]);
+        assert!(diagnostics.is_empty());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod lookup;
 mod names;
 mod origin;
 mod percent;
+pub mod special;
 mod except;
 mod dial;
 mod connection;
@@ -38,7 +39,7 @@ pub use http_body_util::Full;
 use hyper::body::Body as _;
 pub use hyper::body::{Frame, Incoming as Body};
 pub use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
-pub use percent::percent_encoded;
+pub use percent::{percent_decoded, percent_encoded};
 use tokio::time::timeout;
 
 /// Why a body could not be had whole.

@@ -29,6 +29,7 @@ pub(crate) fn reason_of(failure: Failure) -> Reason {
         Failure::Untrusted => Reason::CertificateUntrusted,
         Failure::Tls => Reason::TlsFailed,
         Failure::Proxy => Reason::ProxyFailed,
+        Failure::Barred => Reason::TargetNotAllowed,
         Failure::Protocol => Reason::ProtocolError,
     }
 }

@@ -13,7 +13,6 @@
 //! Invariant: an address is dialled only after [`Rules::admit_address`] has let it pass.
 
 mod parse;
-mod special;
 
 pub use parse::{BadTarget, HostPort, Place, parse_host_port, parse_url};
 pub(crate) use parse::{host_name, of_url, parse_host_only, parse_host_or_port, parse_socket};
@@ -22,8 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use base::diagnostic::{Diagnostics, Spanned};
 use base::http::client::in_network;
-
-use self::special::special;
+use base::http::special;
 
 /// Whether `text` is a host name or an IP address, and could not be read as anything else.
 pub fn is_host(text: &str) -> bool {
@@ -137,7 +135,7 @@ impl Rules {
     pub fn admit_address(&self, target: &HostPort, address: SocketAddr) -> Result<(), Refused> {
         let ip = address.ip().to_canonical();
         let is_literal = target.host.parse::<IpAddr>().is_ok();
-        let special = special(ip);
+        let special = special::special(ip);
         let admits = |rule: &Rule| match &rule.host {
             HostRule::Any => special.is_none(),
             HostRule::Net { net, bits } => {

@@ -18,5 +18,6 @@ mod sides;
 mod document;
 mod requests;
 mod amtool;
+mod configurations;
 mod clients;
 mod stream;

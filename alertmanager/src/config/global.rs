@@ -17,6 +17,7 @@ use serde::Deserialize;
 use super::Reading;
 use crate::notify::{
     EmailGlobals, RocketchatGlobals, SecretSetting, ServiceGlobals, SlackGlobals, TelegramGlobals,
+    check_hidden_url, check_server, check_url,
 };
 use crate::scrape::{GlobalScrape, size_of};
 
@@ -185,8 +186,25 @@ impl GlobalConfig {
         }
     }
 
-    /// Reports secrets that are given twice, whether or not a receiver uses them.
+    /// Reports what is wrong with addresses, and secrets that are given twice, whether or not a receiver
+    /// uses them.
     pub(super) fn check(&self, diagnostics: &mut Diagnostics) {
+        check_server(self.smtp_smarthost.as_ref(), diagnostics);
+        let shown = [
+            &self.pagerduty_url,
+            &self.opsgenie_api_url,
+            &self.victorops_api_url,
+            &self.wechat_api_url,
+            &self.jira_api_url,
+            &self.slack_app_url,
+            &self.rocketchat_api_url,
+            &self.telegram_api_url,
+            &self.webex_api_url,
+        ];
+        shown.into_iter().flatten().for_each(|url| check_url(url, diagnostics));
+        let hidden = [&self.slack_api_url, &self.mattermost_webhook_url];
+        let hidden = hidden.into_iter().flatten().filter(|url| !url.value.is_empty());
+        hidden.for_each(|url| check_hidden_url(url, diagnostics));
         let (slack, rocketchat) = (self.slack(), self.rocketchat());
         for (name, setting) in [
             ("slack_api_url", slack.api_url),
@@ -247,6 +265,21 @@ impl GlobalConfig {
         (service, self.wechat_api_corp_id.as_ref())
     }
 
+    /// WeCom, without the company.
+    pub(super) fn wechat_service(&self) -> ServiceGlobals<'_> {
+        self.wechat().0
+    }
+
+    /// The company at WeCom.
+    pub(super) fn wechat_company(&self) -> Option<&Spanned<String>> {
+        self.wechat().1
+    }
+
+    /// Where Webex is.
+    pub(super) fn webex(&self) -> Option<&Spanned<Secret>> {
+        self.webex_api_url.as_ref()
+    }
+
     /// Where Jira is.
     pub(super) fn jira(&self) -> ServiceGlobals<'_> {
         ServiceGlobals { url: self.jira_api_url.as_ref(), ..ServiceGlobals::default() }
@@ -275,7 +308,7 @@ fn expanded(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
 
 /// A secret and its file.
 fn secret<'a>(value: &'a Option<Spanned<Secret>>, file: &'a Option<PathBuf>) -> SecretSetting<'a> {
-    SecretSetting { value: value.as_ref(), file: file.as_ref() }
+    SecretSetting { value: value.as_ref(), file: file.as_ref() }.given()
 }
 
 #[cfg(test)]

@@ -17,13 +17,13 @@ use super::global::GlobalConfig;
 use super::watchdog::WATCHDOG;
 use crate::dispatch::{Fallbacks, Lane, Lanes};
 use crate::notify::{
-    ConsoleConfig, ConsoleNotifier, DEFAULT_TIMEOUT, DiscordConfig, ElasticsearchConfig,
+    Allowed, ConsoleConfig, ConsoleNotifier, DEFAULT_TIMEOUT, DiscordConfig, ElasticsearchConfig,
     EmailConfig, ExecConfig, GoogleChatConfig, GotifyConfig, IncidentioConfig, IrcConfig,
-    JiraConfig, MatrixConfig, MattermostConfig, MsteamsConfig, MsteamsV2Config, Notifier,
+    JiraConfig, MatrixConfig, MattermostConfig, MsteamsConfig, MsteamsV2Config, Named, Notifier,
     NtfyConfig, OpsgenieConfig, PagerdutyConfig, PushoverConfig, RocketchatConfig,
     ServicenowConfig, Shared, SlackConfig, SnsConfig, SplunkConfig, SyslogConfig, TelegramConfig,
     TwilioConfig, VictoropsConfig, WatchdogNotifier, WebexConfig, WebhookConfig, WechatConfig,
-    XmppConfig, ZulipConfig,
+    XmppConfig, ZulipConfig, aimed,
 };
 use crate::template::Templates;
 
@@ -45,6 +45,10 @@ pub struct ReceiverConfig {
     /// The longest that handing over one message may take; 20s by default.
     #[serde(default)]
     pub(super) timeout: Option<Spanned<Period>>,
+    /// Whom its alerts may choose where a recipient is a template: names, addresses of mail, hosts of
+    /// URLs, each with `*` for letters, digits and `_.+-`.
+    #[serde(default)]
+    allowed_recipients: Vec<Spanned<String>>,
     #[serde(default)]
     email_configs: Vec<Spanned<EmailConfig>>,
     #[serde(default)]
@@ -136,19 +140,22 @@ impl Receivers {
     /// The receiver that prints.
     pub(super) fn console() -> Self {
         let mut receivers = Self { names: vec!["console".to_owned()], ..Self::default() };
-        receivers.add("console", 0, None, Some(ConsoleNotifier));
+        receivers.add("console", 0, None, Some(Arc::new(ConsoleNotifier)));
         receivers
     }
 
+    /// All that are configured. The values of labels that routes `named`, and whether the file is
+    /// Alertmanager's, say where a recipient that is a template may lead.
     pub(super) fn build(
         configs: &[Spanned<ReceiverConfig>],
         global: &GlobalConfig,
         templates: &Arc<Templates>,
+        (named, is_lenient): (Named, bool),
         diagnostics: &mut Diagnostics,
     ) -> Self {
+        let (global, named) = (Arc::new(global.clone()), Arc::new(named));
         let fallbacks = fallbacks::build(configs, diagnostics);
         let mut receivers = Self { fallbacks, ..Self::default() };
-        let shared = Shared { http: &global.http_config, templates };
         for config in configs {
             let config = &config.value;
             let name = &config.name;
@@ -162,29 +169,40 @@ impl Receivers {
             receivers.names.push(name.value.clone());
             receivers.label(config, diagnostics);
             let mut ways = Entries { receivers: &mut receivers, receiver: &name.value };
+            let allowed = Allowed::new(&config.allowed_recipients, Arc::clone(&named), is_lenient);
             // Adds all entries of one kind; `build` is given what `global:` has for them.
             macro_rules! add {
-                ($list:ident $(, $global:expr)*) => {
+                ($list:ident $(, $global:ident)*) => {
                     ways.add(&config.$list, |entry, place| {
-                        let built = entry.build(place, $($global,)* shared, diagnostics);
+                        let (held, texts) = (Arc::clone(&global), Arc::clone(templates));
+                        let built = aimed((entry, place), &allowed, templates, diagnostics, move |entry, faults| {
+                            let shared = Shared { http: &held.http_config, templates: &texts };
+                            entry.build(place, $(held.$global(),)* shared, faults)
+                        });
                         (entry.send_resolved.as_ref(), built)
                     })
                 };
             }
             ways.add(&config.email_configs, |email, place| {
-                let built = email.build(place, &global.email(), templates, diagnostics);
+                let (held, texts) = (Arc::clone(&global), Arc::clone(templates));
+                let built = aimed(
+                    (email, place),
+                    &allowed,
+                    templates,
+                    diagnostics,
+                    move |email, faults| email.build(place, &held.email(), &texts, faults),
+                );
                 (email.send_resolved.as_ref(), built)
             });
-            let (wechat, corp_id) = global.wechat();
-            add!(slack_configs, global.slack());
+            add!(slack_configs, slack);
             add!(webhook_configs);
-            add!(pagerduty_configs, global.pagerduty());
-            add!(opsgenie_configs, global.opsgenie());
-            add!(victorops_configs, global.victorops());
+            add!(pagerduty_configs, pagerduty);
+            add!(opsgenie_configs, opsgenie);
+            add!(victorops_configs, victorops);
             add!(pushover_configs);
             add!(sns_configs);
-            add!(wechat_configs, wechat, corp_id);
-            add!(jira_configs, global.jira());
+            add!(wechat_configs, wechat_service, wechat_company);
+            add!(jira_configs, jira);
             add!(servicenow_configs);
             add!(incidentio_configs);
             add!(elasticsearch_configs);
@@ -195,21 +213,25 @@ impl Receivers {
             add!(syslog_configs);
             add!(twilio_configs);
             add!(xmpp_configs);
-            add!(mattermost_configs, global.mattermost());
-            add!(rocketchat_configs, global.rocketchat());
+            add!(mattermost_configs, mattermost);
+            add!(rocketchat_configs, rocketchat);
             add!(discord_configs);
-            add!(telegram_configs, global.telegram());
+            add!(telegram_configs, telegram);
             add!(msteams_configs);
             add!(msteamsv2_configs);
             add!(matrix_configs);
             add!(zulip_configs);
             add!(googlechat_configs);
-            add!(webex_configs, global.webex_api_url.as_ref());
+            add!(webex_configs, webex);
             ways.add(&config.exec_configs, |exec, place| {
-                (exec.send_resolved.as_ref(), exec.build(place, diagnostics))
+                let built = exec.build(place, diagnostics);
+                (exec.send_resolved.as_ref(), built.map(|exec| Arc::new(exec) as Arc<dyn Notifier>))
             });
             ways.add(&config.console_configs, |console, _| {
-                (console.send_resolved.as_ref(), Some(ConsoleNotifier))
+                (
+                    console.send_resolved.as_ref(),
+                    Some(Arc::new(ConsoleNotifier) as Arc<dyn Notifier>),
+                )
             });
         }
         receivers
@@ -217,12 +239,12 @@ impl Receivers {
 
     /// Adds a way; where none is said, endings are told too: whoever was told that something fires
     /// is told when it is over.
-    fn add<N: Notifier + 'static>(
+    fn add(
         &mut self,
         receiver: &str,
         place: usize,
         send_resolved: Option<&Spanned<bool>>,
-        notifier: Option<N>,
+        notifier: Option<Arc<dyn Notifier>>,
     ) {
         let Some(notifier) = notifier else { return };
         let id = format!("{receiver}/{}/{place}", notifier.integration());
@@ -230,7 +252,7 @@ impl Receivers {
         self.ways.push(Way {
             receiver: receiver.to_owned(),
             lane: Lane { id, send_resolved },
-            notifier: Arc::new(notifier),
+            notifier,
         });
     }
 
@@ -282,7 +304,7 @@ impl Receivers {
         self.names.push(WATCHDOG.to_owned());
         self.timeouts.insert(WATCHDOG.to_owned(), timeout);
         let quiet = Spanned { value: false, place: Place::default() };
-        self.add(WATCHDOG, 0, Some(&quiet), Some(notifier));
+        self.add(WATCHDOG, 0, Some(&quiet), Some(Arc::new(notifier)));
     }
 
     /// How many receivers there are.
@@ -304,10 +326,10 @@ struct Entries<'a> {
 
 impl Entries<'_> {
     /// Adds all of one kind; `build` says whether endings are told, and makes the notifier.
-    fn add<C, N: Notifier + 'static>(
+    fn add<C>(
         &mut self,
         entries: &[Spanned<C>],
-        mut build: impl FnMut(&C, Place) -> (Option<&Spanned<bool>>, Option<N>),
+        mut build: impl FnMut(&C, Place) -> (Option<&Spanned<bool>>, Option<Arc<dyn Notifier>>),
     ) {
         for (n, entry) in entries.iter().enumerate() {
             let (send_resolved, notifier) = build(&entry.value, entry.place);

@@ -126,7 +126,8 @@ impl FileConfig {
             let Some(place) = place else { continue };
             let what = if instead.is_some() { "has no use here" } else { "is not supported yet" };
             let message = format!("the section `{name}` {what}");
-            if reading == Reading::Own {
+            // What Alertmanager has, too, is taken as it is in any file.
+            if reading == Reading::Own && name != "tracing" {
                 let help = match instead {
                     Some(route) if name == "alerting" => format!("take the section out: {route}"),
                     Some(instead) => format!("take the section out, and {instead}"),

@@ -29,6 +29,8 @@ const NOT_THEIRS: &[&str] = &[
     "console_configs",
     "fallback",
     "timeout_after",
+    "allowed_recipients",
+    "allowed_addresses",
 ];
 /// What stands for a secret, as in Alertmanager.
 const SECRET: &str = "<secret>";
@@ -130,7 +132,7 @@ impl ShownConfig {
 
 /// Whether what stands under `name`, in a list or map called `around`, is a secret.
 fn is_secret(around: &str, name: &str) -> bool {
-    if name.ends_with("_file") || name.ends_with("_files") {
+    if name.ends_with("_file") || name.ends_with("_files") || is_address(around, name) {
         return false;
     }
     // Where others are asked or written to, it is no secret whom.
@@ -153,8 +155,17 @@ fn is_secret(around: &str, name: &str) -> bool {
 
 /// Whether it is the address of a service, which Alertmanager shows and wants to read again; who we
 /// are may stand in it.
-fn is_address(name: &str) -> bool {
-    name.ends_with("_url") || name == "url"
+fn is_address(around: &str, name: &str) -> bool {
+    match name {
+        "url" => {
+            around == "incidentio_configs"
+                || around.ends_with("_sd_configs")
+                || around.starts_with("remote_")
+        }
+        "slack_api_url" => false,
+        "api_url" => around != "slack_configs",
+        name => name.ends_with("_url") && !name.ends_with("webhook_url"),
+    }
 }
 
 fn hide(node: &mut Node, around: &str, left_out: &[&str]) {
@@ -166,7 +177,7 @@ fn hide(node: &mut Node, around: &str, left_out: &[&str]) {
                 if is_secret(around, name) {
                     hide_all(value);
                 } else {
-                    if is_address(name) {
+                    if is_address(around, name) {
                         hide_query(value);
                     }
                     // Settings of a service stand in a list of entries without names.
@@ -409,7 +420,7 @@ remote_write:
         assert!(secrets.len() > 3, "{secrets:?}");
         let is_open = |(around, name): &&(String, String)| {
             // The parameter of a function.
-            !is_secret(around, name) && !is_address(name) && name != "value"
+            !is_secret(around, name) && !is_address(around, name) && name != "value"
         };
         let open: Vec<_> = secrets.iter().filter(is_open).collect();
         assert!(open.is_empty(), "shown although they are secrets: {open:?}");

@@ -19,12 +19,13 @@ use serde_json::{Map, Value, json};
 
 use super::http::{Answer, Call, Service};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
-use super::parts::{Kind, Part, parts, web_address};
-use super::settings::{Named, SecretSetting, fixed, with_query};
+use super::parts::{Kind, Part, fill, parts};
+use super::settings::{Named, SecretSetting, with_query};
 use super::texts::Renderer;
 use crate::template::{Escape, Markup, Templates};
 
 /// The most characters of the parts of a message.
+const MAX_NAME: usize = 80;
 const MAX_TITLE: usize = 256;
 const MAX_DESCRIPTION: usize = 4096;
 const MAX_CONTENT: usize = 2000;
@@ -54,9 +55,9 @@ pub struct DiscordConfig {
     pub title: Option<Spanned<String>>,
     /// The text.
     pub message: Option<Spanned<String>>,
-    /// Who it is from; no template.
+    /// Who it is from.
     pub username: Option<Spanned<String>>,
-    /// A picture of the sender; no template.
+    /// A picture of the sender.
     pub avatar_url: Option<Spanned<String>>,
     /// Whether the first message is changed where otherwise a further one would be posted.
     pub update_message: bool,
@@ -72,8 +73,8 @@ pub struct DiscordNotifier {
     title: Vec<Part>,
     message: Vec<Part>,
     mentions: Value,
-    username: Option<String>,
-    avatar_url: Option<String>,
+    /// Who it is from, and a picture of them.
+    sender: Vec<Part>,
     update: bool,
 }
 
@@ -101,8 +102,13 @@ impl DiscordConfig {
             )),
         );
         let written = self.content.as_ref().map_or("", |content| content.value.as_str());
-        let username = fixed("username", self.username.as_ref(), diagnostics);
-        let avatar_url = fixed("avatar_url", self.avatar_url.as_ref(), diagnostics);
+        let sender = parts(
+            &[
+                ("username", Kind::Plain(MAX_NAME), &self.username, ""),
+                ("avatar_url", Kind::Link, &self.avatar_url, ""),
+            ],
+            diagnostics,
+        );
         Some(DiscordNotifier {
             url: url?,
             service: service?,
@@ -111,8 +117,7 @@ impl DiscordConfig {
             title,
             message,
             mentions: mentions(written),
-            username,
-            avatar_url: avatar_url.map(|url| web_address(&url)).filter(|url| !url.is_empty()),
+            sender,
             update: self.update_message,
         })
     }
@@ -200,11 +205,7 @@ impl DiscordNotifier {
         });
         message.insert("embeds".to_owned(), json!([embed]));
         message.insert("allowed_mentions".to_owned(), self.mentions.clone());
-        for (name, text) in [("username", &self.username), ("avatar_url", &self.avatar_url)] {
-            if let Some(text) = text {
-                message.insert(name.to_owned(), json!(text));
-            }
-        }
+        fill(&mut message, &self.sender, &renderer);
         message
     }
 }
@@ -243,7 +244,10 @@ mod tests {
     #[tokio::test]
     async fn posts_and_changes() {
         let sink = Sink::start().await;
-        let notifier = built(&sink.url(), ", username: watch, avatar_url: 'https://v/a.png'");
+        let notifier = built(
+            &sink.url(),
+            ", username: 'watch {{ .Status }}', avatar_url: 'https://v/{{ .Status }}.png'",
+        );
         let said = Reply::json(200, json!({"id": "42", "channel_id": "7"}));
         let mut message = notification();
         let replies = std::slice::from_ref(&said);
@@ -251,8 +255,8 @@ mod tests {
         assert_eq!(result, Ok(Receipt::named("42")));
         assert_eq!(asked[0].line(), format!("POST /api/webhooks/1/{SECRET}?wait=true"));
         let mut expected = json!({
-            "username": "watch",
-            "avatar_url": "https://v/a.png",
+            "username": "watch firing",
+            "avatar_url": "https://v/firing.png",
             "embeds": [{
                 "title": "[FIRING:1] CheckFailed on web:1, since 2023-11-14 22:13 UTC",
                 "description": "queue \\<b\\>full\\</b\\> & more",
@@ -356,10 +360,9 @@ mod tests {
              f.yml:1:9: template: title:1: unclosed action",
         );
         check(
-            "{webhook_url: 'http://h/', webhook_url_file: x, username: '{{ .x }}'}",
+            "{webhook_url: 'http://h/', webhook_url_file: x, username: '{{'}",
             "f.yml:1:1: only one of `webhook_url` and `webhook_url_file` can be given\n\
-             f.yml:1:59: `username` cannot come from an alert\n  \
-             help: make a receiver for each `username` and route to it",
+             f.yml:1:59: template: username:1: unclosed action",
         );
     }
 }

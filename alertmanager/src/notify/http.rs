@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use base::clock::Stopwatch;
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::access::{HttpAccess, HttpConfig};
+use base::http::access::{HttpAccess, HttpConfig, basic};
 use base::http::client::{ClientError, Connection, Failure, Origin, Phases};
-use base::http::{Full, HeaderMap, Method, Request, StatusCode, Uri, header};
+use base::http::special::untold;
+use base::http::{Full, HeaderMap, Method, Request, StatusCode, Uri, header, percent_decoded};
 use base::sample::Timestamp;
 use base::secret::Secret;
 use bytes::Bytes;
@@ -29,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A connection that nobody has used for so long is not used again: the service may be about to
 /// close it.
 const MAX_IDLE: Duration = Duration::from_secs(20);
+
+/// What stands for a secret in a configuration that Alertmanager shows, and takes again.
+const NOT_SHOWN: &str = "<secret>";
 
 /// How a service is spoken to. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -148,7 +152,8 @@ impl Service {
     /// There was no answer. An answer of whatever status is for the caller to judge.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, DeliveryError> {
         let no_url = || DeliveryError::permanent("the configured address is no http URL");
-        let uri: Uri = call.url.expose().parse().map_err(|_| no_url())?;
+        let (url, login) = login_apart(call.url.expose());
+        let uri: Uri = url.parse().map_err(|_| no_url())?;
         let origin = Origin::of(&uri).map_err(|_| no_url())?;
         let mut request = Request::builder()
             .method(call.method)
@@ -159,6 +164,11 @@ impl Service {
             .map_err(|error| DeliveryError::permanent(error.to_string()))?;
         self.access.prepare().await.map_err(DeliveryError::transient)?;
         self.access.identify(request.headers_mut()).map_err(DeliveryError::transient)?;
+        if let Some(login) =
+            login.filter(|_| !request.headers().contains_key(header::AUTHORIZATION))
+        {
+            request.headers_mut().insert(header::AUTHORIZATION, login);
+        }
         for (name, value) in call.headers {
             let mut value: header::HeaderValue = value.expose().parse().map_err(|_| {
                 DeliveryError::permanent(format!("what is configured cannot stand in `{name}`"))
@@ -170,6 +180,7 @@ impl Service {
         let mut phases = Phases::default();
         let failed = |error: ClientError| match error.kind {
             Failure::Address => no_url(),
+            Failure::Barred => DeliveryError::permanent(error.to_string()),
             _ => DeliveryError::transient(error.to_string()),
         };
         let unanswered = |error| failed(error).after_sending();
@@ -234,13 +245,73 @@ impl Service {
 }
 
 /// Reports an address that cannot be posted to; the address itself may be a secret.
-pub(super) fn check_url(url: &Spanned<Secret>, diagnostics: &mut Diagnostics) {
-    let origin = url.value.expose().parse().ok().and_then(|uri| Origin::of(&uri).ok());
-    if origin.is_none() {
+pub fn check_url(url: &Spanned<Secret>, diagnostics: &mut Diagnostics) {
+    let (address, _) = login_apart(url.value.expose());
+    let origin = address.parse().ok().and_then(|uri| Origin::of(&uri).ok());
+    let Some(origin) = origin else {
         diagnostics.report_with_help(
             url,
             "this is no address to post to",
-            "write `http://host:port/path` or `https://...`, without a user name",
+            "write `http://host:port/path` or `https://...`",
         );
+        return;
+    };
+    if let Some(why) = origin.host.parse().ok().and_then(untold) {
+        let message = format!(
+            "`{}` is {why}: nothing is sent there unless `allowed_addresses` in `http_config` names it",
+            origin.host
+        );
+        diagnostics.note(url, message);
+    }
+}
+
+/// As [`check_url`], of an address that Alertmanager does not show.
+pub fn check_hidden_url(url: &Spanned<Secret>, diagnostics: &mut Diagnostics) {
+    if url.value.expose() == NOT_SHOWN {
+        diagnostics.note(
+            url,
+            "`<secret>` stands for an address that was not shown: nothing can be sent there",
+        );
+    } else {
+        check_url(url, diagnostics);
+    }
+}
+
+/// The address without the user name and the password in it, and what these are as a header.
+fn login_apart(url: &str) -> (String, Option<header::HeaderValue>) {
+    // As Go has it, a space in a path is meant.
+    let spaced = |path: &str| path.replace(' ', "%20");
+    let whole = || (url.to_owned(), None);
+    let Some((scheme, rest)) = url.split_once("://") else { return whole() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let Some((login, place)) = authority.rsplit_once('@') else {
+        return (format!("{scheme}://{authority}{}", spaced(path)), None);
+    };
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let pair = [percent_decoded(user), b":".to_vec(), percent_decoded(password)].concat();
+    let header = header::HeaderValue::from_str(&basic(pair)).ok().map(|mut header| {
+        header.set_sensitive(true);
+        header
+    });
+    (format!("{scheme}://{place}{}", spaced(path)), header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_we_are_may_stand_in_an_address() {
+        let check = |url: &str, address: &str, header: Option<&str>| {
+            let (got, login) = login_apart(url);
+            let login = login.as_ref().map(|header| header.to_str().unwrap());
+            assert_eq!((got.as_str(), login), (address, header), "{url}");
+        };
+        check("https://h/x?y=a@b", "https://h/x?y=a@b", None);
+        check("https://u:p%40ss@h:1/x", "https://h:1/x", Some("Basic dTpwQHNz"));
+        check("http://u@[::1]:1", "http://[::1]:1", Some("Basic dTo="));
+        check("http://h/a b", "http://h/a%20b", None);
+        check("http://h b/", "http://h b/", None);
+        check("nothing@all", "nothing@all", None);
     }
 }

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use super::http::{Answer, Call, Service, check_url};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
 use super::paging::confirmed;
+use super::settings::SecretSetting;
 use super::texts::shortened_bytes;
 use super::webhook;
 
@@ -76,7 +77,7 @@ impl IncidentioConfig {
         }
         let given = |text: &Option<Spanned<Secret>>| text.as_ref().map(|text| text.value.clone());
         let url = given(&self.url);
-        if url.is_none() && self.url_file.is_none() {
+        if !SecretSetting::of(&self.url, &self.url_file).is_set() {
             diagnostics.report_with_help(place, "`url` is missing", "set `url` or `url_file`");
         }
         let file = self.url_file.clone();

@@ -9,7 +9,7 @@
 mod config;
 mod smtp;
 
-pub use config::{EmailConfig, EmailGlobals, ThreadingConfig};
+pub use config::{EmailConfig, EmailGlobals, ThreadingConfig, check_server};
 
 use std::fmt;
 use std::sync::Arc;

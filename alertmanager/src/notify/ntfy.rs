@@ -314,7 +314,7 @@ mod tests {
             "f.yml:1:9: `topic` cannot come from an alert\n  \
              help: make a receiver for each `topic` and route to it\n\
              f.yml:1:42: this is no address to post to\n  \
-             help: write `http://host:port/path` or `https://...`, without a user name",
+             help: write `http://host:port/path` or `https://...`",
         );
         check(
             "{topic: a/b, token: x, token_file: y}",

@@ -44,13 +44,10 @@ pub(super) fn address(
     default: &str,
     diagnostics: &mut Diagnostics,
 ) -> Secret {
-    match own.or(global) {
-        Some(address) => {
-            check_url(address, diagnostics);
-            address.value.clone()
-        }
-        None => Secret::new(default),
+    if let Some(address) = own {
+        check_url(address, diagnostics);
     }
+    own.or(global).map_or_else(|| Secret::new(default), |address| address.value.clone())
 }
 
 /// Whom a message is for, or which way it takes: a text without templates.

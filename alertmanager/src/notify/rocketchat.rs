@@ -282,7 +282,7 @@ mod tests {
             "{api_url: nowhere, token_id: a, token: b, token_file: c}",
             "f.yml:1:1: only one of `token` and `token_file` can be given\n\
              f.yml:1:11: this is no address to post to\n  \
-             help: write `http://host:port/path` or `https://...`, without a user name",
+             help: write `http://host:port/path` or `https://...`",
         );
     }
 }

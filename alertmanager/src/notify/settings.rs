@@ -10,7 +10,7 @@ use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::access::SecretSource;
 use base::secret::Secret;
 
-use super::http::check_url;
+use super::http::{check_hidden_url, check_url};
 
 /// A secret, or the file that holds it, as written in one place.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,12 +33,21 @@ pub(super) struct Named {
 impl<'a> SecretSetting<'a> {
     /// These two as written.
     pub(super) fn of(value: &'a Option<Spanned<Secret>>, file: &'a Option<PathBuf>) -> Self {
-        Self { value: value.as_ref(), file: file.as_ref() }
+        Self { value: value.as_ref(), file: file.as_ref() }.given()
+    }
+
+    /// The same without what is empty, which is nothing.
+    pub fn given(self) -> Self {
+        Self {
+            value: self.value.filter(|value| !value.value.is_empty()),
+            file: self.file.filter(|file| !file.as_os_str().is_empty()),
+        }
     }
 
     /// Whether either is there; an empty text is nothing.
     pub fn is_set(&self) -> bool {
-        self.value.is_some_and(|value| !value.value.is_empty()) || self.file.is_some()
+        let given = self.given();
+        given.value.is_some() || given.file.is_some()
     }
 
     /// The secret that holds: this one, or else the global one. That there is none is reported.
@@ -83,7 +92,7 @@ impl<'a> SecretSetting<'a> {
         self.or(SecretSetting::default(), Named { names, global: None }, place, diagnostics)
     }
 
-    /// As [`Self::or`], of an address.
+    /// As [`Self::or`], of an address. A global one is checked where it stands.
     pub(super) fn address_or(
         self,
         global: SecretSetting<'_>,
@@ -91,27 +100,25 @@ impl<'a> SecretSetting<'a> {
         place: Place,
         diagnostics: &mut Diagnostics,
     ) -> Option<SecretSource> {
-        let used = if self.is_set() { self } else { global };
-        if let Some(url) = used.value {
-            check_url(url, diagnostics);
+        if let Some(url) = self.given().value {
+            check_hidden_url(url, diagnostics);
         }
         self.or(global, named, place, diagnostics)
     }
 }
 
 /// The base address of a service that is no secret: the own one, else the global one, else `default`;
-/// without a slash at its end.
+/// without a slash at its end. A global one is checked where it stands.
 pub(super) fn base_address(
     own: Option<&Spanned<Secret>>,
     global: Option<&Spanned<Secret>>,
     default: &str,
     diagnostics: &mut Diagnostics,
 ) -> String {
-    let written = own.or(global);
-    if let Some(url) = written {
+    if let Some(url) = own {
         check_url(url, diagnostics);
     }
-    let url = written.map_or(default, |url| url.value.expose());
+    let url = own.or(global).map_or(default, |url| url.value.expose());
     url.trim_end_matches('/').to_owned()
 }
 

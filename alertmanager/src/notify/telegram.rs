@@ -131,7 +131,9 @@ impl TelegramConfig {
             place,
             diagnostics,
         );
-        let chat = match (self.chat_id.as_ref().filter(|id| id.value != 0), &self.chat_id_file) {
+        let chat_file = self.chat_id_file.as_ref();
+        let chat_file = chat_file.filter(|file| !file.value.as_os_str().is_empty());
+        let chat = match (self.chat_id.as_ref().filter(|id| id.value != 0), chat_file) {
             (Some(id), None) => Some(Chat::Number(id.value)),
             (None, Some(file)) => Some(Chat::File(file.value.clone())),
             (Some(id), Some(_)) => {

@@ -101,6 +101,12 @@ impl<'a> Renderer<'a> {
         self.render_as(text, self.options.escape)
     }
 
+    /// The text; no other takes its place where its template fails.
+    pub(super) fn rendered(&self, text: &Text) -> Result<String, String> {
+        let rendered = self.templates.render(&text.template, &self.data, &self.options);
+        rendered.map_err(|error| error.to_string())
+    }
+
     /// As [`Self::render`], for a place where other rules hold.
     pub(super) fn render_as(&self, text: &Text, escape: Escape) -> String {
         let options = Options { escape, ..self.options };

@@ -17,9 +17,10 @@ use base::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::{Call, Service, check_url};
+use super::http::{Call, Service, check_hidden_url};
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
 use super::payload::{Payload, PayloadConfig};
+use super::settings::SecretSetting;
 use super::texts::Renderer;
 use super::webhook_text;
 use crate::alerts::Alert;
@@ -65,13 +66,12 @@ impl WebhookConfig {
         diagnostics: &mut Diagnostics,
     ) -> Option<WebhookNotifier> {
         if let Some(url) = &self.url {
-            check_url(url, diagnostics);
+            check_hidden_url(url, diagnostics);
         }
         let given = self.url.as_ref().map(|url| url.value.clone());
         let names = ("url", "url_file");
-        let both = (given.is_some(), self.url_file.is_some());
         let url = SecretSource::one_of(given, self.url_file.clone(), names, place, diagnostics);
-        if both == (false, false) {
+        if !SecretSetting::of(&self.url, &self.url_file).is_set() {
             diagnostics.report(place, "`url` is missing");
         }
         let service = Service::build(self.http_config.as_ref(), shared.http, place, diagnostics);
@@ -287,6 +287,18 @@ mod tests {
         .await;
     }
 
+    #[tokio::test]
+    async fn nothing_is_sent_to_a_metadata_service_x19() {
+        let (config, mut diagnostics) =
+            written::<WebhookConfig>("{url: 'http://169.254.169.254/latest/'}");
+        let notifier = build(config, &mut diagnostics).unwrap();
+        assert_eq!(diagnostics.notes().len(), 1);
+        let refused = notifier.notify(&notification()).await.unwrap_err();
+        let told = refused.to_string();
+        assert!(told.contains("169.254.169.254 is a link-local address"), "{told}");
+        assert!(matches!(refused, DeliveryError::Permanent { .. }), "{told}");
+    }
+
     #[test]
     fn reports_every_fault_without_the_address() {
         let check = |yaml: &str, expected: &str| {
@@ -300,7 +312,7 @@ mod tests {
         check(
             "{url: 'hooks.example/s3cret'}",
             "f.yml:1:7: this is no address to post to\n  \
-             help: write `http://host:port/path` or `https://...`, without a user name",
+             help: write `http://host:port/path` or `https://...`",
         );
         check(
             "{url: 'http://h/', url_file: /x}",

@@ -38,7 +38,7 @@ pub struct HttpConfig {
     pub bearer_token_file: Option<Spanned<PathBuf>>,
     /// TLS.
     pub tls_config: Option<Spanned<TlsConfig>>,
-    /// Whether redirects are followed. Messages never are; only `false` and nothing are taken there.
+    /// Whether redirects are followed by who reads. Messages never are, whatever it says.
     pub follow_redirects: Option<Spanned<bool>>,
     /// The proxy through which others are reached: `http://proxy.example:3128`, with a user name and
     /// a password where it asks for them.
@@ -49,6 +49,9 @@ pub struct HttpConfig {
     pub proxy_from_environment: Option<Spanned<bool>>,
     /// Further headers for the proxy where it opens a connection.
     pub proxy_connect_header: Option<Spanned<BTreeMap<String, Vec<Secret>>>>,
+    /// Addresses of the link and of metadata services, such as 169.254.169.254, to which messages may be
+    /// sent all the same.
+    pub allowed_addresses: Option<Spanned<Vec<Spanned<String>>>>,
     /// Further headers of every request.
     pub http_headers: Option<Spanned<BTreeMap<String, HeaderConfig>>>,
     /// HTTP/2 is not spoken; the setting is taken because it changes nothing that one sees.
@@ -149,16 +152,23 @@ pub struct HeaderConfig {
 }
 
 impl HttpConfig {
-    /// The client of somebody who sends messages; faults are reported at `place` or where they are.
+    /// The client of somebody who sends messages, and follows no redirect (X19), whatever the setting
+    /// says: it is `true` wherever nobody has said anything, and Alertmanager shows it then. Faults are
+    /// reported at `place` or where they are.
     pub fn build(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<HttpAccess> {
-        if let Some(follow) = self.follow_redirects.as_ref().filter(|follow| follow.value) {
-            diagnostics.report_with_help(
-                follow,
-                "redirects are not followed",
-                "give the address that they lead to, and leave `follow_redirects` out",
-            );
+        let mut but_for = Vec::new();
+        for written in self.allowed_addresses.iter().flat_map(|list| &list.value) {
+            match written.value.parse::<std::net::IpAddr>() {
+                Ok(ip) => but_for.push(ip.to_canonical()),
+                Err(_) => {
+                    let message = format!("`{}` is no IP address", written.value);
+                    diagnostics.report(written, message);
+                }
+            }
         }
-        self.build_following(place, diagnostics)
+        let mut access = self.build_following(place, diagnostics)?;
+        access.client = access.client.sparing_the_link(but_for);
+        Some(access)
     }
 
     /// The client of somebody who reads, and follows redirects unless that is switched off.

@@ -32,6 +32,7 @@ use super::lookup;
 use super::names::Names;
 pub use super::origin::Origin;
 pub use super::proxy::Proxy;
+use super::special::untold;
 use super::tls::{TlsConfig, TlsError, Trust};
 use crate::clock::Stopwatch;
 
@@ -44,6 +45,8 @@ pub struct Client {
     names: Option<Names>,
     /// Who passes requests on.
     proxies: Vec<Arc<Proxy>>,
+    /// Where this is set: metadata services and addresses of the link are not dialled, but for these.
+    spared: Option<Arc<[IpAddr]>>,
 }
 
 impl fmt::Debug for Client {
@@ -64,7 +67,8 @@ impl Client {
             trust.get()?;
         }
         let server_name = tls.server_name.clone();
-        Ok(Self { trust: Arc::new(trust), server_name, names: None, proxies: Vec::new() })
+        let (trust, proxies) = (Arc::new(trust), Vec::new());
+        Ok(Self { trust, server_name, names: None, proxies, spared: None })
     }
 
     /// The same client, which goes on for some minutes with what names were resolved to before while
@@ -80,6 +84,13 @@ impl Client {
     pub fn through(mut self, proxy: Proxy) -> Self {
         self.proxies.push(Arc::new(proxy));
         self
+    }
+
+    /// The same client, which dials no metadata service and no address of the link (X19), but for
+    /// those in `but_for`; a name that leads there is none that can be reached.
+    #[must_use]
+    pub fn sparing_the_link(self, but_for: Vec<IpAddr>) -> Self {
+        Self { spared: Some(but_for.into()), ..self }
     }
 
     /// Opens a connection to `origin`, noting how long the phases took. Through a proxy these are
@@ -100,6 +111,7 @@ impl Client {
             Some(names) => names.resolve(&next.host, next.port).await?,
             None => resolve(&next.host, next.port).await?,
         };
+        let addresses = self.untouched(origin, addresses)?;
         phases.resolve = Some(watch.elapsed());
 
         let watch = Stopwatch::start();
@@ -114,6 +126,30 @@ impl Client {
             None => {}
         }
         self.speak(socket, origin, phases).await
+    }
+
+    /// What may be dialled of the addresses of `origin`, or of the proxy on the way to it.
+    fn untouched(
+        &self,
+        origin: &Origin,
+        mut addresses: Vec<SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, ClientError> {
+        let Some(but_for) = &self.spared else { return Ok(addresses) };
+        let reason = |ip: IpAddr| untold(ip).filter(|_| !but_for.contains(&ip.to_canonical()));
+        // Through a proxy, too: there the name of the host is all that is known.
+        let literal = origin.host.parse().ok().and_then(|ip| Some((ip, reason(ip)?)));
+        let refused = literal.or_else(|| {
+            let refused = |address: &SocketAddr| Some((address.ip(), reason(address.ip())?));
+            addresses.iter().find_map(refused)
+        });
+        let Some((ip, why)) = refused else { return Ok(addresses) };
+        addresses.retain(|address| reason(address.ip()).is_none());
+        if literal.is_none() && !addresses.is_empty() {
+            return Ok(addresses);
+        }
+        let message =
+            format!("{ip} is {why}, where nothing is sent unless `allowed_addresses` names it");
+        Err(ClientError::new(Failure::Barred, message))
     }
 
     /// As [`Client::connect`], on a connection that whoever calls has opened: so that it is theirs
@@ -242,5 +278,39 @@ pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientErr
         }
         Ok(_) => Err(ClientError::new(Failure::NoSuchName, format!("resolve {host}: no address"))),
         Err((kind, error)) => Err(ClientError::new(kind, format!("resolve {host}: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_by_name_nor_by_address_a_metadata_service_is_dialled_x19() {
+        let check =
+            |host: &str, addresses: &[&str], but_for: &[&str], expected: Option<&[&str]>| {
+                let but_for = but_for.iter().map(|ip| ip.parse().unwrap()).collect();
+                let client = Client::new(&TlsConfig::default()).unwrap().sparing_the_link(but_for);
+                let origin = Origin { tls: false, host: host.to_owned(), port: 80 };
+                let of = |ip: &&str| SocketAddr::new(ip.parse().unwrap(), 80);
+                let got = client.untouched(&origin, addresses.iter().map(of).collect());
+                let got = got.map_err(|error| error.kind);
+                let expected: Result<Vec<_>, _> = match expected {
+                    Some(ips) => Ok(ips.iter().map(of).collect()),
+                    None => Err(Failure::Barred),
+                };
+                assert_eq!(got, expected, "{host} {addresses:?}");
+            };
+        let link = "169.254.169.254";
+        check(link, &[link], &[], None);
+        check(link, &[link], &[link], Some(&[link]));
+        check(link, &[link], &["169.254.1.1"], None);
+        check("metadata.example", &[link], &[], None);
+        check("metadata.example", &["::ffff:169.254.169.254"], &[], None);
+        check("metadata.example", &[link], &[link], Some(&[link]));
+        check("both.example", &["10.0.0.1", link], &[], Some(&["10.0.0.1"]));
+        // Behind a proxy the name of the host is what counts.
+        check(link, &["10.0.0.1"], &[], None);
+        check("localhost", &["127.0.0.1", "::1"], &[], Some(&["127.0.0.1", "::1"]));
     }
 }

@@ -43,6 +43,8 @@ pub enum Failure {
     Protocol,
     /// The proxy does not open a connection.
     Proxy,
+    /// Nothing is to be sent there.
+    Barred,
 }
 
 impl ClientError {

@@ -17,7 +17,7 @@ pub fn percent_encoded(text: &str) -> String {
 }
 
 /// The bytes that `text` stands for; a `%` without two digits behind it stands for itself.
-pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
+pub fn percent_decoded(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(byte) = bytes.get(at) {

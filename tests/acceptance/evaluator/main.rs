@@ -24,6 +24,7 @@ mod open_telemetry;
 mod outside;
 mod pagers;
 mod pushed;
+mod recipients;
 mod reloads;
 mod remote;
 mod rules_as_code;

@@ -118,8 +118,11 @@ impl EmailConfig {
         let to = recipients(self.to.as_ref(), place, diagnostics);
         let from = self.from.as_ref().or(globals.from.as_ref());
         let from = address("from", "smtp_from", from, place, diagnostics);
-        let smarthost = self.smarthost.as_ref().or(globals.smarthost.as_ref());
-        let server = server(smarthost, place, diagnostics);
+        let server = match (&self.smarthost, &globals.smarthost) {
+            // What is wrong with the global one is told where it stands.
+            (None, Some(global)) => host_port(&global.value),
+            (own, _) => server(own.as_ref(), place, diagnostics),
+        };
         let login = self.login(place, globals, diagnostics);
         let hello = self.hello.as_ref().or(globals.hello.as_ref());
         let hello = ClientId::Domain(hello.map_or("localhost".to_owned(), |h| h.value.clone()));
@@ -184,6 +187,9 @@ impl EmailConfig {
             (&globals.auth_password, &globals.auth_password_file),
             ("auth_password", "auth_password_file"),
         );
+        // An empty one is one all the same, such as that of a variable which is not set yet.
+        let given = self.auth_password.as_ref().or(globals.auth_password.as_ref());
+        let password = password.or_else(|| given.cloned().map(SecretSource::Given));
         let secret = source(
             (&self.auth_secret, &self.auth_secret_file),
             (&globals.auth_secret, &globals.auth_secret_file),
@@ -257,7 +263,7 @@ fn recipients(
     place: Place,
     diagnostics: &mut Diagnostics,
 ) -> Option<Mailboxes> {
-    let Some(to) = to else {
+    let Some(to) = to.filter(|to| !to.value.trim().is_empty()) else {
         diagnostics.report(place, "`to` is missing");
         return None;
     };
@@ -309,16 +315,26 @@ fn server(
         diagnostics.report_with_help(place, "`smarthost` is missing", help);
         return None;
     };
-    let parsed = written.value.rsplit_once(':').and_then(|(host, port)| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = port.parse().ok().filter(|port| *port > 0)?;
-        (!host.is_empty()).then(|| (host.to_owned(), port))
-    });
+    let parsed = host_port(&written.value);
     if parsed.is_none() {
         let message = format!("`{}` is not `host:port`", written.value);
         diagnostics.report(written, message);
     }
     parsed
+}
+
+fn host_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+/// Reports an address of a mail server that is none.
+pub fn check_server(written: Option<&Spanned<String>>, diagnostics: &mut Diagnostics) {
+    if let Some(written) = written {
+        server(Some(written), written.place, diagnostics);
+    }
 }
 
 fn tls_parameters(

@@ -140,7 +140,7 @@ fn reports_every_fault() {
         "{url: 'x'}",
         "f.yml:1:1: `routing_key` is missing\n  help: set `routing_key` or `routing_key_file`\n\
          f.yml:1:7: this is no address to post to\n  \
-         help: write `http://host:port/path` or `https://...`, without a user name",
+         help: write `http://host:port/path` or `https://...`",
     );
     check(
         "{routing_key: a, routing_key_file: /b}",

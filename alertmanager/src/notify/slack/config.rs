@@ -225,7 +225,7 @@ impl SlackConfig {
                 let message = "`authorization` and `app_token` say two things of who we are";
                 diagnostics.report_with_help(authorization, message, "take one of them out");
             }
-            if let Some(url) = app_url {
+            if let Some(url) = &self.app_url {
                 check_url(url, diagnostics);
             }
             let url = app_url.map_or(Secret::new(DEFAULT_APP_URL), |url| url.value.clone());

@@ -4,8 +4,11 @@
 //!
 //! Invariant: every contradiction is told, at the place of the setting that is one too many.
 
+use std::path::PathBuf;
+
 use super::{AuthorizationConfig, BasicAuthConfig, HttpConfig, OAuth2Config};
 use crate::diagnostic::{Diagnostics, Place, Spanned};
+use crate::secret::Secret;
 
 /// The only way to ask for a token that is spoken.
 const CLIENT_CREDENTIALS: &str = "client_credentials";
@@ -87,6 +90,16 @@ impl HttpConfig {
     }
 }
 
+/// Whether a file is named; an empty name is none.
+fn given_file(file: &Option<PathBuf>) -> bool {
+    file.as_ref().is_some_and(|file| !file.as_os_str().is_empty())
+}
+
+/// Whether a secret is there; an empty one is none.
+fn given_secret(secret: &Option<Secret>) -> bool {
+    secret.as_ref().is_some_and(|secret| !secret.is_empty())
+}
+
 /// Reports at `place` that more than one of some settings is given, each with whether it is.
 fn only_one(settings: &[(&str, bool)], place: Place, diagnostics: &mut Diagnostics) {
     if settings.iter().filter(|(_, given)| *given).count() > 1 {
@@ -101,13 +114,13 @@ impl BasicAuthConfig {
     fn check(&self, place: Place, diagnostics: &mut Diagnostics) {
         let names = [
             ("username", !self.username.is_empty()),
-            ("username_file", self.username_file.is_some()),
+            ("username_file", given_file(&self.username_file)),
             ("username_ref", self.username_ref.is_some()),
         ];
         only_one(&names, place, diagnostics);
         let names = [
-            ("password", self.password.is_some()),
-            ("password_file", self.password_file.is_some()),
+            ("password", given_secret(&self.password)),
+            ("password_file", given_file(&self.password_file)),
         ];
         only_one(&names, place, diagnostics);
     }
@@ -116,8 +129,8 @@ impl BasicAuthConfig {
 impl AuthorizationConfig {
     fn check(&self, place: Place, diagnostics: &mut Diagnostics) {
         let names = [
-            ("credentials", self.credentials.is_some()),
-            ("credentials_file", self.credentials_file.is_some()),
+            ("credentials", given_secret(&self.credentials)),
+            ("credentials_file", given_file(&self.credentials_file)),
         ];
         only_one(&names, place, diagnostics);
         let kind = self.kind.as_deref().unwrap_or_default().trim();
@@ -136,13 +149,13 @@ impl OAuth2Config {
             diagnostics.report(place, "`token_url` of `oauth2` is missing");
         }
         let secrets = [
-            ("client_secret", self.client_secret.is_some()),
-            ("client_secret_file", self.client_secret_file.is_some()),
+            ("client_secret", given_secret(&self.client_secret)),
+            ("client_secret_file", given_file(&self.client_secret_file)),
         ];
         only_one(&secrets, place, diagnostics);
         let keys = [
-            ("client_certificate_key", self.client_certificate_key.is_some()),
-            ("client_certificate_key_file", self.client_certificate_key_file.is_some()),
+            ("client_certificate_key", given_secret(&self.client_certificate_key)),
+            ("client_certificate_key_file", given_file(&self.client_certificate_key_file)),
             ("client_certificate_key_ref", self.client_certificate_key_ref.is_some()),
         ];
         only_one(&keys, place, diagnostics);

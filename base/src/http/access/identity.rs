@@ -46,7 +46,8 @@ pub enum SecretSource {
 }
 
 impl SecretSource {
-    /// One of `value` and `file`; both are a fault at `place`, neither is nothing.
+    /// One of `value` and `file`, where an empty text is nothing; both are a fault at `place`, neither is
+    /// nothing.
     pub fn one_of(
         value: Option<Secret>,
         file: Option<PathBuf>,
@@ -54,7 +55,8 @@ impl SecretSource {
         place: Place,
         diagnostics: &mut Diagnostics,
     ) -> Option<Self> {
-        match (value, file) {
+        let value = value.filter(|value| !value.is_empty());
+        match (value, file.filter(|file| !file.as_os_str().is_empty())) {
             (Some(_), Some(_)) => {
                 let message = format!("only one of `{}` and `{}` can be given", names.0, names.1);
                 diagnostics.report(place, message);
@@ -68,7 +70,9 @@ impl SecretSource {
 
     /// The one that is given, where it was checked before that it is one at the most.
     pub(super) fn either(value: &Option<Secret>, file: &Option<PathBuf>) -> Option<Self> {
-        value.clone().map(Self::Given).or_else(|| file.clone().map(Self::File))
+        let value = value.clone().filter(|value| !value.is_empty());
+        let file = || file.clone().filter(|file| !file.as_os_str().is_empty());
+        value.map(Self::Given).or_else(|| file().map(Self::File))
     }
 
     /// The secret now, without the line feed at the end of its file.
