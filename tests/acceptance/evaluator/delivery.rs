@@ -223,6 +223,32 @@ fn it_ends_within_ten_seconds_while_a_receiver_hangs_and_loses_nothing_f51() {
 }
 
 #[test]
+fn it_ends_within_ten_seconds_amid_a_scrape_a_query_and_a_reload_f51() {
+    let (target, store) = (HttpServer::start(|_| Reply::Hang), HttpServer::start(|_| Reply::Hang));
+    let ops = HttpServer::sink();
+    let mut evaluator = evaluator(&format!(
+        "global: {{scrape_interval: 15s, scrape_timeout: 15s}}\n\
+         scrape_configs: [{{job_name: slow, static_configs: [{{targets: ['{}']}}]}}]\n\
+         storage: {{remote: {{url: '{}', timeout: 60s}}}}\nreceivers:\n{}",
+        target.address(),
+        store.url(""),
+        webhook("ops", &ops, "")
+    ));
+    let query = format!("http://127.0.0.1:{}/api/v1/query?query=up", evaluator.port);
+    let asks = std::thread::spawn(move || tests::get(&query));
+    wait_until("it waits for a scrape and for a query", || {
+        !target.asked().is_empty() && !store.asked().is_empty()
+    });
+    let begun = Instant::now();
+    evaluator.program().signal("HUP");
+    evaluator.program().signal("TERM");
+    assert_eq!(evaluator.program().wait(), End::Exit(0));
+    // The limit, and what a busy machine takes to look at it.
+    assert!(begun.elapsed() < Duration::from_secs(14), "{:?}", begun.elapsed());
+    asks.join().unwrap();
+}
+
+#[test]
 fn what_services_answer_is_bounded_and_followed_nowhere_f14_x19_x48() {
     let elsewhere = HttpServer::sink();
     let to = format!("location: {}\r\nset-cookie: a=b\r\n", elsewhere.url("/metadata"));
