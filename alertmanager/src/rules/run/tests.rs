@@ -30,7 +30,7 @@ async fn runner(alerts: &Alerts) -> RuleRunner {
             external_url: "http://v".into(),
             lookback: Duration::from_secs(300),
             subquery_step: Duration::from_secs(60),
-            holds_missing: true,
+            on_missing: Default::default(),
             elsewhere: None,
             started: Timestamp::default(),
             appended,

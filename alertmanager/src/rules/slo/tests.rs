@@ -27,7 +27,7 @@ fn sources() -> Sources {
         external_url: "http://v".into(),
         lookback: Duration::from_secs(300),
         subquery_step: Duration::from_secs(60),
-        holds_missing: true,
+        on_missing: Default::default(),
         elsewhere: None,
         started: Timestamp::default(),
         appended: base::own_metrics::OwnMetrics::new().counter("appended_total", "For a test."),
