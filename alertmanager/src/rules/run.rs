@@ -2,10 +2,10 @@
 //!
 //! Invariant: the times at which a group is evaluated are multiples of its interval, moved by a
 //! share of it that depends on its name: the same after every restart, and spread over all groups.
-//! News are judged between them ([`pace`]): what fails is told at once, and what changes all the time
+//! News are judged between them ([`early`]): what fails is told at once, and what changes all the time
 //! costs no more than four times as much.
 
-mod pace;
+mod early;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::pace::Pace;
+use self::early::Early;
 use super::flapping::Flapping;
 use super::group::{GroupState, RuleGroup, Sources};
 use super::view::Rules;
@@ -109,28 +109,28 @@ impl RuleRunner {
         self.metrics.late.with_label_values(&[self.group.name()]);
         let mut news = self.news.listen(self.group.listens_to());
         let mut planned = self.next_tick(self.clock.now());
-        let mut pace = Pace::default();
+        let mut early = Early::default();
         let mut flapping = Flapping::default();
         loop {
             let now = self.clock.now();
-            let at = pace.next(planned);
+            let at = early.next(planned);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = sleep(at.since(now)) => {}
-                () = news.wait(), if pace.listens() => {
-                    pace.hear(self.clock.now());
+                () = news.wait(), if early.listens() => {
+                    early.hear(self.clock.now());
                     continue;
                 }
             }
             let late = self.clock.now().since(at);
             if late > self.group.interval().duration() * 3 && late > PAUSE {
                 planned = self.resume(&mut state, late).await?;
-                pace.rest_until(planned);
+                early.rest_until(planned);
                 continue;
             }
             news.caught_up();
             state = self.evaluate(state, &mut flapping, at).await?;
-            if pace.judge(at, planned, self.group.interval().duration()) {
+            if early.judge(at, planned, self.group.interval().duration()) {
                 self.metrics.early.with_label_values(&[self.group.name()]).inc();
                 continue;
             }

@@ -12,39 +12,39 @@ const NEWS_PER_INTERVAL: u32 = 4;
 
 /// The early evaluations of a group.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct Early {
     /// When the next one is, if there are news.
-    early: Option<Timestamp>,
+    at: Option<Timestamp>,
     /// No other before: it was judged early just now.
     rest_until: Timestamp,
 }
 
-impl Default for Pace {
+impl Default for Early {
     fn default() -> Self {
-        Self { early: None, rest_until: Timestamp::MIN }
+        Self { at: None, rest_until: Timestamp::MIN }
     }
 }
 
-impl Pace {
+impl Early {
     /// When the next evaluation is: the one `planned`, or one before it.
     pub(super) fn next(&self, planned: Timestamp) -> Timestamp {
-        self.early.map_or(planned, |early| early.min(planned))
+        self.at.map_or(planned, |at| at.min(planned))
     }
 
     /// Whether news would change when the next evaluation is.
     pub(super) fn listens(&self) -> bool {
-        self.early.is_none()
+        self.at.is_none()
     }
 
     /// There are news at `now`.
     pub(super) fn hear(&mut self, now: Timestamp) {
-        self.early = Some(now.max(self.rest_until));
+        self.at = Some(now.max(self.rest_until));
     }
 
     /// The group is judged at `at`, and with it all news until now. True where that is before the
     /// one `planned`.
     pub(super) fn judge(&mut self, at: Timestamp, planned: Timestamp, interval: Duration) -> bool {
-        self.early = None;
+        self.at = None;
         if at >= planned {
             return false;
         }
@@ -54,7 +54,7 @@ impl Pace {
 
     /// Nobody judges before `at`.
     pub(super) fn rest_until(&mut self, at: Timestamp) {
-        *self = Self { early: None, rest_until: at };
+        *self = Self { at: None, rest_until: at };
     }
 }
 
@@ -66,14 +66,14 @@ mod tests {
     /// times: early ones have an `e`.
     fn evaluations(news: impl IntoIterator<Item = i64>, end: i64) -> String {
         let at = Timestamp::from_millis;
-        let (mut pace, mut planned) = (Pace::default(), at(0));
+        let (mut early, mut planned) = (Early::default(), at(0));
         let mut news: std::collections::VecDeque<_> = news.into_iter().collect();
         let mut log = Vec::new();
         loop {
-            let next = pace.next(planned);
+            let next = early.next(planned);
             match news.front() {
-                Some(time) if pace.listens() && at(*time) <= next => {
-                    pace.hear(at(*time));
+                Some(time) if early.listens() && at(*time) <= next => {
+                    early.hear(at(*time));
                     news.pop_front();
                     continue;
                 }
@@ -84,9 +84,9 @@ mod tests {
             while news.front().is_some_and(|time| at(*time) <= next) {
                 news.pop_front();
             }
-            let early = pace.judge(next, planned, Duration::from_secs(1));
-            log.push(format!("{}{}", next.millis(), if early { "e" } else { "" }));
-            if !early {
+            let was_early = early.judge(next, planned, Duration::from_secs(1));
+            log.push(format!("{}{}", next.millis(), if was_early { "e" } else { "" }));
+            if !was_early {
                 planned = next + Duration::from_secs(1);
             }
         }
@@ -105,11 +105,11 @@ mod tests {
     #[test]
     fn who_rests_hears_of_nothing_before() {
         let at = Timestamp::from_millis;
-        let mut pace = Pace::default();
-        pace.hear(at(5));
-        pace.rest_until(at(100));
-        assert_eq!(pace.next(at(200)), at(200));
-        pace.hear(at(7));
-        assert_eq!(pace.next(at(200)), at(100));
+        let mut early = Early::default();
+        early.hear(at(5));
+        early.rest_until(at(100));
+        assert_eq!(early.next(at(200)), at(200));
+        early.hear(at(7));
+        assert_eq!(early.next(at(200)), at(100));
     }
 }
