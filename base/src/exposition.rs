@@ -16,6 +16,7 @@
 //! line is at most [`MAX_LINE`] bytes, a body as long as the caller allows, nothing panics.
 
 mod parse;
+mod feed;
 mod series;
 mod families;
 mod escaping;

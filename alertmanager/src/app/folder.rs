@@ -106,3 +106,54 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use base::labels::Labels;
+    use storage::Point;
+
+    use super::*;
+
+    /// Appends a sample to as many series as make a log of so many bytes.
+    fn fill(storage: &Storage, bytes: u64) {
+        let text = "x".repeat(1000);
+        for n in 0..bytes / 1000 {
+            let labels = Labels::from_pairs([("n", &n.to_string()), ("text", &text)]);
+            let series = storage.series(&labels).unwrap();
+            let point = Point { series, timestamp: Timestamp::from_millis(1000), value: n as f64 };
+            assert_eq!(storage.append(&[point]).unwrap().stored, 1);
+        }
+    }
+
+    fn series(storage: &Storage) -> usize {
+        storage.select(&[], Timestamp::MIN, Timestamp::MAX).unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn an_orderly_end_leaves_little_log_to_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let samples = dir.path().join("samples");
+        let folder = DataFolder::open(dir.path(), Options::default()).await.unwrap();
+        fill(&folder.storage, READ_AGAIN / 2);
+        folder.close().await;
+        // That is read again in no time.
+        assert!(!samples.join("head").exists());
+        drop(folder);
+
+        let folder = DataFolder::open(dir.path(), Options::default()).await.unwrap();
+        let expected = series(&folder.storage);
+        fill(&folder.storage, 2 * READ_AGAIN);
+        let all = series(&folder.storage);
+        assert!(all > expected);
+        folder.close().await;
+        drop(folder);
+        // Everything is in the head: without any log it is all there.
+        for segment in fs::read_dir(samples.join("log")).unwrap() {
+            fs::remove_file(segment.unwrap().path()).unwrap();
+        }
+        let folder = DataFolder::open(dir.path(), Options::default()).await.unwrap();
+        assert_eq!(series(&folder.storage), all);
+    }
+}

@@ -44,7 +44,12 @@ pub(super) fn start(
     let storage = Arc::clone(&data.storage);
     supervisor.supervise("maintain", move |stop| {
         let storage = Arc::clone(&storage);
-        every(MAINTAIN, stop, storage, |storage| storage.maintain(Timestamp::now()))
+        every(MAINTAIN, stop, storage, |storage| {
+            storage.maintain(Timestamp::now())?;
+            // What blocks were made of, and code that only their making has needed.
+            base::memory::give_back();
+            Ok(())
+        })
     });
     let silences = data.silences.clone();
     supervisor.supervise("silences", move |stop| forget_silences(silences.clone(), stop));

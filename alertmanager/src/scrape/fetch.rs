@@ -154,10 +154,12 @@ impl Reader {
     }
 
     fn feed(&mut self, piece: &[u8], incoming: &mut Incoming<'_>) -> Result<(), Refusal> {
-        let mut entry = |entry: Entry<'_>| incoming.entry(entry);
+        let entry = |incoming: &mut Incoming<'_>, entry: Entry<'_>| incoming.entry(entry);
         match self {
-            Self::Text(parser) => parser.feed(piece, &mut entry),
-            Self::Protobuf(parser) => parser.feed(piece, &mut entry),
+            Self::Text(parser) => {
+                parser.feed_expecting(piece, incoming, |incoming| incoming.expected(), entry)
+            }
+            Self::Protobuf(parser) => parser.feed(piece, &mut |found| entry(incoming, found)),
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) struct KnownSeries {
     /// One behind the other.
     texts: String,
     /// Where each ends among the texts, and what is known of it.
-    entries: Vec<(usize, Known)>,
+    entries: Vec<(u32, Known)>,
     /// Where the next is expected.
     next: usize,
     /// The place of each by its hash; the first of those that have the same.
@@ -49,6 +49,12 @@ impl KnownSeries {
         self.next = 0;
     }
 
+    /// The text that is expected next.
+    #[inline]
+    pub(super) fn expected(&self) -> Option<&str> {
+        self.text(self.next)
+    }
+
     /// What is known of `text`.
     #[inline]
     pub(super) fn get_mut(&mut self, text: &str) -> Option<&mut Known> {
@@ -66,8 +72,10 @@ impl KnownSeries {
             return false;
         }
         let place = self.entries.len();
+        // No body is let in that is so long.
+        let Ok(end) = u32::try_from(self.texts.len() + text.len()) else { return false };
         self.texts.push_str(text);
-        self.entries.push((self.texts.len(), known));
+        self.entries.push((end, known));
         let hash = self.hasher.hash_one(text);
         if let (Some(places), Ok(place)) = (&mut self.places, u32::try_from(place)) {
             places.entry(hash).or_insert(place);
@@ -84,7 +92,7 @@ impl KnownSeries {
             let known = self.entries[place].1;
             if keep(&known) {
                 texts.push_str(self.text(place).unwrap_or_default());
-                entries.push((texts.len(), known));
+                entries.push((texts.len() as u32, known));
             }
         }
         (self.texts, self.entries, self.places) = (texts, entries, None);
@@ -106,13 +114,14 @@ impl KnownSeries {
     }
 
     fn begin(&self, place: usize) -> usize {
-        place.checked_sub(1).and_then(|before| self.entries.get(before)).map_or(0, |(end, _)| *end)
+        let before = place.checked_sub(1).and_then(|before| self.entries.get(before));
+        before.map_or(0, |(end, _)| *end as usize)
     }
 
     #[inline]
     fn text(&self, place: usize) -> Option<&str> {
         let (end, _) = self.entries.get(place)?;
-        self.texts.get(self.begin(place)..*end)
+        self.texts.get(self.begin(place)..*end as usize)
     }
 
     fn place(&mut self, text: &str) -> Option<usize> {

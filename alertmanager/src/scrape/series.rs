@@ -172,6 +172,12 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// The text of the series that comes next, if the target tells the same as the last time.
+    #[inline]
+    pub(super) fn expected(&self) -> Option<&str> {
+        self.cache.known.expected()
+    }
+
     /// Takes what the parser found.
     pub(super) fn entry(&mut self, entry: Entry<'_>) -> Result<(), Refusal> {
         match entry {

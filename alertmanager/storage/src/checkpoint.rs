@@ -45,11 +45,28 @@ impl Storage {
 
     /// The same, for who holds the turn already.
     pub(crate) fn write_checkpoint(&self, least: u64) {
-        let Some(dir) = &self.dir else { return };
         let begun = match &mut self.writer().log {
             Some(log) if log.unread() >= least.max(1) => log.begin_checkpoint(),
             _ => return,
         };
+        self.finish_checkpoint(begun);
+    }
+
+    /// Writes the head anew where it was written before: most of what that had is in blocks now, and
+    /// would be on the disk twice. For who holds the turn already.
+    pub(crate) fn renew_checkpoint(&self) {
+        if !self.dir.as_ref().is_some_and(|dir| dir.join(NAME).exists()) {
+            return;
+        }
+        let begun = match &mut self.writer().log {
+            Some(log) => log.begin_checkpoint(),
+            None => return,
+        };
+        self.finish_checkpoint(begun);
+    }
+
+    fn finish_checkpoint(&self, begun: io::Result<Segments>) {
+        let Some(dir) = &self.dir else { return };
         let unfinished = dir.join("head.new");
         let written = begun.and_then(|segments| {
             self.write_head(&unfinished, &segments)?;
@@ -307,6 +324,30 @@ mod tests {
         assert_eq!(before.iter().map(|series| series.1.len()).sum::<usize>(), 301 + 2 + 300 + 1);
         drop(storage);
         assert!(all(&open(dir.path())) == before);
+    }
+
+    #[test]
+    fn what_has_become_a_block_is_on_the_disk_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = filled(dir.path());
+        let before = all(&storage);
+        let first = |dir: &Path| {
+            let mut head = crate::head_behind(&[], Options::default());
+            read(dir, &mut head).unwrap().unwrap();
+            head.iter().filter_map(|series| series.first_time()).min().unwrap()
+        };
+        assert_eq!(first(dir.path()), Timestamp::from_millis(0));
+        storage.maintain(Timestamp::from_millis(300 * MINUTE)).unwrap();
+        assert_eq!(storage.stats().blocks, 2);
+        assert_eq!(first(dir.path()), Timestamp::from_millis(240 * MINUTE));
+        drop(storage);
+        assert!(all(&open(dir.path())) == before);
+        // Without a head on the disk none is written for that.
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(dir.path());
+        (0..300).for_each(|minute| append(&storage, "a", minute));
+        storage.maintain(Timestamp::from_millis(300 * MINUTE)).unwrap();
+        assert!(!dir.path().join(NAME).exists());
     }
 
     #[test]

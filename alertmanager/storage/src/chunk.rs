@@ -20,6 +20,7 @@ mod column;
 mod tail;
 mod native;
 mod starts;
+mod halves;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use native::Newest;
 use pack::{Pack, Packs};
 use tail::Tail;
 
+pub(crate) use halves::{Times, Values, split};
 pub(crate) use starts::{Starts, UNKNOWN};
 
 /// After so many samples a chunk is full.
@@ -230,6 +232,7 @@ impl ChunkWriter {
                         self.bytes = header(FLOATS, first);
                     }
                     pack::push(&mut self.bytes, first, &columns);
+                    self.bytes.shrink_to_fit();
                     tail.clear();
                 }
                 tail.push(millis, value);
@@ -242,6 +245,7 @@ impl ChunkWriter {
                         self.bytes = header(NATIVES, first);
                     }
                     native::push_groups(&mut self.bytes, first, &columns);
+                    self.bytes.shrink_to_fit();
                     **newest = Newest::default();
                 }
                 newest.push(millis, held);

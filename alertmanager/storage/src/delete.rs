@@ -169,7 +169,7 @@ fn without(
                 kept.push((labels, chunks));
             }
         },
-        |_, _, _, _| damaged += 1,
+        |_, _| damaged += 1,
     )?;
     if damaged > 0 && !changed.is_empty() {
         block.keep_copy()?;

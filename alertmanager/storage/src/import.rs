@@ -84,9 +84,14 @@ impl Storage {
                 self.import_window(&dir.join("blocks"), window, series, &mut imported)?;
             }
         }
+        let mut moved = false;
         for (_, series) in new {
             self.import_new(series, &mut imported)?;
-            self.flush_imported()?;
+            moved |= self.flush_imported()?;
+        }
+        if moved {
+            let _turn = self.changing_blocks();
+            self.renew_checkpoint();
         }
         Ok(imported)
     }
@@ -116,7 +121,7 @@ impl Storage {
                 columns.complete();
             };
             let mut damaged = false;
-            block.each_chunk(keep, |_, _, _, _| damaged = true)?;
+            block.each_chunk(keep, |_, _| damaged = true)?;
             if damaged {
                 block.keep_copy()?;
             }

@@ -126,8 +126,8 @@ pub struct Storage {
 
 impl Storage {
     /// Opens the samples in `dir`, which only this process may use; makes the folder where there is
-    /// none. Reads the head that was written last, and the log
-    /// since, which takes about a second for ten million samples.
+    /// none. Reads the head that was written last, and the log since, which takes about a second for
+    /// ten million samples.
     ///
     /// # Errors
     ///

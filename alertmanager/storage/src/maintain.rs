@@ -49,7 +49,9 @@ impl Storage {
     pub fn maintain(&self, now: Timestamp) -> io::Result<()> {
         let _turn = self.changing_blocks();
         if let Some(dir) = &self.dir {
-            self.flush_closed(dir, SETTLE.max(self.options.out_of_order))?;
+            if self.flush_closed(dir, SETTLE.max(self.options.out_of_order))? {
+                self.renew_checkpoint();
+            }
         } else {
             self.head_mut().drop_before(now - self.options.retention);
         }
@@ -75,18 +77,21 @@ impl Storage {
         }
     }
 
-    /// Moves what was appended by an import into blocks, however late more may be taken.
-    pub(crate) fn flush_imported(&self) -> io::Result<()> {
+    /// Moves what was appended by an import into blocks, however late more may be taken; whether
+    /// there was anything to move.
+    pub(crate) fn flush_imported(&self) -> io::Result<bool> {
         let _turn = self.changing_blocks();
-        self.dir.as_ref().map_or(Ok(()), |dir| self.flush_closed(dir, SETTLE))
+        self.dir.as_ref().map_or(Ok(false), |dir| self.flush_closed(dir, SETTLE))
     }
 
-    /// Moves the windows that ended `settle` before the newest sample into blocks.
-    fn flush_closed(&self, dir: &Path, settle: Duration) -> io::Result<()> {
+    /// Moves the windows that ended `settle` before the newest sample into blocks; whether there are any.
+    fn flush_closed(&self, dir: &Path, settle: Duration) -> io::Result<bool> {
+        let mut moved = false;
         while let Some(end) = self.closed_window(settle) {
             self.flush(&dir.join("blocks"), end)?;
+            moved = true;
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// The end of the oldest window in memory, where it is long enough past.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::series::{self, name_length, quote_end, unescape, unexpected};
-use super::{Entry, Format, MAX_LINE, ParseError, SampleEntry};
+use super::{Entry, Format, ParseError, SampleEntry};
 use crate::family::{Exemplar, MetricKind};
 use crate::sample::Timestamp;
 
@@ -29,15 +29,15 @@ use crate::sample::Timestamp;
 /// ```
 #[derive(Debug)]
 pub struct Parser {
-    format: Format,
-    strict: bool,
-    max_body: usize,
-    bytes: usize,
-    line: u64,
+    pub(super) format: Format,
+    pub(super) strict: bool,
+    pub(super) max_body: usize,
+    pub(super) bytes: usize,
+    pub(super) line: u64,
     /// The beginning of a line whose end has not come yet.
-    partial: Vec<u8>,
+    pub(super) partial: Vec<u8>,
     kind: MetricKind,
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 impl Parser {
@@ -60,109 +60,12 @@ impl Parser {
         Self { strict: true, ..Self::new(format, max_body) }
     }
 
-    /// Reads a further piece and hands its entries to `entry`, whose error ends the reading.
-    ///
-    /// # Errors
-    ///
-    /// A line is malformed or too long, the body too long, or `entry` failed.
-    pub fn feed<E: From<ParseError>>(
-        &mut self,
-        chunk: &[u8],
-        entry: &mut impl FnMut(Entry<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.bytes = self.bytes.saturating_add(chunk.len());
-        if self.bytes > self.max_body {
-            return Err(self
-                .error_here(format!("the body is over its limit of {} bytes", self.max_body))
-                .into());
-        }
-        let mut rest = chunk;
-        if !self.partial.is_empty() {
-            let Some(end) = memchr::memchr(b'\n', rest) else { return Ok(self.keep(rest)?) };
-            self.keep(&rest[..=end])?;
-            let line = std::mem::take(&mut self.partial);
-            self.lines(&line, entry)?;
-            // The buffer's memory serves the next partial line.
-            self.partial = line;
-            self.partial.clear();
-            rest = &rest[end + 1..];
-        }
-        let complete = memchr::memrchr(b'\n', rest).map_or(0, |end| end + 1);
-        self.lines(&rest[..complete], entry)?;
-        Ok(self.keep(&rest[complete..])?)
-    }
-
-    /// Reads what is left after the last piece.
-    ///
-    /// # Errors
-    ///
-    /// As [`Parser::feed`]; OpenMetrics text that does not end with `# EOF`.
-    pub fn finish<E: From<ParseError>>(
-        &mut self,
-        entry: &mut impl FnMut(Entry<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut line = std::mem::take(&mut self.partial);
-        if !line.is_empty() {
-            let missing_end = match self.format {
-                Format::Text => self.strict && !line.trim_ascii().is_empty(),
-                Format::OpenMetrics => !matches!(line.as_slice(), b"# EOF"),
-            };
-            if missing_end {
-                self.line += 1;
-                return Err(self.error_here("the last line has no line feed".to_owned()).into());
-            }
-            line.push(b'\n');
-            self.lines(&line, entry)?;
-        }
-        if self.format == Format::OpenMetrics && !self.ended {
-            return Err(self.error_here("the text does not end with `# EOF`".to_owned()).into());
-        }
-        Ok(())
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
-        self.partial.extend_from_slice(bytes);
-        if self.partial.len() > MAX_LINE {
-            self.line += 1;
-            return Err(self.error_here(format!("the line is over {MAX_LINE} bytes")));
-        }
-        Ok(())
-    }
-
     /// `reason` at the line that was read last.
     pub(super) fn error_here(&self, reason: String) -> ParseError {
         ParseError { line: self.line, reason }
     }
 
-    /// Reads whole lines.
-    fn lines<E: From<ParseError>>(
-        &mut self,
-        bytes: &[u8],
-        entry: &mut impl FnMut(Entry<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            let before = &bytes[..error.valid_up_to()];
-            let line = self.line + 1 + memchr::memchr_iter(b'\n', before).count() as u64;
-            ParseError { line, reason: "the text is not UTF-8".to_owned() }
-        })?;
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', bytes) {
-            self.line += 1;
-            let line = &text[start..end];
-            start = end + 1;
-            if line.len() > MAX_LINE {
-                return Err(self.error_here(format!("the line is over {MAX_LINE} bytes")).into());
-            }
-            match self.entry(line) {
-                Ok(Some(found)) => entry(found)?,
-                Ok(None) => {}
-                Err(reason) => return Err(self.error_here(reason).into()),
-            }
-        }
-        Ok(())
-    }
-
-    fn entry<'a>(&mut self, line: &'a str) -> Result<Option<Entry<'a>>, String> {
+    pub(super) fn entry<'a>(&mut self, line: &'a str) -> Result<Option<Entry<'a>>, String> {
         match self.format {
             Format::Text => {
                 let line = line.trim_start_matches([' ', '\t']);
@@ -220,8 +123,17 @@ impl Parser {
     }
 
     fn text_sample<'a>(&self, line: &'a str) -> Result<SampleEntry<'a>, String> {
-        let blank = [' ', '\t'];
         let (series, rest) = split_series(line, true)?;
+        self.text_value(series, rest)
+    }
+
+    /// What follows a series.
+    pub(super) fn text_value<'a>(
+        &self,
+        series: &'a str,
+        rest: &str,
+    ) -> Result<SampleEntry<'a>, String> {
+        let blank = [' ', '\t'];
         let mut fields = rest.split(blank).filter(|field| !field.is_empty());
         let value = float(fields.next().ok_or("there is no value")?)?;
         let timestamp = match fields.next() {
@@ -392,20 +304,79 @@ fn seconds(text: &str) -> Result<Timestamp, String> {
     }
 }
 
-/// Numbers are mostly short and whole; the rest goes to the standard library, which reads what Go
-/// reads but for hexadecimals and underscores, which the format forbids.
+/// Numbers are mostly short; the rest goes to the standard library, which reads what Go reads but for
+/// hexadecimals and underscores, which the format forbids.
 #[inline]
 fn float(text: &str) -> Result<f64, String> {
-    let bytes = text.as_bytes();
-    if (1..=15).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit) {
-        return Ok(bytes.iter().fold(0_u64, |n, b| n * 10 + u64::from(b - b'0')) as f64);
+    if let Some(value) = short(text.as_bytes()) {
+        return Ok(value);
     }
     text.parse().map_err(|_| format!("`{text}` is no number"))
 }
 
+/// Up to fifteen digits, with a point among them or without: the number without the point and the power
+/// of ten are floats exactly, so that one division rounds as it must.
+#[inline]
+fn short(bytes: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] =
+        [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (mut number, mut digits, mut point) = (0_u64, 0, None);
+    if bytes.len() > 16 {
+        return None;
+    }
+    for byte in bytes {
+        match byte {
+            b'0'..=b'9' => {
+                number = number * 10 + u64::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if point.is_none() => point = Some(digits),
+            _ => return None,
+        }
+    }
+    if !(1..=15).contains(&digits) {
+        return None;
+    }
+    Some(point.map_or(number as f64, |point| number as f64 / POWERS[digits - point]))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::MAX_LINE;
     use super::*;
+
+    #[test]
+    fn short_numbers_are_those_of_the_standard_library() {
+        let check = |text: &str| {
+            let expected = text.parse::<f64>().ok().map(f64::to_bits);
+            assert_eq!(float(text).ok().map(f64::to_bits), expected, "{text}");
+        };
+        let texts = [
+            "",
+            ".",
+            "..",
+            "1..2",
+            "5.",
+            ".5",
+            "0.1",
+            "00.10",
+            "1.5e3",
+            "-1.5",
+            "0",
+            "0.0",
+            "123456789012345",
+            "1234567890123456",
+            ".000000000000001",
+            "0.1234567890123456",
+        ];
+        texts.into_iter().for_each(check);
+        let mut number = 1_u64;
+        for places in (0..16).cycle().take(20_000) {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let digits = format!("{:015}", (number >> 11) % 1_000_000_000_000_000);
+            check(&format!("{}.{}", &digits[..places.min(15)], &digits[places.min(15)..]));
+        }
+    }
 
     /// The entries of a text, one a line, or the error.
     fn read(format: Format, chunks: &[&[u8]]) -> String {

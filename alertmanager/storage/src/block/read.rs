@@ -1,12 +1,14 @@
 //! Reading a block.
 //!
-//! Invariant: whatever the bytes are, what is read is checked against its sum; a damaged chunk is left
+//! Invariant: whatever the bytes are, what is read is checked against its sum; damaged values are left
 //! out and counted, a damaged index refused; nothing is read behind the end.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,12 +18,14 @@ use base::sample::Timestamp;
 use roaring::RoaringBitmap;
 use tracing::warn;
 
-use super::{FOOTER_BYTES, Footer, MAGIC};
+use super::first::{self, ChunkAt};
+use super::section::{self, Section};
+use super::table::{Part, SeriesAt, Table};
+use super::times::KnownTimes;
+use super::{FOOTER_BYTES, Footer, Layout, MAGIC, list, packed};
 use crate::chunk::{self, Columns, Span};
 use crate::head::Sealed;
-use crate::index::Index;
 use crate::series::SeriesSamples;
-use crate::varint;
 
 /// Why a block cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -44,30 +48,16 @@ pub(crate) struct Block {
     damaged_chunks: AtomicU64,
 }
 
-/// Where the list of a label value is.
+/// Samples that are lost, because their bytes have a wrong sum.
 #[derive(Clone, Copy, Debug)]
-struct ListAt {
-    at: u64,
-    length: u32,
-}
-
-#[derive(Debug)]
-struct Table {
-    index: Index<ListAt>,
-    offsets: Vec<u64>,
-}
-
-/// Where a chunk is.
-struct ChunkAt {
-    first: Timestamp,
-    last: Timestamp,
-    count: u32,
-    length: usize,
-    crc: u32,
+pub(crate) struct Lost {
+    pub(crate) first: Timestamp,
+    pub(crate) last: Timestamp,
+    pub(crate) count: u64,
 }
 
 impl Block {
-    /// Opens the block at `path` and checks everything but its chunks, which have sums of their
+    /// Opens the block at `path` and checks everything but its values, which have sums of their
     /// own and are checked when they are read.
     pub(crate) fn open(path: &Path) -> Result<Self, BlockError> {
         let failed = |source| BlockError::Io { path: path.to_owned(), source };
@@ -81,11 +71,7 @@ impl Block {
         let mut footer = [0; FOOTER_BYTES];
         file.read_exact_at(&mut footer, footer_at).map_err(failed)?;
         let footer = Footer::decode(&footer).ok_or_else(|| damaged("it has no footer"))?;
-        let sections =
-            [footer.series_at, footer.offsets_at, footer.lists_at, footer.table_at, footer_at];
-        let offsets_end =
-            footer.series.checked_mul(8).and_then(|bytes| footer.offsets_at.checked_add(bytes));
-        if !sections.is_sorted() || offsets_end != Some(footer.lists_at) {
+        if !footer.is_in_order(footer_at) {
             return Err(damaged("its sections overlap"));
         }
         let block = Self {
@@ -97,7 +83,7 @@ impl Block {
             used: AtomicBool::new(false),
             damaged_chunks: AtomicU64::new(0),
         };
-        let (mut crc, mut at) = (crc32fast::Hasher::new(), footer.series_at);
+        let (mut crc, mut at) = (crc32fast::Hasher::new(), footer.parts[0]);
         while at < footer_at {
             let piece = block.read(at, (footer_at - at).min(1 << 20) as usize)?;
             crc.update(&piece);
@@ -144,27 +130,26 @@ impl Block {
         span: Span,
         mut found: impl FnMut(SeriesSamples),
     ) -> Result<(), BlockError> {
-        let table = self.table()?;
+        let look = self.look()?;
         let mut all = RoaringBitmap::new();
         all.insert_range(0..self.footer.series as u32);
-        let numbers = table.index.select(
+        let numbers = look.table.index.select(
             matchers,
             &all,
-            |list, to| {
-                let bytes = self.read(list.at, list.length as usize)?;
-                *to |= RoaringBitmap::deserialize_from(bytes.as_slice())
-                    .map_err(|_| self.damaged("a list of series"))?;
-                Ok(())
-            },
-            |number| self.entry(&table, number).map(|(labels, ..)| Some(labels)),
+            |list, to| look.load(*list, to),
+            |number| look.series(number)?.labels().map(Some),
         )?;
         for number in numbers {
-            let (labels, start, chunks) = self.entry(&table, number)?;
+            let series = look.series(number)?;
             let mut columns = Columns::default();
-            self.read_series(start, &chunks, span, &mut columns)?;
+            series.read(
+                span,
+                |bytes| chunk::read(bytes, span, &mut columns),
+                |lost| self.lost(lost),
+            )?;
             if !columns.times.is_empty() {
                 columns.complete();
-                found(SeriesSamples::new(labels, columns));
+                found(SeriesSamples::new(series.labels()?, columns));
             }
         }
         Ok(())
@@ -185,37 +170,15 @@ impl Block {
         Ok(())
     }
 
-    fn read_series(
-        &self,
-        start: u64,
-        chunks: &[ChunkAt],
-        span: Span,
-        to: &mut Columns,
-    ) -> Result<(), BlockError> {
-        let mut at = start;
-        for chunk in chunks {
-            if chunk.last.millis() >= span.from && chunk.first.millis() <= span.to {
-                let bytes = self.read(at, chunk.length)?;
-                if crc32fast::hash(&bytes) == chunk.crc {
-                    chunk::read(&bytes, span, to);
-                } else {
-                    self.lost(chunk);
-                }
-            }
-            at += chunk.length as u64;
-        }
-        Ok(())
-    }
-
-    /// Counts a damaged chunk; says so the first time, and not at every query.
-    fn lost(&self, chunk: &ChunkAt) {
+    /// Counts samples that are lost; says so the first time, and not at every query.
+    fn lost(&self, lost: Lost) {
         if self.damaged_chunks.fetch_add(1, Ordering::Relaxed) == 0 {
             warn!(
                 block = %self.path.display(),
-                samples = chunk.count,
-                from = chunk.first.millis(),
-                "a chunk of samples has a wrong sum and is left out; `veilleur storage check` tells \
-                 what else is damaged"
+                samples = lost.count,
+                from = lost.first.millis(),
+                "samples have a wrong sum and are left out; `veilleur storage check` tells what \
+                 else is damaged"
             );
         }
     }
@@ -241,45 +204,29 @@ impl Block {
 
     /// Hands over the labels of every series.
     pub(crate) fn each_labels(&self, mut found: impl FnMut(&Labels)) -> Result<(), BlockError> {
-        let table = self.table()?;
-        for number in 0..table.offsets.len() as u32 {
-            found(&self.entry(&table, number)?.0);
+        let look = self.look()?;
+        for number in 0..self.footer.series as u32 {
+            found(&look.series(number)?.labels()?);
         }
         Ok(())
     }
 
-    /// Hands over every series with its chunks as they are; those with a wrong sum to `damaged`.
+    /// Hands over every series with its chunks as they are in memory; what has a wrong sum to
+    /// `damaged`.
     pub(crate) fn each_chunk(
         &self,
         mut found: impl FnMut(Labels, Vec<Sealed>),
-        mut damaged: impl FnMut(&Labels, Timestamp, Timestamp, u32),
+        mut damaged: impl FnMut(&Labels, Lost),
     ) -> Result<(), BlockError> {
-        let table = self.table()?;
-        for number in 0..table.offsets.len() as u32 {
-            let (labels, mut at, chunks) = self.entry(&table, number)?;
-            let mut sealed = Vec::with_capacity(chunks.len());
-            for chunk in chunks {
-                let bytes = self.read(at, chunk.length)?;
-                at += chunk.length as u64;
-                let ChunkAt { first, last, count, .. } = chunk;
-                if crc32fast::hash(&bytes) == chunk.crc {
-                    sealed.push(Sealed { first, last, count, bytes: bytes.into() });
-                } else {
-                    damaged(&labels, first, last, count);
-                }
-            }
-            found(labels, sealed);
+        let look = self.look()?;
+        for number in 0..self.footer.series as u32 {
+            let series = look.series(number)?;
+            let (labels, mut chunks) = (series.labels()?, Vec::new());
+            let keep = |bytes: &[u8]| chunks.extend(Sealed::read(bytes));
+            series.read(Span::ALL, keep, |lost| damaged(&labels, lost))?;
+            found(labels, chunks);
         }
         Ok(())
-    }
-
-    /// Labels and chunks of a series.
-    fn entry(&self, table: &Table, number: u32) -> Result<(Labels, u64, Vec<ChunkAt>), BlockError> {
-        let at =
-            *table.offsets.get(number as usize).ok_or_else(|| self.damaged("a list of series"))?;
-        let end = table.offsets.get(number as usize + 1).copied().unwrap_or(self.footer.offsets_at);
-        let bytes = self.read(at, end.saturating_sub(at) as usize)?;
-        parse_entry(&bytes).ok_or_else(|| self.damaged("the entry of a series"))
     }
 
     fn table(&self) -> Result<Arc<Table>, BlockError> {
@@ -288,17 +235,20 @@ impl Block {
         if let Some(table) = kept.as_ref() {
             return Ok(Arc::clone(table));
         }
-        let end = self.bytes - FOOTER_BYTES as u64;
-        let bytes = self.read(self.footer.table_at, (end - self.footer.table_at) as usize)?;
-        let index = parse_table(&bytes).ok_or_else(|| self.damaged("its table"))?;
-        let offsets = self.read(self.footer.offsets_at, self.footer.series as usize * 8)?;
-        let offsets = offsets
-            .chunks_exact(8)
-            .map(|bytes| bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)))
-            .collect();
-        let table = Arc::new(Table { index, offsets });
+        let [first, second, lists_at, table_at] = self.footer.parts;
+        let part = |from: u64, to: u64| self.read(from, to.saturating_sub(from) as usize);
+        let table = part(table_at, self.bytes - FOOTER_BYTES as u64)?;
+        let table = match self.footer.layout {
+            Layout::First => Table::of_first(&table, &part(second, lists_at)?),
+            Layout::Sections => Table::of(&self.footer, &table, part(first, second)?),
+        };
+        let table = Arc::new(table.ok_or_else(|| self.damaged("its table"))?);
         *kept = Some(Arc::clone(&table));
         Ok(table)
+    }
+
+    fn look(&self) -> Result<Look<'_>, BlockError> {
+        Ok(Look { block: self, table: self.table()?, section: RefCell::default() })
     }
 
     fn read(&self, at: u64, length: usize) -> Result<Vec<u8>, BlockError> {
@@ -317,36 +267,129 @@ impl Block {
     }
 }
 
-fn parse_entry(mut bytes: &[u8]) -> Option<(Labels, u64, Vec<ChunkAt>)> {
-    let from = &mut bytes;
-    let labels = Labels::from_encoded(std::str::from_utf8(varint::take_bytes(from)?).ok()?)?;
-    let count = varint::take(from)?;
-    let start = varint::take(from)?;
-    let mut chunks = Vec::new();
-    for _ in 0..count {
-        let first = varint::take_signed(from)?;
-        chunks.push(ChunkAt {
-            first: Timestamp::from_millis(first),
-            last: Timestamp::from_millis(first.wrapping_add(varint::take(from)? as i64)),
-            count: u32::try_from(varint::take(from)?).ok()?,
-            length: usize::try_from(varint::take(from)?).ok()?,
-            crc: u32::try_from(varint::take(from)?).ok()?,
-        });
-    }
-    Some((labels, start, chunks))
+/// A look at many series of a block, mostly in their order.
+struct Look<'a> {
+    block: &'a Block,
+    table: Arc<Table>,
+    /// The section that was read last, and its number: the next series is mostly in it, too.
+    section: RefCell<Option<(usize, Rc<Section>)>>,
 }
 
-fn parse_table(mut bytes: &[u8]) -> Option<Index<ListAt>> {
-    let from = &mut bytes;
-    let mut index = Index::default();
-    for _ in 0..varint::take(from)? {
-        let name = std::str::from_utf8(varint::take_bytes(from)?).ok()?;
-        for _ in 0..varint::take(from)? {
-            let value = std::str::from_utf8(varint::take_bytes(from)?).ok()?;
-            let at = varint::take(from)?;
-            let length = u32::try_from(varint::take(from)?).ok()?;
-            index.insert(name, value, ListAt { at, length });
+impl Look<'_> {
+    /// Adds the numbers of a list.
+    fn load(&self, list: Part, to: &mut RoaringBitmap) -> Result<(), BlockError> {
+        let bytes = self.block.read(list.at, list.length)?;
+        let read = match self.table.series {
+            SeriesAt::Offsets(_) => {
+                RoaringBitmap::deserialize_from(bytes.as_slice()).map(|numbers| *to |= numbers).ok()
+            }
+            SeriesAt::Sections(..) => list::decode(&bytes, self.block.footer.series, to),
+        };
+        read.ok_or_else(|| self.block.damaged("a list of series"))
+    }
+
+    fn series(&self, number: u32) -> Result<Series<'_>, BlockError> {
+        let damaged = || self.block.damaged("the entry of a series");
+        let number = number as usize;
+        let at = match &self.table.series {
+            SeriesAt::Offsets(offsets) => {
+                let begin = *offsets.get(number).ok_or_else(damaged)?;
+                let [_, end, ..] = self.block.footer.parts;
+                let end = offsets.get(number + 1).copied().unwrap_or(end);
+                let bytes = self.block.read(begin, end.saturating_sub(begin) as usize)?;
+                let (labels, at, chunks) = first::entry(&bytes).ok_or_else(damaged)?;
+                SeriesIn::First(labels, at, chunks)
+            }
+            SeriesAt::Sections(sections, times) => {
+                let (section, number) = (number / section::SERIES, number % section::SERIES);
+                let known = self.section.borrow().clone().filter(|(known, _)| *known == section);
+                let read = match known {
+                    Some((_, read)) => read,
+                    None => {
+                        let Part { at, length } = *sections.get(section).ok_or_else(damaged)?;
+                        let bytes = self.block.read(at, length)?;
+                        let bytes = packed::unpack(&bytes).ok_or_else(damaged)?;
+                        let read = Rc::new(Section::decode(&bytes, times).ok_or_else(damaged)?);
+                        *self.section.borrow_mut() = Some((section, Rc::clone(&read)));
+                        read
+                    }
+                };
+                SeriesIn::Section(read, number, times)
+            }
+        };
+        Ok(Series { block: self.block, at })
+    }
+}
+
+/// A series of a block.
+struct Series<'a> {
+    block: &'a Block,
+    at: SeriesIn<'a>,
+}
+
+enum SeriesIn<'a> {
+    /// Labels, where the chunks begin, the chunks.
+    First(Labels, u64, Vec<ChunkAt>),
+    /// Its section, its number there, and the times of the block.
+    Section(Rc<Section>, usize, &'a KnownTimes),
+}
+
+impl Series<'_> {
+    fn labels(&self) -> Result<Labels, BlockError> {
+        match &self.at {
+            SeriesIn::First(labels, ..) => Ok(labels.clone()),
+            SeriesIn::Section(section, number, _) => {
+                section.labels(*number).ok_or_else(|| self.damaged())
+            }
         }
     }
-    Some(index)
+
+    fn damaged(&self) -> BlockError {
+        self.block.damaged("the entry of a series")
+    }
+
+    /// Hands over the chunks that have to do with `span`, and maybe others.
+    fn read(
+        &self,
+        span: Span,
+        mut found: impl FnMut(&[u8]),
+        mut lost: impl FnMut(Lost),
+    ) -> Result<(), BlockError> {
+        let reaches = |first: i64, last: i64| last >= span.from && first <= span.to;
+        match &self.at {
+            SeriesIn::First(_, at, chunks) => {
+                let mut at = *at;
+                for ChunkAt { first, last, count, length, crc } in chunks.iter().copied() {
+                    if reaches(first.millis(), last.millis()) {
+                        let bytes = self.block.read(at, length)?;
+                        match crc32fast::hash(&bytes) == crc {
+                            true => found(&bytes),
+                            false => lost(Lost { first, last, count: count.into() }),
+                        }
+                    }
+                    at += length as u64;
+                }
+                Ok(())
+            }
+            SeriesIn::Section(section, number, times) => {
+                let (mut first, mut last, mut count) = (i64::MAX, i64::MIN, 0);
+                let extent = |extent: section::Extent| {
+                    (first, last) = (first.min(extent.first), last.max(extent.last));
+                    count += u64::from(extent.count);
+                };
+                section.each_extent(*number, times, extent).ok_or_else(|| self.damaged())?;
+                if !reaches(first, last) {
+                    return Ok(());
+                }
+                let place = section.place(*number).ok_or_else(|| self.damaged())?;
+                let bytes = self.block.read(place.at, place.length)?;
+                if place.length > 0 && crc32fast::hash(&bytes) != place.sum {
+                    let at = Timestamp::from_millis;
+                    lost(Lost { first: at(first), last: at(last), count });
+                    return Ok(());
+                }
+                section.each_chunk(*number, &bytes, times, found).ok_or_else(|| self.damaged())
+            }
+        }
+    }
 }

@@ -10,7 +10,9 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 use roaring::RoaringBitmap;
 
-use super::{Footer, MAGIC};
+use super::packed::Packer;
+use super::times::SharedTimes;
+use super::{Footer, Layout, MAGIC, list, section};
 use crate::head::Sealed;
 use crate::index::Index;
 use crate::varint;
@@ -32,60 +34,31 @@ pub(crate) fn write(
         at: 0,
         crc: crc32fast::Hasher::new(),
     };
+    let mut packer = Packer::default();
     out.put(MAGIC)?;
-    let mut footer = Footer {
-        min_time: Timestamp::MAX,
-        max_time: Timestamp::MIN,
-        series: series.len() as u64,
-        samples: 0,
-        series_at: 0,
-        offsets_at: 0,
-        lists_at: 0,
-        table_at: 0,
-        crc: 0,
-        has_histograms: series.iter().flat_map(|(_, chunks)| chunks).any(Sealed::has_histograms),
-    };
-    let mut starts = Vec::with_capacity(series.len());
-    for (_, chunks) in &series {
-        starts.push(out.at);
-        for chunk in chunks {
-            out.put(&chunk.bytes)?;
-            footer.min_time = footer.min_time.min(chunk.first);
-            footer.max_time = footer.max_time.max(chunk.last);
-            footer.samples += u64::from(chunk.count);
-        }
-    }
-    footer.series_at = out.begin_section();
-    let (mut offsets, mut entry) = (Vec::new(), Vec::new());
-    for ((labels, chunks), start) in series.iter().zip(&starts) {
-        offsets.extend_from_slice(&out.at.to_le_bytes());
-        entry.clear();
-        put_series(&mut entry, labels, chunks, *start);
-        out.put(&entry)?;
-    }
-    footer.offsets_at = out.at;
-    out.put(&offsets)?;
+    let (sections, times) = put_values(&mut out, &series, &mut packer)?;
+    let times_at = out.begin_sum();
+    out.put(times.bytes())?;
+    let series_at = out.at;
+    sections.iter().try_for_each(|section| out.put(section))?;
+    let lists_at = out.at;
+    let mut table = put_lists(&mut out, &series, &mut packer)?;
+    varint::push(&mut table, sections.len() as u64);
+    sections.iter().for_each(|section| varint::push(&mut table, section.len() as u64));
+    let table_at = out.at;
+    out.put(&packer.pack(&table)?)?;
 
-    let mut index = Index::<RoaringBitmap>::default();
-    series.iter().enumerate().for_each(|(n, (labels, _))| index.add(n as u32, labels));
-    footer.lists_at = out.at;
-    let mut table = Vec::new();
-    varint::push(&mut table, index.names().count() as u64);
-    for (name, values) in index.iter() {
-        varint::push_bytes(&mut table, name.as_bytes());
-        varint::push(&mut table, values.len() as u64);
-        for (value, list) in values {
-            varint::push_bytes(&mut table, value.as_bytes());
-            varint::push(&mut table, out.at);
-            let mut bytes = Vec::with_capacity(list.serialized_size());
-            list.serialize_into(&mut bytes)?;
-            varint::push(&mut table, bytes.len() as u64);
-            out.put(&bytes)?;
-        }
-    }
-    footer.table_at = out.at;
-    out.put(&table)?;
-    footer.crc = out.crc.clone().finalize();
+    let chunks = || series.iter().flat_map(|(_, chunks)| chunks);
+    let footer = Footer {
+        layout: Layout::Sections,
+        min_time: chunks().map(|chunk| chunk.first).min().unwrap_or(Timestamp::MAX),
+        max_time: chunks().map(|chunk| chunk.last).max().unwrap_or(Timestamp::MIN),
+        series: series.len() as u64,
+        samples: chunks().map(|chunk| u64::from(chunk.count)).sum(),
+        parts: [times_at, series_at, lists_at, table_at],
+        crc: out.crc.clone().finalize(),
+        has_histograms: chunks().any(Sealed::has_histograms),
+    };
     out.put(&footer.encode())?;
 
     let file = out.out.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -95,20 +68,46 @@ pub(crate) fn write(
     Ok(path)
 }
 
-fn put_series(to: &mut Vec<u8>, labels: &Labels, chunks: &[Sealed], start: u64) {
-    varint::push_bytes(to, labels.as_encoded().as_bytes());
-    varint::push(to, chunks.len() as u64);
-    varint::push(to, start);
-    for chunk in chunks {
-        varint::push_signed(to, chunk.first.millis());
-        varint::push(to, chunk.last.millis().wrapping_sub(chunk.first.millis()) as u64);
-        varint::push(to, u64::from(chunk.count));
-        varint::push(to, chunk.bytes.len() as u64);
-        varint::push(to, u64::from(crc32fast::hash(&chunk.bytes)));
+/// Writes the values of all series; returns their sections, and the times that they share.
+fn put_values(
+    out: &mut Counted,
+    series: &[(Labels, Vec<Sealed>)],
+    packer: &mut Packer,
+) -> io::Result<(Vec<Vec<u8>>, SharedTimes)> {
+    let (mut sections, mut times, mut values) = (Vec::new(), SharedTimes::default(), Vec::new());
+    for series in series.chunks(section::SERIES) {
+        values.clear();
+        let section = section::encode(series, out.at, &mut times, &mut values);
+        sections.push(packer.pack(&section)?);
+        out.put(&values)?;
     }
+    Ok((sections, times))
 }
 
-/// Counts and sums what is written. Chunks have sums of their own.
+/// Writes the lists of all label values; returns the table with their lengths.
+fn put_lists(
+    out: &mut Counted,
+    series: &[(Labels, Vec<Sealed>)],
+    packer: &mut Packer,
+) -> io::Result<Vec<u8>> {
+    let mut index = Index::<RoaringBitmap>::default();
+    series.iter().enumerate().for_each(|(n, (labels, _))| index.add(n as u32, labels));
+    let mut table = Vec::new();
+    varint::push(&mut table, index.names().count() as u64);
+    for (name, values) in index.iter() {
+        varint::push_bytes(&mut table, name.as_bytes());
+        varint::push(&mut table, values.len() as u64);
+        for (value, numbers) in values {
+            let bytes = list::encode(numbers, packer)?;
+            varint::push_bytes(&mut table, value.as_bytes());
+            varint::push(&mut table, bytes.len() as u64);
+            out.put(&bytes)?;
+        }
+    }
+    Ok(table)
+}
+
+/// Counts and sums what is written. Values have sums of their own.
 struct Counted {
     out: BufWriter<File>,
     at: u64,
@@ -124,7 +123,7 @@ impl Counted {
     }
 
     /// Starts the sum anew; returns where we are.
-    fn begin_section(&mut self) -> u64 {
+    fn begin_sum(&mut self) -> u64 {
         self.crc = crc32fast::Hasher::new();
         self.at
     }

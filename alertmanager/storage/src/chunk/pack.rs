@@ -47,10 +47,15 @@ impl Decimal {
     #[inline]
     pub(crate) fn with_places(value: f64, places: u8) -> Option<i64> {
         let scale = Self::scale(places);
-        let number = (value * scale).round();
-        // Also false for what is not a number; minus zero comes back as zero.
+        let number = value * scale;
+        // Also false for what is not a number.
         let fits = number.abs() <= MAX_NUMBER;
-        let number = number as i64;
+        // The nearest whole number; `round` would be a call for every sample. Where it is another one
+        // after all, and where minus zero comes back as zero, the comparison sees it.
+        let number = match number as i64 {
+            whole if whole as f64 == number => whole,
+            _ => (number + 0.5_f64.copysign(number)) as i64,
+        };
         (fits && Self::value(number, scale).to_bits() == value.to_bits()).then_some(number)
     }
 
@@ -191,39 +196,47 @@ pub(super) fn unpack(
 /// A pack whose head has been read.
 #[derive(Debug)]
 pub(crate) struct Pack<'a> {
-    count: usize,
-    form: u8,
-    time_width: u32,
-    value_width: u32,
-    first: i64,
-    least_step: i64,
+    pub(super) count: usize,
+    pub(super) form: u8,
+    pub(super) time_width: u32,
+    pub(super) value_width: u32,
+    pub(super) first: i64,
+    pub(super) least_step: i64,
     /// The first value: its number, or its bits.
-    start: i64,
+    pub(super) start: i64,
     /// The least change, or how many bits at the end never change.
-    least: i64,
-    steps: &'a [u8],
-    changes: &'a [u8],
+    pub(super) least: i64,
+    /// The changes of time, and what follows them.
+    pub(super) steps: &'a [u8],
+    /// The changes of value, and what follows them.
+    pub(super) changes: &'a [u8],
 }
 
 /// The packs of a chunk.
 pub(crate) struct Packs<'a> {
     rest: &'a [u8],
     start: i64,
+    damaged: bool,
 }
 
 impl<'a> Packs<'a> {
     pub(crate) fn of(bytes: &'a [u8]) -> Self {
         match bytes.split_first_chunk::<HEADER>() {
             Some(([super::FLOATS, start @ ..], rest)) => {
-                Self { rest, start: i64::from_le_bytes(*start) }
+                Self::from(rest, i64::from_le_bytes(*start))
             }
-            _ => Self { rest: &[], start: 0 },
+            _ => Self { rest: &[], start: 0, damaged: true },
         }
     }
 
     /// The packs `rest` of a chunk that begins at `start`.
     pub(crate) fn from(rest: &'a [u8], start: i64) -> Self {
-        Self { rest, start }
+        Self { rest, start, damaged: false }
+    }
+
+    /// Whether all of the bytes were packs.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.rest.is_empty() && !self.damaged
     }
 
     fn take(&mut self) -> Option<Pack<'a>> {
@@ -263,6 +276,7 @@ impl<'a> Packs<'a> {
     pub(crate) fn next(&mut self) -> Option<Pack<'a>> {
         let pack = self.take();
         if pack.is_none() {
+            self.damaged |= !self.rest.is_empty();
             self.rest = &[];
         }
         pack

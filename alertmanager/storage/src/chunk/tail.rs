@@ -20,6 +20,9 @@ const DECIMAL: u32 = 1;
 const FLOAT: u32 = 2;
 const APART: u32 = 3;
 
+/// By so many bytes the records grow.
+const GROWTH: usize = 32;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
     bytes: Vec<u8>,
@@ -62,9 +65,20 @@ impl Tail {
         self.first.0
     }
 
+    /// Forgets all samples, and gives back their memory: most series are in step with others, and
+    /// would hold as much as their fullest tail for ever.
     pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
+        self.bytes = Vec::new();
         self.count = 0;
+    }
+
+    /// Adds to the records. They grow by little at a time: there are as many tails as series.
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
+            self.bytes.reserve_exact(GROWTH.max(bytes.len()));
+        }
+        self.bytes.extend_from_slice(bytes);
     }
 
     pub(crate) fn push(&mut self, time: i64, value: f64) {
@@ -83,23 +97,23 @@ impl Tail {
         state.number = number.unwrap_or(state.number);
         let small = || Some(SMALL | fitted(longer, 8)? << 2 | fitted(rose?, 22)? << 10);
         if let Some(record) = small() {
-            self.bytes.extend_from_slice(&record.to_le_bytes());
+            self.put(&record.to_le_bytes());
             return;
         }
         let bits = value.to_bits().to_le_bytes();
         match (fitted(longer, 30), number) {
             (Some(longer), Some(number)) => {
-                self.bytes.extend_from_slice(&(DECIMAL | longer << 2).to_le_bytes());
-                self.bytes.extend_from_slice(&number.to_le_bytes());
+                self.put(&(DECIMAL | longer << 2).to_le_bytes());
+                self.put(&number.to_le_bytes());
             }
             (Some(longer), None) => {
-                self.bytes.extend_from_slice(&(FLOAT | longer << 2).to_le_bytes());
-                self.bytes.extend_from_slice(&bits);
+                self.put(&(FLOAT | longer << 2).to_le_bytes());
+                self.put(&bits);
             }
             (None, _) => {
-                self.bytes.extend_from_slice(&APART.to_le_bytes());
-                self.bytes.extend_from_slice(&step.to_le_bytes());
-                self.bytes.extend_from_slice(&bits);
+                self.put(&APART.to_le_bytes());
+                self.put(&step.to_le_bytes());
+                self.put(&bits);
             }
         }
     }

@@ -27,6 +27,16 @@ impl Sealed {
         Self { first, last, count, bytes: open.seal().into() }
     }
 
+    /// A chunk of its bytes, as far as they can be read; nothing without a sample.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut columns = Columns::default();
+        chunk::read(bytes, Span::ALL, &mut columns);
+        let at = |time: Option<&i64>| time.copied().map(Timestamp::from_millis);
+        let (first, last) = (at(columns.times.first())?, at(columns.times.last())?);
+        let count = u32::try_from(columns.times.len()).ok()?;
+        Some(Self { first, last, count, bytes: bytes.into() })
+    }
+
     pub(crate) fn has_histograms(&self) -> bool {
         chunk::has_natives(&self.bytes)
     }
@@ -42,11 +52,18 @@ pub(crate) struct HeadSeries {
     pub(crate) logged_in: u32,
     /// The last sample, also when its chunk has moved into a block.
     last: Option<(Timestamp, f64)>,
-    /// The last sample, if it is a histogram.
-    native: Option<Arc<Histogram>>,
-    /// Since when the last sample counts.
-    start: i64,
+    /// What few series have.
+    rare: Option<Box<Rare>>,
     late: Late,
+}
+
+/// What the last sample has beside its value.
+#[derive(Debug)]
+struct Rare {
+    /// The sample, if it is a histogram.
+    native: Option<Arc<Histogram>>,
+    /// Since when it counts.
+    start: i64,
 }
 
 /// What is kept of a series, to be gone on with after a start.
@@ -91,8 +108,7 @@ impl HeadSeries {
             open: None,
             logged_in: 0,
             last: None,
-            native: None,
-            start: UNKNOWN,
+            rare: None,
             late: Late::default(),
         }
     }
@@ -102,20 +118,22 @@ impl HeadSeries {
         let open = self.open.clone().map(Sealed::of);
         let chunks = self.sealed.iter().cloned().chain(open).collect();
         let late = self.late.within(Span::ALL).to_vec();
-        Kept { chunks, last: self.last, start: self.start, late }
+        Kept { chunks, last: self.last, start: self.start(), late }
     }
 
     /// Goes on with what was kept.
     pub(super) fn restore(&mut self, kept: Kept) {
         let Kept { chunks, last, start, late } = kept;
-        (self.sealed, self.last, self.start) = (chunks, last, start);
+        (self.sealed, self.last) = (chunks, last);
+        let mut native = None;
         if last.is_some_and(|(_, value)| base::histogram::is_tag(value)) {
             let mut columns = Columns::default();
             if let Some(chunk) = self.sealed.last() {
                 chunk::read(&chunk.bytes, Span::ALL, &mut columns);
             }
-            self.native = columns.histograms.pop();
+            native = columns.histograms.pop();
         }
+        self.set_rare(native, start);
         late.into_iter().for_each(|(time, value)| self.late.push(time, value));
     }
 
@@ -125,19 +143,28 @@ impl HeadSeries {
 
     /// The last sample, if it is a histogram.
     pub(crate) fn native(&self) -> Option<&Arc<Histogram>> {
-        self.native.as_ref()
+        self.rare.as_ref()?.native.as_ref()
+    }
+
+    #[inline]
+    fn set_rare(&mut self, native: Option<Arc<Histogram>>, start: i64) {
+        match &mut self.rare {
+            None if native.is_none() && start == UNKNOWN => {}
+            None => self.rare = Some(Box::new(Rare { native, start })),
+            Some(rare) => **rare = Rare { native, start },
+        }
     }
 
     /// Since when the last sample counts.
     pub(crate) fn start(&self) -> i64 {
-        self.start
+        self.rare.as_ref().map_or(UNKNOWN, |rare| rare.start)
     }
 
     /// What would become of a sample, if those up to `window` milliseconds before the last are taken.
     pub(super) fn fit(&self, time: Timestamp, held: Held<'_>, window: i64) -> Fit {
         match self.last {
             Some((last, before)) if time == last => {
-                let known = self.native.as_ref().map_or(Held::Float(before), Held::Native);
+                let known = self.native().map_or(Held::Float(before), Held::Native);
                 if late::is_same(known, held) { Fit::Same } else { Fit::Duplicate }
             }
             Some((last, _)) if time < last => self.fit_late(last, time, held, window),
@@ -164,12 +191,11 @@ impl HeadSeries {
     pub(super) fn push(&mut self, offer: Offer<'_>) {
         let Offer { time, held, start } = offer;
         self.last = Some((time, held.value()));
-        match held {
-            Held::Float(_) if self.native.is_none() => {}
-            Held::Float(_) => self.native = None,
-            Held::Native(histogram) => self.native = Some(Arc::clone(histogram)),
-        }
-        self.start = start;
+        let native = match held {
+            Held::Float(_) => None,
+            Held::Native(histogram) => Some(Arc::clone(histogram)),
+        };
+        self.set_rare(native, start);
         self.put(offer);
     }
 
@@ -225,11 +251,11 @@ impl HeadSeries {
             self.read_chunks(Span::ALL, &mut columns);
             let newest = columns.times.len().checked_sub(1);
             let held = newest.map(|at| columns.held(at));
-            self.native = match held {
+            let native = match held {
                 Some(Held::Native(histogram)) => Some(Arc::clone(histogram)),
                 _ => None,
             };
-            self.start = newest.map_or(UNKNOWN, |at| columns.start(at));
+            self.set_rare(native, newest.map_or(UNKNOWN, |at| columns.start(at)));
             self.last = newest
                 .map(|at| Timestamp::from_millis(columns.times[at]))
                 .zip(held.map(Held::value));

@@ -82,7 +82,9 @@ impl More {
 }
 
 fn whole(value: f64) -> Option<i64> {
-    (value.fract() == 0.0 && value.abs() < (1_i64 << 53) as f64).then_some(value as i64)
+    // `fract` would be a call for every sample.
+    let number = value as i64;
+    (number as f64 == value && value.abs() < (1_i64 << 53) as f64).then_some(number)
 }
 
 impl Batch {
