@@ -8,7 +8,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 CONFORMANCE = $(CARGO) test --locked --quiet -p tests --test conformance
 
 .DEFAULT_GOAL := help
-.PHONY: help run test kills kills-samples fuzz bench bench-peers conformance docs fmt install package static
+.PHONY: help run test kills kills-samples beside fuzz bench bench-peers conformance docs fmt install package static
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ kills: ## kill the evaluator CRASH_ROUNDS (1000) times in the order of CRASH_SEE
 kills-samples: ## kill whoever writes samples CRASH_ROUNDS (10000) times in the order of CRASH_SEED (1), and read what is left
 	@CRASH_ROUNDS=$(or $(CRASH_ROUNDS),10000) CRASH_SEED=$(or $(CRASH_SEED),1) \
 	  $(CARGO) test --locked --quiet -p storage --test kills
+
+beside: ## judge more than a thousand rules beside a real Prometheus for BESIDE_SECONDS (1800), and compare the alerts
+	@BESIDE_SECONDS=$(or $(BESIDE_SECONDS),1800) \
+	  $(CARGO) test --locked --quiet -p tests --test evaluator -- --nocapture beside_rules
 
 fuzz: ## feed RUNS (10000000) broken inputs to TARGET: exposition, protobuf, promql, templates, yaml, matchers or chunk
 	@case "$(TARGET)" in \

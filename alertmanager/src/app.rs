@@ -49,7 +49,7 @@ use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
 use crate::pushed::Pushed;
 use crate::remote_write::{RemoteStates, Writers};
-use crate::rules::{RuleMetrics, Rules};
+use crate::rules::{OnMissing, RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
 use first_round::Start;
 use folder::DataFolder;
@@ -91,6 +91,8 @@ pub struct Settings {
     pub route_prefix: String,
     /// Where people reach us, if not at the address that we serve on.
     pub external_url: Option<String>,
+    /// What becomes of alerts whose data are missing, where the configuration says nothing.
+    pub on_missing: OnMissing,
     /// What may be asked of us that changes something.
     pub enabled: Enabled,
     /// Whether people may delete series and make copies over HTTP.
@@ -285,11 +287,12 @@ impl App {
                 external_url: Arc::clone(&external_url),
                 lookback: LOOKBACK,
                 subquery_step: SUBQUERY_STEP,
-                holds_missing: true,
+                on_missing: settings.on_missing,
                 elsewhere: None,
                 started,
                 appended: scraper.metrics.appended().clone(),
             },
+            on_missing: settings.on_missing,
             state: data.state.clone(),
             outbox: data.outbox.clone(),
             questions: parts.questions.clone(),

@@ -29,6 +29,7 @@ use tracing::warn;
 use crate::api::Enabled;
 use crate::app::{self, Origin, Settings};
 use crate::config::Reading;
+use crate::rules::OnMissing;
 
 /// More threads than these only get into each other's way.
 const MAX_THREADS: usize = 8;
@@ -136,6 +137,10 @@ struct RunArgs {
     /// Let people delete series and make copies of the samples over HTTP
     #[arg(long = "web.enable-admin-api")]
     admin_api: bool,
+    /// What becomes of an alert whose target does not answer, where neither its rule nor the
+    /// configuration says so: hold, page, or resolve as in Prometheus
+    #[arg(long = "rules.on-missing", value_name = "WHAT", default_value = "hold")]
+    on_missing: OnMissing,
     /// How much is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
@@ -210,6 +215,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             otlp: args.otlp,
         },
         admin_api: args.admin_api,
+        on_missing: args.on_missing,
         dropped,
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),
     };

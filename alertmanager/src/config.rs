@@ -46,7 +46,7 @@ use crate::otlp::{self, OtlpConfig};
 use crate::remote_store::RemoteStore;
 use crate::remote_write::{self, RemoteWriteConfig};
 use crate::rules::{
-    BuiltinConfig, RuleGroup, SloConfig, Unknown, builtin_group, read_file, slo_groups,
+    BuiltinConfig, OnMissing, RuleGroup, SloConfig, Unknown, builtin_group, read_file, slo_groups,
 };
 use crate::scrape::{Job, ScrapeConfig};
 use crate::template::{Dialect, Templates};
@@ -127,6 +127,8 @@ pub struct Config {
     pub resolve_timeout: Duration,
     /// Added to every alert.
     pub external_labels: Labels,
+    /// What becomes of alerts whose data are missing, where it is said.
+    pub on_missing: Option<OnMissing>,
     /// Which other stores get our samples.
     pub remotes: Vec<Arc<remote_write::Settings>>,
     /// The store that is asked in place of ours.
@@ -232,6 +234,7 @@ fn build(
         }
     }
     let external_labels = global.external_labels(reading, &mut diagnostics);
+    let on_missing = global.on_missing;
     let store = file.store(folder, &mut diagnostics);
     let remotes = file.remotes((reading, folder), &external_labels, &mut notes, &mut diagnostics);
 
@@ -248,7 +251,8 @@ fn build(
         Reading::Own => file.rule_files.clone(),
         _ => there(&file.rule_files, folder, &diagnostics, &mut notes),
     };
-    groups.extend(rule_groups(&rule_files, evaluation, folder, &mut diagnostics));
+    let as_global = (evaluation, global.rule_query_offset);
+    groups.extend(rule_groups(&rule_files, as_global, folder, &mut diagnostics));
     let templates = templates(&file.templates, folder, &mut diagnostics);
     global.check(&mut diagnostics);
     let named = file.route.as_ref().map(|route| named::labels(&route.value)).unwrap_or_default();
@@ -323,6 +327,7 @@ fn build(
         lanes,
         resolve_timeout,
         external_labels,
+        on_missing,
         remotes,
         store,
         web,
@@ -401,14 +406,16 @@ fn files(
 
 fn rule_groups(
     patterns: &[Spanned<String>],
-    interval: Period,
+    (interval, offset): (Period, Option<Period>),
     folder: &Path,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Arc<RuleGroup>> {
     let mut groups = Vec::new();
     for path in files(patterns, folder, diagnostics) {
         match read_file(&path, interval, Unknown::Refused) {
-            Ok(read) => groups.extend(read.into_iter().map(Arc::new)),
+            Ok(read) => {
+                groups.extend(read.into_iter().map(|group| Arc::new(group.looking_back(offset))));
+            }
             Err(faults) => diagnostics.extend(faults),
         }
     }

@@ -33,6 +33,7 @@ pub use file::{RuleFile, Unknown, read_file};
 pub use flapping::Flapping;
 pub use group::{BUILTIN_FILE, Evaluation, GroupState, RuleGroup, Sources};
 pub use lint::{Findings, Selector};
+pub use missing::OnMissing;
 pub use run::{RuleMetrics, RuleRunner};
 pub use slo::{SLO_FILE, SloConfig, slo_groups};
 pub use view::{AlertView, GroupView, RuleKind, RuleView, Rules};

@@ -34,13 +34,16 @@ FIGURES = {
            "reload_rerouted_ms_10000", "reload_rerouted_ms_50000", "regrouped_rerouted_ms_50000"],
     "floor": ["checks_per_s", "wanted_per_s", "own_cpu_us_per_check", "added_cpu_us_per_check", "cpu_us_per_check", "late_p50_s", "late_p99_s", "rss_now_mib"],
     "m8": ["fault_to_hook_s_p50", "fault_to_hook_s_p90", "fault_to_hook_s_max", "first_bad_to_hook_s_p50", "recover_to_hook_s_p50", "missed", "cores"],
+    "hung": ["answers_p50_ms", "answers_p99_ms", "hangs_p50_ms", "hangs_p99_ms", "p99_hangs_over_answers", "arrived", "connections_that_hang"],
     "idle": ["rss_mib", "pss_mib", "own_cpu_percent", "tree_cpu_percent", "threads"],
     "nrpe": ["per_s", "p50_ms", "p99_ms", "client_cpu_us", "answering_cpu_us", "machine_cpu_us", "nonzero"],
 }
 
 
-# What we want of m7: the load, the figure, the most that it may be, and whether that is a part of Alertmanager's.
+# What we want: the load, the figure, the most that it may be, and whether that is a part of a peer's.
 WANTED = {
+    "hung": [("", "p99_hangs_over_answers", 1.2, False)],
+    "m8": [("", "fault_to_hook_s_p50", 1, True), ("", "fault_to_hook_s_p90", 1, True)],
     "m7": [
         ("10000 alerts", "post_cpu_us_per_alert", 0.25, True),
         ("10000 alerts", "cpu_us_per_alert_in_all", 0.25, True),

@@ -6,6 +6,7 @@
 #   tests/bench/run.sh            m1 (scrape of an agent), m2 (looks on request), m3 (script checks),
 #                                 m4 (200,000 series scraped, and by remote write), m6 (ten queries over them),
 #                                 m7 (alerts in Alertmanager's place), m8 (fault to webhook), and these:
+#   tests/bench/run.sh hung       what a receiver that never answers costs the others (F10), beside Alertmanager
 #   tests/bench/run.sh idle       an agent with 50 checks a minute that nobody asks, beside node_exporter
 #   tests/bench/run.sh floor      script checks beside a bare loop of posix_spawn: as many as go, also from an
 #                                 agent of 200 MiB; and half as many as the loop starts
@@ -33,9 +34,9 @@ PEERS=${PEERS:-$(dirname "$(dirname "$(dirname "$(tests/peers/fetch.sh --where)"
 MEASURE_DIR=$(realpath "$harness")
 export CARGO_TARGET_DIR MEASURE_OUT MEASURE_WORK MEASURE_DIR PEERS
 
-[ $# -gt 0 ] || set -- m1 m2 m3 m4 m6 m7 m8 idle floor nrpe growth
+[ $# -gt 0 ] || set -- m1 m2 m3 m4 m6 m7 m8 hung idle floor nrpe growth
 programs=(--bin veilleur-agent)
-case " $* " in *" m4 "* | *" m6 "* | *" m7 "* | *" m8 "* | *" growth "*) programs+=(--bin veilleur) ;; esac
+case " $* " in *" m4 "* | *" m6 "* | *" m7 "* | *" m8 "* | *" hung "* | *" growth "*) programs+=(--bin veilleur) ;; esac
 cargo build --locked --quiet --release "${programs[@]}"
 VEILLEUR_PEERS=$PEERS tests/peers/fetch.sh
 
@@ -66,7 +67,7 @@ measure() {
   # What the harness has no measure of is one of our own script.
   case $script in
     agent.py) script=$project/tests/bench/agent.py arguments=("$1") && shift ;;
-    alerts.py) script=$project/tests/bench/alerts.py ;;
+    alerts.py | hung.py) script=$project/tests/bench/$script ;;
     samples.py) script=$project/tests/bench/samples.py arguments=("$1") && shift ;;
     *) script=$harness/$script ;;
   esac
@@ -110,6 +111,10 @@ for name in "$@"; do
       alertmanager_templates
       measure m8 m8_detect.py --faults 12 -- m8/prometheus m8/vmalert-tuned
       ;;
+    hung)
+      alertmanager_templates
+      measure hung hung.py --
+      ;;
     idle) measure idle agent.py idle -- m1/node_exporter ;;
     floor) measure floor agent.py floor -- ;;
     nrpe)
@@ -117,7 +122,7 @@ for name in "$@"; do
       measure nrpe agent.py nrpe --
       ;;
     *)
-      echo "there is no measure $name; there are m1, m2, m3, m4, m6, m7, m8, growth, idle, floor and nrpe" >&2
+      echo "there is no measure $name; there are m1, m2, m3, m4, m6, m7, m8, growth, hung, idle, floor and nrpe" >&2
       exit 2
       ;;
   esac

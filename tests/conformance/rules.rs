@@ -147,7 +147,7 @@ fn sources(started: Timestamp) -> Sources {
         external_url: "http://veilleur.example".into(),
         lookback: Duration::from_secs(300),
         subquery_step: Duration::from_secs(60),
-        holds_missing: true,
+        on_missing: Default::default(),
         elsewhere: None,
         started,
         appended: OwnMetrics::new().counter("samples_total", "Samples that rules wrote."),

@@ -1,6 +1,6 @@
 //! The reference programs that `tests/peers/fetch.sh` unpacks, the Python that
-//! `tests/peers/python.sh` lays out, and the configurations of other monitors that
-//! `tests/peers/configurations.sh` unpacks.
+//! `tests/peers/python.sh` lays out, the configurations of other monitors that
+//! `tests/peers/configurations.sh` unpacks, and the data of the conformance suites.
 //!
 //! Invariant: where one is missing the test that wants it says so; with `CI` set it fails then.
 
@@ -41,6 +41,16 @@ pub fn configuration(path: &str) -> Option<PathBuf> {
     find(&format!("configurations/{path}"), "tests/peers/configurations.sh unpacks it")
 }
 
+/// A file or folder of the conformance data (`CONFORMANCE_DIR`, by default `../shared/conformance`
+/// beside the project); nothing where it is missing, which is told.
+pub fn conformance(path: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("CONFORMANCE_DIR").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/conformance")),
+        PathBuf::from,
+    );
+    present(folder.join(path), "CONFORMANCE_DIR says where the data are")
+}
+
 fn find(path: &str, help: &str) -> Option<PathBuf> {
     let cache = std::env::var_os("VEILLEUR_PEERS").map(PathBuf::from);
     let cache = cache
@@ -55,7 +65,7 @@ pub fn installed(path: &str) -> Option<PathBuf> {
 }
 
 fn present(path: PathBuf, help: &str) -> Option<PathBuf> {
-    if path.is_file() {
+    if path.exists() {
         return Some(path);
     }
     let missing = format!("{} is missing; {help}", path.display());

@@ -29,6 +29,7 @@ impl Settings {
             ("data", self.data.display().to_string()),
             ("retention", period(self.retention)),
             ("history-retention", period(self.history_retention)),
+            ("rules.on-missing", self.on_missing.as_str().to_owned()),
             ("web.route-prefix", path.to_owned()),
             ("external-url", external_url.to_owned()),
             ("web.enable-admin-api", self.admin_api.to_string()),

@@ -28,7 +28,7 @@ use crate::outbox::Outbox;
 use crate::own_alerts::{self, OwnAlerts, Storm};
 use crate::pushed::Pushed;
 use crate::remote_store::Elsewhere;
-use crate::rules::{RuleGroup, RuleMetrics, RuleRunner, Rules, Sources};
+use crate::rules::{OnMissing, RuleGroup, RuleMetrics, RuleRunner, Rules, Sources};
 use crate::state::State;
 
 /// How long evaluations that are under way have to end at a reload; a message that is on its way to
@@ -51,6 +51,8 @@ pub(super) struct Judging {
     /// The scope of each lane.
     pub(super) lanes: HashMap<String, Supervisor>,
     pub(super) sources: Sources,
+    /// What becomes of alerts whose data are missing, where the configuration says nothing.
+    pub(super) on_missing: OnMissing,
     pub(super) state: State,
     pub(super) outbox: Outbox,
     pub(super) questions: AskDispatch,
@@ -85,6 +87,7 @@ impl Judging {
         crash::point("reload.stopped");
         self.scope = self.around.child();
         self.sources.external_labels = config.external_labels.clone();
+        self.sources.on_missing = config.on_missing.unwrap_or(self.on_missing);
         self.sources.elsewhere = config.store.clone().and_then(Elsewhere::here);
         let now = Timestamp::now();
         self.reconcile(&config.groups, blind, now).await?;

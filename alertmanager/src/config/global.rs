@@ -19,6 +19,7 @@ use crate::notify::{
     EmailGlobals, RocketchatGlobals, SecretSetting, ServiceGlobals, SlackGlobals, TelegramGlobals,
     check_hidden_url, check_server, check_url,
 };
+use crate::rules::OnMissing;
 use crate::scrape::{GlobalScrape, size_of};
 
 /// Where Slack takes messages with the token of an app.
@@ -32,6 +33,8 @@ pub(super) struct GlobalConfig {
     pub(super) scrape_timeout: Option<Spanned<Period>>,
     pub(super) evaluation_interval: Option<Spanned<Period>>,
     pub(super) rule_query_offset: Option<Period>,
+    /// What becomes of alerts whose data are missing, where their rules do not say so.
+    pub(super) on_missing: Option<OnMissing>,
     pub(super) scrape_protocols: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) body_size_limit: Option<Spanned<String>>,
     pub(super) sample_limit: usize,

@@ -25,6 +25,7 @@ const NOT_THEIRS: &[&str] = &[
     "scrape_timeout",
     "evaluation_interval",
     "rule_query_offset",
+    "on_missing",
     "external_labels",
     "console_configs",
     "fallback",

@@ -11,7 +11,7 @@ use promql::{Query, Session};
 
 use super::group::Sources;
 use super::measured::Measured;
-use super::missing::{Inputs, Watched};
+use super::missing::{Inputs, OnMissing, Watched};
 use super::states::{Active, AlertStates, Changes, Fate, Found};
 use super::template::{Seen, Texts};
 use crate::state::RuleAlertState;
@@ -22,6 +22,8 @@ const ALERTS: &str = "ALERTS";
 const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
 /// The series that shows alerts whose data are missing; a built-in rule watches it.
 const STALE: &str = "veilleur_alert_stale";
+/// Its label with what the rule says of missing data, where that is `page`.
+const ON_MISSING: &str = "on_missing";
 
 /// A rule that makes alerts.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub(super) struct AlertingRule {
     pub(super) query: Query,
     pub(super) hold: Duration,
     pub(super) keep_firing_for: Duration,
+    /// What becomes of its alerts whose data are missing, where it says so.
+    pub(super) on_missing: Option<OnMissing>,
     pub(super) labels: Texts,
     pub(super) annotations: Texts,
     pub(super) written_labels: BTreeMap<String, String>,
@@ -72,7 +76,8 @@ impl AlertingRule {
         }
         let present: HashSet<&Labels> = found.iter().map(|found| &found.labels).collect();
         let missing = states.iter().any(|active| !present.contains(&active.labels));
-        let holds = sources.holds_missing && sources.elsewhere.is_none();
+        let on_missing = self.on_missing(sources);
+        let holds = on_missing != OnMissing::Resolve && sources.elsewhere.is_none();
         let inputs = match missing && holds {
             true => Inputs::read(&self.query, &sources.storage, at, sources.lookback)
                 .map_err(|error| error.to_string())?,
@@ -84,10 +89,18 @@ impl AlertingRule {
                 return Fate::Over;
             }
             let own = active.labels.filter(|name| !self.written_labels.contains_key(name));
-            inputs.fate(active, &own.with(ALERT_NAME, ""), at, watched)
+            match inputs.fate(active, &own.with(ALERT_NAME, ""), at, watched) {
+                Fate::Missing if on_missing == OnMissing::Page => Fate::Feared,
+                fate => fate,
+            }
         };
         let changes = states.advance(now, self.hold, self.keep_firing_for, found, fate);
-        Ok((changes, self.series(states)))
+        Ok((changes, self.series(states, on_missing)))
+    }
+
+    /// What becomes of its alerts whose data are missing.
+    fn on_missing(&self, sources: &Sources) -> OnMissing {
+        self.on_missing.unwrap_or(sources.on_missing)
     }
 
     /// The alerts that the samples of the expression are.
@@ -144,7 +157,7 @@ impl AlertingRule {
     }
 
     /// The series that show the alerts.
-    fn series(&self, states: &AlertStates) -> Vec<Written> {
+    fn series(&self, states: &AlertStates, on_missing: OnMissing) -> Vec<Written> {
         let mut series = Vec::new();
         for active in states.iter() {
             let state = match active.state {
@@ -158,7 +171,9 @@ impl AlertingRule {
             series.push((labels, Measured::Float(since)));
             if active.stale_since.is_some() && active.state == RuleAlertState::Firing {
                 let labels = active.labels.with("alert", &self.name).with(ALERT_NAME, "");
-                series.push((labels.with(METRIC_NAME, STALE), Measured::Float(1.0)));
+                let pages = if on_missing == OnMissing::Page { on_missing.as_str() } else { "" };
+                let labels = labels.with(ON_MISSING, pages).with(METRIC_NAME, STALE);
+                series.push((labels, Measured::Float(1.0)));
             }
         }
         series

@@ -80,8 +80,8 @@ mod tests {
 
     #[test]
     fn are_there_unless_they_are_not_wanted() {
-        assert_eq!(build("{}").0.unwrap().rules.len(), 7);
-        assert_eq!(build("{disable: [CheckFailed]}").0.unwrap().rules.len(), 4);
+        assert_eq!(build("{}").0.unwrap().rules.len(), 8);
+        assert_eq!(build("{disable: [CheckFailed]}").0.unwrap().rules.len(), 5);
         assert!(build("{enabled: false}").0.is_none());
         let group = build("{for: {AgentDown: 5s}, interval: 1s}").0.unwrap();
         assert_eq!(group.interval.to_string(), "1s");

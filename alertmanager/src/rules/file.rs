@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::alerting::AlertingRule;
 use super::group::{Rule, RuleGroup};
+use super::missing::OnMissing;
 use super::recording::RecordingRule;
 use super::template::Texts;
 
@@ -32,6 +33,8 @@ pub(super) struct GroupConfig {
     #[serde(default)]
     query_offset: Option<Period>,
     #[serde(default)]
+    on_missing: Option<OnMissing>,
+    #[serde(default)]
     limit: usize,
     #[serde(default)]
     pub(super) labels: BTreeMap<Spanned<String>, Spanned<String>>,
@@ -48,6 +51,7 @@ pub(super) struct RuleConfig {
     #[serde(rename = "for")]
     pub(super) hold: Option<Spanned<Period>>,
     keep_firing_for: Option<Spanned<Period>>,
+    on_missing: Option<Spanned<OnMissing>>,
     pub(super) labels: BTreeMap<Spanned<String>, Spanned<String>>,
     annotations: BTreeMap<Spanned<String>, Spanned<String>>,
 }
@@ -110,13 +114,15 @@ impl RuleFile {
             let rules: Vec<_> = config
                 .rules
                 .into_iter()
-                .filter_map(|rule| rule.value.build(rule.place, &config.labels, diagnostics))
+                .filter_map(|rule| {
+                    rule.value.build(rule.place, (&config.labels, config.on_missing), diagnostics)
+                })
                 .collect();
             groups.push(RuleGroup {
                 name: config.name.value,
                 file: name.to_owned(),
                 interval: config.interval.map_or(interval, |interval| interval.value),
-                query_offset: config.query_offset.unwrap_or_default(),
+                query_offset: config.query_offset,
                 limit: config.limit,
                 rules,
             });
@@ -129,7 +135,10 @@ impl RuleConfig {
     fn build(
         mut self,
         place: Place,
-        group_labels: &BTreeMap<Spanned<String>, Spanned<String>>,
+        (group_labels, on_missing): (
+            &BTreeMap<Spanned<String>, Spanned<String>>,
+            Option<OnMissing>,
+        ),
         diagnostics: &mut Diagnostics,
     ) -> Option<Rule> {
         check_labels(&self.labels, diagnostics);
@@ -148,7 +157,7 @@ impl RuleConfig {
                 None
             }
             (Some(record), None) => self.recording(record, query, diagnostics),
-            (None, Some(alert)) => self.alerting(alert, query, diagnostics),
+            (None, Some(alert)) => self.alerting((alert, on_missing), query, diagnostics),
         }
     }
 
@@ -191,6 +200,7 @@ impl RuleConfig {
         for (what, place) in [
             ("for", self.hold.as_ref().map(Place::from)),
             ("keep_firing_for", self.keep_firing_for.as_ref().map(Place::from)),
+            ("on_missing", self.on_missing.as_ref().map(Place::from)),
             ("annotations", self.annotations.keys().next().map(Place::from)),
         ] {
             if let Some(place) = place {
@@ -203,7 +213,7 @@ impl RuleConfig {
 
     fn alerting(
         self,
-        alert: Spanned<String>,
+        (alert, on_missing): (Spanned<String>, Option<OnMissing>),
         query: Option<Query>,
         diagnostics: &mut Diagnostics,
     ) -> Option<Rule> {
@@ -226,6 +236,7 @@ impl RuleConfig {
             keep_firing_for: self
                 .keep_firing_for
                 .map_or_else(Default::default, |period| period.value.duration()),
+            on_missing: self.on_missing.map(|written| written.value).or(on_missing),
             labels,
             annotations,
             written_labels,
@@ -283,7 +294,8 @@ mod tests {
             "groups:\n- name: a\n  interval: 0s\n- name: a\n  rules:\n  - {expr: up}\n  - {alert: A, record: b, expr: up}\n  \
              - {record: c, expr: 'sum(', for: 1m}\n  - {alert: D, expr: 'up[5m]'}\n  \
              - {alert: E, expr: up, labels: {__name__: x}, annotations: {s: '{{ $lables.x }}'}}\n  \
-             - {alert: F}\n  - {alert: G, expr: 'up anchored', annotation: {}}\n",
+             - {alert: F}\n  - {alert: G, expr: 'up anchored', annotation: {}}\n  \
+             - {record: h, expr: up, on_missing: page}\n  - {alert: I, expr: up, on_missing: forget}\n",
             "r.yml:3:13: the interval cannot be zero\n\
              r.yml:4:9: there are two groups `a` in this file\n\
              r.yml:6:5: a rule needs `record` or `alert`\n\
@@ -295,7 +307,9 @@ mod tests {
              r.yml:10:66: `s`: template: __alert_E:1: undefined variable \"$lables\"\n\
              r.yml:11:5: `expr` is missing\n\
              r.yml:12:22: in the expression, 1:1: `anchored` without a range is not supported yet\n\
-             r.yml:12:37: unknown setting `annotation`\n  help: did you mean `annotations`?",
+             r.yml:12:37: unknown setting `annotation`\n  help: did you mean `annotations`?\n\
+             r.yml:13:39: a recording rule cannot have `on_missing`\n\
+             r.yml:14:38: unknown kind `forget`\n  help: known here: `hold`, `page`, `resolve`",
         );
     }
 }

@@ -17,6 +17,7 @@ use storage::{AppendError, Beside, Point, Storage};
 
 use super::alerting::{AlertingRule, Written};
 use super::measured::{Measured, samples};
+use super::missing::OnMissing;
 use super::recording::RecordingRule;
 use super::states::{Active, AlertStates, Changes};
 use super::view::{AlertView, GroupView, RuleKind, RuleView};
@@ -51,7 +52,8 @@ pub struct RuleGroup {
     pub(super) name: String,
     pub(super) file: String,
     pub(super) interval: Period,
-    pub(super) query_offset: Period,
+    /// How far back it looks, where it says so.
+    pub(super) query_offset: Option<Period>,
     pub(super) limit: usize,
     pub(super) rules: Vec<Rule>,
 }
@@ -73,8 +75,8 @@ pub struct Sources {
     pub lookback: Duration,
     /// From one evaluation to the next in a subquery that says nothing about it.
     pub subquery_step: Duration,
-    /// Whether an alert whose data are missing stays; else it is over, as in Prometheus.
-    pub holds_missing: bool,
+    /// What becomes of alerts whose data are missing, where their rule does not say so.
+    pub on_missing: OnMissing,
     /// The store that evaluates the rules of files, in place of the samples here. What is missing there
     /// is over.
     pub elsewhere: Option<Elsewhere>,
@@ -140,12 +142,22 @@ impl RuleGroup {
         self.rules.is_empty()
     }
 
+    /// The same, looking as far back as `offset` unless it says how far.
+    #[must_use]
+    pub fn looking_back(self, offset: Option<Period>) -> Self {
+        Self { query_offset: self.query_offset.or(offset), ..self }
+    }
+
+    fn query_offset(&self) -> Period {
+        self.query_offset.unwrap_or_default()
+    }
+
     /// The names of the metrics whose news it need not wait for. None where it records: what others
     /// count on are samples at even times. None where it looks at the past.
     pub fn listens_to(&self) -> impl Iterator<Item = &str> {
         let alerts_only = self.rules.iter().all(|rule| matches!(rule, Rule::Alerting(_)));
         let rules =
-            if alerts_only && self.query_offset.millis() == 0 { &self.rules[..] } else { &[] };
+            if alerts_only && self.query_offset().is_zero() { &self.rules[..] } else { &[] };
         rules.iter().flat_map(|rule| rule.query().metric_names())
     }
 
@@ -209,7 +221,7 @@ impl RuleGroup {
         now: Timestamp,
         sources: &Sources,
     ) -> Evaluation {
-        let at = now - self.query_offset.duration();
+        let at = now - self.query_offset().duration();
         let own = sources.clone();
         // What is built in judges what we watch ourselves.
         let own = Sources { elsewhere: own.elsewhere.filter(|_| self.file != BUILTIN_FILE), ..own };
@@ -388,7 +400,7 @@ impl Sources {
             external_url: "http://v".into(),
             lookback: Duration::from_secs(300),
             subquery_step: Duration::from_secs(60),
-            holds_missing: true,
+            on_missing: OnMissing::default(),
             elsewhere: None,
             started: Timestamp::default(),
             appended: metrics.counter("appended_total", "For a test."),

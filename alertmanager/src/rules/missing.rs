@@ -14,6 +14,7 @@ use std::time::Duration;
 use base::labels::Labels;
 use base::sample::{Ended, Sample, Timestamp};
 use promql::{Query, Range};
+use serde::Deserialize;
 use storage::{SelectError, Storage};
 
 use super::states::{Active, Fate};
@@ -21,6 +22,42 @@ use crate::scrape::Targets;
 
 /// So long after our start we know all targets, if not sooner.
 const SETTLED: Duration = Duration::from_secs(15 * 60);
+
+/// What becomes of an alert whose data are missing: of one whose series vanished because their target
+/// does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMissing {
+    /// It stays as it is, stale, until fresh data say what is true.
+    #[default]
+    Hold,
+    /// It stays, and goes on as if its condition held: whoever waits for it is told, and those who
+    /// were told that it fires hear at once that nobody knows.
+    Page,
+    /// It is over, as in Prometheus.
+    Resolve,
+}
+
+impl OnMissing {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Page => "page",
+            Self::Resolve => "resolve",
+        }
+    }
+}
+
+impl std::str::FromStr for OnMissing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Hold, Self::Page, Self::Resolve];
+        let found = all.into_iter().find(|one| one.as_str() == text);
+        found.ok_or_else(|| "it is one of hold, page and resolve".to_owned())
+    }
+}
 
 /// What the last sample of a series says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,10 @@
 //!
 //! Invariant: the times at which a group is evaluated are multiples of its interval, moved by a
 //! share of it that depends on its name: the same after every restart, and spread over all groups.
-//! News come between them, a quarter of the interval apart at least: what fails is told at once, and
-//! what changes all the time costs no more than four times as much.
+//! News are judged between them ([`early`]): what fails is told at once, and what changes all the time
+//! costs no more than four times as much.
+
+mod early;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +19,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::early::Early;
 use super::flapping::Flapping;
 use super::group::{GroupState, RuleGroup, Sources};
 use super::view::Rules;
@@ -27,8 +30,6 @@ use crate::state::State;
 /// A timer that is later than this was not only slow: the machine slept, we were stopped, or the
 /// clock was set ahead.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How many evaluations between two planned ones there may be, and one more.
-const NEWS_PER_INTERVAL: u32 = 4;
 
 /// Counters of judging.
 #[derive(Clone, Debug)]
@@ -108,31 +109,28 @@ impl RuleRunner {
         self.metrics.late.with_label_values(&[self.group.name()]);
         let mut news = self.news.listen(self.group.listens_to());
         let mut planned = self.next_tick(self.clock.now());
-        let mut early: Option<Timestamp> = None;
-        let mut rest_until = Timestamp::MIN;
+        let mut early = Early::default();
         let mut flapping = Flapping::default();
         loop {
             let now = self.clock.now();
-            let at = early.map_or(planned, |early| early.min(planned));
+            let at = early.next(planned);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = sleep(at.since(now)) => {}
-                () = news.wait(), if early.is_none() => {
-                    early = Some(self.clock.now().max(rest_until));
+                () = news.wait(), if early.listens() => {
+                    early.hear(self.clock.now());
                     continue;
                 }
             }
             let late = self.clock.now().since(at);
             if late > self.group.interval().duration() * 3 && late > PAUSE {
                 planned = self.resume(&mut state, late).await?;
-                (early, rest_until) = (None, planned);
+                early.rest_until(planned);
                 continue;
             }
             news.caught_up();
-            early = None;
             state = self.evaluate(state, &mut flapping, at).await?;
-            rest_until = at + self.group.interval().duration() / NEWS_PER_INTERVAL;
-            if at < planned {
+            if early.judge(at, planned, self.group.interval().duration()) {
                 self.metrics.early.with_label_values(&[self.group.name()]).inc();
                 continue;
             }

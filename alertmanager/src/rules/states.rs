@@ -9,8 +9,9 @@
 //!                     stale                       stale
 //! ```
 //!
-//! Invariant: missing data end nothing: an alert is frozen as stale until fresh data say whether
-//! it holds, or what it was about is no longer watched (F41, F42).
+//! Invariant: missing data end nothing: an alert is stale until fresh data say whether it holds, or
+//! what it was about is no longer watched (F41, F42). It is frozen meanwhile, unless its rule says
+//! that missing data count as if it held.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub(crate) enum Fate {
     Over,
     /// They are missing: nobody can say.
     Missing,
+    /// They are missing, which counts as if its condition held.
+    Feared,
     /// What it was about is no longer watched.
     Removed,
 }
@@ -115,9 +118,11 @@ impl AlertStates {
         for labels in missing {
             let Some(active) = self.active.get_mut(&labels) else { continue };
             match fate(active) {
-                Fate::Missing => {
-                    if active.stale_since.is_none() {
-                        active.stale_since = Some(now);
+                fate @ (Fate::Missing | Fate::Feared) => {
+                    let new = active.stale_since.is_none();
+                    active.stale_since.get_or_insert(now);
+                    let fires = fate == Fate::Feared && active.fires(now, hold);
+                    if new || fires {
                         changes.stored.push(active.clone());
                         changes.tell(active, None);
                     }
@@ -165,11 +170,7 @@ impl AlertStates {
         let texts = active.annotations != found.annotations;
         active.annotations = found.annotations;
         let fresh = active.stale_since.take().is_some() | active.keep_since.take().is_some();
-        let fires = active.state == RuleAlertState::Pending && now.since(active.active_at) >= hold;
-        if fires {
-            active.state = RuleAlertState::Firing;
-            active.fired_at = Some(now);
-        }
+        let fires = active.fires(now, hold);
         if new || fires || fresh {
             changes.stored.push(active.clone());
         }
@@ -194,6 +195,16 @@ impl Changes {
 }
 
 impl Active {
+    /// Makes a pending alert fire whose time has come; whether it was one.
+    fn fires(&mut self, now: Timestamp, hold: Duration) -> bool {
+        let fires = self.state == RuleAlertState::Pending && now.since(self.active_at) >= hold;
+        if fires {
+            self.state = RuleAlertState::Firing;
+            self.fired_at = Some(now);
+        }
+        fires
+    }
+
     /// The alert as dispatch sees it.
     pub(crate) fn to_alert(
         &self,
@@ -259,7 +270,7 @@ mod tests {
     }
 
     /// Evaluates once a minute: `x` where the condition holds, `.` where fresh data say no, `?`
-    /// where they are missing, `-` where the target is removed. Draws `P` pending, `F` firing, in
+    /// where they are missing, `^` where that counts as if it held, `-` where the target is removed. Draws `P` pending, `F` firing, in
     /// lower case where stale, `.` where there is no alert; `!` after it where it was told to end.
     fn draw(
         states: &mut AlertStates,
@@ -272,6 +283,7 @@ mod tests {
         for (minute, c) in condition.chars().enumerate() {
             let fate = match c {
                 '?' => Fate::Missing,
+                '^' => Fate::Feared,
                 '-' => Fate::Removed,
                 _ => Fate::Over,
             };
@@ -324,6 +336,15 @@ mod tests {
         check("x????", 3, 0, "Ppppp");
         check("xxx?-", 0, 0, "FFFf.!");
         check("x?-", 3, 0, "Pp.");
+    }
+
+    #[test]
+    fn missing_data_may_count_as_if_the_condition_held() {
+        check("x^^^^", 3, 0, "Pppff");
+        check("x^^^.", 3, 0, "Pppf.!");
+        check("x^x^x", 3, 0, "PpPfF");
+        check("xxx^^-", 0, 0, "FFFff.!");
+        check("x^^", 0, 0, "Fff");
     }
 
     #[test]

@@ -20,14 +20,13 @@ use super::Options;
 use super::sampled::Sampled;
 use super::start::Start;
 use super::written::{
-    AlertRuleTestConfig, ExprTestConfig, FileConfig, HeldReason, MissingConfig, SampleConfig,
-    Status, TestConfig,
+    AlertRuleTestConfig, ExprTestConfig, FileConfig, HeldReason, SampleConfig, Status, TestConfig,
 };
 use crate::config::{self, Config};
 use crate::discovery::{matching, relative_to};
 use crate::matchers;
 use crate::mute::Silence;
-use crate::rules::{RuleGroup, read_file};
+use crate::rules::{OnMissing, RuleGroup, read_file};
 
 /// What there is to do.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ pub(super) struct Plan {
     pub(super) every: Option<Duration>,
     pub(super) groups: Vec<Arc<RuleGroup>>,
     pub(super) config: Option<Config>,
-    pub(super) holds_missing: bool,
+    pub(super) on_missing: OnMissing,
     pub(super) fuzzy: bool,
     pub(super) tests: Vec<Test>,
     /// What is no fault, and worth a look.
@@ -154,14 +153,13 @@ impl FileConfig {
                 tests.push(test.value.build(test.place, interval, config.as_ref(), diagnostics));
             }
         }
-        let holds = self
-            .missing_data
-            .map_or(self.config.is_some(), |missing| missing.value == MissingConfig::Hold);
+        let told = if self.config.is_some() { OnMissing::Hold } else { OnMissing::Resolve };
+        let on_missing = self.missing_data.map_or(told, |missing| missing.value);
         diagnostics.is_empty().then_some(Plan {
             every: (written.is_some() || config.is_none()).then(|| interval.duration()),
             groups,
             config,
-            holds_missing: holds,
+            on_missing,
             fuzzy: self.fuzzy_compare,
             tests,
             warnings,

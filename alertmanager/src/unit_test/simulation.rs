@@ -81,7 +81,7 @@ impl<'a> Simulation<'a> {
             external_url: test.external_url.as_str().into(),
             lookback: LOOKBACK,
             subquery_step: plan.every.unwrap_or(Duration::from_secs(60)),
-            holds_missing: plan.holds_missing,
+            on_missing: plan.on_missing,
             elsewhere: None,
             started: start,
             appended: OwnMetrics::new().counter("samples_total", "Samples that rules wrote."),

@@ -10,6 +10,8 @@ use base::diagnostic::Spanned;
 use base::period::Period;
 use serde::Deserialize;
 
+use crate::rules::OnMissing;
+
 /// The file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -26,16 +28,8 @@ pub(super) struct FileConfig {
     pub(super) config: Option<Spanned<String>>,
     /// What becomes of an alert whose data are missing; by default `resolve`, as in Prometheus,
     /// and with `config` `hold`, as in Veilleur.
-    pub(super) missing_data: Option<Spanned<MissingConfig>>,
+    pub(super) missing_data: Option<Spanned<OnMissing>>,
     pub(super) tests: Vec<Spanned<TestConfig>>,
-}
-
-/// What becomes of an alert whose data are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum MissingConfig {
-    Hold,
-    Resolve,
 }
 
 /// One test.

@@ -1,14 +1,14 @@
 //! The host's own numbers on `/metrics`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use base::exposition::{Format, parse_families};
 use base::family::{MetricFamily, MetricKind};
 use tests::program::End;
-use tests::wait_until;
+use tests::{peers, wait_until};
 
 use crate::stage::Stage;
 
@@ -76,15 +76,7 @@ fn shapes(family: &MetricFamily) -> BTreeSet<Shape> {
 
 #[test]
 fn every_number_of_the_host_is_node_exporters_in_name_type_and_labels() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folder = std::env::var_os("CONFORMANCE_DIR")
-        .map_or_else(|| root.join("../shared/conformance"), PathBuf::from)
-        .join("node");
-    if !folder.is_dir() {
-        assert!(std::env::var_os("CI").is_none(), "{} is missing", folder.display());
-        println!("not run: {} is missing", folder.display());
-        return;
-    }
+    let Some(folder) = peers::conformance("node") else { return };
     let known = shapes_of_node_exporter(&folder);
     let agent = Stage::with("host: {cpu: {info: true}, stat: {softirqs: true}}").start();
     let families = parse_families(agent.metrics().as_bytes(), Format::Text, 64 << 20).unwrap();

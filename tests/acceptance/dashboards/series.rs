@@ -3,7 +3,6 @@
 //! Invariant: names and labels are those that the programs gave; only the past is made up.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use base::labels::Labels;
@@ -100,11 +99,8 @@ fn read(result: &Value) -> (Labels, f64) {
 
 /// Names from the conformance data, where they are there.
 fn known() -> BTreeSet<String> {
-    let folder = std::env::var_os("CONFORMANCE_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        PathBuf::from,
-    );
-    let text = std::fs::read_to_string(folder.join("node/metrics.tsv")).unwrap_or_default();
+    let file = tests::peers::conformance("node/metrics.tsv");
+    let text = file.map_or_else(String::new, |file| std::fs::read_to_string(file).unwrap());
     text.lines().filter_map(|line| line.split('\t').next()).map(str::to_owned).collect()
 }
 

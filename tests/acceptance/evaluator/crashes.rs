@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::clock::Stopwatch;
+use serde_json::Value;
 use tests::http_server::{HttpServer, Reply};
 use tests::mail_server::MailServer;
 use tests::wait_until;
@@ -75,14 +76,20 @@ fn a_killed_agent_is_an_alert_of_its_own_and_resolves_nothing_f41() {
 
 /// An evaluator with one rule over one target.
 fn with_rule(target: &HttpServer, chat: &HttpServer, hold: &str) -> Evaluator {
-    let evaluator = Evaluator::new();
-    evaluator.write(
-        "rules.yml",
+    with_rules(
+        target,
+        chat,
         &format!(
-            "groups:\n- name: g\n  rules:\n  - alert: Broken\n    expr: broken{{}} == 1\n    \
-             for: {hold}\n    labels: {{at: '{{{{ $labels.instance }}}}'}}\n"
+            "  - alert: Broken\n    expr: broken{{}} == 1\n    for: {hold}\n    \
+             labels: {{at: '{{{{ $labels.instance }}}}'}}\n"
         ),
-    );
+    )
+}
+
+/// An evaluator with the rules of one group over one target.
+fn with_rules(target: &HttpServer, chat: &HttpServer, rules: &str) -> Evaluator {
+    let evaluator = Evaluator::new();
+    evaluator.write("rules.yml", &format!("groups:\n- name: g\n  rules:\n{rules}"));
     evaluator.write(
         "veilleur.yml",
         &format!(
@@ -120,6 +127,55 @@ fn scrapes_that_fail_every_second_time_resolve_nothing_f41() {
     healthy.store(true, Ordering::SeqCst);
     wait_until("its end is told", || chat.asked().len() == 2);
     assert_eq!(chat.asked()[1].json()["status"], "resolved");
+}
+
+#[test]
+fn a_rule_says_what_becomes_of_its_alerts_whose_target_does_not_answer() {
+    // F41, F42
+    let answers = Arc::new(AtomicBool::new(true));
+    let is_there = Arc::clone(&answers);
+    let target = HttpServer::start(move |_| match is_there.load(Ordering::SeqCst) {
+        true => Reply::text("broken 1\n"),
+        false => Reply::status(500),
+    });
+    let chat = HttpServer::sink();
+    let rules = [("Held", "hold"), ("Paged", "page"), ("Over", "resolve"), ("Global", "")];
+    let rules = rules.map(|(name, on_missing)| {
+        let on_missing = match on_missing {
+            "" => String::new(),
+            what => format!(", on_missing: {what}"),
+        };
+        format!("  - {{alert: {name}, expr: broken == 1, labels: {{team: {name}}}{on_missing}}}\n")
+    });
+    let slow = "  - {alert: Feared, expr: broken == 1, for: 6s, on_missing: page}\n\
+        \x20 - {alert: Patient, expr: broken == 1, for: 6s, on_missing: hold}\n";
+    let mut evaluator = with_rules(&target, &chat, &format!("{}{slow}", rules.concat()));
+    let config = std::fs::read_to_string(evaluator.path("veilleur.yml")).unwrap();
+    let config = config.replace("global: {", "global: {on_missing: resolve, ");
+    evaluator.write("veilleur.yml", &config);
+    evaluator.start();
+    wait_until("all fire or wait", || {
+        evaluator.alerts("firing").len() == 4 && evaluator.alerts("pending").len() == 2
+    });
+    answers.store(false, Ordering::SeqCst);
+    wait_until("it is told that the data of one are missing, and another fires", || {
+        evaluator.alerts("firing") == ["DataMissing", "DataMissing", "Feared", "Held", "Paged"]
+    });
+    assert_eq!(evaluator.alerts("pending"), ["DataMissing", "Patient"]);
+    let told = |name: &str, team: &str| {
+        let is_it =
+            |alert: &Value| alert["labels"]["alertname"] == name && alert["labels"]["team"] == team;
+        let bodies = chat.asked();
+        let alerts =
+            bodies.iter().flat_map(|asked| asked.json()["alerts"].as_array().unwrap().clone());
+        alerts.into_iter().any(|alert| is_it(&alert))
+    };
+    wait_until("it goes where the alert has gone", || told("DataMissing", "Paged"));
+    assert!(!told("DataMissing", "Held"));
+    answers.store(true, Ordering::SeqCst);
+    wait_until("fresh data say what is true", || {
+        evaluator.alerts("firing") == ["Feared", "Global", "Held", "Over", "Paged", "Patient"]
+    });
 }
 
 #[test]

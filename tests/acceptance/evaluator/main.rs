@@ -5,6 +5,7 @@
 mod rig;
 mod amtool;
 mod beside_prometheus;
+mod beside_rules;
 mod alertmanager;
 mod chain;
 mod chat;

@@ -1,0 +1,278 @@
+//! The same rules over the same targets, beside a real Prometheus: the same alerts at the same
+//! evaluation.
+//!
+//! Both scrape a target whose values change by the clock, Prometheus's own page and, where it is
+//! there, node_exporter's; both judge [`RULES`] and every file of the `rule-sets` that Prometheus
+//! takes. Then `ALERTS` of both are laid side by side. `BESIDE_SECONDS` says for how long (40).
+//!
+//! What the rule sets judge are the numbers of running programs, which the two see at other moments: there
+//! an alert that one of them had for a single evaluation is no difference.
+//!
+//! Invariant: an alert that one of them has and the other has not, or that changes at another time
+//! than the two differ by nature in (when each scrapes and judges), is a difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use base::sample::Timestamp;
+use serde_json::Value;
+use tests::http_server::{HttpServer, Reply};
+use tests::program::{Program, free_port};
+use tests::{ask, escaped, peers, wait_until};
+
+/// In seconds. Each of the two scrapes and judges once in it, at a moment of its own.
+const INTERVAL: i64 = 1;
+/// How far two changes may be apart: each sees the target up to an interval late, and judges up to
+/// one later; and one more for a machine that does something else.
+const APART: i64 = 3 * INTERVAL;
+/// The interval of the groups of the rule sets, which are many.
+const SETS_INTERVAL: i64 = 10;
+
+/// What we say is the file of the rules that we bring.
+const BUILTIN: &str = "built-in";
+
+const RULES: &str = r#"
+groups:
+- name: waves
+  interval: 1s
+  rules:
+  - {record: 'wave:high:sum', expr: sum by (period) (wave > bool 50)}
+  - {alert: High, expr: 'wave > 50', labels: {severity: page}, annotations: {summary: '{{ $labels.period }} is at {{ $value }}'}}
+  - {alert: HighForLong, expr: 'wave{period=~"2[0-9]|3[0-9]"} > 50', for: 5s}
+  - {alert: HighKept, expr: 'wave{period="20"} > 50', keep_firing_for: 6s}
+  - {alert: NeverLongEnough, expr: 'wave{period="12"} > 50', for: 1h}
+  - {alert: Recorded, expr: 'wave:high:sum > 0'}
+  - {alert: Rising, expr: 'rate(steps_total[10s]) > 0.5'}
+  - {alert: Absent, expr: 'absent(sometimes)'}
+  - {alert: Gone, expr: 'absent_over_time(sometimes[4s])'}
+  - {alert: Slow, expr: 'histogram_quantile(0.9, rate(seconds_bucket[10s])) > 0.5'}
+  - {alert: FlakyDown, expr: 'up{job="flaky"} == 0', for: 2s}
+  - {alert: Together, expr: 'wave{period="20"} > 50 and on() wave{period="32"} > 50'}
+  - {alert: Always, expr: 'vector(1)'}
+"#;
+
+/// The page of the target at a moment: waves of several periods, a counter that now rises and now
+/// does not, a histogram whose answers become slow, a series that is there half of the time.
+fn shown(millis: i64) -> String {
+    let high = |period: i64| millis.rem_euclid(period * 1000) < period * 500;
+    let mut page = String::from("# TYPE wave gauge\n");
+    for period in [12, 20, 26, 32] {
+        let _ =
+            writeln!(page, "wave{{period=\"{period}\"}} {}", if high(period) { 90 } else { 10 });
+    }
+    // It rises by ten in a second for half of the time.
+    let (turn, within) = (millis.div_euclid(40_000), millis.rem_euclid(40_000).min(20_000));
+    let steps = |each: i64| (turn % 1000) * 20 * each + within * each / 1000;
+    let _ = writeln!(page, "# TYPE steps counter\nsteps_total {}", steps(10));
+    let (fast, all) = (millis / 100, millis / 100 + steps(10));
+    let _ = writeln!(page, "# TYPE seconds histogram\nseconds_bucket{{le=\"0.1\"}} {fast}");
+    let _ = writeln!(page, "seconds_bucket{{le=\"1\"}} {all}\nseconds_bucket{{le=\"+Inf\"}} {all}");
+    let _ = writeln!(page, "seconds_count {all}\nseconds_sum {all}");
+    if high(28) {
+        page.push_str("sometimes 1\n");
+    }
+    page
+}
+
+/// The rule sets that Prometheus takes.
+fn sets() -> Option<Vec<String>> {
+    let folder = peers::conformance("rule-sets")?.canonicalize().unwrap();
+    let manifest = std::fs::read_to_string(folder.join("manifest.tsv")).unwrap();
+    let rows = manifest.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let taken = rows.filter(|row| row.get(4) == Some(&"ok"));
+    Some(taken.map(|row| folder.join(row[0]).display().to_string()).collect())
+}
+
+/// The name of an alert whose labels are `labels`, as JSON.
+fn alert_name(labels: &str) -> String {
+    let labels: Value = serde_json::from_str(labels).unwrap();
+    labels["alertname"].as_str().unwrap().to_owned()
+}
+
+/// What a program says of alerts: for each, the moments at which it was there.
+type Times = BTreeMap<String, BTreeSet<i64>>;
+
+struct Side {
+    url: String,
+    _program: Program,
+}
+
+impl Side {
+    fn data(&self, path: &str) -> Value {
+        let body = ask("GET", &format!("{}{path}", self.url), "", "").map(|(_, body)| body);
+        let body: Value = serde_json::from_str(&body.unwrap_or_default()).unwrap_or_default();
+        body["data"].clone()
+    }
+
+    /// Every alert, pending or firing, in each second of a time.
+    fn alerts(&self, from: i64, until: i64) -> Times {
+        let query = escaped("ALERTS");
+        let data = self.data(&format!(
+            "/api/v1/query_range?query={query}&start={from}&end={until}&step={INTERVAL}"
+        ));
+        let series = data["result"].as_array().unwrap().iter();
+        let times = |series: &Value| {
+            let values = series["values"].as_array().unwrap().iter();
+            values.map(|value| value[0].as_f64().unwrap() as i64).collect()
+        };
+        series.map(|series| (series["metric"].to_string(), times(series))).collect()
+    }
+
+    /// The rules that cannot be evaluated, by their names, and how many there are in all, but for
+    /// those that we bring.
+    fn failing(&self) -> (BTreeSet<String>, usize) {
+        let data = self.data("/api/v1/rules");
+        let groups = data["groups"].as_array().unwrap().iter();
+        let groups = groups.filter(|group| group["file"] != BUILTIN);
+        let rules: Vec<_> = groups.flat_map(|group| group["rules"].as_array().unwrap()).collect();
+        let failing = rules.iter().filter(|rule| rule["health"] == "err");
+        let name = |rule: &&&Value| format!("{}: {}", rule["name"], rule["lastError"]);
+        (failing.map(|rule| name(&rule)).collect(), rules.len())
+    }
+
+    /// The rules that we bring.
+    fn builtin(&self) -> BTreeSet<String> {
+        let data = self.data("/api/v1/rules?type=alert");
+        let groups = data["groups"].as_array().unwrap().iter();
+        let groups = groups.filter(|group| group["file"] == BUILTIN);
+        let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+        rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn is_judged(&self) -> bool {
+        let data = self.data("/api/v1/rules");
+        let groups = data["groups"].as_array().into_iter().flatten();
+        let mut rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
+        rules.clone().next().is_some() && rules.all(|rule| rule["health"] != "unknown")
+    }
+}
+
+/// Where one of the two has an alert between `from` and `until` that the other has not; `limits` says how
+/// far changes may be apart, and for how many seconds it must be.
+fn differences(
+    (ours, theirs): (&Times, &Times),
+    (from, until): (i64, i64),
+    limits: impl Fn(&str) -> (i64, i64),
+) -> Vec<String> {
+    let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+    let mut found = Vec::new();
+    for name in names {
+        let none = BTreeSet::new();
+        let [ours, theirs] = [ours, theirs].map(|side| side.get(name).unwrap_or(&none));
+        let (apart, least) = limits(name);
+        for (who, some, others) in [("ours", ours, theirs), ("theirs", theirs, ours)] {
+            let alone = |time: &&i64| others.range(*time - apart..=*time + apart).next().is_none();
+            let alone: Vec<_> = some.range(from..=until).filter(alone).collect();
+            if let (Some(first), Some(last)) = (alone.first(), alone.last())
+                && alone.len() as i64 >= least
+            {
+                let count = alone.len();
+                found.push(format!("only {who} has {name}, {count} times in {first} to {last}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_difference_is_found() {
+    let times = |times: &[i64]| Times::from([("a".to_owned(), times.iter().copied().collect())]);
+    let check = |ours: &[i64], theirs: &[i64], expected: usize| {
+        let found = differences((&times(ours), &times(theirs)), (0, 9), |_| (2, 1));
+        assert_eq!(found.len(), expected, "{ours:?} {theirs:?} {found:?}");
+    };
+    check(&[1, 2, 3], &[2, 3, 4, 5], 0);
+    check(&[1, 2, 3], &[2, 3, 4, 5, 6], 1);
+    check(&[1], &[9], 2);
+    check(&[], &[1], 1);
+    check(&[8], &[8, 9, 10, 11], 0);
+}
+
+#[test]
+fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
+    let (Some(prometheus), Some(sets)) = (peers::program("prometheus"), sets()) else { return };
+    let seconds = std::env::var("BESIDE_SECONDS").ok().and_then(|text| text.parse().ok());
+    let seconds: i64 = seconds.unwrap_or(40);
+    let target = HttpServer::start(|asked| {
+        let millis = Timestamp::now().millis();
+        match asked.path.as_str() {
+            // It fails for a third of the time.
+            "/flaky" if millis.rem_euclid(30_000) < 10_000 => Reply::status(500),
+            _ => Reply::text(&shown(millis)),
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let ports = [free_port(), free_port(), free_port()];
+    let exporter = peers::program("prometheus-node-exporter").map(|program| {
+        let mut command = Command::new(program);
+        command.arg(format!("--web.listen-address=127.0.0.1:{}", ports[2]));
+        command.args(["--no-collector.systemd", "--no-collector.textfile", "--log.level=error"]);
+        Program::spawn(command)
+    });
+    let files: Vec<_> = sets.iter().map(|file| format!("- '{file}'\n")).collect();
+    let yaml = format!(
+        "global: {{scrape_interval: {INTERVAL}s, evaluation_interval: {SETS_INTERVAL}s}}\n\
+         rule_files:\n- waves.yml\n{}scrape_configs:\n\
+         - job_name: waves\n  static_configs: [{{targets: ['{1}']}}]\n\
+         - job_name: flaky\n  metrics_path: /flaky\n  static_configs: [{{targets: ['{1}']}}]\n\
+         - job_name: prometheus\n  static_configs: [{{targets: ['127.0.0.1:{2}']}}]\n\
+         - job_name: node\n  static_configs: [{{targets: ['127.0.0.1:{3}']}}]\n",
+        files.concat(),
+        target.address(),
+        ports[1],
+        ports[2],
+    );
+    std::fs::write(path("waves.yml"), RULES).unwrap();
+    std::fs::write(path("prometheus.yml"), yaml).unwrap();
+    let own = [
+        ["--config.prometheus".to_owned(), path("prometheus.yml")],
+        ["--rules.on-missing".to_owned(), "resolve".to_owned()],
+        ["--data".to_owned(), path("ours")],
+        ["--listen".to_owned(), format!("127.0.0.1:{}", ports[0])],
+    ];
+    let mut command = Command::new(prometheus);
+    command
+        .arg(format!("--config.file={}", path("prometheus.yml")))
+        .arg(format!("--storage.tsdb.path={}", path("theirs")))
+        .arg(format!("--web.listen-address=127.0.0.1:{}", ports[1]))
+        .arg("--log.level=error");
+    let [ours, theirs] =
+        [(ports[0], Program::start("veilleur", own.concat())), (ports[1], Program::spawn(command))]
+            .map(|(port, program)| Side {
+                url: format!("http://127.0.0.1:{port}"),
+                _program: program,
+            });
+    for side in [&ours, &theirs] {
+        wait_until("every rule has been judged", || side.is_judged());
+    }
+    // What was there before both judged is not compared: an alert is as old as its evaluator.
+    let from = Timestamp::now().millis() / 1000 + 2 * SETS_INTERVAL;
+    let until = from + seconds;
+    let most = APART + SETS_INTERVAL;
+    while Timestamp::now().millis() / 1000 < until + most {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+
+    let ((our_failing, count), (their_failing, their_count)) = (ours.failing(), theirs.failing());
+    assert_eq!(count, their_count);
+    let [mut a, b] = [&ours, &theirs].map(|side| side.alerts(from - most, until + most));
+    let builtin = ours.builtin();
+    assert!(!builtin.is_empty());
+    a.retain(|name, _| !builtin.contains(&alert_name(name)));
+    let is_own = |name: &str| RULES.contains(&format!("alert: {},", alert_name(name)));
+    let limits = |name: &str| if is_own(name) { (APART, 1) } else { (most, SETS_INTERVAL + 1) };
+    let found = differences((&a, &b), (from, until), limits);
+    let (shared, all) = (b.keys().filter(|name| a.contains_key(*name)).count(), b.len());
+    println!(
+        "{count} rules, {seconds} s beside Prometheus: {shared} of its {all} alerts are ours, \
+         {} differences",
+        found.len()
+    );
+    drop(exporter);
+    assert_eq!(our_failing, their_failing, "rules that cannot be evaluated");
+    assert!(all > 15, "there is something to compare: {b:?}");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
