@@ -1,4 +1,5 @@
-//! `storage:` of the configuration: what each of its settings does to samples and exemplars.
+//! `storage:` of the configuration: what each of its settings does to samples and exemplars; and what
+//! is told of files that it names.
 //!
 //! Invariant: beside what a setting takes away stands what it leaves.
 
@@ -129,6 +130,41 @@ fn what_is_too_old_or_too_much_goes_and_the_rest_stays_f31() {
     for (evaluator, blocks) in [(&by_time, 1), (&by_size, 2), (&unlimited, 3)] {
         assert_eq!(sizes(&evaluator.path("data/samples/blocks")).len(), blocks);
     }
+}
+
+#[test]
+fn files_that_are_not_there_are_told_unless_only_the_text_is_looked_at() {
+    let evaluator = Evaluator::new();
+    evaluator.write(
+        "veilleur.yml",
+        "scrape_configs:\n- job_name: a\n  authorization: {credentials_file: none.token}\n\
+         - job_name: b\n  tls_config: {ca_file: none.pem}\n- job_name: c\n  static_configs:\n\
+         \x20 - targets: ['https://page.example/']\n  relabel_configs:\n\
+         \x20 - {source_labels: [__address__], target_label: __param_target}\n\
+         \x20 - {target_label: __address__, replacement: 'prober:9115'}\nrule_files: [none.yml]\n",
+    );
+    let file = evaluator.path("veilleur.yml").display().to_string();
+    let check = |more: &[&str]| {
+        let (end, _, err) = run("veilleur", [&["check"][..], more, &[file.as_str()]].concat());
+        (end, err)
+    };
+    let (end, said) = check(&[]);
+    assert_eq!(end, End::Exit(2));
+    for expected in [":5:15: cannot read", ":12:14: there is no file"] {
+        assert!(said.contains(expected), "{expected} in {said}");
+    }
+    let (end, said) = check(&["--syntax-only"]);
+    assert_eq!((end, said.as_str()), (End::Exit(0), ""));
+    // Of what is read when it is used nothing else need be wrong.
+    evaluator.write(
+        "veilleur.yml",
+        "scrape_configs: [{job_name: a, authorization: {credentials_file: none.token}}]\n",
+    );
+    let (end, said) = check(&[]);
+    assert_eq!(end, End::Exit(2));
+    assert!(said.contains(":1:47: there is no file `"), "{said}");
+    assert!(said.contains("none.token` for `credentials_file`"), "{said}");
+    assert_eq!(check(&["--syntax-only"]).0, End::Exit(0));
 }
 
 #[test]
