@@ -12,7 +12,6 @@
 mod config;
 mod buffer;
 mod collect;
-mod send;
 mod join;
 mod status;
 mod run;

@@ -314,7 +314,7 @@ impl App {
         let pushed = parts.pushed.clone();
         let (name, collecting) = (origin.name(), everything.child());
         let writers = Writers::new(
-            Arc::clone(&data.storage),
+            (Arc::clone(&data.storage), parts.targets.clone()),
             settings.data.join("remote-write"),
             parts.remotes.clone(),
             everything.child(),

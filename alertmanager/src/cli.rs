@@ -1,6 +1,7 @@
 //! The command line.
 //!
-//! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
+//! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line; 3 only where promtool
+//! has it.
 
 mod evaluator;
 mod check;
@@ -192,7 +193,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(faults) => return Ok(wrong(&faults)),
     };
-    config.notes.iter().for_each(|note| warn!("{note}"));
+    config.notes.iter().chain(&config.missing).for_each(|note| warn!("{note}"));
     if let Some((message, help)) = config.web.refuses(args.listen).filter(|_| !args.insecure_listen)
     {
         complain(&format!("veilleur: {message}; {help}\n"));

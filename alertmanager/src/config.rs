@@ -98,6 +98,16 @@ pub enum Reading {
     PrometheusAgent,
 }
 
+/// Whether the files that a configuration names have to be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Files {
+    /// They are read, now or when they are used.
+    #[default]
+    Needed,
+    /// It is only looked at, on another host perhaps.
+    Spared,
+}
+
 /// The configuration, ready to run.
 #[derive(Debug)]
 pub struct Config {
@@ -142,6 +152,8 @@ pub struct Config {
     /// What is right and worth knowing, or asked for in a file of others and not done here, each with
     /// its place.
     pub notes: Vec<String>,
+    /// Files with secrets that are not there, each with the place that names it.
+    pub missing: Vec<String>,
 }
 
 /// What may be opened to everybody: whether we live, and how we are (S1).
@@ -172,10 +184,10 @@ pub fn parse(
 ///
 /// As [`parse`]; the file cannot be read.
 pub fn read(path: &Path, web_file: Option<&Path>) -> Result<Config, Diagnostics> {
-    read_as(Reading::Own, path, web_file)
+    read_as(Reading::Own, path, web_file, Files::Needed)
 }
 
-/// As [`read`], of a file that is `reading`'s.
+/// As [`read`], of a file that is `reading`'s, and whose `files` are needed or not.
 ///
 /// # Errors
 ///
@@ -184,8 +196,12 @@ pub fn read_as(
     reading: Reading,
     path: &Path,
     web_file: Option<&Path>,
+    files: Files,
 ) -> Result<Config, Diagnostics> {
     let mut diagnostics = Diagnostics::new(&path.display().to_string());
+    if files == Files::Spared {
+        diagnostics = diagnostics.sparing_files();
+    }
     let file = base::yaml::read_file(path, &mut diagnostics);
     let folder = path.parent().unwrap_or(Path::new("."));
     let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -298,6 +314,7 @@ fn build(
     let otlp = Arc::new(file.otlp.build(&mut diagnostics));
     let resolve_timeout = global.resolve_timeout.map_or(Duration::from_secs(300), Period::duration);
     notes.extend(diagnostics.notes());
+    let missing = diagnostics.missing();
     let Some(mut web) = web else { return Err(diagnostics) };
     // They show who they are by themselves.
     web.open_too(sources.iter().map(|source| format!("/api/v1/in/{}", source.name)).collect());
@@ -322,6 +339,7 @@ fn build(
         keeping,
         shown: ShownConfig::default(),
         notes,
+        missing,
     })
 }
 
@@ -369,6 +387,9 @@ fn files(
             continue;
         }
         if !pattern.value.contains('*') && path.try_exists().is_ok_and(|exists| !exists) {
+            if diagnostics.spares_files() {
+                continue;
+            }
             let help = "a relative path begins in the folder of this file";
             let message = format!("there is no file `{}`", path.display());
             diagnostics.report_with_help(pattern, message, help);

@@ -43,6 +43,9 @@ use base::labels::Labels;
 use base::period::Period;
 use serde::Deserialize;
 
+/// How a target is written.
+const HELP: &str = "write `host:port`, without a path";
+
 /// Targets that share labels, as written under `static_configs` and in discovery files.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,23 +73,37 @@ pub struct FileSdConfig {
 pub type Discovered = Labels;
 
 impl TargetGroupConfig {
-    /// The targets of the group; `source` becomes `__meta_filepath` where it is not empty.
+    /// The targets of the group; `source` becomes `__meta_filepath` where it is not empty. What a target
+    /// is called need be no address: relabelling may make one of it.
     pub fn build(&self, source: &str, diagnostics: &mut Diagnostics) -> Vec<Discovered> {
         let mut found = Vec::new();
         for target in &self.targets {
-            if target.value.is_empty() || target.value.contains('/') {
-                let message = format!("`{}` is no address", target.value);
-                diagnostics.report_with_help(target, message, "write `host:port`, without a path");
+            if target.value.is_empty() {
+                diagnostics.report_with_help(target, "`` is no address", HELP);
                 continue;
             }
-            let mut labels = base::labels::LabelsBuilder::from(&Labels::from_pairs(&self.labels));
-            labels.set("__address__", &target.value);
-            if !source.is_empty() {
-                labels.set("__meta_filepath", source);
-            }
-            found.push(labels.build());
+            found.push(self.target(&target.value, source));
         }
         found
+    }
+
+    /// Reports the targets that `is_wrong` after relabelling.
+    pub fn check(&self, is_wrong: impl Fn(&Discovered) -> bool, diagnostics: &mut Diagnostics) {
+        for target in self.targets.iter().filter(|target| !target.value.is_empty()) {
+            if is_wrong(&self.target(&target.value, "")) {
+                let message = format!("`{}` is no address", target.value);
+                diagnostics.report_with_help(target, message, HELP);
+            }
+        }
+    }
+
+    fn target(&self, address: &str, source: &str) -> Discovered {
+        let mut labels = base::labels::LabelsBuilder::from(&Labels::from_pairs(&self.labels));
+        labels.set("__address__", address);
+        if !source.is_empty() {
+            labels.set("__meta_filepath", source);
+        }
+        labels.build()
     }
 }
 

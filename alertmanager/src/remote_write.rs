@@ -5,15 +5,17 @@
 //! ```
 //!
 //! What waits is the log itself, kept until everybody has it: so a restart and a long outage cost
-//! nothing, up to a number of bytes that each remote has of it.
+//! nothing, up to a number of bytes that each remote has of it. Exemplars, and what targets say of their
+//! metrics, are in memory only, and go beside.
 //!
 //! Invariant: a remote's position moves on when everything before it was taken, was refused for
 //! good, or had to go for want of room; what was not taken is counted.
 
 mod config;
 mod position;
+mod about;
+mod examples;
 mod round;
-mod send;
 mod status;
 mod run;
 mod writers;

@@ -24,12 +24,14 @@ mod metadata;
 mod classic;
 mod targets;
 mod sources;
+mod lint;
 mod run;
 #[cfg(test)]
 mod tests;
 
 pub use config::{Job, ScrapeConfig};
 pub use global::{GlobalScrape, size_of};
+pub use lint::{Problem, lint};
 pub use metadata::{Described, Metadata};
 pub use outputs::Outputs;
 pub use run::{ScrapeMetrics, Scraper};

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A place in a file; both numbers count from 1, columns count characters.
@@ -124,6 +125,10 @@ pub struct Diagnostics {
     faults: Vec<Fault>,
     /// What is worth knowing and no fault.
     notes: Vec<Fault>,
+    /// Files that are named, read when they are used, and not there.
+    missing: Vec<Fault>,
+    /// Whether files that are named need not be there.
+    spares_files: bool,
     /// The sections of which a part could not be read.
     partial: BTreeSet<String>,
 }
@@ -131,7 +136,25 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// Nothing wrong yet with the file that is shown to people as `file`.
     pub fn new(file: &str) -> Self {
-        Self { file: file.into(), faults: Vec::new(), notes: Vec::new(), partial: BTreeSet::new() }
+        Self {
+            file: file.into(),
+            faults: Vec::new(),
+            notes: Vec::new(),
+            missing: Vec::new(),
+            spares_files: false,
+            partial: BTreeSet::new(),
+        }
+    }
+
+    /// The same, of a file that is only looked at: what it names may be elsewhere.
+    #[must_use]
+    pub fn sparing_files(self) -> Self {
+        Self { spares_files: true, ..self }
+    }
+
+    /// Whether files that are named need not be there.
+    pub fn spares_files(&self) -> bool {
+        self.spares_files
     }
 
     /// The file's name as it is shown.
@@ -167,6 +190,24 @@ impl Diagnostics {
         }
     }
 
+    /// Notes a file, the value of `setting`, that is read when it is used, if it is not there now.
+    pub fn look_for(&mut self, place: impl Into<Place>, setting: &str, path: &Path) {
+        if self.missing.len() < MOST && !self.spares_files && !path.exists() {
+            let message = format!("there is no file `{}` for `{setting}`", path.display());
+            let (file, place) = (Arc::clone(&self.file), Some(place.into()));
+            self.missing.push(Fault { file, place, message, help: None });
+        }
+    }
+
+    /// The files that are not there now, each as it is shown.
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing: Vec<_> = self.missing.iter().collect();
+        missing.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+        let mut missing: Vec<String> = missing.into_iter().map(Fault::to_string).collect();
+        missing.dedup();
+        missing
+    }
+
     /// What was noted, by file and place, each as it is shown.
     pub fn notes(&self) -> Vec<String> {
         let mut notes: Vec<_> = self.notes.iter().collect();
@@ -177,6 +218,7 @@ impl Diagnostics {
     /// Takes over the faults of another file.
     pub fn extend(&mut self, other: Self) {
         self.notes.extend(other.notes);
+        self.missing.extend(other.missing);
         self.partial.extend(other.partial);
         self.faults.extend(other.faults);
     }

@@ -28,7 +28,7 @@ pub use encode::{
     CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT, Encoding, encode, encode_output, encode_point,
 };
 pub use escaping::Escaping;
-pub use families::parse_families;
+pub use families::{check_families, parse_families};
 pub use parse::Parser;
 pub use protobuf::{Histograms, ProtobufParser};
 pub use series::parse_series;

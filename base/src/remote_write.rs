@@ -11,8 +11,12 @@
 
 mod message;
 mod plain;
+mod encode;
+mod send;
 
-use std::collections::HashMap;
+pub use encode::{About, Outgoing, encode, encode_about, encode_all, query_result};
+pub use send::{Destination, Sender, Sent, Spoken};
+
 use std::sync::Arc;
 
 use prost::Message;
@@ -21,7 +25,7 @@ use crate::family::MetricKind;
 use crate::histogram::Histogram;
 use crate::labels::{Labels, METRIC_NAME};
 use crate::sample::{Ended, Sample, Timestamp, without_markers};
-use message::{v1, v2};
+use message::v2;
 
 /// The header that names the version.
 pub const VERSION_HEADER: &str = "x-prometheus-remote-write-version";
@@ -145,30 +149,6 @@ pub enum DecodeError {
     Protobuf(String),
 }
 
-/// The body that holds `series`.
-pub fn encode(series: &[Series], version: Version) -> Vec<u8> {
-    encode_with(series, &[], version)
-}
-
-/// The body that holds `series`, and others with native histograms.
-pub fn encode_with(series: &[Series], natives: &[NativeSeries], version: Version) -> Vec<u8> {
-    encode_starting((series, &[]), natives, version)
-}
-
-/// As [`encode_with`], and since when the samples of each series count, as [`Received::starts`] has
-/// it; only 2.0 says it.
-pub fn encode_starting(
-    (series, starts): (&[Series], &[i64]),
-    natives: &[NativeSeries],
-    version: Version,
-) -> Vec<u8> {
-    let message = match version {
-        Version::V1 => v1_of(series, natives).encode_to_vec(),
-        Version::V2 => v2_of((series, starts), natives).encode_to_vec(),
-    };
-    pack(&message)
-}
-
 /// What `body` holds; decompressed it may have `limit` bytes.
 ///
 /// # Errors
@@ -181,12 +161,6 @@ pub fn decode(body: &[u8], version: Version, limit: usize) -> Result<Received, D
         Version::V1 => plain::read(&bytes),
         Version::V2 => from_v2(&v2::Request::decode(&*bytes).map_err(failed)?),
     }
-}
-
-/// The series as the result of a query of remote read has them: a message that holds the same, not
-/// packed.
-pub fn query_result(series: &[Series], natives: &[NativeSeries]) -> Vec<u8> {
-    v1_of(series, natives).encode_to_vec()
 }
 
 /// `bytes` as one snappy block.
@@ -207,89 +181,6 @@ pub fn unpack(body: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
         return Err(DecodeError::TooLarge(length, limit));
     }
     snap::raw::Decoder::new().decompress_vec(body).map_err(failed)
-}
-
-fn v1_of(series: &[Series], natives: &[NativeSeries]) -> v1::WriteRequest {
-    let labels = |labels: &Labels| {
-        let pairs = labels.iter();
-        pairs.map(|(n, v)| v1::Label { name: n.to_owned(), value: v.to_owned() }).collect()
-    };
-    let floats = series.iter().map(|series| v1::TimeSeries {
-        labels: labels(&series.labels),
-        samples: series.samples.iter().map(message_sample).collect(),
-        exemplars: Vec::new(),
-        histograms: Vec::new(),
-    });
-    let natives = natives.iter().map(|series| v1::TimeSeries {
-        labels: labels(&series.labels),
-        samples: Vec::new(),
-        exemplars: Vec::new(),
-        histograms: message_histograms(series),
-    });
-    v1::WriteRequest { timeseries: floats.chain(natives).collect() }
-}
-
-fn v2_of((series, starts): (&[Series], &[i64]), natives: &[NativeSeries]) -> v2::Request {
-    let mut symbols = Symbols::default();
-    symbols.place("");
-    let mut timeseries = Vec::with_capacity(series.len() + natives.len());
-    for (at, series) in series.iter().enumerate() {
-        timeseries.push(v2::TimeSeries {
-            labels_refs: symbols.labels(&series.labels),
-            created_timestamp: starts.get(at).copied().unwrap_or_default(),
-            samples: series.samples.iter().map(message_sample).collect(),
-            metadata: Some(v2::Metadata {
-                kind: message::kind_number(series.kind),
-                help_ref: symbols.place(&series.help),
-                unit_ref: symbols.place(&series.unit),
-            }),
-            ..v2::TimeSeries::default()
-        });
-    }
-    for series in natives {
-        timeseries.push(v2::TimeSeries {
-            labels_refs: symbols.labels(&series.labels),
-            histograms: message_histograms(series),
-            created_timestamp: series.start,
-            ..v2::TimeSeries::default()
-        });
-    }
-    v2::Request { symbols: symbols.texts, timeseries }
-}
-
-/// A marker travels as a histogram whose sum is one.
-fn message_histograms(series: &NativeSeries) -> Vec<message::Histogram> {
-    let gone = Histogram { sum: Ended::Gone.value(), ..Histogram::default() };
-    let message = |(at, histogram): &(Timestamp, Option<Arc<Histogram>>)| {
-        message::Histogram::of(*at, histogram.as_deref().unwrap_or(&gone))
-    };
-    series.histograms.iter().map(message).collect()
-}
-
-fn message_sample(sample: &Sample) -> message::Sample {
-    message::Sample { value: Some(sample.value), timestamp: sample.timestamp.millis() }
-}
-
-/// Texts, each once.
-#[derive(Default)]
-struct Symbols<'a> {
-    texts: Vec<String>,
-    places: HashMap<&'a str, u32>,
-}
-
-impl<'a> Symbols<'a> {
-    /// Names and values in turn.
-    fn labels(&mut self, labels: &'a Labels) -> Vec<u32> {
-        labels.iter().flat_map(|(name, value)| [self.place(name), self.place(value)]).collect()
-    }
-
-    fn place(&mut self, text: &'a str) -> u32 {
-        let Self { texts, places } = self;
-        *places.entry(text).or_insert_with(|| {
-            texts.push(text.to_owned());
-            texts.len() as u32 - 1
-        })
-    }
 }
 
 fn from_v2(request: &v2::Request) -> Result<Received, DecodeError> {

@@ -38,7 +38,8 @@ pub(crate) fn config(report: &mut Report) {
                 "agent" => Reading::PrometheusAgent,
                 _ => Reading::Prometheus,
             };
-            let found = config::read_as(reading, &folder.path().join(name), None);
+            let found =
+                config::read_as(reading, &folder.path().join(name), None, config::Files::Needed);
             let faults = match found {
                 Ok(_) => Ok(()),
                 Err(mut faults) => {

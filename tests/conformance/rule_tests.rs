@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use alertmanager::config;
+use alertmanager::config::{self, Files, Reading};
 use alertmanager::discovery::TargetGroupConfig;
 use alertmanager::rules::{Findings, Unknown, read_file};
+use alertmanager::scrape;
 use alertmanager::unit_test::{Options, run_file};
 use base::diagnostic::Diagnostics;
 use base::period::Period;
@@ -64,7 +65,21 @@ pub(crate) fn promtool(report: &mut Report) {
             "check rules" => rules(&path, Unknown::Refused),
             "check rules --ignore-unknown-fields" => rules(&path, Unknown::Ignored),
             _ if command.starts_with("check config") => {
-                config::read(&path, None).map(drop).map_err(|faults| faults.to_string())
+                let files = match command.ends_with("--syntax-only") {
+                    true => Files::Spared,
+                    false => Files::Needed,
+                };
+                let read = config::read_as(Reading::Prometheus, &path, None, files);
+                read.map_err(|faults| faults.to_string()).and_then(|config| {
+                    let missing = config.missing.join("\n");
+                    if missing.is_empty() { Ok(()) } else { Err(missing) }
+                })
+            }
+            "check metrics (stdin)" => {
+                let expected = path.with_extension("promtool-3.5.3.txt");
+                let result = metrics(&path, &std::fs::read_to_string(expected).unwrap());
+                results.push((format!("{file} {command}"), result));
+                continue;
             }
             "file_sd" => targets(&path),
             _ => {
@@ -86,6 +101,14 @@ pub(crate) fn promtool(report: &mut Report) {
 fn rules(path: &Path, unknown: Unknown) -> Result<(), String> {
     let read = read_file(path, Period::from_secs(60), unknown);
     read.map(drop).map_err(|faults| faults.to_string())
+}
+
+/// Whether the same is told of metrics as promtool has told: what the manifest says of it is less.
+fn metrics(path: &Path, expected: &str) -> Result<(), String> {
+    let text = std::fs::read(path).unwrap();
+    let found = scrape::lint(&text, 1 << 20).map_err(|error| error.to_string())?;
+    let told: String = found.iter().map(|p| format!("{} {}\n", p.metric, p.text)).collect();
+    if told == expected { Ok(()) } else { Err(format!("{told:?}, not {expected:?}")) }
 }
 
 /// Whether something is told of a file that is right.

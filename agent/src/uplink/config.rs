@@ -16,14 +16,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::Uri;
 use base::http::access::{AuthorizationConfig, BasicAuthConfig, HttpAccess, HttpConfig};
 use base::http::client::Origin;
 use base::http::tls::TlsConfig;
+use base::http::{HeaderMap, Uri};
 use base::labels::is_legacy_label_name;
 use base::number::parse_size;
 use base::period::Period;
-use base::remote_write::Version;
+use base::remote_write::{Destination, Spoken, Version};
 use serde::Deserialize;
 
 /// From one collection to the next where nothing is said.
@@ -34,6 +34,8 @@ const TIMEOUT: Period = Period::from_secs(30);
 const MAX_SIZE: usize = 256 << 20;
 /// The smallest buffer that makes sense.
 const MIN_SIZE: usize = 1 << 20;
+/// A proxy's answers, or a password that somebody will mend: the samples are good.
+const PASSING: [u16; 5] = [401, 403, 404, 407, 408];
 /// The label `job` where nothing is said.
 const JOB: &str = "veilleur-agent";
 
@@ -98,6 +100,27 @@ pub struct Settings {
 impl PartialEq for Settings {
     fn eq(&self, other: &Self) -> bool {
         self.written == other.written && self.labels == other.labels
+    }
+}
+
+impl Settings {
+    /// Where samples go.
+    pub(super) fn destination(&self) -> Destination {
+        Destination {
+            name: self.url.to_string(),
+            url: self.url.clone(),
+            origin: self.origin.clone(),
+            access: self.access.clone(),
+            headers: HeaderMap::new(),
+            timeout: self.timeout,
+            user_agent: concat!("veilleur-agent/", env!("CARGO_PKG_VERSION")),
+            passing: &PASSING,
+        }
+    }
+
+    /// In which version they go there.
+    pub(super) fn spoken(&self) -> Spoken {
+        self.version.map_or_else(|| Spoken::at_best(Version::V2), Spoken::only)
     }
 }
 

@@ -11,8 +11,9 @@ use base::remote_write::{Series, Version, decode, encode};
 use base::sample::Timestamp;
 
 use super::buffer::{Place, Record};
-use super::send::MAX_RECORD;
 
+/// What a record may be when decompressed: far more than we write.
+const MAX_RECORD: usize = 64 << 20;
 /// How far receivers look back for the newest sample of a series, if nobody told them otherwise.
 const LOOK_BACK: Duration = Duration::from_secs(300);
 /// The most samples of a request of what is older than that.

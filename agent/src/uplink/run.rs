@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::Context;
 use base::backoff::Backoff;
 use base::family::MetricFamily;
+use base::remote_write::{Sender, Sent, Version};
 use base::sample::Timestamp;
+use hyper::body::Bytes;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -20,7 +22,6 @@ use super::buffer::{Buffer, Place, Record};
 use super::collect::Collector;
 use super::config::Settings;
 use super::join::{Batch, MOST, join};
-use super::send::{Sender, Sent};
 use super::status::Status;
 
 /// The delays after failures, to begin with and at most.
@@ -88,7 +89,7 @@ async fn collect<F: Future<Output = Vec<MetricFamily>>>(
 }
 
 async fn send(settings: &Settings, shared: &Shared, stop: &CancellationToken) {
-    let mut sender = Sender::new(settings.clone());
+    let mut sender = Sender::new(Arc::new(settings.destination()), settings.spoken());
     let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
     // How many are sent one by one, because they were refused together.
     let mut alone = 0_usize;
@@ -103,9 +104,9 @@ async fn send(settings: &Settings, shared: &Shared, stop: &CancellationToken) {
             }
         };
         // A request that is under way when we stop is sent again after the next start.
-        let Some((code, sent)) = stop.run_until_cancelled(sender.send(&batch.body)).await else {
-            return;
-        };
+        let body = Bytes::copy_from_slice(&batch.body);
+        let sending = sender.send(body, Version::V2);
+        let Some((code, sent)) = stop.run_until_cancelled(sending).await else { return };
         let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
         shared.status.requests.with_label_values(&[&code]).inc();
         let delay = match sent {

@@ -2,21 +2,17 @@
 //!
 //! Invariant: with another store no answer about samples is from ours; without one all are.
 
-use std::time::Duration;
-
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::time::timeout;
 
 use super::Shown;
-use super::reply::Failure;
+use super::reply::{Failure, PATIENCE, whole};
 
-/// The most bytes of a question, and how long it may take to come.
+/// The most bytes of a question.
 const MAX_BODY: usize = 1 << 20;
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The paths at which samples, or what they are called, are asked for.
 fn is_about_samples(path: &str) -> bool {
@@ -31,9 +27,8 @@ pub(super) async fn pass_on(State(shown): State<Shown>, request: Request, next: 
     match shown.config.store() {
         Some(store) if is_about_samples(request.uri().path()) => {
             let (head, body) = request.into_parts();
-            let body = match timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
-                Ok(Ok(body)) => body,
-                _ => return Failure::bad_data("the question did not come whole").into_response(),
+            let Ok(body) = whole(body, MAX_BODY, PATIENCE).await else {
+                return Failure::bad_data("the question did not come whole").into_response();
             };
             let form = "application/x-www-form-urlencoded";
             let kind = head.headers.get(header::CONTENT_TYPE);

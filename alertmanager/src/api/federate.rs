@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::iter;
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
@@ -50,11 +51,14 @@ pub(super) async fn federate(
 }
 
 fn text(series: BTreeMap<Labels, Sample>, external: &Labels, names: Escaping) -> String {
+    // So that whoever scrapes this does not take it for a series of ours.
+    let added = BTreeMap::from_iter(iter::once(("instance", "")).chain(external));
+    let added: Vec<(&str, &str)> = added.into_iter().collect();
     let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
     for (labels, sample) in series {
         let name = labels.metric_name();
         let own = labels.iter().filter(|(label, _)| *label != METRIC_NAME);
-        let added = external.iter().filter(|(label, _)| labels.get(label).is_none());
+        let added = added.iter().filter(|(label, _)| labels.get(label).is_none()).copied();
         let pair = |(label, value): (&str, &str)| (Cow::Owned(label.to_owned()), value.to_owned());
         let family = families
             .entry(name.to_owned())
@@ -81,15 +85,17 @@ mod tests {
         let series = BTreeMap::from([
             (Labels::from_pairs([("__name__", "b"), ("x", "1\n\"")]), sample(1.5)),
             (Labels::from_pairs([("__name__", "a"), ("site", "own")]), sample(f64::NAN)),
-            (Labels::from_pairs([("__name__", "b"), ("x", "2")]), sample(2.0)),
+            (Labels::from_pairs([("__name__", "b"), ("x", "2"), ("instance", "i")]), sample(2.0)),
         ]);
         let external = Labels::from_pairs([("site", "s")]);
         assert_eq!(
             text(series, &external, Escaping::default()),
-            "# TYPE a untyped\na{site=\"own\"} NaN 2000\n# TYPE b untyped\n\
-             b{x=\"1\\n\\\"\",site=\"s\"} 1.5 2000\nb{x=\"2\",site=\"s\"} 2 2000\n"
+            "# TYPE a untyped\na{site=\"own\",instance=\"\"} NaN 2000\n# TYPE b untyped\n\
+             b{instance=\"i\",x=\"2\",site=\"s\"} 2 2000\n\
+             b{x=\"1\\n\\\"\",instance=\"\",site=\"s\"} 1.5 2000\n"
         );
     }
+
     #[test]
     fn names_are_written_as_was_asked() {
         let check = |names: Escaping, expected: &str| {
@@ -98,7 +104,10 @@ mod tests {
             let text = text(BTreeMap::from([(labels, sample)]), &Labels::empty(), names);
             assert_eq!(text, expected);
         };
-        check(Escaping::AllowUtf8, "# TYPE \"a.b\" untyped\n{\"a.b\",\"c.d\"=\"x\"} 1 1\n");
-        check(Escaping::Dots, "# TYPE a_dot_b untyped\na_dot_b{c_dot_d=\"x\"} 1 1\n");
+        check(
+            Escaping::AllowUtf8,
+            "# TYPE \"a.b\" untyped\n{\"a.b\",\"c.d\"=\"x\",instance=\"\"} 1 1\n",
+        );
+        check(Escaping::Dots, "# TYPE a_dot_b untyped\na_dot_b{c_dot_d=\"x\",instance=\"\"} 1 1\n");
     }
 }

@@ -4,16 +4,15 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base::sample::Timestamp;
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::Shown;
-use super::reply::{Failure, success};
+use super::reply::{Failure, NoBody, success, whole};
 use crate::intake::IntakeError;
 
 /// The most that a message may have.
@@ -31,17 +30,16 @@ pub(super) async fn take(
     let Ok(_turn) = shown.writes.acquire().await else {
         return Err(Failure::unavailable("Veilleur is stopping"));
     };
-    let body = match timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
+    let body = whole(body, MAX_BODY, PATIENCE).await.map_err(|why| match why {
+        NoBody::Broken(_) => {
             let message = format!("the message is not complete, or has more than {MAX_BODY} bytes");
-            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
         }
-        Err(_) => {
+        NoBody::Late => {
             let message = "the message did not arrive in time";
-            return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", message));
+            Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
         }
-    };
+    })?;
     let taken = shown.intake.take(&name, &headers, &body, Timestamp::now()).await;
     let taken = taken.map_err(|error| {
         let (status, kind) = match error {

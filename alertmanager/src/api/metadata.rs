@@ -83,7 +83,7 @@ fn fits(wanted: Option<&str>, name: &str) -> bool {
 
 fn fields(described: &Described) -> Value {
     let Described { kind, unit, help } = described;
-    json!({"type": kind, "unit": unit, "help": help})
+    json!({"type": kind.as_str(), "unit": unit, "help": help})
 }
 
 fn selector(text: &str) -> Result<Vec<Matcher>, Failure> {

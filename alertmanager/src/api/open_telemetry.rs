@@ -4,24 +4,20 @@
 //! stored; 5xx that it may be sent again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base::http::Gunzip;
 use base::sample::Timestamp;
-use tokio::time::timeout;
 
 use super::Shown;
-use super::reply::Failure;
+use super::reply::{Failure, PATIENCE, whole};
 use crate::otlp::{Form, answer, read};
 
 /// The most that a body may have, as it comes and when decompressed (X21).
 const MAX_BODY: usize = 16 << 20;
-/// How long a body may take to come.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes a message.
 pub(super) async fn metrics(
@@ -46,11 +42,7 @@ pub(super) async fn metrics(
     // Taken before the body, so that those who wait cost no memory.
     let stopping = |_| Failure::unavailable("Veilleur is stopping");
     let _turn = shown.writes.acquire().await.map_err(stopping)?;
-    let body = match timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) => return Err(Failure::bad_data(format!("the body: {error}"))),
-        Err(_) => return Err(Failure::timeout("the body did not arrive in time")),
-    };
+    let body = whole(body, MAX_BODY, PATIENCE).await?;
     let (ingest, now) = (shown.ingest.clone(), Timestamp::now());
     let options = Arc::clone(&shown.config.routing().otlp);
     let work = move || {

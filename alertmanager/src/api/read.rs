@@ -2,22 +2,17 @@
 //!
 //! Invariant: an answer is whole before it is begun, so that nobody takes a part of it for all.
 
-use std::time::Duration;
-
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::time::timeout;
 
 use super::Shown;
-use super::reply::Failure;
+use super::reply::{Failure, PATIENCE, whole};
 use crate::remote_read::{Question, ReadError};
 
 /// The most that a body may have as it comes.
 const MAX_BODY: usize = 1 << 20;
-/// How long a body may take to come.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Answers a question.
 pub(super) async fn read(
@@ -30,11 +25,7 @@ pub(super) async fn read(
         let why = "the content encoding is not snappy\n";
         return Ok((StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response());
     }
-    let body = match timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) => return Err(Failure::bad_data(format!("the body: {error}"))),
-        Err(_) => return Err(Failure::timeout("the body did not arrive in time")),
-    };
+    let body = whole(body, MAX_BODY, PATIENCE).await?;
     let external = shown.config.routing().external_labels.clone();
     let question = Question::read(&body, &external).map_err(Failure::bad_data)?;
     // It reads as much as a query does.

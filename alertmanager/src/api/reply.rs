@@ -2,10 +2,44 @@
 //!
 //! Invariant: every failure has a status, a type from Prometheus's set and a text.
 
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base::http::answer_compressed;
 use serde_json::{Value, json};
+use tokio::time::timeout;
+
+/// How long a body may take to come.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the body of a request is not there.
+#[derive(Debug)]
+pub(super) enum NoBody {
+    /// It broke off, or is too long; what was said of it.
+    Broken(String),
+    /// It did not come in time.
+    Late,
+}
+
+/// The body of a request, of at most `most` bytes, if it comes within `patience`.
+pub(super) async fn whole(body: Body, most: usize, patience: Duration) -> Result<Bytes, NoBody> {
+    match timeout(patience, to_bytes(body, most)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) => Err(NoBody::Broken(error.to_string())),
+        Err(_) => Err(NoBody::Late),
+    }
+}
+
+impl From<NoBody> for Failure {
+    fn from(why: NoBody) -> Self {
+        match why {
+            NoBody::Broken(why) => Self::bad_data(format!("the body: {why}")),
+            NoBody::Late => Self::timeout("the body did not arrive in time"),
+        }
+    }
+}
 
 /// A request that has no answer.
 #[derive(Debug)]

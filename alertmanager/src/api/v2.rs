@@ -12,9 +12,8 @@ pub(super) mod silences;
 pub(super) mod status;
 
 use std::marker::PhantomData;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base::labels::Labels;
@@ -24,10 +23,9 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::query::decode;
-use super::reply::compressed;
+use super::reply::{self, NoBody, PATIENCE, compressed};
 use super::{Routing, Shown};
 use crate::alerts::Alert;
 use crate::dispatch::Route;
@@ -37,8 +35,6 @@ use crate::matchers;
 pub(super) const ALERTMANAGER: &str = "0.33.1";
 /// The most that a body may have.
 const MAX_BODY: usize = 32 << 20;
-/// How long a body may take to come.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request that has no answer: the status, the text, and Alertmanager's number of the fault where
 /// it has one.
@@ -113,17 +109,16 @@ async fn read(headers: &HeaderMap, body: Body, what: &str) -> Result<Bytes, Fail
 }
 
 async fn whole(body: Body) -> Result<Bytes, Failure> {
-    match timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => {
+    reply::whole(body, MAX_BODY, PATIENCE).await.map_err(|why| match why {
+        NoBody::Broken(_) => {
             let message = format!("the body is not complete, or has more than {MAX_BODY} bytes");
-            Err(Failure(StatusCode::PAYLOAD_TOO_LARGE, message, None))
+            Failure(StatusCode::PAYLOAD_TOO_LARGE, message, None)
         }
-        Err(_) => {
+        NoBody::Late => {
             let message = "the body did not arrive in time".to_owned();
-            Err(Failure(StatusCode::REQUEST_TIMEOUT, message, None))
+            Failure(StatusCode::REQUEST_TIMEOUT, message, None)
         }
-    }
+    })
 }
 
 /// What a body says that need not say that it is JSON.

@@ -2,24 +2,19 @@
 //!
 //! Invariant: 2xx means stored; 4xx that the same would never be stored; 5xx that it may be sent again.
 
-use std::time::Duration;
-
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base::remote_write::{Version, WRITTEN_HEADERS, decode};
 use base::sample::Timestamp;
-use tokio::time::timeout;
 
 use super::Shown;
-use super::reply::Failure;
+use super::reply::{Failure, PATIENCE, whole};
 
 /// The most that a body may have, as it comes and when decompressed.
 const MAX_BODY: usize = 16 << 20;
 const MAX_MESSAGE: usize = 64 << 20;
-/// How long a body may take to come.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes a message.
 pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: Body) -> Response {
@@ -39,10 +34,9 @@ pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: 
     let Ok(_turn) = shown.writes.acquire().await else {
         return Failure::unavailable("Veilleur is stopping").into_response();
     };
-    let body = match timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) => return Failure::bad_data(format!("the body: {error}")).into_response(),
-        Err(_) => return Failure::timeout("the body did not arrive in time").into_response(),
+    let body = match whole(body, MAX_BODY, PATIENCE).await {
+        Ok(body) => body,
+        Err(why) => return Failure::from(why).into_response(),
     };
     let (ingest, now) = (shown.ingest.clone(), Timestamp::now());
     let written = tokio::task::spawn_blocking(move || {

@@ -1,10 +1,11 @@
 //! `veilleur check FILE`, `veilleur check rules FILE...`: whether files are right, and what is worth a
-//! look in them.
+//! look in them; `veilleur check metrics`: what is worth a look in what a target shows.
 //!
-//! Invariant: exit status 2 where a file is wrong; what is worth a look is a failure only with
-//! `--strict`.
+//! Invariant: exit status 2 where a file is wrong; what is worth a look in rules is a failure only with
+//! `--strict`, and in metrics it is one by promtool's status.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,9 +17,15 @@ use clap::{Args, Subcommand};
 use super::evaluator::{EvaluatorArgs, PerhapsEvaluatorArgs};
 use super::{complain, print, runtime, wrong};
 use crate::app::Origin;
-use crate::config::Reading;
+use crate::config::{Files, Reading};
 use crate::discovery::matching;
 use crate::rules::{Findings, RuleGroup, Unknown, read_file};
+use crate::scrape::{Problem, lint};
+
+/// The most bytes of metrics: as much as a target may show.
+const MOST_METRICS: u64 = 64 << 20;
+/// The status with which promtool says that something is worth a look.
+const FOUND: u8 = 3;
 
 /// What follows `check`.
 #[derive(Debug, Args)]
@@ -35,6 +42,9 @@ pub(super) struct CheckArgs {
     /// It is one of Prometheus in agent mode
     #[arg(long, requires = "prometheus")]
     agent: bool,
+    /// Look at the file only: secrets, certificates and rule files that it names need not be there
+    #[arg(long)]
+    syntax_only: bool,
     /// Who may reach us, in Prometheus's web configuration format
     #[arg(long = "web.config.file", value_name = "FILE")]
     web_file: Option<PathBuf>,
@@ -44,6 +54,8 @@ pub(super) struct CheckArgs {
 enum CheckCommand {
     /// Check rule files, and tell what is worth a look in them
     Rules(RulesArgs),
+    /// Tell what is worth a look in metrics, read from standard input in the text format
+    Metrics,
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +83,7 @@ struct RulesArgs {
 pub(super) fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         Some(CheckCommand::Rules(args)) => rules(args),
+        Some(CheckCommand::Metrics) => metrics(),
         None => configuration(&args.origin()),
     }
 }
@@ -82,10 +95,11 @@ impl CheckArgs {
             (true, false) => Reading::Prometheus,
             (true, true) => Reading::PrometheusAgent,
         };
-        match self.file {
+        let origin = match self.file {
             Some(file) => Origin::of(reading, file, self.web_file),
             None => Origin::find(None, self.web_file),
-        }
+        };
+        origin.with_files(if self.syntax_only { Files::Spared } else { Files::Needed })
     }
 }
 
@@ -94,6 +108,10 @@ fn configuration(origin: &Origin) -> anyhow::Result<ExitCode> {
         Ok(config) => {
             for note in &config.notes {
                 print(&format!("note: {note}\n"))?;
+            }
+            if !config.missing.is_empty() {
+                complain(&format!("{}\n", config.missing.join("\n")));
+                return Ok(ExitCode::from(2));
             }
             let rules: usize = config.groups.iter().map(|group| group.len()).sum();
             print(&format!(
@@ -107,6 +125,22 @@ fn configuration(origin: &Origin) -> anyhow::Result<ExitCode> {
         }
         Err(faults) => Ok(wrong(&faults)),
     }
+}
+
+fn metrics() -> anyhow::Result<ExitCode> {
+    let mut text = Vec::new();
+    std::io::stdin().lock().take(MOST_METRICS + 1).read_to_end(&mut text)?;
+    let problems = match lint(&text, MOST_METRICS as usize) {
+        Ok(problems) => problems,
+        Err(error) => {
+            complain(&format!("error while linting: {error}\n"));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    for Problem { metric, text } in &problems {
+        complain(&format!("{metric} {text}\n"));
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
 fn rules(args: RulesArgs) -> anyhow::Result<ExitCode> {

@@ -78,7 +78,7 @@ fn add_attributes<'a>(
 }
 
 fn label(options: &Options, name: &str) -> Result<String, String> {
-    names::label(options.strategy, name)
+    names::label(options.strategy, options.labelled, name)
         .ok_or_else(|| format!("nothing is left of the attribute {name:?} as the name of a label"))
 }
 

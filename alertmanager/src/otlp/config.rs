@@ -5,7 +5,7 @@
 use base::diagnostic::{Diagnostics, Spanned};
 use serde::Deserialize;
 
-use super::names::Strategy;
+use super::names::{Labelled, Strategy};
 
 /// The section, as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -18,6 +18,7 @@ pub struct OtlpConfig {
     keep_identifying_resource_attributes: bool,
     convert_histograms_to_nhcb: bool,
     promote_scope_metadata: bool,
+    /// On where nothing is said, as is the next.
     label_name_underscore_sanitization: Option<bool>,
     label_name_preserve_multiple_underscores: Option<bool>,
 }
@@ -27,6 +28,8 @@ pub struct OtlpConfig {
 pub struct Options {
     /// How names are made.
     pub(super) strategy: Strategy,
+    /// How those of labels are, besides.
+    pub(super) labelled: Labelled,
     pub(super) promoted: Promoted,
     /// Whether `target_info` has the attributes that are in `job` and `instance` anyway.
     pub(super) keeps_identifying: bool,
@@ -103,6 +106,10 @@ impl OtlpConfig {
         });
         Options {
             strategy: strategy.unwrap_or_default(),
+            labelled: Labelled {
+                prefixes: self.label_name_underscore_sanitization.unwrap_or(true),
+                keeps_runs: self.label_name_preserve_multiple_underscores.unwrap_or(true),
+            },
             promoted: if all { Promoted::AllBut(ignored) } else { Promoted::Only(wanted) },
             keeps_identifying: self.keep_identifying_resource_attributes,
             native_histograms: self.convert_histograms_to_nhcb,

@@ -49,6 +49,21 @@ impl Strategy {
     }
 }
 
+/// What of the names of labels can be chosen, as far as they are escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Labelled {
+    /// Whether `key` is put before a name that begins with one underscore.
+    pub(super) prefixes: bool,
+    /// Whether several underscores in a row stay, or are made one.
+    pub(super) keeps_runs: bool,
+}
+
+impl Default for Labelled {
+    fn default() -> Self {
+        Self { prefixes: true, keeps_runs: true }
+    }
+}
+
 /// What of a metric decides about the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -214,19 +229,35 @@ fn with_suffixes_as_is(name: &str, unit: &str, kind: Kind) -> String {
 }
 
 /// The name of the label that an attribute becomes; nothing where nothing is left of it.
-pub(super) fn label(strategy: Strategy, name: &str) -> Option<String> {
+pub(super) fn label(strategy: Strategy, labelled: Labelled, name: &str) -> Option<String> {
     if !strategy.escapes() {
         return (!name.is_empty()).then(|| name.to_owned());
     }
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let mut built: String = name.chars().map(plain).collect();
+    let mut built: String = match labelled.keeps_runs {
+        true => name.chars().map(plain).collect(),
+        false => without_runs(name, plain),
+    };
     if built.starts_with(|c: char| c.is_ascii_digit()) {
         built.insert_str(0, "key_");
-    } else if built.starts_with('_') && !built.starts_with("__") {
+    } else if labelled.prefixes && built.starts_with('_') && !built.starts_with("__") {
         built.insert_str(0, "key");
     }
     let is_left = built == name || built.contains(|c| c != '_');
     (!built.is_empty() && is_left).then_some(built)
+}
+
+/// A name with one underscore for each run of them; those around a reserved name stay.
+fn without_runs(name: &str, plain: impl Fn(char) -> char) -> String {
+    let inner = name.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"));
+    let around = if inner.is_some_and(|inner| !inner.is_empty()) { "__" } else { "" };
+    let mut built = String::new();
+    for c in inner.filter(|inner| !inner.is_empty()).unwrap_or(name).chars().map(plain) {
+        if c != '_' || !built.ends_with('_') {
+            built.push(c);
+        }
+    }
+    format!("{around}{built}{around}")
 }
 
 #[cfg(test)]
@@ -284,7 +315,7 @@ mod tests {
     #[test]
     fn attributes_become_labels() {
         let check = |name: &str, expected: Option<&str>| {
-            let got = label(Strategy::default(), name);
+            let got = label(Strategy::default(), Labelled::default(), name);
             assert_eq!(got.as_deref(), expected, "{name}");
         };
         check("http.method", Some("http_method"));
@@ -293,6 +324,30 @@ mod tests {
         check("__reserved__", Some("__reserved__"));
         check("", None);
         check("é.", None);
-        assert_eq!(label(Strategy::NoTranslation, "http.method").as_deref(), Some("http.method"));
+        let as_is = label(Strategy::NoTranslation, Labelled::default(), "http.method");
+        assert_eq!(as_is.as_deref(), Some("http.method"));
+    }
+
+    #[test]
+    fn underscores_of_labels_are_as_was_asked() {
+        // With both, without the prefix, without the runs, with neither: as Prometheus's own namer.
+        let check = |name: &str, expected: [&str; 4]| {
+            let asked = [(true, true), (false, true), (true, false), (false, false)];
+            for ((prefixes, keeps_runs), expected) in asked.into_iter().zip(expected) {
+                let labelled = Labelled { prefixes, keeps_runs };
+                let got = label(Strategy::default(), labelled, name).unwrap_or_default();
+                assert_eq!(got, expected, "{name} {labelled:?}");
+                let got = label(Strategy::NoTranslation, labelled, name).unwrap_or_default();
+                assert_eq!(got, name, "{labelled:?}");
+            }
+        };
+        check(".foo", ["key_foo", "_foo", "key_foo", "_foo"]);
+        check("_own", ["key_own", "_own", "key_own", "_own"]);
+        check("__two", ["__two", "__two", "key_two", "_two"]);
+        check("a__b..c", ["a__b__c", "a__b__c", "a_b_c", "a_b_c"]);
+        check("__a__b__", ["__a__b__", "__a__b__", "__a_b__", "__a_b__"]);
+        check("end___", ["end___", "end___", "end_", "end_"]);
+        check("1__st", ["key_1__st", "key_1__st", "key_1_st", "key_1_st"]);
+        check("字符a", ["__a", "__a", "key_a", "_a"]);
     }
 }

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::access::HttpAccess;
 use base::http::client::Origin;
 use base::http::{HeaderMap, Uri, header};
 use base::labels::Labels;
 use base::number::parse_size;
 use base::period::Period;
-use base::remote_write::Version;
+use base::remote_write::{Destination, Version};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -48,9 +47,9 @@ client_settings! {
         /// Rewrites labels; can drop a sample.
         #[serde(default)]
         pub write_relabel_configs: Vec<Spanned<RelabelConfig>>,
-        /// Whether exemplars are sent, which they are not.
+        /// Whether exemplars are sent.
         #[serde(default)]
-        pub send_exemplars: Option<Spanned<bool>>,
+        pub send_exemplars: bool,
         /// Whether native histograms are sent.
         #[serde(default)]
         pub send_native_histograms: bool,
@@ -60,9 +59,9 @@ client_settings! {
         /// How it is sent.
         #[serde(default)]
         pub queue_config: Option<Spanned<QueueConfig>>,
-        /// What is told of metrics apart from samples: nothing.
+        /// What is told of metrics apart from samples, by 1.0.
         #[serde(default)]
-        pub metadata_config: Option<MetadataConfig>,
+        pub metadata_config: Option<Spanned<MetadataConfig>>,
         /// Ours: how many bytes of the log may wait; `4GB` where nothing is said.
         #[serde(default)]
         pub max_buffer_size: Option<Spanned<String>>,
@@ -101,7 +100,7 @@ pub struct QueueConfig {
 pub struct MetadataConfig {
     send: Option<bool>,
     send_interval: Option<Period>,
-    max_samples_per_send: Option<u64>,
+    max_samples_per_send: Option<usize>,
 }
 
 /// A remote, as meant.
@@ -109,15 +108,15 @@ pub struct MetadataConfig {
 pub struct Settings {
     /// By what it is known: its name, or its address without what may be secret.
     pub name: String,
-    pub(super) url: Uri,
-    pub(super) origin: Origin,
-    pub(super) access: HttpAccess,
-    pub(super) headers: HeaderMap,
-    pub(super) timeout: Duration,
+    pub(super) to: Arc<Destination>,
+    /// The version to begin with.
     pub(super) version: Version,
     pub(super) relabel: Vec<Relabel>,
     pub(super) external_labels: Labels,
     pub(super) histograms: bool,
+    pub(super) exemplars: bool,
+    /// How often it is told in 1.0 what metrics mean, and of how many in a request; nothing for never.
+    pub(super) tells: Option<(Duration, usize)>,
     pub(super) max_buffer: u64,
     pub(super) shards: (usize, usize),
     pub(super) samples_per_send: usize,
@@ -195,10 +194,6 @@ impl RemoteWriteConfig {
             let what = format!("`{}` is not an http or https URL: nothing is sent", url.value);
             (url.into(), what)
         }));
-        let exemplars = self.send_exemplars.as_ref().filter(|asked| asked.value);
-        undone.extend(exemplars.map(|asked| {
-            (asked.into(), "`send_exemplars` is not supported yet: samples are sent".to_owned())
-        }));
     }
 
     fn build(
@@ -227,6 +222,7 @@ impl RemoteWriteConfig {
             queue.value.clone()
         });
         let max_buffer = self.max_buffer(diagnostics) as u64;
+        let tells = self.tells(diagnostics);
         let queue = queue.unwrap_or_default();
         let (origin, url) = uri?;
         let name = match self.name.as_ref().filter(|name| !name.value.is_empty()) {
@@ -238,17 +234,25 @@ impl RemoteWriteConfig {
         };
         let period = |asked: Option<Period>, default: Period| asked.unwrap_or(default).duration();
         let max_shards = count(queue.max_shards, 50);
-        Some(Settings {
-            name,
+        let to = Destination {
+            name: name.clone(),
             url,
             origin,
             access: access?,
             headers,
             timeout: period(self.remote_timeout, Period::from_secs(30)),
+            user_agent: concat!("veilleur/", env!("CARGO_PKG_VERSION")),
+            passing: &[],
+        };
+        Some(Settings {
+            name,
+            to: Arc::new(to),
             version,
             relabel,
             external_labels: external_labels.clone(),
             histograms: self.send_native_histograms,
+            exemplars: self.send_exemplars,
+            tells,
             max_buffer,
             shards: (count(queue.min_shards, 1).min(max_shards), max_shards),
             samples_per_send: count(queue.max_samples_per_send, 2000),
@@ -290,6 +294,22 @@ impl RemoteWriteConfig {
                 Version::V1
             }
         }
+    }
+
+    /// How often it is told what metrics mean, and of how many at once.
+    fn tells(&self, diagnostics: &mut Diagnostics) -> Option<(Duration, usize)> {
+        let written = self.metadata_config.as_ref();
+        let config = written.map(|written| written.value.clone()).unwrap_or_default();
+        let every = config.send_interval.unwrap_or(Period::from_secs(60));
+        let most = config.max_samples_per_send.unwrap_or(2000);
+        for (wrong, name) in
+            [(every.is_zero(), "send_interval"), (most == 0, "max_samples_per_send")]
+        {
+            if let Some(written) = written.filter(|_| wrong) {
+                diagnostics.report(written, format!("`{name}` of `metadata_config` cannot be 0"));
+            }
+        }
+        config.send.unwrap_or(true).then_some((every.duration(), most.max(1)))
     }
 
     fn max_buffer(&self, diagnostics: &mut Diagnostics) -> usize {
@@ -392,6 +412,7 @@ pub(super) mod tests {
         let (built, undone, faults) = build(
             "- {url: 'http://x:1/w?token=t'}\n- {url: 'http://x:1/w', name: b, \
              protobuf_message: io.prometheus.write.v2.Request, max_buffer_size: 2MB, \
+             send_exemplars: true, metadata_config: {send: false}, \
              queue_config: {max_shards: 3, min_shards: 2, max_samples_per_send: 7}}\n\
              - {url: 'http://x:1/w'}\n",
         );
@@ -399,7 +420,9 @@ pub(super) mod tests {
         let [a, b, c] = &built[..] else { panic!("{built:?}") };
         assert_eq!((a.name.as_str(), a.version), ("http://x:1/w", Version::V1));
         assert_eq!((a.shards, a.samples_per_send, a.max_buffer), ((1, 50), 2000, 4 << 30));
-        assert_eq!((a.interval, a.timeout), (Duration::from_secs(5), Duration::from_secs(30)));
+        assert_eq!((a.interval, a.to.timeout), (Duration::from_secs(5), Duration::from_secs(30)));
+        assert_eq!((a.exemplars, a.tells), (false, Some((Duration::from_secs(60), 2000))));
+        assert_eq!((b.exemplars, b.tells), (true, None));
         assert_eq!((b.name.as_str(), b.version, b.shards), ("b", Version::V2, (2, 3)));
         assert_eq!((b.samples_per_send, b.max_buffer), (7, 2 << 20));
         assert_eq!(c.name, "http://x:1/w#2");
@@ -410,12 +433,13 @@ pub(super) mod tests {
     fn every_fault_is_told_at_once_with_its_place() {
         let (_, undone, faults) = build(
             "- {url: 'ftp://x', max_buffer_size: 5, headers: {Authorization: x}}\n\
-             - {name: a, url: 'http://x/', sigv4: {}, send_exemplars: true}\n\
+             - {name: a, url: 'http://x/', sigv4: {}, metadata_config: {send_interval: 0s}}\n\
              - {name: a, url: 'http://x/', protobuf_message: v3, queue_config: {max_shards: 0}}\n",
         );
         let expected = [
             "1:50: authorization header must be changed via",
             "1:37: `5` is no size",
+            "2:59: `send_interval` of `metadata_config` cannot be 0",
             "3:49: `v3` is no `protobuf_message`",
             "3:67: remote write queue max_shards must be positive",
             "3:10: there are two of remote_write with the name `a`",
@@ -426,7 +450,6 @@ pub(super) mod tests {
         let expected = [
             "1:9: `ftp://x` is not an http or https URL: nothing is sent",
             "2:38: `sigv4` of `remote_write` is not supported yet: nothing is sent",
-            "2:58: `send_exemplars` is not supported yet: samples are sent",
         ];
         assert_eq!(undone, expected);
     }

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use base::family::MetricKind;
 use base::histogram::Histogram;
 use base::labels::{Labels, LabelsBuilder, METRIC_NAME};
-use base::remote_write::{NativeSeries, Series, encode_starting};
+use base::remote_write::{Exemplar, NativeSeries, Outgoing, Series, Version, encode_all};
 use base::sample::{Ended, Sample, Timestamp, is_stale};
 use storage::{Followed, Follower, LogPosition, Storage};
 
+use super::about::Said;
 use super::config::Settings;
+use super::examples::Examples;
 use crate::relabel::Relabel;
 
 /// The most samples of a round, which are in memory until it is over.
@@ -25,7 +27,9 @@ const MOST: usize = 100_000;
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     pub(super) bytes: bytes::Bytes,
+    pub(super) version: Version,
     pub(super) samples: u64,
+    pub(super) exemplars: u64,
     /// The time of its newest sample.
     pub(super) newest: Timestamp,
 }
@@ -52,6 +56,7 @@ pub(super) struct Reader {
     /// segment, so that it holds no more series than are alive.
     names: HashMap<Labels, Option<Labels>, foldhash::fast::RandomState>,
     named_in: u32,
+    examples: Examples,
 }
 
 /// A sample to be sent.
@@ -61,11 +66,22 @@ struct Picked {
     value: f64,
     histogram: Option<Arc<Histogram>>,
     start: i64,
+    /// What it is instead of a sample: an example of what the series counted.
+    example: Option<Box<Exemplar>>,
+}
+
+/// How a round is written.
+#[derive(Clone, Debug)]
+pub(super) struct Writing {
+    pub(super) version: Version,
+    /// What is said of the metrics; only 2.0 says it with their series.
+    pub(super) said: Said,
 }
 
 impl Reader {
     pub(super) fn at(position: LogPosition) -> Self {
-        Self { follower: Follower::at(position), names: HashMap::default(), named_in: 0 }
+        let follower = Follower::at(position);
+        Self { follower, names: HashMap::default(), named_in: 0, examples: Examples::default() }
     }
 
     pub(super) fn position(&self) -> LogPosition {
@@ -80,14 +96,14 @@ impl Reader {
     pub(super) fn next(
         &mut self,
         storage: &Storage,
-        settings: &Settings,
+        (settings, writing): (&Settings, &Writing),
         now: Timestamp,
     ) -> io::Result<Round> {
         let most = settings.samples_per_send.saturating_mul(settings.shards.1).min(MOST);
         let mut round = Round::default();
         let mut picked = Vec::new();
         let oldest = settings.age_limit.map_or(Timestamp::MIN, |limit| now - limit);
-        let Self { follower, names, named_in } = self;
+        let Self { follower, names, named_in, examples } = self;
         if *named_in != follower.position().segment {
             *named_in = follower.position().segment;
             names.clear();
@@ -103,7 +119,11 @@ impl Reader {
         })?;
         round.read = progress.samples;
         round.more = progress.more;
-        round.shards = shards(picked, settings);
+        if settings.exemplars && progress.samples > 0 {
+            let new = examples.next(storage, |series| names.get(series));
+            picked.extend(new.into_iter().map(Picked::example));
+        }
+        round.shards = shards(picked, settings, writing);
         Ok(round)
     }
 
@@ -134,7 +154,16 @@ fn pick(
     // Others know one way for a series to end.
     let value = if is_stale(sample.value) { Ended::Gone.value() } else { sample.value };
     let Followed { timestamp, start, .. } = sample;
-    Some(Picked { labels, timestamp, value, histogram: sample.histogram.cloned(), start })
+    let histogram = sample.histogram.cloned();
+    Some(Picked { labels, timestamp, value, histogram, start, example: None })
+}
+
+impl Picked {
+    fn example(example: Exemplar) -> Self {
+        let (labels, timestamp) = (example.series.clone(), example.timestamp);
+        let example = Some(Box::new(example));
+        Self { labels, timestamp, value: 0.0, histogram: None, start: 0, example }
+    }
 }
 
 /// What a series is called at the remote; nothing where it is not sent.
@@ -155,7 +184,7 @@ fn named(labels: &Labels, settings: &Settings) -> Option<Labels> {
 }
 
 /// As many shards as there are requests to fill, as far as there may be.
-fn shards(picked: Vec<Picked>, settings: &Settings) -> Vec<Vec<Body>> {
+fn shards(picked: Vec<Picked>, settings: &Settings, writing: &Writing) -> Vec<Vec<Body>> {
     if picked.is_empty() {
         return Vec::new();
     }
@@ -171,21 +200,26 @@ fn shards(picked: Vec<Picked>, settings: &Settings) -> Vec<Vec<Body>> {
     }
     shards.retain(|shard| !shard.is_empty());
     let bodies = |shard: Vec<Picked>| {
-        shard.chunks(settings.samples_per_send).map(|chunk| body(chunk, settings)).collect()
+        shard.chunks(settings.samples_per_send).map(|chunk| body(chunk, writing)).collect()
     };
     shards.into_iter().map(bodies).collect()
 }
 
 /// The request with `samples`, each series once.
-fn body(samples: &[Picked], settings: &Settings) -> Body {
+fn body(samples: &[Picked], writing: &Writing) -> Body {
     let (mut series, mut starts): (Vec<Series>, Vec<i64>) = (Vec::new(), Vec::new());
     let mut natives: Vec<NativeSeries> = Vec::new();
     let mut places: HashMap<&Labels, usize, foldhash::fast::RandomState> = HashMap::default();
     let mut native_places = places.clone();
+    let mut exemplars: Vec<Exemplar> = Vec::new();
     let mut newest = Timestamp::MIN;
     for sample in samples {
         newest = newest.max(sample.timestamp);
         let labels = &sample.labels;
+        if let Some(example) = &sample.example {
+            exemplars.push(Exemplar::clone(example));
+            continue;
+        }
         if let Some(histogram) = &sample.histogram {
             let place = *native_places.entry(labels).or_insert_with(|| {
                 let (labels, histograms) = (labels.clone(), Vec::new());
@@ -216,8 +250,18 @@ fn body(samples: &[Picked], settings: &Settings) -> Body {
     }
     // One that came late stands behind those that it comes before.
     series.iter_mut().for_each(|one| one.samples.sort_by_key(|sample| sample.timestamp));
-    let bytes = encode_starting((&series, &starts), &natives, settings.version).into();
-    Body { bytes, samples: samples.len() as u64, newest }
+    let Writing { version, said } = writing;
+    let outgoing = Outgoing {
+        series: &series,
+        starts: &starts,
+        natives: &natives,
+        exemplars: &exemplars,
+        about: Some(&**said),
+    };
+    let count = exemplars.len() as u64;
+    let samples = samples.len() as u64 - count;
+    let bytes = encode_all(outgoing, *version).into();
+    Body { bytes, version: *version, samples, exemplars: count, newest }
 }
 
 #[cfg(test)]
@@ -237,8 +281,8 @@ mod tests {
         storage.append(&samples.iter().map(point).collect::<Vec<_>>()).unwrap();
     }
 
-    fn received(round: &Round, settings: &Settings) -> Vec<Vec<Received>> {
-        let read = |body: &Body| decode(&body.bytes, settings.version, 1 << 20).unwrap();
+    fn received(round: &Round) -> Vec<Vec<Received>> {
+        let read = |body: &Body| decode(&body.bytes, body.version, 1 << 20).unwrap();
         round.shards.iter().map(|shard| shard.iter().map(read).collect()).collect()
     }
 
@@ -252,6 +296,11 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(100_000);
 
+    fn next(reader: &mut Reader, storage: &Storage, settings: &Settings) -> io::Result<Round> {
+        let writing = Writing { version: settings.version, said: Said::default() };
+        reader.next(storage, (settings, &writing), NOW)
+    }
+
     #[test]
     fn series_are_relabelled_and_get_external_labels() {
         let (_dir, storage, mut reader, settings) = begin(
@@ -262,16 +311,16 @@ mod tests {
         );
         append(&storage, &[("a", 1000, 1.0), ("secret", 1000, 2.0), ("nameless", 1000, 3.0)]);
         append(&storage, &[("a", 2000, Ended::Lost.value())]);
-        let round = reader.next(&storage, &settings, NOW).unwrap();
+        let round = next(&mut reader, &storage, &settings).unwrap();
         assert_eq!((round.read, round.more), (4, false));
-        let found = received(&round, &settings);
+        let found = received(&round);
         let [shard] = &found[..] else { panic!("{found:?}") };
         let [one] = &shard[0].series[..] else { panic!("{shard:?}") };
         assert_eq!(one.labels.to_string(), "a{from=\"lyon\", site=\"lyon\"}");
         let samples = one.samples.iter().map(|s| (s.timestamp.millis(), s.value.to_bits()));
         let expected = [(1000, 1.0_f64.to_bits()), (2000, Ended::Gone.value().to_bits())];
         assert_eq!(samples.collect::<Vec<_>>(), expected);
-        let round = reader.next(&storage, &settings, NOW).unwrap();
+        let round = next(&mut reader, &storage, &settings).unwrap();
         assert!(round.shards.is_empty() && round.read == 0);
     }
 
@@ -286,10 +335,10 @@ mod tests {
         }
         let (mut rounds, mut total) = (0, HashMap::<Labels, Vec<i64>>::new());
         loop {
-            let round = reader.next(&storage, &settings, NOW).unwrap();
+            let round = next(&mut reader, &storage, &settings).unwrap();
             assert!(round.shards.len() <= 4, "{}", round.shards.len());
             let mut seen = HashMap::new();
-            for (n, shard) in received(&round, &settings).into_iter().enumerate() {
+            for (n, shard) in received(&round).into_iter().enumerate() {
                 for series in shard.into_iter().flat_map(|received| received.series) {
                     let times = series.samples.iter().map(|sample| sample.timestamp.millis());
                     total.entry(series.labels.clone()).or_default().extend(times);
@@ -314,16 +363,43 @@ mod tests {
         let series = storage.series(&Labels::from_pairs([("__name__", "h")])).unwrap();
         let histogram = Histogram { count: 3.0, zero_count: 3.0, ..Histogram::default() };
         storage.append_histogram(series, NOW, histogram.clone()).unwrap();
-        let round = reader.next(&storage, &settings, NOW).unwrap();
+        let round = next(&mut reader, &storage, &settings).unwrap();
         assert_eq!((round.read, round.too_old, round.histograms), (3, 1, 1));
-        assert_eq!(received(&round, &settings)[0][0].series[0].labels.metric_name(), "b");
+        assert_eq!(received(&round)[0][0].series[0].labels.metric_name(), "b");
 
         let yaml = "- {url: http://x/, send_native_histograms: true}\n";
         let (_dir, storage, mut reader, settings) = begin(yaml);
         let series = storage.series(&Labels::from_pairs([("__name__", "h")])).unwrap();
         storage.append_histogram(series, NOW, histogram).unwrap();
-        let round = reader.next(&storage, &settings, NOW).unwrap();
-        let found = received(&round, &settings);
+        let round = next(&mut reader, &storage, &settings).unwrap();
+        let found = received(&round);
         assert_eq!(found[0][0].natives[0].histograms[0].0, NOW);
+    }
+
+    #[test]
+    fn exemplars_go_with_the_samples_of_their_series() {
+        let example = |name: &str, trace: &str| {
+            let labels = Labels::from_pairs([("trace_id", trace)]);
+            let exemplar = storage::Exemplar { labels, value: 2.5, timestamp: NOW };
+            (Labels::from_pairs([("__name__", name)]), exemplar)
+        };
+        for (asked, expected) in [(true, [1, 0, 1]), (false, [0, 0, 0])] {
+            let yaml = format!("- {{url: http://x/, send_exemplars: {asked}}}\n");
+            let (_dir, storage, mut reader, settings) = begin(&yaml);
+            storage.append_exemplars([example("a", "1"), example("later", "2")]);
+            let mut found = Vec::new();
+            for name in ["a", "a", "later"] {
+                append(&storage, &[(name, 1000 + found.len() as i64, 1.0)]);
+                let round = next(&mut reader, &storage, &settings).unwrap();
+                let [body] = &round.shards[0][..] else { panic!("{round:?}") };
+                let received = decode(&body.bytes, body.version, 1 << 20).unwrap();
+                assert_eq!((body.samples, received.exemplars.len() as u64), (1, body.exemplars));
+                for one in &received.exemplars {
+                    assert_eq!(one.series, received.series[0].labels);
+                }
+                found.push(body.exemplars);
+            }
+            assert_eq!(found, expected, "{asked}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use base::backoff::Backoff;
+use base::remote_write::{Sender, Sent, Spoken, Version};
 use base::sample::Timestamp;
 use storage::{LogPosition, Storage};
 use tokio::task::spawn_blocking;
@@ -22,18 +23,21 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::about::Telling;
 use super::config::Settings;
 use super::position::Note;
-use super::round::{Body, Reader, Round};
-use super::send::{Sender, Sent};
+use super::round::{Body, Reader, Round, Writing};
 use super::status::RemoteStates;
 use super::writers::Needed;
+use crate::scrape::Targets;
 
 /// Sends to one remote.
 #[derive(Clone, Debug)]
 pub(super) struct Runner {
     pub(super) settings: Arc<Settings>,
     pub(super) storage: Arc<Storage>,
+    pub(super) targets: Targets,
+    pub(super) spoken: Spoken,
     pub(super) states: RemoteStates,
     pub(super) note: Note,
     pub(super) needed: Needed,
@@ -62,14 +66,14 @@ impl Runner {
         let name = self.settings.name.as_str();
         let from = self.note.read().unwrap_or(self.begin);
         let mut reader = Reader::at(from);
-        let mut senders = Vec::new();
+        let (mut senders, mut telling) = (Vec::new(), Telling::default());
         info!(remote = name, segment = from.segment, offset = from.offset, "samples are sent on");
         let mut ticks = interval(self.settings.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             loop {
                 let before = reader.position();
-                let (back, round) = self.next(reader, Timestamp::now()).await?;
+                let (back, round) = self.next(reader, &mut telling, Timestamp::now()).await?;
                 reader = back;
                 let more = round.more;
                 let newest = round.shards.iter().flatten().map(|body| body.newest).max();
@@ -85,15 +89,29 @@ impl Runner {
                     break;
                 }
             }
+            if self.tell(&mut telling, &mut senders, &stop).await == Over::Stopped {
+                return Ok(());
+            }
         }
         Ok(())
     }
 
     /// Reads the next round, off the runtime's threads.
-    async fn next(&self, mut reader: Reader, now: Timestamp) -> anyhow::Result<(Reader, Round)> {
+    async fn next(
+        &self,
+        mut reader: Reader,
+        telling: &mut Telling,
+        now: Timestamp,
+    ) -> anyhow::Result<(Reader, Round)> {
         let (storage, settings) = (Arc::clone(&self.storage), Arc::clone(&self.settings));
+        let version = self.spoken.version();
+        let said = match version {
+            Version::V2 => telling.said(&self.targets),
+            Version::V1 => Arc::default(),
+        };
         let read = spawn_blocking(move || {
-            let round = reader.next(&storage, &settings, now);
+            let writing = Writing { version, said };
+            let round = reader.next(&storage, (&settings, &writing), now);
             round.map(|round| (reader, round))
         });
         let (reader, round) = read.await?.context("cannot read the log of samples")?;
@@ -145,12 +163,56 @@ impl Runner {
         stop: &CancellationToken,
     ) -> Over {
         while senders.len() < round.shards.len() {
-            senders.push(Sender::to(&self.settings));
+            senders.push(self.sender());
         }
         let shards = senders.iter_mut().zip(round.shards);
         let sending =
             shards.map(|(sender, bodies)| self.send_all(sender, bodies, before, stop)).collect();
         together(sending).await.into_iter().max().unwrap_or(Over::Done)
+    }
+
+    fn sender(&self) -> Sender {
+        Sender::new(Arc::clone(&self.settings.to), self.spoken.clone())
+    }
+
+    /// Says what metrics mean, where it is time: in 1.0, since 2.0 says it with each series. It is not
+    /// worth a wait: what is not taken is said again with the next ticks.
+    async fn tell(
+        &self,
+        telling: &mut Telling,
+        senders: &mut Vec<Sender>,
+        stop: &CancellationToken,
+    ) -> Over {
+        let (name, now) = (self.settings.name.as_str(), Timestamp::now());
+        if self.spoken.version() == Version::V2 {
+            return Over::Done;
+        }
+        let bodies = telling.due(&self.settings, &self.targets, now);
+        if bodies.is_empty() {
+            return Over::Done;
+        }
+        for body in bodies {
+            if senders.is_empty() {
+                senders.push(self.sender());
+            }
+            let Some(sender) = senders.first_mut() else { return Over::Done };
+            let sending = sender.send(body, Version::V1);
+            let Some((code, sent)) = stop.run_until_cancelled(sending).await else {
+                return Over::Stopped;
+            };
+            self.states.count_request(name, code);
+            match sent {
+                Sent::Taken => telling.was_refused = false,
+                Sent::Refused(why) => {
+                    if !std::mem::replace(&mut telling.was_refused, true) {
+                        warn!(remote = name, "it does not want to know what metrics mean: {why}");
+                    }
+                }
+                Sent::Later { .. } => return Over::Done,
+            }
+        }
+        telling.is_told(now);
+        Over::Done
     }
 
     async fn send_all(
@@ -163,7 +225,7 @@ impl Runner {
         let mut over = Over::Done;
         for body in bodies {
             if over == Over::GivenUp {
-                self.states.count(&self.settings.name, "dropped", body.samples);
+                self.count(&body, "dropped");
                 continue;
             }
             over = self.send(sender, &body, before, stop).await;
@@ -186,7 +248,7 @@ impl Runner {
         let name = settings.name.as_str();
         let mut backoff = Backoff::new(settings.backoff.0, settings.backoff.1);
         loop {
-            let sending = sender.send(settings, body.bytes.clone());
+            let sending = sender.send(body.bytes.clone(), body.version);
             let Some((code, sent)) = stop.run_until_cancelled(sending).await else {
                 return Over::Stopped;
             };
@@ -194,7 +256,7 @@ impl Runner {
             states.count_request(name, code);
             let delay = match sent {
                 Sent::Taken => {
-                    states.count(name, "sent", body.samples);
+                    self.count(body, "sent");
                     states.set_success(name, now);
                     if states.set_fault(name, None, now) {
                         info!(remote = name, "it takes our samples again");
@@ -202,7 +264,7 @@ impl Runner {
                     return Over::Done;
                 }
                 Sent::Refused(why) => {
-                    states.count(name, "refused", body.samples);
+                    self.count(body, "refused");
                     let fault = format!("it refuses samples for good: {why}");
                     if states.set_fault(name, Some(&fault), now) {
                         warn!(remote = name, samples = body.samples, "{fault}");
@@ -218,17 +280,23 @@ impl Runner {
                 }
             };
             if settings.age_limit.is_some_and(|limit| body.newest + limit < now) {
-                states.count(name, "too old", body.samples);
+                self.count(body, "too old");
                 return Over::Done;
             }
             if self.is_full(before, body, now).await {
-                states.count(name, "dropped", body.samples);
+                self.count(body, "dropped");
                 return Over::GivenUp;
             }
             if stop.run_until_cancelled(sleep(delay)).await.is_none() {
                 return Over::Stopped;
             }
         }
+    }
+
+    /// Counts what became of a request.
+    fn count(&self, body: &Body, result: &str) {
+        self.states.count(&self.settings.name, result, body.samples);
+        self.states.count_exemplars(&self.settings.name, result, body.exemplars);
     }
 
     /// Whether more waits behind `before` than may; notes how much it is.

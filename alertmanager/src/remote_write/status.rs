@@ -24,6 +24,7 @@ pub struct RemoteState {
 pub struct RemoteStates {
     states: Arc<Mutex<BTreeMap<String, RemoteState>>>,
     samples: IntCounterVec,
+    exemplars: IntCounterVec,
     requests: IntCounterVec,
     behind_bytes: IntGaugeVec,
     behind_seconds: IntGaugeVec,
@@ -39,6 +40,11 @@ impl RemoteStates {
             samples: metrics.counters(
                 "veilleur_remote_samples_total",
                 "Samples for other stores by what became of them: sent, refused by the store, dropped for want of room, too old, histograms that are not to be sent.",
+                &["remote", "result"],
+            ),
+            exemplars: metrics.counters(
+                "veilleur_remote_exemplars_total",
+                "Exemplars for other stores by what became of them: sent, refused by the store, dropped for want of room, too old.",
                 &["remote", "result"],
             ),
             requests: metrics.counters(
@@ -112,6 +118,12 @@ impl RemoteStates {
     pub(super) fn count(&self, remote: &str, result: &str, samples: u64) {
         if samples > 0 {
             self.samples.with_label_values(&[remote, result]).inc_by(samples);
+        }
+    }
+
+    pub(super) fn count_exemplars(&self, remote: &str, result: &str, exemplars: u64) {
+        if exemplars > 0 {
+            self.exemplars.with_label_values(&[remote, result]).inc_by(exemplars);
         }
     }
 

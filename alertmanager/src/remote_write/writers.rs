@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base::remote_write::Spoken;
 use base::supervisor::Supervisor;
 use storage::{LogPosition, Storage};
 use tracing::error;
@@ -16,6 +17,7 @@ use super::config::Settings;
 use super::position::{Note, forget_others};
 use super::run::Runner;
 use super::status::RemoteStates;
+use crate::scrape::Targets;
 
 /// How long a remote that is no longer wanted, or has changed, has to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -50,6 +52,8 @@ pub struct Writers {
     storage: Arc<Storage>,
     /// Where positions are noted.
     dir: PathBuf,
+    /// Who says what metrics mean.
+    targets: Targets,
     states: RemoteStates,
     around: Supervisor,
     running: Vec<(Arc<Settings>, Supervisor)>,
@@ -57,15 +61,16 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Sends what is in `storage`, as tasks of `around`; positions are noted in `dir`.
+    /// Sends what is in `storage`, and what `targets` say of it, as tasks of `around`; positions are
+    /// noted in `dir`.
     pub fn new(
-        storage: Arc<Storage>,
+        (storage, targets): (Arc<Storage>, Targets),
         dir: PathBuf,
         states: RemoteStates,
         around: Supervisor,
     ) -> Self {
         let (running, needed) = (Vec::new(), Needed::default());
-        Self { storage, dir, states, around, running, needed }
+        Self { storage, dir, targets, states, around, running, needed }
     }
 
     /// Sends to `wanted` from now on; those that are as before go on undisturbed. A remote that is
@@ -100,6 +105,8 @@ impl Writers {
             let runner = Runner {
                 settings: Arc::clone(settings),
                 storage: Arc::clone(&self.storage),
+                targets: self.targets.clone(),
+                spoken: Spoken::at_best(settings.version),
                 states: self.states.clone(),
                 note: Note::of(&self.dir, &settings.name),
                 needed: self.needed.clone(),

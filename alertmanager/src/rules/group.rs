@@ -387,4 +387,23 @@ impl Sources {
         let url = format!("{}/#alert-{:016x}", self.external_url, labels.fingerprint());
         Alert { labels, ..active.to_alert(ended, url) }
     }
+
+    /// Over a storage of its own, which is empty.
+    #[cfg(test)]
+    pub(super) fn of_a_test() -> Self {
+        let metrics = base::own_metrics::OwnMetrics::new();
+        Self {
+            storage: Arc::new(Storage::in_memory(storage::Options::default())),
+            outputs: Outputs::default(),
+            targets: Targets::default(),
+            external_labels: Labels::default(),
+            external_url: "http://v".into(),
+            lookback: Duration::from_secs(300),
+            subquery_step: Duration::from_secs(60),
+            on_missing: OnMissing::default(),
+            elsewhere: None,
+            started: Timestamp::default(),
+            appended: metrics.counter("appended_total", "For a test."),
+        }
+    }
 }

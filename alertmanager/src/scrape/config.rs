@@ -12,6 +12,7 @@ use base::period::Period;
 
 use super::global::{GlobalScrape, size_of};
 use super::protocol::Protocols;
+use super::target::Target;
 use crate::discovery::{Discovered, FileSd, Source};
 use crate::relabel::{Relabel, RelabelConfig};
 
@@ -186,7 +187,7 @@ impl ScrapeConfig {
         let limits = self.limits(&global, diagnostics);
         let protocols = Protocols::build(&self, &global, diagnostics);
         let access = self.http(folder).build_following(place, diagnostics)?;
-        Some(Job {
+        let job = Job {
             name: self.job_name.value.clone(),
             interval,
             timeout,
@@ -204,7 +205,11 @@ impl ScrapeConfig {
             limits,
             access,
             config: self,
-        })
+        };
+        for group in &job.config.static_configs {
+            group.check(|target| Target::is_nowhere(&job, target), diagnostics);
+        }
+        Some(job)
     }
 
     fn limits(&self, global: &GlobalScrape, diagnostics: &mut Diagnostics) -> Limits {

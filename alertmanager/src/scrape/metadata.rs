@@ -13,10 +13,10 @@ use base::family::MetricKind;
 const MOST_BYTES: usize = 2 << 20;
 
 /// What is said of a family.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Described {
-    /// The kind, as the API names it: `counter`, `unknown`.
-    pub kind: &'static str,
+    /// What its values mean.
+    pub kind: MetricKind,
     /// The unit; empty for none.
     pub unit: String,
     /// What it measures.
@@ -56,10 +56,9 @@ impl Describing {
         match entry {
             Entry::Help { name, text } => self.note(name, |d| set(&mut d.help, text)),
             Entry::Unit { name, unit } => self.note(name, |d| set(&mut d.unit, unit)),
-            Entry::Type { name, kind } => self.note(name, |d| {
-                let new = kind.as_str();
-                std::mem::replace(&mut d.kind, new) != new
-            }),
+            Entry::Type { name, kind } => {
+                self.note(name, |d| std::mem::replace(&mut d.kind, *kind) != *kind)
+            }
             _ => {}
         }
     }
@@ -76,8 +75,7 @@ impl Describing {
             }
             return;
         }
-        let kind = MetricKind::Unknown.as_str();
-        let mut described = Described { kind, ..Described::default() };
+        let mut described = Described::default();
         change(&mut described);
         let more = *bytes + described.bytes(name);
         if more <= MOST_BYTES {
@@ -129,7 +127,8 @@ mod tests {
         };
         parser.feed(text.as_bytes(), &mut entry).unwrap();
         let shown = describing.changed()?;
-        let line = |(name, d): (&String, &Described)| format!("{name} {} {}", d.kind, d.help);
+        let line =
+            |(name, d): (&String, &Described)| format!("{name} {} {}", d.kind.as_str(), d.help);
         Some(shown.iter().map(line).collect())
     }
 

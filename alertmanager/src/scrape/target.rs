@@ -54,6 +54,9 @@ impl Target {
         if address.is_empty() {
             return Ok(None);
         }
+        if address.contains('/') {
+            return Err(format!("`{address}` is no address"));
+        }
         let period = |name: &str| get(name).parse::<Period>().map_err(|error| error.to_string());
         let (interval, timeout) = (period("__scrape_interval__")?, period("__scrape_timeout__")?);
         if interval.is_zero() || timeout.is_zero() || timeout > interval {
@@ -73,6 +76,13 @@ impl Target {
         labels.retain(|name, _| !name.starts_with("__"));
         let key = TargetKey { job: job.name.clone(), labels: labels.build(), url };
         Ok(Some(Self { key, discovered: before, uri, interval, timeout }))
+    }
+
+    /// Whether what `discovered` becomes has no address, although it is to be scraped.
+    pub(super) fn is_nowhere(job: &Job, discovered: &Discovered) -> bool {
+        let mut labels = Self::builder(job, discovered);
+        let is_kept = Relabel::run(&job.relabel, &mut labels);
+        is_kept && labels.get("__address__").is_some_and(|address| address.contains('/'))
     }
 
     fn builder(job: &Job, discovered: &Discovered) -> LabelsBuilder {
@@ -184,6 +194,16 @@ mod tests {
             "{job_name: n, relabel_configs: [{source_labels: [env], regex: dev, action: keep}]}",
             &db,
             "dropped",
+        );
+        let page = [("__address__", "https://page.example/x")];
+        check("{job_name: n}", &page, "`https://page.example/x` is no address");
+        check(
+            "{job_name: n, static_configs: [{targets: ['https://page.example/x']}], \
+             relabel_configs: [{source_labels: [__address__], target_label: __param_target}, \
+             {source_labels: [__param_target], target_label: instance}, \
+             {target_label: __address__, replacement: 'bb:9115'}]}",
+            &page,
+            r#"{instance="https://page.example/x", job="n"} http://bb:9115/metrics?target=https%3A%2F%2Fpage.example%2Fx"#,
         );
         check(
             "{job_name: n}",

@@ -352,7 +352,7 @@ async fn what_a_target_says_of_its_metrics_is_kept_until_it_says_otherwise() {
     for _ in 0..3 {
         world.scrape().await;
         let metadata = world.scraper.targets.metadata();
-        kinds.push(metadata[0].1.get("a").map_or("none", |described| described.kind));
+        kinds.push(metadata[0].1.get("a").map_or("none", |described| described.kind.as_str()));
     }
     assert_eq!(kinds, ["counter", "counter", "none"]);
     world.loop_.remove(&world.target, Timestamp::from_millis(world.now + 1));

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::{Entry, Format, ParseError, Parser};
+use super::{Entry, Format, ParseError, Parser, check};
 use crate::family::{FamilySample, MetricFamily, MetricKind};
 
 /// Reads `text` as families; a sample without metadata makes a family of its own.
@@ -17,8 +17,25 @@ pub fn parse_families(
     format: Format,
     max_body: usize,
 ) -> Result<Vec<MetricFamily>, ParseError> {
+    read(Parser::new(format, max_body), text, format)
+}
+
+/// The same of a text that a checker accepts, too.
+///
+/// # Errors
+///
+/// As [`parse_families`]; the first thing that breaks a rule of the format.
+pub fn check_families(
+    text: &[u8],
+    format: Format,
+    max_body: usize,
+) -> Result<Vec<MetricFamily>, ParseError> {
+    check(text, format, max_body)?;
+    read(Parser::strict(format, max_body), text, format)
+}
+
+fn read(mut parser: Parser, text: &[u8], format: Format) -> Result<Vec<MetricFamily>, ParseError> {
     let mut families = Families { format, list: Vec::new(), places: HashMap::new() };
-    let mut parser = Parser::new(format, max_body);
     let mut entry = |entry: Entry<'_>| families.add(entry);
     parser.feed(text, &mut entry)?;
     parser.finish(&mut entry)?;

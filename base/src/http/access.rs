@@ -179,6 +179,7 @@ impl HttpConfig {
     ) -> Option<HttpAccess> {
         self.check(diagnostics);
         self.check_stores(diagnostics);
+        self.look_for_secrets(place, diagnostics);
         let (identity, place) = (self.identity(diagnostics), self.tls_place(place));
         let client = self.client(place, diagnostics)?;
         let further = self.headers(diagnostics);
@@ -245,12 +246,38 @@ impl HttpConfig {
             .map(|oauth2| Identity::OAuth2(Box::new(oauth2)))
     }
 
+    /// Notes which files of secrets are not there: they are read with each request.
+    fn look_for_secrets(&self, place: Place, diagnostics: &mut Diagnostics) {
+        let mut look = |place: Place, setting: &str, file: Option<&PathBuf>| {
+            if let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) {
+                diagnostics.look_for(place, setting, file);
+            }
+        };
+        if let Some(Spanned { value: basic, place }) = &self.basic_auth {
+            look(*place, "username_file", basic.username_file.as_ref());
+            look(*place, "password_file", basic.password_file.as_ref());
+        }
+        if let Some(Spanned { value, place }) = &self.authorization {
+            look(*place, "credentials_file", value.credentials_file.as_ref());
+        }
+        if let Some(file) = &self.bearer_token_file {
+            look(file.place, "bearer_token_file", Some(&file.value));
+        }
+        if let Some(Spanned { value, place }) = &self.oauth2 {
+            look(*place, "client_secret_file", value.client_secret_file.as_ref());
+        }
+        for header in self.http_headers.iter().flat_map(|headers| headers.value.values()) {
+            header.files.iter().for_each(|file| look(place, "http_headers", Some(file)));
+        }
+    }
+
     fn client(&self, place: Place, diagnostics: &mut Diagnostics) -> Option<Client> {
         let proxies = self.proxies(diagnostics);
         let tls = self.tls_config.as_ref().map(|tls| tls.value.clone()).unwrap_or_default();
         if tls.check().is_err() {
             return None;
         }
+        let tls = if diagnostics.spares_files() { TlsConfig::default() } else { tls };
         match Client::new(&tls) {
             Ok(client) => Some(proxies.into_iter().fold(client.remembering(), Client::through)),
             Err(error) => {

@@ -132,6 +132,25 @@ pub(super) mod v1 {
         pub(in super::super) timeseries: Vec<TimeSeries>,
     }
 
+    /// The same message, where it says what metrics mean: its own type, since no reader asks for it.
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(in super::super) struct AboutRequest {
+        #[prost(message, repeated, tag = "3")]
+        pub(in super::super) metadata: Vec<Metadata>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(in super::super) struct Metadata {
+        #[prost(int32, tag = "1")]
+        pub(in super::super) kind: i32,
+        #[prost(string, tag = "2")]
+        pub(in super::super) name: String,
+        #[prost(string, tag = "4")]
+        pub(in super::super) help: String,
+        #[prost(string, tag = "5")]
+        pub(in super::super) unit: String,
+    }
+
     #[derive(Clone, PartialEq, prost::Message)]
     pub(in super::super) struct TimeSeries {
         #[prost(message, repeated, tag = "1")]

@@ -2,6 +2,10 @@
 //!
 //! Invariant: both versions are held to the same.
 
+use std::collections::BTreeMap;
+
+use super::encode::{v1_of, v2_of};
+use super::message::v1;
 use super::*;
 use crate::histogram::{CUSTOM, Reset};
 
@@ -40,7 +44,8 @@ fn what_is_encoded_is_decoded() {
 
 #[test]
 fn texts_of_2_0_stand_once_and_the_first_is_empty() {
-    let request = v2_of((&[series("a", &[1.0]), series("b", &[2.0])], &[]), &[]);
+    let series = [series("a", &[1.0]), series("b", &[2.0])];
+    let request = v2_of(Outgoing { series: &series, ..Outgoing::default() });
     let expected = ["", "__name__", "a", "job", "zone", "How hot.", "celsius", "b"];
     assert_eq!(request.symbols, expected);
 }
@@ -79,7 +84,9 @@ fn what_claims_to_be_large_is_not_unpacked_x21() {
 fn broken_bodies_are_refused_and_never_panic_x22() {
     for version in [Version::V1, Version::V2] {
         let sent = [series("a", &[1.0, 2.0]), series("b", &[3.0])];
-        let whole = v2_of((&sent, &[]), &[natives()]).encode_to_vec();
+        let natives = [natives()];
+        let sent = Outgoing { series: &sent, natives: &natives, ..Outgoing::default() };
+        let whole = v2_of(sent).encode_to_vec();
         for at in 0..whole.len() {
             for bit in 0..8 {
                 let mut bytes = whole.clone();
@@ -141,6 +148,10 @@ fn natives() -> NativeSeries {
     }
 }
 
+fn encode_with(series: &[Series], natives: &[NativeSeries], version: Version) -> Vec<u8> {
+    encode_all(Outgoing { series, natives, ..Outgoing::default() }, version)
+}
+
 #[test]
 fn native_histograms_are_decoded_as_they_were_encoded() {
     for version in [Version::V1, Version::V2] {
@@ -168,9 +179,90 @@ fn a_histogram_that_cannot_be_is_refused_and_the_rest_is_taken_x22() {
 fn starts_travel_with_2_0() {
     let sent = [series("a", &[1.0]), series("b", &[2.0])];
     for (version, starts) in [(Version::V2, [7, 0]), (Version::V1, [0, 0])] {
-        let body = encode_starting((&sent, &[7]), &[], version);
+        let sent = Outgoing { series: &sent, starts: &[7], ..Outgoing::default() };
+        let body = encode_all(sent, version);
         assert_eq!(decode(&body, version, 1 << 20).unwrap().starts, starts);
     }
+}
+
+#[test]
+fn exemplars_are_decoded_as_they_were_encoded() {
+    let (a, h) = (series("a", &[1.0]), natives());
+    let exemplar = |series: &Labels, trace: &str, value| Exemplar {
+        series: series.clone(),
+        labels: Labels::from_pairs([("trace_id", trace)]),
+        value,
+        timestamp: Timestamp::from_millis(7),
+    };
+    let exemplars = [
+        exemplar(&a.labels, "1", 0.5),
+        exemplar(&a.labels, "2", -0.0),
+        exemplar(&h.labels, "", 2.0),
+    ];
+    for version in [Version::V1, Version::V2] {
+        let outgoing = Outgoing {
+            series: std::slice::from_ref(&a),
+            natives: std::slice::from_ref(&h),
+            exemplars: &exemplars,
+            ..Outgoing::default()
+        };
+        let got = decode(&encode_all(outgoing, version), version, 1 << 20).unwrap();
+        assert_eq!((&got.exemplars[..], got.series.len()), (&exemplars[..], 1), "{version:?}");
+        assert_eq!(got.natives, [natives()]);
+    }
+}
+
+#[test]
+fn what_is_said_of_a_metric_is_said_of_its_series() {
+    use MetricKind::{Counter, Gauge, Histogram, Unknown};
+    let about = |kind, help: &str| About { kind, unit: "s".to_owned(), help: help.to_owned() };
+    let all = BTreeMap::from([
+        ("h".to_owned(), about(Histogram, "H.")),
+        ("c".to_owned(), about(Counter, "C.")),
+        ("c_total".to_owned(), about(Counter, "Itself.")),
+        ("g".to_owned(), about(Gauge, "G.")),
+    ]);
+    let expected = [
+        ("h", Histogram, "H."),
+        ("h_bucket", Histogram, "H."),
+        ("h_count", Histogram, "H."),
+        ("h_total", Unknown, ""),
+        ("c_total", Counter, "Itself."),
+        ("c_created", Counter, "C."),
+        ("g_sum", Unknown, ""),
+        ("other", Unknown, ""),
+    ];
+    let bare = |name| Series {
+        kind: Unknown,
+        help: String::new(),
+        unit: String::new(),
+        ..series(name, &[1.0])
+    };
+    let series: Vec<Series> = expected.iter().map(|(name, ..)| bare(*name)).collect();
+    let outgoing = Outgoing { series: &series, about: Some(&all), ..Outgoing::default() };
+    let got = decode(&encode_all(outgoing, Version::V2), Version::V2, 1 << 20).unwrap();
+    for (got, (name, kind, help)) in got.series.iter().zip(expected) {
+        assert_eq!((got.kind, got.help.as_str()), (kind, help), "{name}");
+    }
+    let got = decode(&encode_all(outgoing, Version::V1), Version::V1, 1 << 20).unwrap();
+    assert!(got.series.iter().all(|series| series.help.is_empty()));
+    // What says it of itself is believed.
+    let own = [self::series("g", &[1.0])];
+    let outgoing = Outgoing { series: &own, about: Some(&all), ..Outgoing::default() };
+    let got = decode(&encode_all(outgoing, Version::V2), Version::V2, 1 << 20).unwrap();
+    assert_eq!(got.series[0].help, "How hot.");
+}
+
+#[test]
+fn metrics_are_told_in_messages_of_1_0() {
+    let about = About { kind: MetricKind::Counter, unit: "s".into(), help: "C.".into() };
+    let (name, none) = ("c".to_owned(), About::default());
+    let body = encode_about([(&name, &about), (&name, &none)].into_iter());
+    let message = v1::AboutRequest::decode(&*unpack(&body, 1 << 20).unwrap()).unwrap();
+    let told = message.metadata.iter().map(|m| (m.kind, &*m.name, &*m.help, &*m.unit));
+    assert_eq!(told.collect::<Vec<_>>(), [(1, "c", "C.", "s"), (0, "c", "", "")]);
+    // A receiver that looks for samples finds none.
+    assert_eq!(decode(&body, Version::V1, 1 << 20).unwrap(), Received::default());
 }
 
 /// What a generated reader of the message makes of it.
@@ -198,7 +290,8 @@ fn from_v1(request: v1::WriteRequest) -> Received {
 fn messages_of_1_0_are_read_as_by_a_generated_reader_x22() {
     let mut series: Vec<_> = (0..5).map(|n| series(&format!("s{n}"), &[1.0, -0.0, 2.5])).collect();
     series.push(self::series("a", &[]));
-    let mut message = v1_of(&series, &[natives()]);
+    let natives = [natives()];
+    let mut message = v1_of(Outgoing { series: &series, natives: &natives, ..Outgoing::default() });
     message.timeseries[1].exemplars.push(v1::Exemplar {
         labels: vec![v1::Label { name: "trace".into(), value: "x".into() }],
         value: 3.0,

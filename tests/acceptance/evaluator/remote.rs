@@ -28,6 +28,8 @@ struct Store {
     program: PathBuf,
     dir: PathBuf,
     port: u16,
+    /// Further arguments of a Prometheus.
+    further: Vec<String>,
     running: Option<Program>,
 }
 
@@ -36,7 +38,7 @@ impl Store {
     fn new(name: &str, evaluator: &Evaluator) -> Option<Self> {
         let (program, dir) = (peers::program(name)?, evaluator.path(name));
         fs::create_dir_all(&dir).unwrap();
-        Some(Self { program, dir, port: free_port(), running: None })
+        Some(Self { program, dir, port: free_port(), further: Vec::new(), running: None })
     }
 
     fn start(&mut self, arguments: &[&str]) {
@@ -51,12 +53,15 @@ impl Store {
     /// As a Prometheus that takes remote write, configured by `config`.
     fn start_prometheus(&mut self, config: &str) {
         fs::write(self.dir.join("prometheus.yml"), config).unwrap();
-        self.start(&[
+        let further = self.further.clone();
+        let known = [
             "--config.file=DIR/prometheus.yml",
             "--storage.tsdb.path=DIR/data",
             "--web.listen-address=ADDRESS",
             "--web.enable-remote-write-receiver",
-        ]);
+        ];
+        let all = known.into_iter().chain(further.iter().map(String::as_str));
+        self.start(&all.collect::<Vec<_>>());
     }
 
     fn start_victoria_metrics(&mut self) {
@@ -222,6 +227,127 @@ fn what_a_store_refuses_is_counted_and_what_waits_has_a_bound() {
     wait_until("samples are refused", || samples("refused") > 0.0);
     store.reply_with(|_| Reply::status(204));
     wait_until("samples are taken", || samples("sent") > 0.0);
+}
+
+/// A store that knows 1.0 only is found out, and loses nothing by it.
+#[test]
+fn a_store_that_knows_no_2_0_is_written_to_in_1_0() {
+    for answer in [415, 204] {
+        let (target, refused) = (target(), answer);
+        let store = HttpServer::start(move |asked| {
+            match asked.headers["content-type"].contains("write.v2") {
+                true => Reply::status(refused),
+                false => Reply::status(204),
+            }
+        });
+        let mut evaluator = Evaluator::with(&format!(
+            "global: {{scrape_interval: 300ms}}\nbuiltin_rules: {{enabled: false}}\nscrape_configs:\n\
+             - job_name: rooms\n  static_configs: [{{targets: ['{}']}}]\nremote_write:\n\
+             - {{url: '{}', name: s, protobuf_message: io.prometheus.write.v2.Request, \
+             queue_config: {{batch_send_deadline: 300ms}}}}\n",
+            target.address(),
+            store.url("/write"),
+        ));
+        let sent = "veilleur_remote_samples_total";
+        wait_until("samples are taken", || evaluator.own(sent) >= 6.0);
+        let asked = store.asked();
+        let versions = asked.iter().map(|a| &*a.headers["x-prometheus-remote-write-version"]);
+        let versions: Vec<&str> = versions.collect();
+        // Once, and never again.
+        assert_eq!(versions[0], "2.0.0");
+        assert!(versions.len() > 1 && versions[1..].iter().all(|v| *v == "0.1.0"), "{versions:?}");
+        let metrics = evaluator.get("/metrics").unwrap().1;
+        assert!(!metrics.contains("result=\"refused\""), "{metrics}");
+        assert!(evaluator.program().log().contains("it speaks remote write 1.0 only"));
+    }
+}
+
+/// A target whose counter has an exemplar, and a kind, a unit and a help text.
+fn traced() -> HttpServer {
+    let asked = Arc::new(AtomicU64::new(0));
+    let begun = base::sample::Timestamp::now().seconds() - 60.0;
+    HttpServer::start(move |_| {
+        let count = asked.fetch_add(1, Ordering::Relaxed);
+        let (trace, at) = (count / 3, begun + (count / 3) as f64);
+        let body = format!(
+            "# HELP calls_seconds Time in calls.\n# TYPE calls_seconds counter\n\
+             # UNIT calls_seconds seconds\n\
+             calls_seconds_total{{room=\"a\"}} {count} # {{trace_id=\"t{trace}\"}} 0.5 {at}\n# EOF\n"
+        );
+        let kind = "content-type: application/openmetrics-text; version=1.0.0\r\n";
+        Reply::Answer(200, kind.to_owned(), body.into_bytes())
+    })
+}
+
+#[test]
+fn exemplars_and_what_metrics_mean_are_sent_on() {
+    let (target, mut evaluator) = (traced(), Evaluator::new());
+    let stores = [Store::new("prometheus", &evaluator), Store::new("prometheus", &evaluator)];
+    let victoria = Store::new("victoria-metrics", &evaluator);
+    let ([Some(mut by_1_0), Some(mut by_2_0)], Some(mut victoria)) = (stores, victoria) else {
+        return;
+    };
+    for store in [&mut by_1_0, &mut by_2_0] {
+        store.dir = evaluator.path(&format!("prometheus-{}", store.port));
+        fs::create_dir_all(&store.dir).unwrap();
+        store.further = vec!["--enable-feature=exemplar-storage,metadata-wal-records".to_owned()];
+        store.start_prometheus("global: {scrape_interval: 1h}\n");
+    }
+    victoria.start_victoria_metrics();
+    evaluator.write(
+        "veilleur.yml",
+        &format!(
+            "global: {{scrape_interval: 500ms, external_labels: {{site: lyon}}}}\n\
+             builtin_rules: {{enabled: false}}\nscrape_configs:\n\
+             - job_name: rooms\n  static_configs: [{{targets: ['{}']}}]\nremote_write:\n\
+             - {{url: '{}', name: p1, send_exemplars: true, queue_config: {{batch_send_deadline: 300ms}}}}\n\
+             - {{url: '{}', name: p2, send_exemplars: true, queue_config: {{batch_send_deadline: 300ms}}, \
+             protobuf_message: io.prometheus.write.v2.Request}}\n\
+             - {{url: '{}', name: v, queue_config: {{batch_send_deadline: 300ms}}, \
+             metadata_config: {{send_interval: 1s}}}}\n",
+            target.address(),
+            by_1_0.url("/api/v1/write"),
+            by_2_0.url("/api/v1/write"),
+            victoria.url("/api/v1/write"),
+        ),
+    );
+    evaluator.start();
+    let traces = |answer: Option<(u16, String)>| -> Vec<String> {
+        let body = answer.map_or_else(String::new, |(_, body)| body);
+        let body: Value = serde_json::from_str(&body).unwrap_or_default();
+        let found = body["data"][0]["exemplars"].as_array().cloned().unwrap_or_default();
+        assert!(found.is_empty() || body["data"][0]["seriesLabels"]["room"] == "a", "{body}");
+        found.iter().map(|one| one["labels"]["trace_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let now = base::sample::Timestamp::now().seconds();
+    let path = format!(
+        "/api/v1/query_exemplars?query=calls_seconds_total&start={}&end={}",
+        now - 600.0,
+        now + 600.0
+    );
+    let ours = || traces(evaluator.get(&path));
+    wait_until("we have some", || ours().len() >= 4);
+    let before = ours();
+    for store in [&by_1_0, &by_2_0] {
+        wait_until("exemplars arrive", || traces(get(&store.url(&path))).len() >= before.len());
+        // In order, and none twice.
+        let theirs = traces(get(&store.url(&path)));
+        assert_eq!(theirs[..before.len()], before);
+        assert_eq!(distinct(&theirs), theirs.len(), "{theirs:?}");
+        assert!(!store.samples("calls_seconds_total{site=\"lyon\"}").is_empty());
+    }
+    // Nobody asked for them there.
+    assert_eq!(evaluator.own("veilleur_remote_exemplars_total{remote=\"v\",result=\"sent\"}"), 0.0);
+    wait_until("VictoriaMetrics knows what the metric means", || {
+        let told = get(&victoria.url("/api/v1/metadata?metric=calls_seconds"));
+        told.is_some_and(|(_, body)| {
+            body.contains("Time in calls.") && body.contains("\"counter\"")
+        })
+    });
+}
+
+fn distinct(all: &[String]) -> usize {
+    all.iter().collect::<std::collections::BTreeSet<_>>().len()
 }
 
 #[test]

@@ -6,12 +6,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::http_server::HttpServer;
 use tests::mail_server::{self, MailServer};
-use tests::program::{Program, free_port};
+use tests::program::{Program, free_port, path_of};
 use tests::{get, wait_until};
 
 /// A bash probe.
@@ -51,6 +52,13 @@ impl Evaluator {
         let (config, data) = (self.path("veilleur.yml"), self.path("data"));
         let options = ["--config".into(), config.into(), "--data".into(), data.into()];
         options.into_iter().chain(["--listen".into(), listen.into()]).collect()
+    }
+
+    /// Runs it with this variable in its environment, and waits for nothing.
+    pub(crate) fn begin_with(&mut self, variable: (&str, &str)) {
+        let mut command = Command::new(path_of("veilleur"));
+        command.args(self.arguments()).env(variable.0, variable.1);
+        self.program = Some(Program::spawn(command));
     }
 
     pub(crate) fn start(&mut self) {

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use base::diagnostic::Diagnostics;
 use base::period::Period;
-use storage::{Options, Storage};
 
 use super::*;
 use crate::rules::RuleFile;
@@ -18,22 +17,11 @@ async fn runner(alerts: &Alerts) -> RuleRunner {
     let mut diagnostics = Diagnostics::new("r.yml");
     let file: RuleFile = base::yaml::read(RULES, &mut diagnostics).unwrap();
     let mut groups = file.build("r.yml", Period::from_secs(60), &mut diagnostics);
-    let storage = Arc::new(Storage::in_memory(Options::default()));
-    let appended = base::own_metrics::OwnMetrics::new().counter("appended_total", "For a test.");
     RuleRunner {
         group: Arc::new(groups.remove(0)),
         sources: Sources {
-            storage,
-            outputs: Default::default(),
-            targets: Default::default(),
             external_labels: Labels::from_pairs([("site", "paris")]),
-            external_url: "http://v".into(),
-            lookback: Duration::from_secs(300),
-            subquery_step: Duration::from_secs(60),
-            on_missing: Default::default(),
-            elsewhere: None,
-            started: Timestamp::default(),
-            appended,
+            ..Sources::of_a_test()
         },
         state: State::in_memory().await.unwrap(),
         alerts: alerts.clone(),

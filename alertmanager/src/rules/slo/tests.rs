@@ -3,12 +3,11 @@
 //! Invariant: what is expected is written out, not made by the code that is tested.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base::labels::Labels;
 use base::sample::{Ended, Timestamp};
 use promql::{Range, Session};
-use storage::{Options, Point, Storage};
+use storage::Point;
 
 use super::super::measured::samples;
 use super::*;
@@ -16,22 +15,6 @@ use crate::rules::Sources;
 
 fn at(minute: i64) -> Timestamp {
     Timestamp::from_millis(minute * 60_000)
-}
-
-fn sources() -> Sources {
-    Sources {
-        storage: Arc::new(Storage::in_memory(Options::default())),
-        outputs: Default::default(),
-        targets: Default::default(),
-        external_labels: Labels::default(),
-        external_url: "http://v".into(),
-        lookback: Duration::from_secs(300),
-        subquery_step: Duration::from_secs(60),
-        on_missing: Default::default(),
-        elsewhere: None,
-        started: Timestamp::default(),
-        appended: base::own_metrics::OwnMetrics::new().counter("appended_total", "For a test."),
-    }
 }
 
 fn build(yaml: &str) -> (Vec<RuleGroup>, String) {
@@ -120,7 +103,7 @@ async fn maintenance_is_left_out_and_the_budget_is_told_both_ways_a5_1() {
          total: 'sum(rate(all[$window]))'}",
     );
     assert_eq!(faults, "");
-    let (group, sources) = (groups.remove(0), sources());
+    let (group, sources) = (groups.remove(0), Sources::of_a_test());
     let storage = Arc::clone(&sources.storage);
     let store = |labels: &[(&str, &str)], minute: i64, value: f64| {
         let series = storage.series(&Labels::from_pairs(labels.iter().copied())).unwrap();
