@@ -3,7 +3,8 @@
 //!
 //! Both scrape a target whose values change by the clock, Prometheus's own page and, where it is
 //! there, node_exporter's; both judge [`RULES`] and every file of the `rule-sets` that Prometheus
-//! takes. Then `ALERTS` of both are laid side by side. `BESIDE_SECONDS` says for how long (40).
+//! takes. Then `ALERTS` of both are laid side by side. `BESIDE_SECONDS` says for how long (40); who has
+//! more than five minutes judges every five seconds, else every second.
 //!
 //! What the rule sets judge are the numbers of running programs, which the two see at other moments: there
 //! an alert that one of them had for a single evaluation is no difference.
@@ -22,43 +23,53 @@ use tests::http_server::{HttpServer, Reply};
 use tests::program::{Program, free_port};
 use tests::{ask, escaped, peers, wait_until};
 
-/// In seconds. Each of the two scrapes and judges once in it, at a moment of its own.
-const INTERVAL: i64 = 1;
-/// How far two changes may be apart: each sees the target up to an interval late, and judges up to
-/// one later; and one more for a machine that does something else.
-const APART: i64 = 3 * INTERVAL;
-/// The interval of the groups of the rule sets, which are many.
-const SETS_INTERVAL: i64 = 10;
+/// How far two changes may be apart, in intervals: each sees the target up to one late, and judges up
+/// to one later; and one more for a machine that does something else.
+const APART: i64 = 3;
+/// The interval of the groups of the rule sets, which are many, in those of the target's rules.
+const SETS: i64 = 10;
 
 /// What we say is the file of the rules that we bring.
 const BUILTIN: &str = "built-in";
 
+/// `@5s` stands for five intervals.
 const RULES: &str = r#"
 groups:
 - name: waves
-  interval: 1s
+  interval: @1s
   rules:
   - {record: 'wave:high:sum', expr: sum by (period) (wave > bool 50)}
   - {alert: High, expr: 'wave > 50', labels: {severity: page}, annotations: {summary: '{{ $labels.period }} is at {{ $value }}'}}
-  - {alert: HighForLong, expr: 'wave{period=~"2[0-9]|3[0-9]"} > 50', for: 5s}
-  - {alert: HighKept, expr: 'wave{period="20"} > 50', keep_firing_for: 6s}
+  - {alert: HighForLong, expr: 'wave{period=~"2[0-9]|4[0-9]"} > 50', for: @5s}
+  - {alert: HighKept, expr: 'wave{period="20"} > 50', keep_firing_for: @6s}
   - {alert: NeverLongEnough, expr: 'wave{period="12"} > 50', for: 1h}
   - {alert: Recorded, expr: 'wave:high:sum > 0'}
-  - {alert: Rising, expr: 'rate(steps_total[10s]) > 0.5'}
+  - {alert: Rising, expr: 'rate(steps_total[@10s]) > 0.5'}
   - {alert: Absent, expr: 'absent(sometimes)'}
-  - {alert: Gone, expr: 'absent_over_time(sometimes[4s])'}
-  - {alert: Slow, expr: 'histogram_quantile(0.9, rate(seconds_bucket[10s])) > 0.5'}
-  - {alert: FlakyDown, expr: 'up{job="flaky"} == 0', for: 2s}
-  - {alert: Together, expr: 'wave{period="20"} > 50 and on() wave{period="32"} > 50'}
+  - {alert: Gone, expr: 'absent_over_time(sometimes[@4s])'}
+  - {alert: Slow, expr: 'histogram_quantile(0.9, rate(seconds_bucket[@10s])) > 0.5'}
+  - {alert: FlakyDown, expr: 'up{job="flaky"} == 0', for: @2s}
+  - {alert: Together, expr: 'wave{period="20"} > 50 and on() wave{period="40"} > 50'}
   - {alert: Always, expr: 'vector(1)'}
 "#;
 
-/// The page of the target at a moment: waves of several periods, a counter that now rises and now
-/// does not, a histogram whose answers become slow, a series that is there half of the time.
+/// The rules with their times, for an interval in seconds.
+fn rules(interval: i64) -> String {
+    let mut pieces = RULES.split('@');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| {
+        let (count, rest) = piece.split_once('s').unwrap();
+        text + &format!("{}s{rest}", count.parse::<i64>().unwrap() * interval)
+    })
+}
+
+/// The page of the target at a moment, in thousandths of an interval: waves of several periods, a counter
+/// that now rises and now does not, a histogram whose answers become slow, a series that is there half
+/// of the time.
 fn shown(millis: i64) -> String {
     let high = |period: i64| millis.rem_euclid(period * 1000) < period * 500;
     let mut page = String::from("# TYPE wave gauge\n");
-    for period in [12, 20, 26, 32] {
+    for period in [12, 20, 26, 40] {
         let _ =
             writeln!(page, "wave{{period=\"{period}\"}} {}", if high(period) { 90 } else { 10 });
     }
@@ -109,9 +120,8 @@ impl Side {
     /// Every alert, pending or firing, in each second of a time.
     fn alerts(&self, from: i64, until: i64) -> Times {
         let query = escaped("ALERTS");
-        let data = self.data(&format!(
-            "/api/v1/query_range?query={query}&start={from}&end={until}&step={INTERVAL}"
-        ));
+        let data = self
+            .data(&format!("/api/v1/query_range?query={query}&start={from}&end={until}&step=1"));
         let series = data["result"].as_array().unwrap().iter();
         let times = |series: &Value| {
             let values = series["values"].as_array().unwrap().iter();
@@ -195,8 +205,10 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
     let (Some(prometheus), Some(sets)) = (peers::program("prometheus"), sets()) else { return };
     let seconds = std::env::var("BESIDE_SECONDS").ok().and_then(|text| text.parse().ok());
     let seconds: i64 = seconds.unwrap_or(40);
-    let target = HttpServer::start(|asked| {
-        let millis = Timestamp::now().millis();
+    let interval = if seconds > 300 { 5 } else { 1 };
+    let (apart, sets_interval) = (APART * interval, SETS * interval);
+    let target = HttpServer::start(move |asked| {
+        let millis = Timestamp::now().millis() / interval;
         match asked.path.as_str() {
             // It fails for a third of the time.
             "/flaky" if millis.rem_euclid(30_000) < 10_000 => Reply::status(500),
@@ -214,7 +226,7 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
     });
     let files: Vec<_> = sets.iter().map(|file| format!("- '{file}'\n")).collect();
     let yaml = format!(
-        "global: {{scrape_interval: {INTERVAL}s, evaluation_interval: {SETS_INTERVAL}s}}\n\
+        "global: {{scrape_interval: {interval}s, evaluation_interval: {sets_interval}s}}\n\
          rule_files:\n- waves.yml\n{}scrape_configs:\n\
          - job_name: waves\n  static_configs: [{{targets: ['{1}']}}]\n\
          - job_name: flaky\n  metrics_path: /flaky\n  static_configs: [{{targets: ['{1}']}}]\n\
@@ -225,7 +237,7 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
         ports[1],
         ports[2],
     );
-    std::fs::write(path("waves.yml"), RULES).unwrap();
+    std::fs::write(path("waves.yml"), rules(interval)).unwrap();
     std::fs::write(path("prometheus.yml"), yaml).unwrap();
     let own = [
         ["--config.prometheus".to_owned(), path("prometheus.yml")],
@@ -249,9 +261,9 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
         wait_until("every rule has been judged", || side.is_judged());
     }
     // What was there before both judged is not compared: an alert is as old as its evaluator.
-    let from = Timestamp::now().millis() / 1000 + 2 * SETS_INTERVAL;
+    let from = Timestamp::now().millis() / 1000 + 2 * sets_interval;
     let until = from + seconds;
-    let most = APART + SETS_INTERVAL;
+    let most = apart + sets_interval;
     while Timestamp::now().millis() / 1000 < until + most {
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -263,7 +275,7 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
     assert!(!builtin.is_empty());
     a.retain(|name, _| !builtin.contains(&alert_name(name)));
     let is_own = |name: &str| RULES.contains(&format!("alert: {},", alert_name(name)));
-    let limits = |name: &str| if is_own(name) { (APART, 1) } else { (most, SETS_INTERVAL + 1) };
+    let limits = |name: &str| if is_own(name) { (apart, 1) } else { (most, sets_interval + 1) };
     let found = differences((&a, &b), (from, until), limits);
     let (shared, all) = (b.keys().filter(|name| a.contains_key(*name)).count(), b.len());
     println!(
