@@ -61,6 +61,7 @@ use tower_service::Service;
 use crate::alerts::Alerts;
 use crate::config::ShownConfig;
 use crate::dispatch::{self, AskDispatch};
+use crate::escalation::Escalations;
 use crate::hygiene::Hygiene;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
@@ -238,6 +239,8 @@ pub struct Parts {
     pub mutes: Mutes,
     /// What waits to be told.
     pub outbox: Outbox,
+    /// Of what nobody has answered, and who has what in hand.
+    pub escalations: Escalations,
     /// Who knows when groups are looked at.
     pub questions: AskDispatch,
     /// How the ways to the receivers are doing.

@@ -64,6 +64,8 @@ pub(super) fn route(config: &WatchdogConfig) -> Spanned<RouteConfig> {
         receiver: Some(Spanned { value: WATCHDOG.to_owned(), place: Place::default() }),
         matchers: vec![Spanned { value: matcher, place: Place::default() }],
         group_by: Some(Vec::new()),
+        // It fires always, and is for nobody to answer.
+        escalate: Some(Vec::new()),
         group_wait: Some(spanned(Period::from_secs(0))),
         group_interval: Some(spanned(quarter)),
         repeat_interval: Some(spanned(repeat)),
