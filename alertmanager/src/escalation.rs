@@ -12,6 +12,7 @@
 
 mod policy;
 mod bout;
+mod words;
 mod record;
 mod store;
 

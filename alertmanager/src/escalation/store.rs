@@ -15,7 +15,6 @@ use tracing::info;
 
 use super::bout::{Acknowledgement, Bout, Progress};
 use super::record;
-use crate::crash;
 use crate::state::{Batch, Journal, State, StateError, Table};
 
 /// The longest name, and the longest comment, in characters.
@@ -145,7 +144,6 @@ impl Escalations {
         let mut inner = self.lock();
         if !inner.bouts.contains_key(key) {
             self.keep(&mut inner, vec![(key.to_owned(), Bout::beginning(now))])?;
-            crash::point("bout.begun");
         }
         Ok(())
     }
@@ -166,7 +164,6 @@ impl Escalations {
         let progress = advance(&mut bout);
         if bout != *kept.bout {
             self.keep(&mut inner, vec![(key.to_owned(), bout)])?;
-            crash::point("bout.advanced");
         }
         if let Some(counters) = &self.counters {
             for place in &progress.steps {
@@ -287,7 +284,6 @@ impl Escalations {
         if let Some(journal) = &self.journal {
             journal.sync().await?;
         }
-        crash::point("acknowledgement.durable");
         Ok(())
     }
 

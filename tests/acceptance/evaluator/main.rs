@@ -13,6 +13,7 @@ mod collecting;
 mod crashes;
 mod delivery;
 mod documents;
+mod escalating;
 mod explaining;
 mod faults;
 mod first_round;

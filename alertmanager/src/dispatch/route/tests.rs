@@ -68,6 +68,8 @@ fn trees_are_compared_by_where_they_lead_and_what_they_tell_f08() {
         ("", "", true, true),
         ("receiver: b", "receiver: a", true, false),
         ("repeat_interval: 1h", "repeat_interval: 2h", true, false),
+        ("repeat_interval: 1h", "escalate: [{after: 1m, receiver: ops}]", true, false),
+        ("repeat_interval: 1h", "acknowledge_timeout: 1h", true, false),
         ("severity=page", "severity=warn", false, true),
         ("continue: true", "continue: false", false, true),
         ("group_by: [...]", "group_by: [a]", false, true),
@@ -104,5 +106,57 @@ fn reports_every_fault() {
          f.yml:7:17: `a` is there twice\n\
          f.yml:8:25: there is no time interval `nigt`\n  help: did you mean `night`?\n\
          f.yml:9:17: `^(?:()$` is not a usable regular expression: unclosed group"
+    );
+}
+
+#[test]
+fn steps_are_inherited_changed_and_switched_off() {
+    let (route, faults) = build(
+        "
+receiver: ops
+escalate: [{after: 10m, receiver: a}, {after: 30m, receiver: b}]
+routes:
+- matchers: [x=1]
+- matchers: [x=2]
+  receiver: a
+- matchers: [x=3]
+  escalate: []
+  acknowledge_timeout: 0s
+- matchers: [x=4]
+  escalate: [{after: 5m, receiver: b}]
+  acknowledge_timeout: 1h
+  routes:
+  - matchers: [y=1]
+",
+    );
+    assert_eq!(faults, "");
+    let told = |x: &str, y: &str| {
+        let labels = Labels::from_pairs([("x", x), ("y", y)]);
+        let policy = &route.matching(&labels)[0].escalation;
+        format!("{}; {}", policy.told().unwrap_or_default(), policy.timeout_told())
+    };
+    assert_eq!(told("1", ""), "a after 10m, b after 30m; for 2h");
+    // Who is told at once is not told again as a step of the parent's.
+    assert_eq!(told("2", ""), "b after 30m; for 2h");
+    assert_eq!(told("3", ""), "; without end");
+    assert_eq!(told("4", "1"), "b after 5m; for 1h");
+}
+
+#[test]
+fn reports_every_fault_of_steps() {
+    let text = "receiver: ops\nescalate:\n- {after: 0s, receiver: ops}\n- {after: 5m, receiver: bb}\n\
+                - {after: 5m, receiver: b}\nroutes:\n- matchers: [x=1]\n  receiver: a\n  \
+                escalate: [{after: 1m, receiver: a}]\n";
+    assert_eq!(
+        build(text).1,
+        "f.yml:3:11: `after` cannot be zero\n  help: name somebody who is told at once as `receiver`, \
+         or in a route of its own\n\
+         f.yml:3:25: `ops` is the receiver of this route\n  help: it is told at once; name somebody \
+         else here\n\
+         f.yml:4:25: there is no receiver `bb`\n  help: did you mean `b`?\n\
+         f.yml:5:11: 5m is not later than the step before, 5m\n  help: every `after` counts from the \
+         first message on; let them rise\n\
+         f.yml:9:36: `a` is the receiver of this route\n  help: it is told at once; name somebody else \
+         here"
     );
 }

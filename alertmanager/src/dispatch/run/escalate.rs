@@ -12,10 +12,9 @@ use super::super::group::Group;
 use super::super::groups::GroupId;
 use super::super::route::Route;
 use super::{Dispatcher, held};
-use crate::escalation::{Acknowledgement, Bout, Seen};
+use crate::escalation::{Bout, Seen};
 use crate::outbox::{Answer, Reason};
 use crate::state::StateError;
-use crate::time::print_minute;
 
 /// What a listener hears, as far as it depends on whether somebody has answered.
 #[derive(Clone, Debug)]
@@ -39,34 +38,19 @@ pub(super) fn word(listener: &Listener, route: &Route, bout: Option<&Bout>) -> W
     };
     if let Some(has) = &bout.acknowledged {
         let again = Again { every: None, since: Some((has.at, Reason::Acknowledged)) };
-        let (note, is_missing, is_wanted) = (has_it(has), false, false);
+        let (note, is_missing, is_wanted) = (has.note(), false, false);
         return Word { again, only_known, answer: Answer { note, is_missing, is_wanted } };
     }
     let released = bout.released.as_ref();
-    let why = released.map(|had| match had.timed_out {
-        true => format!("the time of {}, who had it, is over", had.by),
-        false => format!("{} has given it back", had.by),
-    });
     let mut since = released.filter(|_| listener.is_own).map(|r| (r.at, Reason::Unacknowledged));
     if let Some(at) = listener.called_at {
-        let why = why.map_or_else(String::new, |why| format!(" ({why})"));
-        let (begun, first) = (print_minute(bout.since), &route.receiver);
-        answer.note = format!("Nobody has answered since {begun}{why}; first told: {first}");
+        answer.note = bout.call(&route.receiver);
         answer.is_missing = true;
         since = Some((at, Reason::Escalated));
-    } else if let Some(why) = why {
-        answer.note = format!("Nobody has it: {why}");
+    } else if let Some(had) = released {
+        answer.note = format!("Nobody has it: {}", had.why());
     }
     Word { again: Again { every, since }, only_known, answer }
-}
-
-/// `Acknowledged by anna since 2024-01-31 09:15 UTC: on it`.
-fn has_it(has: &Acknowledgement) -> String {
-    let comment = match has.comment.as_str() {
-        "" => String::new(),
-        comment => format!(": {comment}"),
-    };
-    format!("Acknowledged by {} since {}{comment}", has.by, print_minute(has.at))
 }
 
 impl Dispatcher {
