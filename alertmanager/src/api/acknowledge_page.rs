@@ -93,37 +93,37 @@ pub(super) async fn send(
     // What stands in the address is what the form began with; what counts is what was sent.
     let parameters = Parameters::read(None, &headers, &body)?;
     let text = |name: &str| parameters.get(name).unwrap_or("").to_owned();
-    let mut page_ = Page {
+    let mut form = Page {
         group: text("group"),
         author: text("author"),
         comment: text("comment"),
         ..Page::default()
     };
-    if page_.group.is_empty() {
+    if form.group.is_empty() {
         return Err(Failure::bad_data("`group` is missing: what is meant?"));
     }
-    let (wanted, now) = (Wanted::Group(page_.group.clone()), Timestamp::now());
+    let (wanted, now) = (Wanted::Group(form.group.clone()), Timestamp::now());
     let done = match parameters.get("action") {
         Some("release") => {
             let released = give_back(&shown, wanted, now).await;
             released.map(|_| "It is given back: nobody has it now.".to_owned())
         }
         _ => {
-            let taken = take(&shown, wanted, (&page_.author, &page_.comment), now).await;
+            let taken = take(&shown, wanted, (&form.author, &form.comment), now).await;
             taken.map(|taken| taken.iter().map(|(_, one)| told(one)).collect::<Vec<_>>().join(" "))
         }
     };
     let status = match done {
         Ok(said) => {
-            page_.said = said;
+            form.said = said;
             StatusCode::OK
         }
         Err(failure) => {
-            page_.problem = failure.to_string();
+            form.problem = failure.to_string();
             failure.status()
         }
     };
-    page(&shown, &headers, page_, status).await
+    page(&shown, &headers, form, status).await
 }
 
 async fn page(

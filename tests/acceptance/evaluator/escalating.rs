@@ -128,7 +128,7 @@ fn a_watchdog_whose_service_says_yes_and_drops_is_missed_outside_f15_g5() {
     other.write(
         "agent.yml",
         &format!(
-            "listen: 127.0.0.1:{port}\nchecks: [{{name: watchdog, interval: 1s, retries: 0, \
+            "listen: 127.0.0.1:{port}\nchecks: [{{name: watchdog, \
              heartbeat: {{period: 1s, grace: 3s}}}}]\n"
         ),
     );
@@ -192,10 +192,10 @@ fn a_link_in_a_message_leads_to_a_page_on_which_one_answers_a1_2_x13_x30() {
     let path = &link[link.find("/acknowledge?group=").unwrap()..];
 
     // To look, by whoever looks and however often, answers nothing.
-    for method in ["GET", "HEAD", "GET"] {
-        let (head, page) = exchange(method, &url(path), "", "").unwrap();
+    for _ in 0..3 {
+        let (head, page) = exchange("GET", &url(path), "", "").unwrap();
         assert!(head.contains(" 200 ") && head.contains("form-action 'self'"), "{head}");
-        assert!(method == "HEAD" || page.contains("Alerts that fire: 1"), "{page}");
+        assert!(page.contains("Alerts that fire: 1"), "{page}");
         assert!(!page.contains("<script") && !page.contains("\" onx"), "{page}");
     }
     let group = evaluator.data(PATH)[0].clone();
@@ -355,7 +355,7 @@ fn the_command_line_answers_lists_and_gives_back() {
     let evaluator = Evaluator::with(&services.config("{after: 1h, receiver: phone}", ""));
     let url = format!("http://127.0.0.1:{}", evaluator.port);
     let ack = |words: &[&str]| {
-        let (end, out, err) = run("veilleur", [&["ack"], words, &["--url", &url]].concat());
+        let (end, out, err) = run("veilleur", [&["ack"][..], words, &["--url", &url]].concat());
         (end, format!("{out}{err}"))
     };
     assert_eq!(ack(&["list"]).1, "nothing waits for an answer\n");
