@@ -168,14 +168,13 @@ impl Bout {
         for reached in &self.reached {
             *told.entry(&reached.receiver).or_default() += 1;
         }
-        let was_run = |step: &Step| match told.get_mut(step.receiver.as_str()) {
+        let mut was_run = |step: &Step| match told.get_mut(step.receiver.as_str()) {
             Some(times) if *times > 0 => {
                 *times -= 1;
                 true
             }
             _ => false,
         };
-        let mut was_run = was_run;
         policy.steps.iter().enumerate().filter(|(_, step)| !was_run(step)).collect()
     }
 
