@@ -299,7 +299,8 @@ fn what_is_no_acknowledgement_is_refused_and_says_why() {
 #[test]
 fn an_answer_outlives_a_kill_and_steps_go_on_after_one_f21_g3() {
     let services = Services::start();
-    let steps = "{after: 1s, receiver: phone}, {after: 3s, receiver: boss}";
+    // The second long enough after the first for an answer in between.
+    let steps = "{after: 1s, receiver: phone}, {after: 10s, receiver: boss}";
     let mut evaluator = Evaluator::with(&services.config(steps, ""));
     for name in ["Mine", "Ours"] {
         push(&evaluator, name, true);
