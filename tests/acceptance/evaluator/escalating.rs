@@ -308,6 +308,8 @@ fn an_answer_outlives_a_kill_and_steps_go_on_after_one_f21_g3() {
     wait_until("step 1 is told", || {
         told(&services.phone, "Mine").len() == 1 && told(&services.phone, "Ours").len() == 1
     });
+    // What is on its way when we are killed may come twice (G2).
+    wait_until("that is noted", || evaluator.own("veilleur_outbox_waiting") == 0.0);
     let (status, _) =
         acknowledge(&evaluator, &json!({"alert": {"alertname": "Mine"}, "by": "anna"}));
     evaluator.kill();
