@@ -1,7 +1,7 @@
 //! What is served over HTTP: the query API of Prometheus, how we are, and a page for people.
 //!
-//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills, silences, windows of
-//! maintenance and, where it is allowed, deleting samples changes something, and a page of another site cannot make a browser ask for it (X30).
+//! Invariant: nothing but `POST /-/reload`, pushed samples and alerts, drills, silences, acknowledgements,
+//! windows of maintenance and, where it is allowed, deleting samples changes something, and a page of another site cannot make a browser ask for it (X30).
 
 mod reply;
 mod native;
@@ -31,6 +31,8 @@ mod health;
 mod metrics;
 mod page;
 mod silence_page;
+mod acknowledgements;
+mod acknowledge_page;
 mod routes;
 
 use std::collections::BTreeMap;
@@ -61,6 +63,7 @@ use tower_service::Service;
 use crate::alerts::Alerts;
 use crate::config::ShownConfig;
 use crate::dispatch::{self, AskDispatch};
+use crate::escalation::Escalations;
 use crate::hygiene::Hygiene;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
@@ -238,6 +241,8 @@ pub struct Parts {
     pub mutes: Mutes,
     /// What waits to be told.
     pub outbox: Outbox,
+    /// Of what nobody has answered, and who has what in hand.
+    pub escalations: Escalations,
     /// Who knows when groups are looked at.
     pub questions: AskDispatch,
     /// How the ways to the receivers are doing.

@@ -42,6 +42,7 @@ use crate::api::{ConfigState, Enabled, Parts, Routing, Shown};
 use crate::config::Config;
 use crate::config::prometheus::Keeping;
 use crate::dispatch::AskDispatch;
+use crate::escalation::Escalations;
 use crate::ingest::Ingest;
 use crate::intake::Intake;
 use crate::mute::Mutes;
@@ -230,6 +231,7 @@ impl App {
         };
         let alerts = Alerts::default();
         let pushed = Pushed::open(data.state.clone(), alerts.clone(), blind).await?;
+        let escalations = Escalations::open(&data.state, &metrics)?;
         let intake =
             Intake::open(data.state.clone(), alerts.clone(), pushed.clone(), &metrics).await?;
         let parts = Parts {
@@ -249,6 +251,7 @@ impl App {
             alerts,
             mutes: Mutes::new(data.silences.clone(), data.maintenance.clone()),
             outbox: data.outbox.clone(),
+            escalations,
             questions: AskDispatch::default(),
             lanes: LaneStates::default(),
             metrics: metrics.clone(),
@@ -299,6 +302,7 @@ impl App {
             dispatcher: Arc::default(),
             alerts: parts.alerts.clone(),
             mutes: parts.mutes.clone(),
+            escalations: parts.escalations.clone(),
             pushed: parts.pushed.clone(),
             rules: parts.rules.clone(),
             news: scraper.news.clone(),

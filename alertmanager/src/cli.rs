@@ -8,6 +8,7 @@ mod check;
 mod query;
 mod backtest;
 mod silence;
+mod ack;
 mod routes;
 mod drill;
 mod explain;
@@ -65,6 +66,9 @@ enum Command {
     /// Ask for, list and end windows of maintenance
     #[command(subcommand)]
     Maintenance(silence::MaintenanceCommand),
+    /// Say that somebody has a group of alerts in hand, give it back, list what waits for an answer
+    #[command(subcommand)]
+    Ack(ack::AckCommand),
     /// Run unit tests of rules, and of the whole way to the receivers
     Test(test::TestArgs),
     /// Try whether messages arrive, with one that says what it is
@@ -165,6 +169,7 @@ pub fn main() -> ExitCode {
         Some(Command::QueryRange(args)) => query::range(&args),
         Some(Command::Silence(command)) => command.run(),
         Some(Command::Maintenance(command)) => command.run(),
+        Some(Command::Ack(command)) => command.run(),
         Some(Command::Test(args)) => test::test(args),
         Some(Command::Drill(args)) => drill::drill(args),
         Some(Command::Explain(args)) => explain::explain(args),

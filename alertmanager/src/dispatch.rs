@@ -10,6 +10,9 @@
 //! first time after `group_wait`, and after that at every `group_interval` where something has
 //! changed, or the repeat interval is over.
 //!
+//! Where a route says so, others are told when nobody answers: `escalation` says who and when, and the
+//! loop does it.
+//!
 //! What is news is decided by comparing what a receiver was last told with what is true now, so
 //! that a restart, a reload or a failed delivery neither loses a message nor repeats one.
 //!

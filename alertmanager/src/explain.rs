@@ -32,6 +32,7 @@ use storage::Storage;
 
 use crate::alerts::{Alert, Alerts};
 use crate::dispatch::{HeldBy, Lanes, Route};
+use crate::escalation::Escalations;
 use crate::mute::{Effects, InhibitRule, Inhibitor, Mutes, Silence};
 use crate::outbox::{LaneGroup, Outbox};
 use crate::pushed::Pushed;
@@ -63,6 +64,8 @@ pub struct Witnesses<'a> {
     pub silences: Vec<Arc<Silence>>,
     /// What waits, and what was told.
     pub outbox: &'a Outbox,
+    /// Of what nobody has answered, and who has what in hand.
+    pub escalations: &'a Escalations,
     /// The tree.
     pub route: &'a Route,
     /// The ways to each receiver.
@@ -298,6 +301,7 @@ impl Witnesses<'_> {
             held,
             unknown: then.is_some().then_some("the configuration is that of now"),
             due: self.due.get(&group_key).copied(),
+            bout: self.escalations.get(&group_key).filter(|_| then.is_none()),
             lanes,
             group_key: group_key.clone(),
         }

@@ -16,6 +16,7 @@ pub mod alerts;
 pub mod drill;
 pub mod news;
 pub mod state;
+pub mod escalation;
 pub mod outbox;
 pub mod pushed;
 pub mod mute;

@@ -10,7 +10,7 @@ mod classic;
 mod utf8;
 mod link;
 
-pub use link::silence_path;
+pub use link::{acknowledge_path, silence_path};
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,9 @@ mod inner;
 mod outcome;
 mod notice;
 
-pub use flush::{Due, Flush, Intended, LaneGroup, LastTold, Reason, Standing, Waiting, queued_at};
+pub use flush::{
+    Answer, Due, Flush, Intended, LaneGroup, LastTold, Reason, Standing, Waiting, queued_at,
+};
 pub use notice::NOTICE;
 
 use std::collections::{BTreeMap, HashMap};

@@ -40,6 +40,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Err(format!("cannot parse {text:?} to a valid duration"))
 }
 
+/// For people, to the minute: `2024-01-31 09:15 UTC`.
+pub fn print_minute(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.millis())
+        .map_or_else(|_| at.to_string(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
+}
+
 /// RFC 3339, in UTC.
 pub fn print_time(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.millis())

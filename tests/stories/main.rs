@@ -9,5 +9,6 @@ mod delivery;
 mod dispatch;
 mod first_round;
 mod mutes;
+mod escalation;
 mod on_its_way;
 mod hygiene;

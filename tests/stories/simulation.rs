@@ -7,21 +7,30 @@ use std::time::Duration;
 
 use alertmanager::alerts::{Alert, Alerts, Ending};
 use alertmanager::dispatch::{Dispatcher, Lane, Lanes, Route, RouteConfig, World};
+use alertmanager::escalation::{Asked, Escalations, Taken};
 use alertmanager::mute::{
     self, InhibitRuleConfig, Maintenance, Mutes, Round, Silence, Silences, TimeIntervalConfig,
 };
-use alertmanager::outbox::{Due, Outbox};
+use alertmanager::outbox::{Due, Outbox, Reason};
 use alertmanager::pushed::Pushed;
 use alertmanager::state::State;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::labels::Labels;
 use base::matcher::Matcher;
+use base::own_metrics::OwnMetrics;
+use base::period::Period;
 use base::sample::Timestamp;
 use tempfile::TempDir;
 
 /// One group for each value of `g`.
 pub(crate) const ROUTE: &str =
     "{receiver: ops, group_by: [g], group_wait: 10s, group_interval: 60s, repeat_interval: 1h}";
+
+/// The group of all alerts of the stories.
+pub(crate) const GROUP: &str = "{}:{g=\"1\"}";
+
+/// Everybody there is.
+const RECEIVERS: [&str; 4] = ["ops", "dev", "phone", "boss"];
 
 /// The second hour of every day, and the rest of it.
 const INTERVALS: &str = "
@@ -42,6 +51,7 @@ pub(crate) struct Simulation {
     pub(crate) alerts: Alerts,
     pub(crate) outbox: Outbox,
     pub(crate) mutes: Mutes,
+    pub(crate) escalations: Escalations,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) now: i64,
     /// Whether the receiver takes messages.
@@ -58,7 +68,7 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 pub(crate) fn route(yaml: &str) -> Route {
     let mut diagnostics = Diagnostics::new("story");
     let config: Spanned<RouteConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-    let receivers = ["ops".to_owned(), "dev".to_owned()];
+    let receivers = RECEIVERS.map(str::to_owned);
     let intervals: Vec<Spanned<TimeIntervalConfig>> =
         base::yaml::read(INTERVALS, &mut diagnostics).unwrap();
     let intervals = mute::build_all(&intervals, &mut diagnostics);
@@ -84,7 +94,7 @@ async fn mutes(state: &State, alerts: &Alerts) -> Mutes {
 pub(crate) fn lanes(send_resolved: bool) -> Lanes {
     let lane =
         |name: &str| (name.to_owned(), vec![Lane { id: format!("{name}/sink/0"), send_resolved }]);
-    BTreeMap::from([lane("ops"), lane("dev")])
+    RECEIVERS.map(lane).into()
 }
 
 pub(crate) fn alert(name: &str) -> Alert {
@@ -109,6 +119,7 @@ impl Simulation {
         let alerts = Alerts::default();
         let outbox = Outbox::open(state.clone()).await.unwrap();
         let mutes = mutes(&state, &alerts).await;
+        let escalations = Escalations::open(&state, &OwnMetrics::new()).unwrap();
         let mut dispatcher = Dispatcher::new(
             route(route_yaml),
             lanes(send_resolved),
@@ -116,7 +127,8 @@ impl Simulation {
             outbox.clone(),
             mutes.clone(),
             at(0),
-        );
+        )
+        .escalating(escalations.clone());
         dispatcher.adopt().await.unwrap();
         let route = route_yaml.to_owned();
         Self {
@@ -127,6 +139,7 @@ impl Simulation {
             alerts,
             outbox,
             mutes,
+            escalations,
             dispatcher,
             now: 0,
             up: true,
@@ -156,9 +169,9 @@ impl Simulation {
         for _ in 0..seconds {
             self.now += 1;
             self.dispatcher.step(at(self.now)).await.unwrap();
-            for lane in ["ops/sink/0", "dev/sink/0"] {
-                while let Ok(due) = self.outbox.next(lane, at(self.now)) {
-                    self.hand_over(lane, &due).await;
+            for lane in RECEIVERS.map(|name| format!("{name}/sink/0")) {
+                while let Ok(due) = self.outbox.next(&lane, at(self.now)) {
+                    self.hand_over(&lane, &due).await;
                 }
             }
         }
@@ -185,6 +198,7 @@ impl Simulation {
         }
         self.outbox = Outbox::open(self.state.clone()).await.unwrap();
         self.mutes = mutes(&self.state, &self.alerts).await;
+        self.escalations = Escalations::open(&self.state, &OwnMetrics::new()).unwrap();
         if let Some(judged_by) = self.judged_by {
             self.begin_round(judged_by, None).await;
         }
@@ -203,6 +217,7 @@ impl Simulation {
         let (lanes, alerts) = (lanes(self.send_resolved), self.alerts.clone());
         let (outbox, mutes, now) = (self.outbox.clone(), self.mutes.clone(), at(self.now));
         Dispatcher::new(route(route_yaml), lanes, alerts, outbox, mutes, now)
+            .escalating(self.escalations.clone())
     }
 
     /// Begins the first round after a start; those who push have until `pushed_by`.
@@ -245,6 +260,18 @@ impl Simulation {
         self.mutes.silences.set(silence, at(self.now)).await.unwrap()
     }
 
+    /// Somebody has the group of `g` in hand, for so many seconds.
+    pub(crate) async fn acknowledge(&self, by: &str, seconds: Option<u64>) -> Taken {
+        let timeout = seconds.map(Period::from_secs);
+        let asked = vec![Asked { key: GROUP.to_owned(), timeout }];
+        self.escalations.acknowledge(asked, by, "", at(self.now)).await.unwrap().remove(0)
+    }
+
+    /// Whoever has the group of `g` gives it back.
+    pub(crate) async fn release(&self) {
+        self.escalations.release(vec![GROUP.to_owned()], at(self.now)).await.unwrap();
+    }
+
     /// What was heard since the last call.
     #[track_caller]
     pub(crate) fn expect(&mut self, expected: &str) {
@@ -253,7 +280,8 @@ impl Simulation {
     }
 }
 
-/// `12 ops a B`: at 12 s the receiver `ops` heard that `a` fires and `b` has ended.
+/// `12 ops a B`: at 12 s the receiver `ops` heard that `a` fires and `b` has ended. Behind it stands
+/// in brackets why, where that has to do with an answer, else `noted` where one is spoken of.
 fn told(now: i64, lane: &str, due: &Due) -> String {
     let mut names: Vec<_> = due
         .flush
@@ -262,5 +290,12 @@ fn told(now: i64, lane: &str, due: &Due) -> String {
         .map(|a| if a.is_firing() { a.name().to_owned() } else { a.name().to_uppercase() })
         .collect();
     names.sort_by_key(|name| name.to_lowercase());
-    format!("{now} {} {}", lane.split('/').next().unwrap(), names.join(" "))
+    let why = match (due.flush.reason, due.flush.answer.note.is_empty()) {
+        (Reason::Escalated | Reason::Acknowledged | Reason::Unacknowledged, _) => {
+            format!(" ({})", due.flush.reason.as_str())
+        }
+        (_, true) => String::new(),
+        (_, false) => " (noted)".to_owned(),
+    };
+    format!("{now} {} {}{why}", lane.split('/').next().unwrap(), names.join(" "))
 }

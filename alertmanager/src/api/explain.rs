@@ -93,6 +93,7 @@ impl Known {
             mutes: &self.shown.mutes,
             silences: self.silences.clone(),
             outbox: &self.shown.outbox,
+            escalations: &self.shown.escalations,
             route: &routing.route,
             lanes: &routing.lanes,
             inhibit_rules: &routing.inhibit_rules,

@@ -30,6 +30,7 @@ pub struct Gauges {
     limit: IntGauge,
     failing: IntGaugeVec,
     restarts: IntGaugeVec,
+    escalating: IntGaugeVec,
     config_good: IntGauge,
     set_back: IntGauge,
 }
@@ -90,6 +91,11 @@ impl Gauges {
                 "How often a task was started again after a failure.",
                 &["task"],
             ),
+            escalating: metrics.gauges(
+                "veilleur_escalation_groups",
+                "Groups that wait for an answer, for which no step is left, or that somebody has.",
+                &["state"],
+            ),
             config_good: gauge(
                 "veilleur_config_last_reload_successful",
                 "Whether the newest configuration was taken over.",
@@ -117,6 +123,12 @@ impl Gauges {
         }
         self.alerts.with_label_values(&["firing"]).set(firing);
         self.alerts.with_label_values(&["stale"]).set(stale);
+        for state in ["unanswered", "exhausted", "acknowledged"] {
+            self.escalating.with_label_values(&[state]).set(0);
+        }
+        for (_, bout) in shown.escalations.all() {
+            self.escalating.with_label_values(&[bout.state()]).inc();
+        }
         self.waiting.reset();
         self.oldest.reset();
         let receiver = |lane: &str| lane.split('/').next().unwrap_or("").to_owned();

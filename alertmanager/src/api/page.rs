@@ -19,6 +19,7 @@ use super::health::{Health, parts};
 use super::reply::{Failure, compressed};
 use super::silences::in_force;
 use crate::alerts::Alert;
+use crate::explain::routes::group_key;
 use crate::matchers;
 use crate::mute::{Occurrence, Phase, Silence, SilenceState};
 use crate::rules::{AlertView, RuleKind};
@@ -34,6 +35,7 @@ struct Page {
     version: &'static str,
     problems: Vec<(String, &'static str, String)>,
     alerts: Vec<AlertRow>,
+    has_bouts: bool,
     checks: Vec<CheckRow>,
     targets: Vec<TargetRow>,
     receivers: Vec<ReceiverRow>,
@@ -51,6 +53,8 @@ struct AlertRow {
     texts: Vec<String>,
     /// Where it can be silenced.
     silence: Option<String>,
+    /// Of each of its groups: who has it, or who is waited for; and where one can take it.
+    answers: Vec<(String, Option<String>)>,
 }
 
 struct SilenceRow {
@@ -108,6 +112,7 @@ pub(super) async fn index(
         version: env!("CARGO_PKG_VERSION"),
         problems: problems(&shown, now),
         alerts: alerts(&shown, now),
+        has_bouts: !shown.escalations.all().is_empty(),
         checks: checks(&shown),
         targets: targets(&shown, now),
         receivers: receivers(&shown, now),
@@ -211,10 +216,10 @@ fn alerts(shown: &Shown, now: Timestamp) -> Vec<AlertRow> {
         RuleKind::Alerting { alerts, .. } => Some(alerts),
         RuleKind::Recording { .. } => None,
     });
-    let mut rows: Vec<_> = views.flatten().map(|view| alert_row(view, now)).collect();
+    let mut rows: Vec<_> = views.flatten().map(|view| alert_row(view, shown, now)).collect();
     let firing = shown.alerts.filter(|alert| alert.is_firing()).into_iter();
     let pushed = firing.filter(|alert| shown.pushed.times(&alert.labels).is_some());
-    rows.extend(pushed.take(MOST_PUSHED).map(|alert| pushed_row(&alert, now)));
+    rows.extend(pushed.take(MOST_PUSHED).map(|alert| pushed_row(&alert, shown, now)));
     // What fires first, then what is about to, then by name.
     rows.sort_by(|a, b| {
         (a.state == "pending", &a.name, &a.labels).cmp(&(b.state == "pending", &b.name, &b.labels))
@@ -223,7 +228,7 @@ fn alerts(shown: &Shown, now: Timestamp) -> Vec<AlertRow> {
 }
 
 /// An alert of others, as they say it.
-fn pushed_row(alert: &Alert, now: Timestamp) -> AlertRow {
+fn pushed_row(alert: &Alert, shown: &Shown, now: Timestamp) -> AlertRow {
     AlertRow {
         id: format!("alert-{:016x}", alert.labels.fingerprint()),
         state: "firing",
@@ -233,10 +238,11 @@ fn pushed_row(alert: &Alert, now: Timestamp) -> AlertRow {
         age: age(now, alert.starts_at),
         texts: alert.annotations.values().filter(|text| !text.is_empty()).cloned().collect(),
         silence: matchers::silence_path(alert.labels.iter()),
+        answers: answers(&alert.labels, shown),
     }
 }
 
-fn alert_row(view: &AlertView, now: Timestamp) -> AlertRow {
+fn alert_row(view: &AlertView, shown: &Shown, now: Timestamp) -> AlertRow {
     let state = match (view.state, view.stale_since) {
         (RuleAlertState::Pending, _) => "pending",
         (RuleAlertState::Firing, None) => "firing",
@@ -251,7 +257,31 @@ fn alert_row(view: &AlertView, now: Timestamp) -> AlertRow {
         age: age(now, view.active_at),
         texts: view.annotations.values().filter(|text| !text.is_empty()).cloned().collect(),
         silence: matchers::silence_path(view.labels.iter()),
+        answers: match state {
+            "pending" => Vec::new(),
+            _ => answers(&outside(&view.labels, shown), shown),
+        },
     }
+}
+
+/// The labels of an alert of ours as it leaves the rules.
+fn outside(labels: &Labels, shown: &Shown) -> Labels {
+    let routing = shown.config.routing();
+    let external = routing.external_labels.iter();
+    let added = external.filter(|(name, _)| labels.get(name).is_none());
+    added.fold(labels.clone(), |labels, (name, value)| labels.with(name, value))
+}
+
+/// Of each group of an alert: who has it, or who is waited for; and where one can take it.
+fn answers(labels: &Labels, shown: &Shown) -> Vec<(String, Option<String>)> {
+    let routing = shown.config.routing();
+    let nodes = routing.route.of(labels);
+    let of_group = |route: &crate::dispatch::Route| {
+        let key = group_key(route, labels);
+        let bout = shown.escalations.get(&key)?;
+        Some((bout.tell(&route.escalation), matchers::acknowledge_path(&key)))
+    };
+    nodes.iter().filter_map(of_group).collect()
 }
 
 /// The checks of all agents, as their last samples say.

@@ -7,9 +7,9 @@ use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::{
-    Shown, admin, drill, exemplars, explain, federate, health, intake, labels, maintenance,
-    metadata, metrics, notifications, open_telemetry, page, query, read, ready, reload, rules,
-    server, silence_page, silences, status, targets, tree, v2, write,
+    Shown, acknowledge_page, acknowledgements, admin, drill, exemplars, explain, federate, health,
+    intake, labels, maintenance, metadata, metrics, notifications, open_telemetry, page, query,
+    read, ready, reload, rules, server, silence_page, silences, status, targets, tree, v2, write,
 };
 
 /// A route.
@@ -65,6 +65,8 @@ enum Page {
     Silences,
     SilenceList,
     SilenceForm,
+    Acknowledge,
+    Acknowledgements,
     Windows,
     Window,
     Intake,
@@ -83,12 +85,14 @@ const POST: &[&str] = &["POST"];
 const POST_OR_PUT: &[&str] = &["POST", "PUT"];
 const DELETE: &[&str] = &["DELETE"];
 const ASK_OR_DELETE: &[&str] = &["GET", "HEAD", "DELETE"];
+const ALL: &[&str] = &["GET", "HEAD", "POST", "DELETE"];
 
 /// All of them.
 pub const ROUTES: &[Route] = &[
     Route::new("/", ASK, Page::Index),
     Route::new("/silences", ASK_OR_POST, Page::SilenceList),
     Route::new("/silences/new", ASK_OR_POST, Page::SilenceForm),
+    Route::new("/acknowledge", ASK_OR_POST, Page::Acknowledge),
     Route::new("/health", ASK, Page::Health),
     Route::new("/metrics", ASK, Page::Metrics),
     Route::new("/-/ready", ASK, Page::Ready),
@@ -128,6 +132,7 @@ pub const ROUTES: &[Route] = &[
     Route::new("/api/v2/alerts/groups", ASK, Page::V2Groups),
     Route::new("/api/v1/silences/preview", POST, Page::SilencePreview),
     Route::new("/api/v1/silences", ASK_OR_POST, Page::Silences),
+    Route::new("/api/v1/acknowledgements", ALL, Page::Acknowledgements),
     Route::new("/api/v1/maintenance", ASK_OR_POST, Page::Windows),
     Route::new("/api/v1/maintenance/{id}", DELETE, Page::Window),
     Route::new("/api/v1/in/{name}", POST, Page::Intake),
@@ -187,6 +192,10 @@ impl Route {
             Page::Silences => get(silences::list).post(silences::set),
             Page::SilenceList => get(silence_page::list).post(silence_page::expire),
             Page::SilenceForm => get(silence_page::form).post(silence_page::set),
+            Page::Acknowledge => get(acknowledge_page::look).post(acknowledge_page::send),
+            Page::Acknowledgements => get(acknowledgements::list)
+                .post(acknowledgements::acknowledge)
+                .delete(acknowledgements::release),
             Page::Windows => get(maintenance::list).post(maintenance::ask),
             Page::Window => delete(maintenance::end),
             Page::Intake => post(intake::take),

@@ -29,7 +29,7 @@ use crate::matchers;
 use crate::mute::{Silence, SilenceError, SilenceState};
 
 /// What these pages may load and where their forms may lead.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
     form-action 'self'; frame-ancestors 'none'";
 /// The most alerts, and names of alerts, that are listed.
 const MOST_NAMED: usize = 20;

@@ -6,7 +6,7 @@
 //!   samples/        what was scraped and recorded
 //!   remote-write/   up to where other stores have it
 //!   state.db        timers of alerts, silences
-//!   state.journal   alerts that were pushed, what was told, the outbox
+//!   state.journal   alerts that were pushed, what was told, the outbox, who has what in hand
 //! ```
 //!
 //! Invariant: nothing in the folder is read or written without the lock.

@@ -20,6 +20,7 @@ use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, WATCHDOG};
 use crate::crash;
 use crate::dispatch::{AskDispatch, Dispatcher};
+use crate::escalation::Escalations;
 use crate::hygiene::KeeperParts;
 use crate::mute::Mutes;
 use crate::news::News;
@@ -60,6 +61,7 @@ pub(super) struct Judging {
     pub(super) dispatcher: Arc<Mutex<Option<Dispatcher>>>,
     pub(super) alerts: Alerts,
     pub(super) mutes: Mutes,
+    pub(super) escalations: Escalations,
     pub(super) pushed: Pushed,
     pub(super) rules: Rules,
     pub(super) news: News,
@@ -148,13 +150,14 @@ impl Judging {
         let fallbacks = config.receivers.fallbacks().clone();
         let (alerts, outbox, mutes) =
             (self.alerts.clone(), self.outbox.clone(), self.mutes.clone());
-        let questions = self.questions.clone();
+        let (questions, escalations) = (self.questions.clone(), self.escalations.clone());
         let make = {
             let (route, lanes, fallbacks) = (route.clone(), lanes.clone(), fallbacks.clone());
             move |now| {
                 let (alerts, outbox, mutes) = (alerts.clone(), outbox.clone(), mutes.clone());
                 Dispatcher::new(route.clone(), lanes.clone(), alerts, outbox, mutes, now)
                     .answering(questions.clone())
+                    .escalating(escalations.clone())
                     .with_fallbacks(fallbacks.clone())
             }
         };
@@ -240,11 +243,15 @@ impl Judging {
         }
     }
 
-    /// A message about something that was silenced since must not leave (F20).
+    /// A message about something that was silenced since must not leave, nor one that is sent for want of
+    /// an answer once there is one (F20).
     fn recheck(&self) -> Recheck {
-        let silences = self.mutes.silences.clone();
-        Recheck::new(move |flush, now| {
-            let mut firing = flush.alerts.iter().filter(|alert| alert.is_firing());
+        let (silences, escalations) = (self.mutes.silences.clone(), self.escalations.clone());
+        Recheck::new(move |due, now| {
+            if due.flush.answer.is_missing && escalations.is_acknowledged(&due.key.group_key) {
+                return true;
+            }
+            let mut firing = due.flush.alerts.iter().filter(|alert| alert.is_firing());
             firing.any(|alert| !silences.silenced_by(&alert.labels, now).is_empty())
         })
     }

@@ -186,15 +186,20 @@ impl What {
 
     /// Who answers for it.
     fn by(&self) -> String {
-        let own = rustix::process::getuid().as_raw().to_string();
-        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let user = users.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1)? == own).then(|| name.to_owned())
-        });
-        self.by.clone().or(user).unwrap_or(own)
+        self.by.clone().unwrap_or_else(own_name)
     }
+}
+
+/// The name of whoever runs us, else the number.
+pub(super) fn own_name() -> String {
+    let own = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let user = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == own).then(|| name.to_owned())
+    });
+    user.unwrap_or(own)
 }
 
 /// Shows what is broad, where that was not confirmed.

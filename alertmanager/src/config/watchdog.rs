@@ -64,6 +64,8 @@ pub(super) fn route(config: &WatchdogConfig) -> Spanned<RouteConfig> {
         receiver: Some(Spanned { value: WATCHDOG.to_owned(), place: Place::default() }),
         matchers: vec![Spanned { value: matcher, place: Place::default() }],
         group_by: Some(Vec::new()),
+        // It fires always, and is for nobody to answer.
+        escalate: Some(Vec::new()),
         group_wait: Some(spanned(Period::from_secs(0))),
         group_interval: Some(spanned(quarter)),
         repeat_interval: Some(spanned(repeat)),
@@ -105,6 +107,15 @@ mod tests {
         let own = "veilleur-watchdog/watchdog/0 every 15s 45s";
         assert_eq!(receivers(&format!("{ping}{ops}"), WATCHDOG_ALERT), own);
         assert_eq!(receivers(&format!("{ping}{ops}"), "Down"), "ops/console/0 every 5m 4h");
+        // Nobody has to answer for it, whoever else is called.
+        let steps = "route: {receiver: ops, escalate: [{after: 1m, receiver: boss}]}\nreceivers: \
+                     [{name: ops, console_configs: [{}]}, {name: boss}]\n";
+        let config = parse("f.yml", &format!("{ping}{steps}"), Path::new("."), None).unwrap();
+        let steps = |alert: &str| {
+            let labels = Labels::from_pairs([("alertname", alert)]);
+            config.route.matching(&labels)[0].escalation.steps.len()
+        };
+        assert_eq!((steps(WATCHDOG_ALERT), steps("Down")), (0, 1));
         // Also where nobody else is configured.
         assert_eq!(receivers(ping, WATCHDOG_ALERT), own);
         assert_eq!(receivers(ping, "Down"), "console/console/0 every 5m 4h");

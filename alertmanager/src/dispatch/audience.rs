@@ -17,7 +17,9 @@ use std::time::Duration;
 use base::labels::{ALERT_NAME, Labels};
 use base::sample::Timestamp;
 
+use super::route::Route;
 use super::run::{Lane, Lanes};
+use crate::escalation::Bout;
 use crate::outbox::{LaneGroup, Outbox};
 
 /// The alert that says that messages are not delivered.
@@ -48,6 +50,10 @@ pub(super) struct Listener {
     all: bool,
     /// The receiver in whose place it hears of alerts about it.
     about: Option<String>,
+    /// Whether it is the route's own, or stands in its place; else it hears because nobody answers.
+    pub(super) is_own: bool,
+    /// When it was last called because nobody answers, if it was.
+    pub(super) called_at: Option<Timestamp>,
 }
 
 impl Listener {
@@ -112,9 +118,42 @@ impl World<'_> {
         audience
     }
 
-    /// Every lane that may hear of a group of `receiver`, now or at another time.
-    pub(super) fn reachable(&self, receiver: &str, has_reports: bool) -> Vec<String> {
-        let mut names = self.chain(receiver);
+    /// Adds those who hear because nobody answers, also those who do so at other times: of what they
+    /// were told they are told the end.
+    pub(super) fn add_steps(&self, route: &Route, bout: Option<&Bout>, to: &mut Vec<Listener>) {
+        let bout = bout.filter(|bout| bout.acknowledged.is_none());
+        let again_at = bout.and_then(|bout| bout.again_at);
+        let last = bout.and_then(|bout| {
+            let mut reached = bout.reached.iter().rev().map(|reached| &reached.receiver);
+            reached.find(|receiver| !self.lanes_of(receiver).is_empty())
+        });
+        for step in &route.escalation.steps {
+            let again_at = again_at.filter(|_| last == Some(&step.receiver));
+            let called_at = bout.and_then(|bout| bout.called_at(&step.receiver)).max(again_at);
+            for listener in self.listeners(&step.receiver, true, None) {
+                match to.iter_mut().find(|other| other.lane.id == listener.lane.id) {
+                    Some(other) if other.all || called_at.is_some() => {
+                        (other.called_at, other.all) = (called_at, true);
+                    }
+                    Some(_) => {}
+                    None => to.push(Listener { is_own: false, called_at, ..listener }),
+                }
+            }
+        }
+        // No step leads anywhere: whoever was told first is told again.
+        if last.is_none() && again_at.is_some() {
+            to.iter_mut().filter(|own| own.is_own).for_each(|own| own.called_at = again_at);
+        }
+    }
+
+    /// Every lane that may hear of a group of `route`, now or at another time.
+    pub(super) fn reachable(&self, route: &Route, has_reports: bool) -> Vec<String> {
+        let mut names = self.chain(&route.receiver);
+        for step in &route.escalation.steps {
+            if !names.contains(&step.receiver.as_str()) {
+                names.push(&step.receiver);
+            }
+        }
         if has_reports && !names.contains(&self.root) {
             names.push(self.root);
         }
@@ -167,6 +206,8 @@ impl World<'_> {
             lane: lane.clone(),
             all,
             about: about.map(str::to_owned),
+            is_own: true,
+            called_at: None,
         };
         self.lanes_of(receiver).iter().map(listener).collect()
     }

@@ -48,6 +48,24 @@ pub struct Known<'a> {
     pub told_at: Option<Timestamp>,
 }
 
+/// When a receiver is told again although nothing changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Again {
+    /// After which time since it was last told, if ever.
+    pub every: Option<Period>,
+    /// Where it was last told before that moment, with why.
+    pub since: Option<(Timestamp, Reason)>,
+}
+
+impl Again {
+    /// Why it is told again at `now`, if it is.
+    fn reason(self, told_at: Timestamp, now: Timestamp) -> Option<Reason> {
+        let asked = self.since.filter(|(since, _)| told_at < *since).map(|(_, why)| why);
+        let is_over = |every: &Period| now.since(told_at) >= every.duration();
+        asked.or_else(|| self.every.filter(is_over).map(|_| Reason::Repeat))
+    }
+}
+
 /// Compares what a receiver knows with `now_alerts`, the alerts of the group as they are, firing
 /// and ended. Of those that `is_held` holds back it is told nothing, neither that they fire nor
 /// that they have ended.
@@ -55,7 +73,7 @@ pub fn decide(
     known: Known<'_>,
     now_alerts: &[Arc<Alert>],
     now: Timestamp,
-    repeat_interval: Period,
+    again: Again,
     send_resolved: bool,
     is_held: &dyn Fn(&Labels) -> bool,
 ) -> Decision {
@@ -84,9 +102,9 @@ pub fn decide(
         }
         Reason::Resolved
     } else if !firing.is_empty()
-        && known.told_at.is_some_and(|at| now.since(at) >= repeat_interval.duration())
+        && let Some(why) = known.told_at.and_then(|at| again.reason(at, now))
     {
-        Reason::Repeat
+        why
     } else {
         return Decision::Nothing;
     };
@@ -151,9 +169,9 @@ mod tests {
             let told: Vec<_> = told.chars().map(alert).collect();
             let group: Vec<_> = group.chars().map(alert).collect();
             let known = Known { told: &told, told_at: (!told.is_empty()).then(|| at(0)) };
-            let repeat = Period::from_secs(100);
+            let again = Again { every: Some(Period::from_secs(100)), since: None };
             let held = |labels: &Labels| labels.get("alertname") == Some("h");
-            let got = match decide(known, &group, at(seconds), repeat, send_resolved, &held) {
+            let got = match decide(known, &group, at(seconds), again, send_resolved, &held) {
                 Decision::Nothing => "nothing".to_owned(),
                 Decision::Tell(News { reason, alerts, kept }) => {
                     let kept = letters(&kept).replace('h', "+h");
@@ -200,6 +218,29 @@ mod tests {
         check("ah", "ah", 100, "repeat a+h");
         check("ah", "AH", 10, "resolved A+h / count h");
         check("ah", "abh", 10, "new alerts ab+h");
+    }
+
+    #[test]
+    fn who_was_told_before_a_moment_is_told_again_once() {
+        let told = [alert('a')];
+        let check = |group: &str, every: Option<u64>, since: i64, seconds, expected: &str| {
+            let group: Vec<_> = group.chars().map(alert).collect();
+            let known = Known { told: &told, told_at: Some(at(10)) };
+            let since = Some((at(since), Reason::Acknowledged));
+            let again = Again { every: every.map(Period::from_secs), since };
+            let got = match decide(known, &group, at(seconds), again, true, &|_| false) {
+                Decision::Tell(News { reason, .. }) => reason.as_str(),
+                _ => "nothing",
+            };
+            assert_eq!(got, expected);
+        };
+        check("a", None, 11, 12, "acknowledged");
+        check("a", None, 10, 12, "nothing");
+        check("a", None, 10, 99_999, "nothing");
+        check("a", Some(100), 10, 110, "repeat");
+        // What else is news comes first.
+        check("ab", None, 11, 12, "new alerts");
+        check("A", None, 11, 12, "resolved");
     }
 
     #[test]

@@ -66,6 +66,10 @@ pub struct Group {
     let_go_at: Option<Timestamp>,
     /// Whether some of them were left out because of the first round after the start.
     awaits_round: bool,
+    /// Whether somebody is waited for to answer, or has answered.
+    has_bout: bool,
+    /// When that is to be looked at again.
+    step_due: Option<Timestamp>,
 }
 
 /// What was held back is told no later than this after it was let go, also where groups wait longer
@@ -98,6 +102,8 @@ impl Group {
             held: BTreeSet::new(),
             let_go_at: None,
             awaits_round: false,
+            has_bout: false,
+            step_due: None,
         }
     }
 
@@ -176,6 +182,22 @@ impl Group {
             let first = (began + self.route.group_wait.duration()).max(now);
             self.first_tick = self.first_tick.min(first);
         }
+    }
+
+    /// Notes whether somebody is waited for to answer, or has answered, and when that is to be looked
+    /// at again.
+    pub fn set_bout(&mut self, has_bout: bool, step_due: Option<Timestamp>) {
+        (self.has_bout, self.step_due) = (has_bout, step_due);
+    }
+
+    /// Whether somebody is waited for to answer, or has answered.
+    pub fn has_bout(&self) -> bool {
+        self.has_bout
+    }
+
+    /// When that is to be looked at again.
+    pub fn step_due(&self) -> Option<Timestamp> {
+        self.step_due
     }
 
     /// Follows a clock that was set back: no tick is further away than without the jump.

@@ -18,8 +18,9 @@ struct Entry {
     group: Group,
     /// The group's key, as receivers and the outbox know it.
     key: String,
-    /// When it stands in the queue.
+    /// When it stands in the queue, and in that of the steps.
     queued: Option<Timestamp>,
+    step_queued: Option<Timestamp>,
 }
 
 /// All groups.
@@ -31,6 +32,8 @@ pub(super) struct Groups {
     /// Two routes with the same matchers have groups with the same key.
     by_key: HashMap<String, Vec<GroupId>>,
     due: BTreeSet<(Timestamp, GroupId)>,
+    /// Those of which somebody is told next when nobody answers.
+    steps: BTreeSet<(Timestamp, GroupId)>,
     last: GroupId,
 }
 
@@ -47,7 +50,7 @@ impl Groups {
         let id = self.last;
         self.by_labels.insert((group.route().place, group.key().labels.clone()), id);
         self.by_key.entry(key.clone()).or_default().push(id);
-        self.entries.insert(id, Entry { group, key, queued: None });
+        self.entries.insert(id, Entry { group, key, queued: None, step_queued: None });
         self.change(id, |_| ());
         id
     }
@@ -75,22 +78,31 @@ impl Groups {
     ) -> Option<T> {
         let entry = self.entries.get_mut(&id)?;
         let result = change(&mut entry.group);
-        let due = entry.group.due();
-        if due != entry.queued {
-            if let Some(at) = entry.queued {
-                self.due.remove(&(at, id));
+        let (due, step) = (entry.group.due(), entry.group.step_due());
+        for (queue, queued, due) in [
+            (&mut self.due, &mut entry.queued, due),
+            (&mut self.steps, &mut entry.step_queued, step),
+        ] {
+            if due != *queued {
+                if let Some(at) = *queued {
+                    queue.remove(&(at, id));
+                }
+                queue.extend(due.map(|at| (at, id)));
+                *queued = due;
             }
-            self.due.extend(due.map(|at| (at, id)));
-            entry.queued = due;
         }
         Some(result)
     }
 
     /// Drops a group.
     pub(super) fn remove(&mut self, id: GroupId) {
-        let Some(Entry { group, key, queued }) = self.entries.remove(&id) else { return };
-        if let Some(at) = queued {
-            self.due.remove(&(at, id));
+        let Some(Entry { group, key, queued, step_queued }) = self.entries.remove(&id) else {
+            return;
+        };
+        for (queue, queued) in [(&mut self.due, queued), (&mut self.steps, step_queued)] {
+            if let Some(at) = queued {
+                queue.remove(&(at, id));
+            }
         }
         self.by_labels.remove(&(group.route().place, group.key().labels.clone()));
         if let Some(ids) = self.by_key.get_mut(&key) {
@@ -117,8 +129,13 @@ impl Groups {
         self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
     }
 
+    /// Those of which it is to be seen at `now` whether somebody has answered.
+    pub(super) fn steps_due(&self, now: Timestamp) -> Vec<GroupId> {
+        self.steps.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    }
+
     /// When the next one is.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
+        self.due.first().into_iter().chain(self.steps.first()).map(|(at, _)| *at).min()
     }
 }

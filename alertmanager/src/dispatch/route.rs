@@ -5,14 +5,16 @@
 //! Invariant: every node is complete: what it does not say it has from its parent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use base::diagnostic::{Diagnostics, Place, Spanned, nearest};
+use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::labels::{Labels, LabelsBuilder, is_legacy_label_name};
 use base::matcher::Matcher;
 use base::period::Period;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::escalation::{Policy, Step, StepConfig, check_receiver};
 use crate::matchers;
 use crate::mute::{self, Index, RouteTimes, TimeIntervals};
 
@@ -48,6 +50,10 @@ pub struct RouteConfig {
     pub active_time_intervals: Vec<Spanned<String>>,
     /// What messages by this node and those below it say of it, for templates.
     pub labels: BTreeMap<Spanned<String>, String>,
+    /// Who else is told when nobody answers.
+    pub escalate: Option<Vec<Spanned<StepConfig>>>,
+    /// How long an acknowledgement holds.
+    pub acknowledge_timeout: Option<Spanned<Period>>,
 }
 
 /// By which labels alerts are put together.
@@ -92,6 +98,8 @@ pub struct Route {
     pub repeat_interval: Period,
     /// What messages by it say of it, for templates.
     pub labels: Labels,
+    /// Who else is told when nobody answers.
+    pub escalation: Arc<Policy>,
     /// When it tells.
     pub times: RouteTimes,
     /// The way to the node, by its matchers and those of its parents: `{}/{team="db"}`.
@@ -123,6 +131,7 @@ struct Inherited<'a> {
     group_interval: Period,
     repeat_interval: Period,
     labels: Labels,
+    escalation: Arc<Policy>,
     key: &'a str,
 }
 
@@ -176,6 +185,11 @@ impl Route {
         if self.goes_on {
             node["continue"] = json!(true);
         }
+        if !self.escalation.steps.is_empty() {
+            let step =
+                |step: &Step| json!({"after": step.after.to_string(), "receiver": step.receiver});
+            node["escalate"] = self.escalation.steps.iter().map(step).collect();
+        }
         if !self.routes.is_empty() {
             node["routes"] = self.routes.iter().map(Self::describe).collect();
         }
@@ -188,6 +202,7 @@ impl Route {
             receiver: self.receiver.clone(),
             group_by: self.group_by.clone(),
             labels: self.labels.clone(),
+            escalation: Arc::clone(&self.escalation),
             times: self.times.clone(),
             key: self.key.clone(),
             matchers: self.matchers.clone(),
@@ -209,8 +224,8 @@ impl Route {
     /// Whether people are told the same, and when, by this node as by the other.
     pub fn tells_as(&self, other: &Self) -> bool {
         let times = |route: &Self| (route.group_wait, route.group_interval, route.repeat_interval);
-        (&self.receiver, &self.labels, times(self), &self.times)
-            == (&other.receiver, &other.labels, times(other), &other.times)
+        (&self.receiver, &self.labels, times(self), &self.times, &self.escalation)
+            == (&other.receiver, &other.labels, times(other), &other.times, &other.escalation)
     }
 
     /// Gives the node and those below it their places, from `next` on.
@@ -268,6 +283,7 @@ impl RouteConfig {
             group_interval: Period::from_secs(300),
             repeat_interval: Period::from_secs(4 * 3600),
             labels: Labels::empty(),
+            escalation: Arc::default(),
             key: "",
         };
         let mut root = self.node(place, &inherited, world, 0, diagnostics);
@@ -290,13 +306,23 @@ impl RouteConfig {
         let key = if depth == 0 { own_key } else { format!("{}/{own_key}", inherited.key) };
         let or = |own: &Option<Spanned<Period>>, parent| own.as_ref().map_or(parent, |p| p.value);
         let receiver = self.receiver.as_ref().map(|r| r.value.clone());
+        let receiver = receiver.or_else(|| inherited.receiver.clone());
+        let timeout = self.acknowledge_timeout.as_ref().map(|timeout| timeout.value);
+        let escalation = inherited.escalation.below(
+            receiver.as_deref().unwrap_or_default(),
+            self.escalate.as_deref(),
+            timeout,
+            world.receivers,
+            diagnostics,
+        );
         let mut node = Inherited {
-            receiver: receiver.or_else(|| inherited.receiver.clone()),
+            receiver,
             group_by: self.build_group_by(diagnostics).unwrap_or(inherited.group_by.clone()),
             group_wait: or(&self.group_wait, inherited.group_wait),
             group_interval: or(&self.group_interval, inherited.group_interval),
             repeat_interval: or(&self.repeat_interval, inherited.repeat_interval),
             labels: self.build_labels(&inherited.labels, diagnostics),
+            escalation: Arc::new(escalation),
             key: "",
         };
         node.key = &key;
@@ -327,6 +353,7 @@ impl RouteConfig {
             group_interval: node.group_interval,
             repeat_interval: node.repeat_interval,
             labels: node.labels,
+            escalation: node.escalation,
             times,
             key,
             place: 0,
@@ -338,17 +365,8 @@ impl RouteConfig {
     }
 
     fn check(&self, receivers: &[String], diagnostics: &mut Diagnostics) {
-        if let Some(receiver) = &self.receiver
-            && !receivers.contains(&receiver.value)
-            && !diagnostics.is_partial_in("receivers")
-        {
-            let near = nearest(&receiver.value, receivers.iter().map(String::as_str));
-            let help = match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "add it under `receivers:`".to_owned(),
-            };
-            let message = format!("there is no receiver `{}`", receiver.value);
-            diagnostics.report_with_help(receiver, message, help);
+        if let Some(receiver) = &self.receiver {
+            check_receiver(receiver, receivers, diagnostics);
         }
         for (name, period) in
             [("group_interval", &self.group_interval), ("repeat_interval", &self.repeat_interval)]
@@ -390,109 +408,4 @@ impl RouteConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    fn build(yaml: &str) -> (Route, String) {
-        let mut diagnostics = Diagnostics::new("f.yml");
-        let config: Spanned<RouteConfig> = base::yaml::read(yaml, &mut diagnostics).unwrap();
-        let receivers = ["a", "b", "ops"].map(str::to_owned);
-        let intervals = TimeIntervals::from([("night".to_owned(), Arc::default())]);
-        let world = World { receivers: &receivers, intervals: &intervals };
-        let route = config.value.build(config.place, world, &mut diagnostics);
-        (route, diagnostics.to_string())
-    }
-
-    const TREE: &str = "
-receiver: ops
-group_by: [alertname]
-routes:
-- matchers: ['team=\"db\"']
-  receiver: a
-  continue: true
-  routes:
-  - matchers: [severity=page]
-    group_by: [...]
-    repeat_interval: 1h
-- match: {team: db}
-  receiver: b
-";
-
-    #[track_caller]
-    fn check(labels: &[(&str, &str)], expected: &str) {
-        let (route, faults) = build(TREE);
-        assert_eq!(faults, "");
-        let labels = Labels::from_pairs(labels.iter().copied());
-        let found = route.matching(&labels);
-        let got: Vec<_> = found.iter().map(|r| format!("{} {}", r.receiver, r.key)).collect();
-        assert_eq!(got.join(", "), expected);
-    }
-
-    #[test]
-    fn an_alert_goes_to_the_deepest_node() {
-        check(&[("x", "y")], "ops {}");
-        check(&[("team", "db")], r#"a {}/{team="db"}, b {}/{team="db"}"#);
-        check(
-            &[("team", "db"), ("severity", "page")],
-            r#"a {}/{team="db"}/{severity="page"}, b {}/{team="db"}"#,
-        );
-    }
-
-    #[test]
-    fn every_node_is_found_at_its_place() {
-        let (route, _) = build(TREE);
-        for (place, node) in route.all().into_iter().enumerate() {
-            assert!(route.at(place).is_some_and(|found| std::ptr::eq(found, node)), "{place}");
-        }
-        assert!(route.at(4).is_none());
-    }
-
-    #[test]
-    fn trees_are_compared_by_where_they_lead_and_what_they_tell_f08() {
-        let (tree, _) = build(TREE);
-        // What is written in the place of what, whether it leads as before, and tells as before.
-        for (before, after, leads, tells) in [
-            ("", "", true, true),
-            ("receiver: b", "receiver: a", true, false),
-            ("repeat_interval: 1h", "repeat_interval: 2h", true, false),
-            ("severity=page", "severity=warn", false, true),
-            ("continue: true", "continue: false", false, true),
-            ("group_by: [...]", "group_by: [a]", false, true),
-            ("- match: {team: db}", "- match: {x: y}\n- match: {team: db}", false, false),
-        ] {
-            let (other, _) = build(&TREE.replacen(before, after, 1));
-            assert_eq!(tree.leads_as(&other), leads, "{after}");
-            let tell = tree.all().into_iter().zip(other.all()).all(|(a, b)| a.tells_as(b));
-            assert_eq!(tell, tells, "{after}");
-        }
-    }
-
-    #[test]
-    fn a_node_has_from_its_parent_what_it_does_not_say() {
-        let (route, _) = build(TREE);
-        let page = &route.routes[0].routes[0];
-        assert_eq!((page.receiver.as_str(), &page.group_by), ("a", &GroupBy::All));
-        assert_eq!(
-            (page.repeat_interval.to_string(), page.group_wait.to_string()),
-            ("1h".into(), "30s".into())
-        );
-    }
-
-    #[test]
-    fn reports_every_fault() {
-        let text = "receiver: opps\nmatchers: [a=b]\ngroup_interval: 0s\nroutes:\n- receiver: a\n  \
-                    matchers: ['=x']\n  group_by: [a, a]\n  mute_time_intervals: [nigt]\n- match_re: {a: '('}\n";
-        assert_eq!(
-            build(text).1,
-            "f.yml:1:1: the first route takes everything; it cannot have matchers\n\
-             f.yml:1:11: there is no receiver `opps`\n  help: did you mean `ops`?\n\
-             f.yml:3:17: `group_interval` cannot be zero\n\
-             f.yml:6:14: 0:1: unexpected =: expected label name\n\
-             f.yml:7:17: `a` is there twice\n\
-             f.yml:8:25: there is no time interval `nigt`\n  help: did you mean `night`?\n\
-             f.yml:9:17: `^(?:()$` is not a usable regular expression: unclosed group"
-        );
-    }
-}
+mod tests;

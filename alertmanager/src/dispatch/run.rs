@@ -6,6 +6,8 @@
 //! when it is due, or when news of its messages came.
 
 mod adopt;
+mod tell;
+mod escalate;
 mod reload;
 mod first_round;
 
@@ -17,17 +19,18 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::ask::AskDispatch;
 use super::audience::{Fallbacks, Listener, World, about};
-use super::decide::{Decision, Known, News, decide, says_the_same};
 use super::group::{Group, GroupKey};
 use super::groups::{GroupId, Groups};
 use super::route::Route;
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::crash;
+use crate::escalation::Escalations;
 use crate::mute::{Effects, Mutes};
-use crate::outbox::{Flush, LaneGroup, LastTold, Outbox, Standing};
+use crate::outbox::{LaneGroup, LastTold, Outbox, Standing};
 use crate::state::StateError;
 
 /// One way to a receiver.
@@ -45,10 +48,6 @@ pub type Lanes = BTreeMap<String, Vec<Lane>>;
 /// How often it looks although nothing woke it: a lost wake-up costs no more.
 const AT_LEAST: Duration = Duration::from_secs(5);
 
-/// Texts that have waited for longer are replaced by what is true now, if not by their meaning then
-/// by their words.
-const STALE_TEXTS: Duration = Duration::from_secs(15 * 60);
-
 /// The groups, and what decides about them.
 #[derive(Debug)]
 pub struct Dispatcher {
@@ -58,6 +57,9 @@ pub struct Dispatcher {
     alerts: Alerts,
     outbox: Outbox,
     mutes: Mutes,
+    escalations: Escalations,
+    /// Groups with a bout of which something may have changed that decides about it.
+    unsettled: BTreeSet<GroupId>,
     /// What the silences and the minute were when groups were last compared with them.
     muted_at: (u64, Option<Timestamp>, i64),
     /// Whom alerts may hold back, or let go, that have begun or ended since then.
@@ -94,6 +96,8 @@ impl Dispatcher {
             alerts,
             outbox,
             mutes,
+            escalations: Escalations::default(),
+            unsettled: BTreeSet::new(),
             muted_at: Default::default(),
             effects: Effects::default(),
             groups: Groups::default(),
@@ -121,6 +125,12 @@ impl Dispatcher {
         Self { questions, ..self }
     }
 
+    /// The same, where it is kept who was told for want of an answer, and who has answered.
+    #[must_use]
+    pub fn escalating(self, escalations: Escalations) -> Self {
+        Self { escalations, ..self }
+    }
+
     /// The same, where receivers that cannot be told have others in their place.
     #[must_use]
     pub fn with_fallbacks(self, fallbacks: Fallbacks) -> Self {
@@ -144,8 +154,12 @@ impl Dispatcher {
 
     /// Who hears of a group.
     fn audience(&self, group: &Group, now: Timestamp) -> Vec<Listener> {
-        let receiver = &group.route().receiver;
-        self.world().audience(receiver, &group.key().to_string(), has_reports(group), now)
+        let (route, world, key) = (group.route(), self.world(), group.key().to_string());
+        let mut audience = world.audience(&route.receiver, &key, has_reports(group), now);
+        if !route.escalation.steps.is_empty() {
+            world.add_steps(route, self.escalations.get(&key).as_deref(), &mut audience);
+        }
+        audience
     }
 
     /// Dispatches until `stop`, and gives itself back to whoever goes on with the groups.
@@ -169,6 +183,7 @@ impl Dispatcher {
                 () = self.questions.asked() => {}
                 () = self.mutes.silences.changed() => {}
                 () = self.mutes.first_round.changed() => {}
+                () = self.escalations.changed() => {}
                 () = sleep(wait) => {}
             }
         }
@@ -192,6 +207,7 @@ impl Dispatcher {
             self.renew(now).await?;
         }
         self.end_waiting(round_over, now);
+        self.heed_answers(now).await?;
         for news in self.outbox.take_news() {
             crash::point("receipt.seen");
             for id in self.groups.named(&news.group_key).to_vec() {
@@ -205,6 +221,7 @@ impl Dispatcher {
             }
         }
         self.flush(self.groups.due(now), now).await?;
+        self.escalate(now).await?;
         self.reconcile(now).await?;
         self.alerts.forget_ended(now);
         let due = self.groups.next_due();
@@ -243,6 +260,9 @@ impl Dispatcher {
                 || effects.may_concern(&group.key().labels, |name| route.group_by.has(name));
             if all || minute && !route.times.is_always() || is_concerned() {
                 let held = held(group, &self.mutes, now);
+                if group.has_bout() {
+                    self.unsettled.insert(id);
+                }
                 let holds_more = |group: &mut Group| group.hold(held, since);
                 more |= self.groups.change(id, holds_more).unwrap_or(false);
             }
@@ -262,7 +282,13 @@ impl Dispatcher {
                 None if alert.is_firing() => self.begin_group(route, key, &alert, now),
                 None => continue,
             };
-            self.groups.change(id, |group| group.insert(Arc::clone(&alert), now));
+            let has_bout = self.groups.change(id, |group| {
+                group.insert(Arc::clone(&alert), now);
+                group.has_bout()
+            });
+            if has_bout == Some(true) {
+                self.unsettled.insert(id);
+            }
         }
     }
 
@@ -309,6 +335,7 @@ impl Dispatcher {
     async fn flush(&mut self, due: Vec<GroupId>, now: Timestamp) -> Result<(), StateError> {
         let (mut flushes, mut looked_at) = (Vec::new(), Vec::with_capacity(due.len()));
         for id in due {
+            self.begin_or_end(id, now)?;
             let Some(group) = self.groups.get(id) else { continue };
             let held = held(group, &self.mutes, now);
             let audience = self.audience(group, now);
@@ -337,92 +364,17 @@ impl Dispatcher {
             return Ok(());
         }
         let mut audience = self.audience(group, now);
-        audience.retain(|listener| listener.receiver != *receiver);
+        audience.retain(|listener| listener.is_own && listener.receiver != *receiver);
         let (held, mut flushes) = (held(group, &self.mutes, now), Vec::new());
         self.tell(group, &held, &audience, now, &mut flushes).await?;
         self.outbox.enqueue(flushes, now).await
-    }
-
-    /// Adds to `flushes` for each of `audience` what is news to it of a group, of which `held` are
-    /// held back; returns when the first of them is to be told again although nothing changed.
-    async fn tell(
-        &self,
-        group: &Group,
-        held: &BTreeSet<Labels>,
-        audience: &[Listener],
-        now: Timestamp,
-        flushes: &mut Vec<(LaneGroup, Flush)>,
-    ) -> Result<Option<Timestamp>, StateError> {
-        let route = Arc::clone(group.route());
-        // With their newest texts, which alone are no reason to tell anybody anything.
-        let alerts = self.alerts.newest(group.alerts());
-        let group_key = group.key().to_string();
-        let mut repeat_at: Option<Timestamp> = None;
-        for listener in audience {
-            let key = LaneGroup { lane: listener.lane.id.clone(), group_key: group_key.clone() };
-            let Standing { told, intended } = self.outbox.standing(&key);
-            let known = Known {
-                told: told.as_ref().map_or(&[], |told| told.firing.as_slice()),
-                told_at: told.as_ref().map(|told| told.at),
-            };
-            let waiting = self.waiting(group, &key);
-            let is_held = |labels: &Labels| {
-                held.contains(labels) || waiting.contains(labels) || !listener.hears(labels)
-            };
-            let repeat = route.repeat_interval;
-            match decide(known, &alerts, now, repeat, listener.lane.send_resolved, &is_held) {
-                Decision::Nothing => {
-                    if intended.is_some() {
-                        // It was over before anybody was told.
-                        self.outbox.withdraw(&key).await?;
-                    }
-                    if let Some(told) = told {
-                        let at = told.at + route.repeat_interval.duration();
-                        repeat_at = Some(repeat_at.map_or(at, |other| other.min(at)));
-                    }
-                }
-                Decision::CountAsTold(firing) => {
-                    if intended.is_some() {
-                        self.outbox.withdraw(&key).await?;
-                    }
-                    self.outbox.count_as_told(&key, firing).await?;
-                }
-                Decision::Tell(News { reason, mut alerts, kept }) => {
-                    if listener.receiver != route.receiver {
-                        alerts.iter_mut().for_each(|alert| in_place_of(alert, &route.receiver));
-                    }
-                    let flush = Flush {
-                        receiver: listener.receiver.clone(),
-                        group_labels: group.key().labels.clone(),
-                        route_labels: route.labels.clone(),
-                        reason,
-                        alerts,
-                        kept,
-                    };
-                    match intended {
-                        Some(before) if is_same(&before.flush, &flush) => {
-                            if before.refused {
-                                // As Alertmanager does, whenever the group is looked at.
-                                self.outbox.hasten(&key, now);
-                            }
-                            let stale = STALE_TEXTS.min(route.repeat_interval.duration());
-                            if now.since(before.fresh_at) >= stale {
-                                self.outbox.refresh(&key, flush, now).await?;
-                            }
-                        }
-                        _ => flushes.push((key, flush)),
-                    }
-                }
-            }
-        }
-        Ok(repeat_at)
     }
 
     /// Those who heard of a group in the place of others, and do no longer: what they were not told
     /// yet they need not hear, and of the end of what they were told they do.
     async fn leave_out(&mut self, id: GroupId, audience: &[Listener]) -> Result<(), StateError> {
         let Some(group) = self.groups.get(id) else { return Ok(()) };
-        let reachable = self.world().reachable(&group.route().receiver, has_reports(group));
+        let reachable = self.world().reachable(group.route(), has_reports(group));
         let left_out = reachable
             .into_iter()
             .filter(|lane| !audience.iter().any(|listener| listener.lane.id == *lane))
@@ -443,14 +395,17 @@ impl Dispatcher {
     /// and the group when none is left.
     fn let_go(&mut self, id: GroupId) {
         let Some(group) = self.groups.get(id).filter(|group| group.has_ended()) else { return };
-        let group_key = self.groups.key(id).unwrap_or_default();
+        let group_key = &self.groups.key(id).unwrap_or_default().to_owned();
         let mut needed: HashSet<Labels> = HashSet::new();
-        for lane in self.world().reachable(&group.route().receiver, has_reports(group)) {
+        for lane in self.world().reachable(group.route(), has_reports(group)) {
             let key = LaneGroup { lane, group_key: group_key.to_owned() };
             needed.extend(self.outbox.standing(&key).alerts().map(|alert| alert.labels.clone()));
         }
         let drop_ended = |group: &mut Group| group.drop_ended(|a| needed.contains(&a.labels));
         if self.groups.change(id, drop_ended).unwrap_or(false) {
+            if let Err(error) = self.escalations.end(group_key) {
+                warn!(group = group_key, %error, "that nobody is waited for cannot be noted yet");
+            }
             self.groups.remove(id);
         }
     }
@@ -472,19 +427,8 @@ fn held(group: &Group, mutes: &Mutes, now: Timestamp) -> BTreeSet<Labels> {
     alerts.map(|alert| alert.labels.clone()).collect()
 }
 
-/// Whether two messages say the same.
-fn is_same(a: &Flush, b: &Flush) -> bool {
-    says_the_same(&a.alerts, &b.alerts) && says_the_same(&a.kept, &b.kept)
-}
-
 /// Whether there is an alert about the delivery to the group's own receiver among its alerts.
 fn has_reports(group: &Group) -> bool {
     let receiver = group.route().receiver.as_str();
     group.alerts().any(|alert| about(&alert.labels).is_some_and(|(of, _)| of == receiver))
-}
-
-/// Says in the texts of an alert in whose place somebody hears of it.
-fn in_place_of(alert: &mut Arc<Alert>, receiver: &str) {
-    let text = format!("told in the place of `{receiver}`, which cannot be reached");
-    Arc::make_mut(alert).annotations.insert("in_place_of".to_owned(), text);
 }

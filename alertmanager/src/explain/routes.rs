@@ -72,6 +72,13 @@ impl Routing<'_> {
                 node["groupWait"] = json!(route.group_wait.to_string());
                 node["groupInterval"] = json!(route.group_interval.to_string());
                 node["repeatInterval"] = json!(route.repeat_interval.to_string());
+                let steps = route.escalation.steps.iter();
+                let steps = steps.map(
+                    |step| json!({"after": step.after.to_string(), "receiver": step.receiver}),
+                );
+                node["escalate"] = steps.collect();
+                let timeout = route.escalation.acknowledge_timeout;
+                node["acknowledgeTimeout"] = json!(timeout.map(|timeout| timeout.to_string()));
                 node["mutedBy"] = json!(route.times.muted_by(now));
                 let lanes = self.lanes.get(&route.receiver).into_iter().flatten();
                 node["lanes"] = lanes.map(|lane| json!(lane.id)).collect();
@@ -100,6 +107,7 @@ impl Routing<'_> {
             ),
         ];
         lines.extend(times(route, now));
+        lines.extend(escalation(route));
         let lanes = self.lanes.get(&route.receiver).map_or(&[][..], Vec::as_slice);
         let told = |lane: &crate::dispatch::Lane| match lane.send_resolved {
             true => lane.id.clone(),
@@ -136,6 +144,12 @@ pub fn times(route: &Route, now: Timestamp) -> Option<String> {
         [] => format!("{of}: tells at this time"),
         muted => format!("{of}: tells nobody at this time, because of {}", muted.join(", ")),
     })
+}
+
+/// Who is told when nobody answers, where anybody is.
+fn escalation(route: &Route) -> Option<String> {
+    let steps = route.escalation.told()?;
+    Some(format!("unanswered: {steps}; an answer holds {}", route.escalation.timeout_told()))
 }
 
 /// The group of an alert at a route.
@@ -179,11 +193,12 @@ fn show(route: &Route, depth: usize, text: &mut String) {
     let goes_on = if route.goes_on() { ", and the next is asked too" } else { "" };
     let indent = "  ".repeat(depth);
     text.push_str(&format!(
-        "{indent}{}{goes_on}  [by {group_by}; after {}, every {}, again after {}]\n",
+        "{indent}{}{goes_on}  [by {group_by}; after {}, every {}, again after {}{}]\n",
         title(route),
         route.group_wait,
         route.group_interval,
-        route.repeat_interval
+        route.repeat_interval,
+        escalation(route).map_or_else(String::new, |told| format!("; {told}"))
     ));
     for below in route.routes() {
         show(below, depth + 1, text);

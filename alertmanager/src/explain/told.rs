@@ -10,6 +10,7 @@ use base::sample::Timestamp;
 
 use super::trace::{Stage, Way, plain};
 use crate::dispatch::{HeldBy, Route};
+use crate::escalation::Bout;
 use crate::outbox::LastTold;
 use crate::time::print_time;
 
@@ -29,6 +30,8 @@ pub(super) struct OnRoute<'a> {
     pub(super) group_key: String,
     /// When its group looks at it next, where that is known.
     pub(super) due: Option<Timestamp>,
+    /// Whether somebody has answered, where that is waited for now.
+    pub(super) bout: Option<Arc<Bout>>,
     pub(super) lanes: Vec<OnLane>,
 }
 
@@ -116,6 +119,14 @@ impl OnRoute<'_> {
             stages.push(Stage::passes("unknown", unknown));
         }
         stages.push(Stage::passes("group", self.group()));
+        let policy = &self.route.escalation;
+        match (&self.bout, policy.told()) {
+            (Some(bout), _) => stages.push(Stage::passes("answer", plain(&bout.tell(policy)))),
+            (None, Some(steps)) => {
+                stages.push(Stage::passes("answer", format!("where there is none: {steps}")));
+            }
+            (None, None) => {}
+        }
         let delivery = self.delivery();
         let verdict = match (&held, &delivery) {
             // It was told before it was held back, and is not told again.

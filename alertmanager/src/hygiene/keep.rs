@@ -18,7 +18,7 @@ use super::{Hygiene, PUSHED_METRIC};
 use crate::alerts::{Alert, Alerts};
 use crate::dispatch::{Lane, Lanes, Route};
 use crate::mute::{MAINTENANCE_METRIC, Mutes, Phase, SilenceState};
-use crate::outbox::{Flush, LaneGroup, Outbox, Reason, Standing};
+use crate::outbox::{Answer, Flush, LaneGroup, Outbox, Reason, Standing};
 use crate::pushed::Pushed;
 use crate::state::{Note, NoteKind, State, StateError};
 
@@ -382,5 +382,6 @@ fn flush(receiver: &str, group_labels: Labels, reason: Reason, alerts: Vec<Alert
         reason,
         alerts: alerts.into_iter().map(Arc::new).collect(),
         kept: Vec::new(),
+        answer: Answer::default(),
     }
 }

@@ -1,4 +1,5 @@
-//! Where an alert can be silenced: the path of the page, with the matchers in its query.
+//! Where an alert can be silenced, and its group be acknowledged: the path of the page, with what is
+//! meant in its query.
 //!
 //! Invariant: the page reads back the very labels that the link was made of; where that cannot be,
 //! there is no link.
@@ -26,10 +27,19 @@ pub fn silence_path<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Opt
     if matchers.is_empty() {
         return None;
     }
-    let filter = super::print_all(&matchers);
+    path("silences/new?filter=", &super::print_all(&matchers))
+}
+
+/// The path below our own address at which the group with this key can be acknowledged, without a
+/// slash before it. Nothing where it would be too long.
+pub fn acknowledge_path(group_key: &str) -> Option<String> {
+    path("acknowledge?group=", group_key)
+}
+
+fn path(page: &str, text: &str) -> Option<String> {
     // Marks that chats take for emphasis are encoded, too.
-    let filter = percent_encoded(&filter).replace('_', "%5F").replace('~', "%7E");
-    let path = format!("silences/new?filter={filter}");
+    let text = percent_encoded(text).replace('_', "%5F").replace('~', "%7E");
+    let path = format!("{page}{text}");
     (path.len() <= LONGEST).then_some(path)
 }
 

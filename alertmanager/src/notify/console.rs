@@ -43,7 +43,10 @@ impl Notifier for ConsoleNotifier {
 
 /// A line for each alert, with its texts below.
 pub(super) fn render(notification: &Notification) -> String {
-    let mut text = String::new();
+    let mut text = match notification.answer.note.as_str() {
+        "" => String::new(),
+        note => format!("{}.\n", one_line(note)),
+    };
     for alert in &notification.alerts {
         let state = match (alert.ended, alert.stale_since) {
             (Some((_, ending)), _) => ending.as_str().to_uppercase(),
@@ -121,6 +124,7 @@ mod tests {
             alerts: vec![alert, ended],
             at: Timestamp::default(),
             external_url: String::new(),
+            answer: Default::default(),
         };
         assert_eq!(
             render(&notification),

@@ -15,6 +15,7 @@ use super::sink::{Asked, Reply, Sink, shared, written};
 use super::texts::tests::notification;
 use super::*;
 use crate::alerts::Ending;
+use crate::outbox::Answer;
 
 /// What a title says: when an alert fires, when there are two, when it is over.
 const TITLE: [&str; 3] = [
@@ -70,6 +71,17 @@ macro_rules! of {
     }};
 }
 
+/// With what a message begins for whoever is called because nobody has answered.
+const NOTE: &str = "Nobody has answered since 2023-11-14 22:13 UTC; first told: chat.";
+
+/// The first of the messages, for whoever is called late.
+fn unanswered() -> Notification {
+    let mut message = messages()[0].clone();
+    message.answer =
+        Answer { note: NOTE.trim_end_matches('.').to_owned(), is_missing: true, is_wanted: true };
+    message
+}
+
 /// The text at a place of a request: a pointer into JSON, or the name of a field of a form.
 fn text_at(asked: &Asked, place: &str) -> String {
     if place.starts_with('/') {
@@ -118,6 +130,11 @@ async fn check(sink: &Sink, notifier: &dyn Notifier, lead: &[Value], ends: bool,
             let got = first_line(&text_at(last, place));
             assert_eq!(got, expected[n], "{kind} {place}: {}", last.body);
         }
+    }
+    let (asked, _) = sink.hand_over(notifier, &unanswered(), &replies).await;
+    for (place, _) in at {
+        let got = first_line(&text_at(asked.last().unwrap(), place));
+        assert!(got.starts_with(NOTE), "{kind} {place}: {got}");
     }
 }
 
@@ -228,4 +245,14 @@ fn so_it_does_over_other_lines_than_http() {
         let place = "DiskFull {instance=\"web1\", severity=\"page\"} since 2023-11-14 22:13:20 UTC";
         assert!(printed.starts_with('[') && printed.contains(place), "{printed}");
     }
+    let called = unanswered();
+    let said = mail.preview(&called);
+    let (subject, text) = said.split_once("\n\n").unwrap();
+    let others =
+        [people.preview(&called), channel.preview(&called), ConsoleNotifier.preview(&called)];
+    for said in [subject, text].into_iter().chain(others.iter().map(String::as_str)) {
+        assert!(first_line(said).starts_with(NOTE), "{said}");
+    }
+    assert!(log.preview(&called).lines().next().unwrap().contains(NOTE));
+    assert!(text.contains("Acknowledge: http://v/acknowledge?group="), "{text}");
 }

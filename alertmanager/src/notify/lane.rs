@@ -26,7 +26,7 @@ use super::minimal::minimal;
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt};
 use super::status::LaneStates;
 use crate::crash;
-use crate::outbox::{Due, Flush, LONGEST_WAIT, Outbox};
+use crate::outbox::{Due, LONGEST_WAIT, Outbox};
 use crate::state::{Attempt, AttemptAlert, AttemptResult};
 
 /// The longest that handing over a message may take, where its receiver says nothing else.
@@ -90,15 +90,16 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// Says whether a message must not be handed over as it is: somebody has just silenced what it tells.
+/// Says whether a message must not be handed over as it is: somebody has just silenced what it tells, or
+/// answered.
 #[derive(Clone)]
 pub struct Recheck(Arc<IsHeld>);
 
-type IsHeld = dyn Fn(&Flush, Timestamp) -> bool + Send + Sync;
+type IsHeld = dyn Fn(&Due, Timestamp) -> bool + Send + Sync;
 
 impl Recheck {
     /// Asks `is_held` before a message is handed over.
-    pub fn new(is_held: impl Fn(&Flush, Timestamp) -> bool + Send + Sync + 'static) -> Self {
+    pub fn new(is_held: impl Fn(&Due, Timestamp) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(is_held))
     }
 }
@@ -185,7 +186,7 @@ impl LaneRunner {
     /// was silenced after it was queued (F20). Dispatch takes milliseconds; whatever it has not
     /// changed after a second is meant.
     fn awaits_dispatch(&self, due: &Due, pace: &mut Pace, now: Timestamp) -> bool {
-        let is_held = self.recheck.as_ref().is_some_and(|Recheck(held)| held(&due.flush, now));
+        let is_held = self.recheck.as_ref().is_some_and(|Recheck(held)| held(due, now));
         let waited = pace.rechecked.take().filter(|(id, _)| *id == due.id).map_or(0, |(_, n)| n);
         if is_held && waited < MOST_RECHECKS {
             pace.rechecked = Some((due.id.clone(), waited + 1));

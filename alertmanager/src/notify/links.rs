@@ -1,16 +1,18 @@
-//! The links of a message: to us, to a silence, to the graph, to what is to be done.
+//! The links of a message: to us, to an answer, to a silence, to the graph, to what is to be done.
 //!
 //! Invariant: what comes from an alert is a link only if it begins with `http://` or `https://` and
 //! has no space or control character in it (X13).
 
 use super::notifier::Notification;
-use crate::matchers::silence_path;
+use crate::matchers::{acknowledge_path, silence_path};
 
 /// Where a message leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Links {
     /// All alerts, with a way to silence each.
     pub(super) alerts: Option<String>,
+    /// Where one can say that one has it, where that is waited for.
+    pub(super) acknowledge: Option<String>,
     /// Where what the alerts have in common can be silenced: one alert, where it is only one.
     pub(super) silence: Option<String>,
     /// Where one can see why the first alert fires.
@@ -29,6 +31,7 @@ impl Links {
         let silence = silence.map(|path| format!("{}/{path}", notification.external_url));
         Self {
             alerts: web(&alerts),
+            acknowledge: acknowledge(notification),
             silence: silence.as_deref().and_then(web),
             graph: first.and_then(|alert| web(&alert.generator_url)),
             runbook: runbook.as_deref().and_then(web),
@@ -37,10 +40,20 @@ impl Links {
 
     /// Each with the word that leads there, the most useful one first.
     pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let all =
-            [("Silence", &self.silence), ("Graph", &self.graph), ("What to do", &self.runbook)];
+        let all = [
+            ("Acknowledge", &self.acknowledge),
+            ("Silence", &self.silence),
+            ("Graph", &self.graph),
+            ("What to do", &self.runbook),
+        ];
         all.into_iter().filter_map(|(name, link)| Some((name, link.as_deref()?)))
     }
+}
+
+/// Where one can say that one has the group of a message in hand, where that is waited for.
+pub(super) fn acknowledge(notification: &Notification) -> Option<String> {
+    let path = acknowledge_path(&notification.group_key).filter(|_| notification.answer.is_wanted);
+    web(&format!("{}/{}", notification.external_url, path?))
 }
 
 /// `text` where it is the address of a web page.
@@ -86,5 +99,20 @@ mod tests {
                 ("What to do", "https://wiki/1")
             ]
         );
+    }
+
+    #[test]
+    fn who_is_to_answer_is_led_to_where_one_does() {
+        let mut message = notification();
+        assert_eq!(Links::of(&message).acknowledge, None);
+        message.answer.is_wanted = true;
+        let links = Links::of(&message);
+        let link = "http://v/acknowledge?group=%7B%7D%3A%7Balertname%3D%22CheckFailed%22%7D";
+        assert_eq!(links.named().next(), Some(("Acknowledge", link)));
+        message.external_url = "javascript:alert(1)//".into();
+        assert_eq!(Links::of(&message).acknowledge, None);
+        message.external_url = "http://v".into();
+        message.group_key = "x".repeat(2000);
+        assert_eq!(Links::of(&message).acknowledge, None);
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn minimal(notification: &Notification) -> Option<Notification> {
     if short.alerts == notification.alerts && short.group_labels == notification.group_labels {
         return None;
     }
+    short.answer.note = one_line(&short.answer.note, MOST_TEXT);
     let more = match notification.alerts.len().saturating_sub(MOST_ALERTS) {
         0 => String::new(),
         more => format!("; {more} more alerts are not in it"),

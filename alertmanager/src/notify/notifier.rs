@@ -18,7 +18,7 @@ use super::console::render;
 use super::refusal::Refusal;
 use crate::alerts::Alert;
 use crate::drill;
-use crate::outbox::{Due, LONGEST_WAIT, Reason};
+use crate::outbox::{Answer, Due, LONGEST_WAIT, Reason};
 use crate::template::Templates;
 
 /// A message about a group of alerts.
@@ -47,6 +47,8 @@ pub struct Notification {
     pub at: Timestamp,
     /// Where people reach us, without a slash at the end.
     pub external_url: String,
+    /// Whether somebody has answered.
+    pub answer: Answer,
 }
 
 impl Notification {
@@ -70,6 +72,7 @@ impl Notification {
             alerts,
             at,
             external_url: external_url.to_owned(),
+            answer: due.flush.answer.clone(),
         }
     }
 
@@ -309,6 +312,7 @@ mod tests {
             alerts: vec![alert("1", "one"), alert("2", "two")],
             at: Timestamp::default(),
             external_url: String::new(),
+            answer: Answer::default(),
         };
         assert_eq!(notification.common_labels().to_string(), r#"{alertname="a"}"#);
         assert_eq!(notification.common_annotations().keys().collect::<Vec<_>>(), ["s"]);

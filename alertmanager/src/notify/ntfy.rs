@@ -33,6 +33,9 @@ const MAX_MESSAGE: usize = 4000;
 /// The most tags.
 const MAX_TAGS: usize = 5;
 
+/// The most buttons that the service shows; it refuses a message with more.
+const MOST_ACTIONS: usize = 3;
+
 /// An entry of `ntfy_configs`, as written. `title`, `message`, `priority` and `tags` are templates.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -181,6 +184,7 @@ impl NtfyNotifier {
         }
         let actions: Vec<_> = links
             .named()
+            .take(MOST_ACTIONS)
             .map(|(name, url)| json!({"action": "view", "label": name, "url": url}))
             .collect();
         if !actions.is_empty() {

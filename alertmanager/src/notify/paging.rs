@@ -100,9 +100,12 @@ pub(super) fn escaped(notification: &Notification, escape: fn(&str) -> String) -
             .collect(),
         ..alert.clone()
     };
+    let mut answer = notification.answer.clone();
+    answer.note = escape(&answer.note);
     Notification {
         group_labels: labels(&notification.group_labels),
         alerts: notification.alerts.iter().map(alert).collect(),
+        answer,
         ..notification.clone()
     }
 }

@@ -9,6 +9,7 @@ use base::diagnostic::{Diagnostics, Spanned};
 use base::labels::LabelsBuilder;
 use tracing::warn;
 
+use super::links::acknowledge;
 use super::notifier::Notification;
 use crate::alerts::{Alert, Ending};
 use crate::template::{
@@ -46,6 +47,9 @@ impl Text {
         }
     }
 }
+
+/// The most of what is said of whether somebody has answered, in characters.
+const MOST_NOTE: usize = 400;
 
 /// Renders the texts of one message.
 pub(super) struct Renderer<'a> {
@@ -149,7 +153,11 @@ fn fallback(notification: &Notification) -> String {
     let since = since.map_or(String::new(), |at| {
         format!(", since {}", Time::at(at).format("2006-01-02 15:04 MST"))
     });
-    format!("[{}] {}{since}", notification.status().to_uppercase(), names.join(", "))
+    let note = match notification.answer.note.as_str() {
+        "" => String::new(),
+        note => format!("{}. ", one_line(note, MOST_NOTE)),
+    };
+    format!("{note}[{}] {}{since}", notification.status().to_uppercase(), names.join(", "))
 }
 
 fn data(notification: &Notification) -> NotificationData {
@@ -162,6 +170,8 @@ fn data(notification: &Notification) -> NotificationData {
         group_labels: notification.group_labels.clone(),
         route_labels: notification.route_labels.clone(),
         external_url: notification.external_url.clone(),
+        note: one_line(&notification.answer.note, MOST_NOTE),
+        acknowledge_url: acknowledge(notification).unwrap_or_default(),
         truncated_alerts: 0,
     }
 }
@@ -289,6 +299,7 @@ pub(super) mod tests {
             alerts: vec![alert("web:1", None), alert("db:1", Some(Ending::TargetRemoved))],
             at: Timestamp::from_millis(1_700_000_100_000),
             external_url: "http://v".into(),
+            answer: Default::default(),
         }
     }
 

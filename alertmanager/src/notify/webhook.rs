@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::http::{Call, Service, check_hidden_url};
+use super::links;
 use super::notifier::{DeliveryError, Notification, Notifier, Receipt, Shared};
 use super::payload::{Payload, PayloadConfig};
 use super::settings::SecretSetting;
@@ -139,7 +140,7 @@ fn within(notification: &Notification, max_alerts: usize) -> (&[Alert], usize) {
 /// The message in version 4.
 pub(super) fn body(notification: &Notification, max_alerts: usize) -> Value {
     let (kept, left_out) = within(notification, max_alerts);
-    json!({
+    let mut body = json!({
         "version": "4",
         "groupKey": notification.group_key,
         "truncatedAlerts": left_out,
@@ -151,7 +152,18 @@ pub(super) fn body(notification: &Notification, max_alerts: usize) -> Value {
         "externalURL": notification.external_url,
         "alerts": kept.iter().map(alert).collect::<Vec<_>>(),
         "notificationId": notification.id,
-    })
+    });
+    for (name, text) in answer(notification) {
+        body[name] = json!(text);
+    }
+    body
+}
+
+/// What there is to say of whether somebody has answered; no other program has such fields.
+pub(super) fn answer(notification: &Notification) -> impl Iterator<Item = (&'static str, String)> {
+    let note = Some(notification.answer.note.clone()).filter(|note| !note.is_empty());
+    let fields = [("note", note), ("acknowledgeURL", links::acknowledge(notification))];
+    fields.into_iter().filter_map(|(name, text)| Some((name, text?)))
 }
 
 fn alert(alert: &Alert) -> Value {
@@ -213,6 +225,7 @@ mod tests {
             alerts: vec![alert("a", false), alert("b", true)],
             at: Timestamp::default(),
             external_url: "http://v".into(),
+            answer: Default::default(),
         }
     }
 

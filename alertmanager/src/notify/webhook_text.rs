@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use jiff::fmt::temporal::DateTimePrinter;
 
 use super::notifier::Notification;
+use super::webhook::answer;
 use crate::alerts::Alert;
 use crate::json;
 
@@ -32,6 +33,10 @@ pub(super) fn text(notification: &Notification, max_alerts: usize) -> Vec<u8> {
     ] {
         field(&mut to, name);
         json::text(&mut to, text);
+    }
+    for (name, text) in answer(notification) {
+        field(&mut to, name);
+        json::text(&mut to, &text);
     }
     field(&mut to, "groupLabels");
     json::labels(&mut to, &notification.group_labels);

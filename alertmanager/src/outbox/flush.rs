@@ -23,6 +23,12 @@ pub enum Reason {
     Resolved,
     /// Nothing has changed for the repeat interval.
     Repeat,
+    /// Nobody has answered.
+    Escalated,
+    /// Somebody has it in hand.
+    Acknowledged,
+    /// Nobody has it in hand any more.
+    Unacknowledged,
 }
 
 impl Reason {
@@ -33,7 +39,15 @@ impl Reason {
             Self::NewAlerts => "new alerts",
             Self::Resolved => "resolved",
             Self::Repeat => "repeat",
+            Self::Escalated => "escalated",
+            Self::Acknowledged => "acknowledged",
+            Self::Unacknowledged => "unacknowledged",
         }
+    }
+
+    /// Whether it is one to tell again what is known, because of whether somebody has answered.
+    pub(super) fn is_of_answer(self) -> bool {
+        matches!(self, Self::Escalated | Self::Acknowledged | Self::Unacknowledged)
     }
 
     pub(super) fn named(name: &str) -> Self {
@@ -41,6 +55,9 @@ impl Reason {
             "new alerts" => Self::NewAlerts,
             "resolved" => Self::Resolved,
             "repeat" => Self::Repeat,
+            "escalated" => Self::Escalated,
+            "acknowledged" => Self::Acknowledged,
+            "unacknowledged" => Self::Unacknowledged,
             _ => Self::First,
         }
     }
@@ -50,6 +67,17 @@ impl Reason {
 pub fn queued_at(id: &str) -> Option<Timestamp> {
     let millis = i64::from_str_radix(id.get(..12)?, 16).ok()?;
     Some(Timestamp::from_millis(millis))
+}
+
+/// What a message says of whether somebody has answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// A sentence for people, without a stop; empty where there is nothing to say.
+    pub note: String,
+    /// Whether it is told because nobody has: it is not, once somebody does.
+    pub is_missing: bool,
+    /// Whether it asks for one.
+    pub is_wanted: bool,
 }
 
 /// What is to be told of a group.
@@ -67,6 +95,8 @@ pub struct Flush {
     pub alerts: Vec<Arc<Alert>>,
     /// Alerts that are held back and not told of, of which it goes on to know that they fire.
     pub kept: Vec<Arc<Alert>>,
+    /// Whether somebody has answered.
+    pub answer: Answer,
 }
 
 /// By what an intent and what was told are known.
@@ -206,6 +236,7 @@ impl LastTold {
             reason: Reason::First,
             alerts: Vec::new(),
             kept: self.firing.clone(),
+            answer: Answer::default(),
         }
     }
 

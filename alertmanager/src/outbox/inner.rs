@@ -112,7 +112,9 @@ impl Inner {
 
     /// Whether a lane would hear something new from `flush`, or is to hear the same again.
     pub(super) fn is_news(&self, key: &LaneGroup, flush: &Flush) -> bool {
-        flush.reason == Reason::Repeat || flush.is_news_after(self.known(key).as_deref())
+        flush.reason == Reason::Repeat
+            || flush.reason.is_of_answer()
+            || flush.is_news_after(self.known(key).as_deref())
     }
 
     /// Puts the intent of `due` off, if no other has replaced it; returns it as it is then, if it

@@ -97,6 +97,7 @@ impl Outbox {
         // Decided before this one arrived, another may say nothing that its receiver does not know.
         let next = queue.and_then(|queue| queue.get(&due.key.group_key)).filter(|_| !is_current);
         let idle = next.filter(|next| !next.leaves && !due.key.is_notice());
+        let idle = idle.filter(|next| !next.flush.reason.is_of_answer());
         let idle = idle.filter(|next| !next.flush.is_news_after(Some(&last)));
         if let Some(entry) = idle {
             batch.remove(Table::Intent, entry.record);

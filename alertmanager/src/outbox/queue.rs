@@ -185,6 +185,7 @@ mod tests {
                 reason: Reason::First,
                 alerts: Vec::new(),
                 kept: Vec::new(),
+                answer: super::super::Answer::default(),
             }),
             fresh_at: at(created),
             record: 0,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use base::labels::Labels;
 use base::sample::Timestamp;
 
-use super::{Flush, LaneGroup, LastTold, Reason};
+use super::{Answer, Flush, LaneGroup, LastTold, Reason};
 use crate::alerts::Alert;
 use crate::state::{Reader, put_alert, put_number, put_text, put_time};
 
@@ -51,6 +51,9 @@ pub(super) fn put_flush(to: &mut Vec<u8>, flush: &Flush) {
         put_number(to, alerts.len() as u64);
         alerts.iter().for_each(|alert| put_alert(to, alert));
     }
+    put_text(to, &flush.answer.note);
+    to.push(u8::from(flush.answer.is_missing));
+    to.push(u8::from(flush.answer.is_wanted));
 }
 
 pub(super) fn flush(record: &[u8]) -> Option<Flush> {
@@ -62,7 +65,14 @@ pub(super) fn flush(record: &[u8]) -> Option<Flush> {
         reason: Reason::named(reader.text()?),
         alerts: alerts(&mut reader)?,
         kept: alerts(&mut reader)?,
+        // Before there was more to it, the record ended here.
+        answer: answer(&mut reader).unwrap_or_default(),
     })
+}
+
+fn answer(reader: &mut Reader<'_>) -> Option<Answer> {
+    let note = reader.text()?.to_owned();
+    Some(Answer { note, is_missing: reader.byte()? != 0, is_wanted: reader.byte()? != 0 })
 }
 
 fn alerts(reader: &mut Reader<'_>) -> Option<Vec<Arc<Alert>>> {
@@ -197,7 +207,9 @@ mod tests {
         };
         let key = LaneGroup { lane: "ops/mail/0".to_owned(), group_key: "{}:{}".to_owned() };
         let mut bytes = Vec::new();
-        for reason in [Reason::First, Reason::NewAlerts, Reason::Resolved, Reason::Repeat] {
+        let mut reasons = vec![Reason::First, Reason::NewAlerts, Reason::Resolved, Reason::Repeat];
+        reasons.extend([Reason::Escalated, Reason::Acknowledged, Reason::Unacknowledged]);
+        for reason in reasons {
             let message = Flush {
                 receiver: "ops".to_owned(),
                 group_labels: Labels::from_pairs([("a", "b")]),
@@ -205,10 +217,15 @@ mod tests {
                 reason,
                 alerts: vec![alert("x"), alert("y")],
                 kept: vec![alert("z")],
+                answer: Answer { note: "n".to_owned(), is_missing: true, is_wanted: true },
             };
             bytes.clear();
             put_flush(&mut bytes, &message);
-            assert_eq!(flush(&bytes), Some(message));
+            assert_eq!(flush(&bytes), Some(message.clone()));
+            // As it was written before.
+            let length = bytes.len() - 4;
+            let before = Flush { answer: Answer::default(), ..message };
+            assert_eq!(flush(&bytes[..length]), Some(before));
         }
         let intended = Intent {
             id: "i".to_owned(),
@@ -232,6 +249,7 @@ mod tests {
                 reason: Reason::First,
                 alerts: Vec::new(),
                 kept: Vec::new(),
+                answer: Answer::default(),
             };
             let last = LastTold::by(&flush, "t".to_owned(), reference.clone(), at(8));
             bytes.clear();

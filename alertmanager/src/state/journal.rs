@@ -64,6 +64,8 @@ pub enum Table {
     Attempt = 6,
     /// What a receiver may have been told: no answer came.
     InFlight = 7,
+    /// How far a group is that nobody answers for, or who has it.
+    Bout = 8,
 }
 
 type Key = (u8, u64);

@@ -1,7 +1,7 @@
 //! What templates are given: the data of a rule's alert, of a notification, of a query's answer.
 //!
 //! Invariant: the names are those of Prometheus and Alertmanager, so that templates written for
-//! them find what they look for; ours are `Output` and `TruncatedAlerts`.
+//! them find what they look for; ours are `Output`, `TruncatedAlerts`, `Note` and `AcknowledgeURL`.
 
 use base::labels::Labels;
 use base::sample::Timestamp;
@@ -123,6 +123,10 @@ pub struct NotificationData {
     pub external_url: String,
     /// How many alerts of the group were left out.
     pub truncated_alerts: u64,
+    /// What is said of whether somebody has answered: `.Note`.
+    pub note: String,
+    /// Where one can say that one has it, where that is waited for: `.AcknowledgeURL`.
+    pub acknowledge_url: String,
 }
 
 impl NotificationData {
@@ -147,6 +151,8 @@ impl NotificationData {
             Field::new("RouteLabels", "routeLabels", Value::kv(self.route_labels)),
             Field::new("ExternalURL", "externalURL", self.external_url),
             Field::new("TruncatedAlerts", "truncatedAlerts", truncated),
+            Field::new("Note", "note", self.note),
+            Field::new("AcknowledgeURL", "acknowledgeURL", self.acknowledge_url),
         ];
         Value::record(NOTIFICATION, fields)
     }

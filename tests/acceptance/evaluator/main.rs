@@ -14,6 +14,7 @@ mod collecting;
 mod crashes;
 mod delivery;
 mod documents;
+mod escalating;
 mod explaining;
 mod faults;
 mod first_round;

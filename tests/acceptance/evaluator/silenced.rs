@@ -1,5 +1,5 @@
-//! Whoever says "enough" hears nothing more, also of what was on its way already: F20. Silences stand
-//! in for acknowledgements, which come with people on call.
+//! Whoever says "enough" hears nothing more, also of what was on its way already: F20. For
+//! acknowledgements see `escalating.rs`.
 //!
 //! Invariant: what counts is the moment at which the silence was answered with 2xx.
 

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::{Dispatcher, held};
 use crate::alerts::Alert;
-use crate::outbox::{Flush, LaneGroup, Reason, Standing};
+use crate::outbox::{Answer, Flush, LaneGroup, Reason, Standing};
 use crate::state::StateError;
 
 impl Dispatcher {
@@ -36,7 +36,8 @@ impl Dispatcher {
             }
         }
         self.orphans = told.into_iter().filter(|key| !self.is_served(key, now)).collect();
-        self.renew(now).await
+        self.renew(now).await?;
+        self.go_on_escalating(now).await
     }
 
     /// Compares what waits with what is true: what has ended since is not told as firing.
@@ -84,9 +85,17 @@ impl Dispatcher {
                     let group_labels = told.group_labels.clone();
                     let reason = Reason::Resolved;
                     // The route may be gone.
-                    let (route_labels, kept) = (Labels::empty(), Vec::new());
-                    let flush =
-                        Flush { receiver, group_labels, route_labels, reason, alerts, kept };
+                    let (route_labels, kept, answer) =
+                        (Labels::empty(), Vec::new(), Answer::default());
+                    let flush = Flush {
+                        receiver,
+                        group_labels,
+                        route_labels,
+                        reason,
+                        alerts,
+                        kept,
+                        answer,
+                    };
                     flushes.push((key, flush));
                 }
                 _ => {

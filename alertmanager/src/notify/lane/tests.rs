@@ -104,6 +104,7 @@ impl Rig {
                 generator_url: String::new(),
             })],
             kept: Vec::new(),
+            answer: Default::default(),
         };
         let key = |name: &str| LaneGroup { lane: LANE.to_owned(), group_key: name.to_owned() };
         let flushes = groups.split(' ').map(|name| (key(name), flush(name))).collect();
@@ -308,8 +309,9 @@ async fn nothing_is_handed_over_while_the_gate_is_closed() {
 #[tokio::test]
 async fn what_was_just_silenced_waits_for_dispatch_and_no_longer_than_its_turns_f20() {
     let mut rig = Rig::begin().await;
-    rig.runner.recheck =
-        Some(Recheck::new(|flush, _| flush.alerts.iter().any(|alert| alert.name() == "silenced")));
+    rig.runner.recheck = Some(Recheck::new(|due, _| {
+        due.flush.alerts.iter().any(|alert| alert.name() == "silenced")
+    }));
     rig.queue("silenced").await;
     rig.pass(20).await;
     assert_eq!(rig.asked(), []);
