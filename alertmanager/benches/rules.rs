@@ -100,6 +100,7 @@ fn sources() -> Sources {
         external_url: "http://127.0.0.1:12912".into(),
         lookback: Duration::from_secs(300),
         subquery_step: Duration::from_secs(60),
+        features: promql::Features::default(),
         holds_missing: true,
         elsewhere: None,
         started: started(),

@@ -95,6 +95,8 @@ pub struct Settings {
     pub enabled: Enabled,
     /// Whether people may delete series and make copies over HTTP.
     pub admin_api: bool,
+    /// What is done otherwise than by default where expressions are evaluated.
+    pub features: promql::Features,
     /// Counts what the log lost.
     pub dropped: IntCounter,
 }
@@ -257,6 +259,7 @@ impl App {
             started,
             flags: Arc::new(settings.flags(address, &external_url)),
             lookback: LOOKBACK,
+            features: settings.features,
             enabled: settings.enabled,
             snapshots: settings.admin_api.then(|| settings.data.join("snapshots")),
         };
@@ -285,6 +288,7 @@ impl App {
                 external_url: Arc::clone(&external_url),
                 lookback: LOOKBACK,
                 subquery_step: SUBQUERY_STEP,
+                features: settings.features,
                 holds_missing: true,
                 elsewhere: None,
                 started,

@@ -3,6 +3,7 @@
 //! Invariant: exit status 0 done, 1 failed, 2 bad configuration or command line.
 
 mod evaluator;
+mod features;
 mod check;
 mod query;
 mod backtest;
@@ -135,6 +136,10 @@ struct RunArgs {
     /// Let people delete series and make copies of the samples over HTTP
     #[arg(long = "web.enable-admin-api")]
     admin_api: bool,
+    /// What to do otherwise than by default, by Prometheus's names with commas between them:
+    /// promql-delayed-name-removal, use-start-timestamps
+    #[arg(long = "enable-feature", value_name = "NAMES", value_parser = features::named)]
+    features: Vec<promql::Features>,
     /// How much is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
@@ -209,6 +214,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             otlp: args.otlp,
         },
         admin_api: args.admin_api,
+        features: features::all(&args.features),
         dropped,
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),
     };

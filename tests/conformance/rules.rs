@@ -147,6 +147,7 @@ fn sources(started: Timestamp) -> Sources {
         external_url: "http://veilleur.example".into(),
         lookback: Duration::from_secs(300),
         subquery_step: Duration::from_secs(60),
+        features: promql::Features::default(),
         holds_missing: true,
         elsewhere: None,
         started,

@@ -181,6 +181,7 @@ impl Sources {
         promql::Options {
             lookback: self.lookback,
             subquery_step: self.subquery_step,
+            features: self.features,
             ..promql::Options::default()
         }
     }

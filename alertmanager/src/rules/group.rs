@@ -73,6 +73,8 @@ pub struct Sources {
     pub lookback: Duration,
     /// From one evaluation to the next in a subquery that says nothing about it.
     pub subquery_step: Duration,
+    /// What is done otherwise than by default.
+    pub features: promql::Features,
     /// Whether an alert whose data are missing stays; else it is over, as in Prometheus.
     pub holds_missing: bool,
     /// The store that evaluates the rules of files, in place of the samples here. What is missing there

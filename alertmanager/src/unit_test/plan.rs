@@ -38,6 +38,7 @@ pub(super) struct Plan {
     pub(super) config: Option<Config>,
     pub(super) holds_missing: bool,
     pub(super) fuzzy: bool,
+    pub(super) features: promql::Features,
     pub(super) tests: Vec<Test>,
     /// What is no fault, and worth a look.
     pub(super) warnings: Vec<String>,
@@ -163,6 +164,7 @@ impl FileConfig {
             config,
             holds_missing: holds,
             fuzzy: self.fuzzy_compare,
+            features: options.features,
             tests,
             warnings,
         })

@@ -81,6 +81,7 @@ impl<'a> Simulation<'a> {
             external_url: test.external_url.as_str().into(),
             lookback: LOOKBACK,
             subquery_step: plan.every.unwrap_or(Duration::from_secs(60)),
+            features: plan.features,
             holds_missing: plan.holds_missing,
             elsewhere: None,
             started: start,
@@ -205,6 +206,7 @@ impl<'a> Simulation<'a> {
         let options = promql::Options {
             lookback: LOOKBACK,
             subquery_step: self.sources.subquery_step,
+            features: self.sources.features,
             ..promql::Options::default()
         };
         let storage = &self.sources.storage;

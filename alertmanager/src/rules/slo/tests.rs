@@ -27,6 +27,7 @@ fn sources() -> Sources {
         external_url: "http://v".into(),
         lookback: Duration::from_secs(300),
         subquery_step: Duration::from_secs(60),
+        features: promql::Features::default(),
         holds_missing: true,
         elsewhere: None,
         started: Timestamp::default(),
