@@ -202,7 +202,11 @@ fn annotations(text: &str, ours: &Output, theirs: &Json) -> Option<String> {
     }
     let mut ours: Vec<_> = ours.annotations.iter().map(ToString::to_string).collect();
     // Later versions say so.
-    let later = ["sort is ineffective for range queries", "conflicting counter resets during"];
+    let later = [
+        "sort is ineffective for range queries",
+        "conflicting counter resets during",
+        "mismatched custom buckets were reconciled",
+    ];
     ours.retain(|text| !later.iter().any(|later| text.contains(later)));
     // Where there is no name they do not say so.
     theirs.iter_mut().for_each(|text| *text = text.replace(" for metric name \"\"", ""));
