@@ -101,6 +101,7 @@ fn sources() -> Sources {
         lookback: Duration::from_secs(300),
         subquery_step: Duration::from_secs(60),
         on_missing: Default::default(),
+        features: promql::Features::default(),
         elsewhere: None,
         started: started(),
         appended: OwnMetrics::new().counter("appended", "Samples."),

@@ -263,6 +263,8 @@ pub struct Parts {
     pub flags: Arc<BTreeMap<String, String>>,
     /// How far back a sample counts.
     pub lookback: Duration,
+    /// What is done otherwise than by default where expressions are evaluated.
+    pub features: promql::Features,
     /// What may be asked of us that changes something.
     pub enabled: Enabled,
     /// Where copies of the samples are made, where people may ask for one and delete series.

@@ -98,6 +98,8 @@ pub struct Settings {
     pub enabled: Enabled,
     /// Whether people may delete series and make copies over HTTP.
     pub admin_api: bool,
+    /// What is done otherwise than by default where expressions are evaluated.
+    pub features: promql::Features,
     /// Counts what the log lost.
     pub dropped: IntCounter,
 }
@@ -262,6 +264,7 @@ impl App {
             started,
             flags: Arc::new(settings.flags(address, &external_url)),
             lookback: LOOKBACK,
+            features: settings.features,
             enabled: settings.enabled,
             snapshots: settings.admin_api.then(|| settings.data.join("snapshots")),
         };
@@ -291,6 +294,7 @@ impl App {
                 lookback: LOOKBACK,
                 subquery_step: SUBQUERY_STEP,
                 on_missing: settings.on_missing,
+                features: settings.features,
                 elsewhere: None,
                 started,
                 appended: scraper.metrics.appended().clone(),

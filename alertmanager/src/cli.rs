@@ -4,6 +4,7 @@
 //! has it.
 
 mod evaluator;
+mod features;
 mod check;
 mod query;
 mod backtest;
@@ -145,6 +146,10 @@ struct RunArgs {
     /// configuration says so: hold, page, or resolve as in Prometheus
     #[arg(long = "rules.on-missing", value_name = "WHAT", default_value = "hold")]
     on_missing: OnMissing,
+    /// What to do otherwise than by default, by Prometheus's names with commas between them:
+    /// promql-delayed-name-removal, use-start-timestamps
+    #[arg(long = "enable-feature", value_name = "NAMES", value_parser = features::named)]
+    features: Vec<promql::Features>,
     /// How much is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
@@ -221,6 +226,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         },
         admin_api: args.admin_api,
         on_missing: args.on_missing,
+        features: features::all(&args.features),
         dropped,
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),
     };

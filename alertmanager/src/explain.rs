@@ -52,6 +52,8 @@ pub struct Witnesses<'a> {
     pub storage: &'a Storage,
     /// How far back a sample counts.
     pub lookback: Duration,
+    /// What is done otherwise than by default where expressions are evaluated.
+    pub features: promql::Features,
     /// The rules with their alerts.
     pub rules: Vec<Arc<GroupView>>,
     /// What fires, or has just ended.
@@ -152,7 +154,8 @@ impl Witnesses<'_> {
     }
 
     fn stored(&self, at: Timestamp) -> Stored<'_> {
-        Stored { storage: self.storage, lookback: self.lookback, at }
+        let Self { storage, lookback, features, .. } = *self;
+        Stored { storage, lookback, features, at }
     }
 
     /// The labels of an alert as it leaves the rules.

@@ -41,6 +41,8 @@ pub struct Options {
     pub only: Option<Regex>,
     /// What becomes of settings of rule files that nobody knows.
     pub unknown: Unknown,
+    /// What is done otherwise than by default where expressions are evaluated.
+    pub features: promql::Features,
 }
 
 impl Options {

@@ -75,6 +75,17 @@ pub struct Bucket {
     pub count: f64,
 }
 
+/// Which of a bucket's bounds belong to it, by the numbers that Prometheus's HTTP interface has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// `(0.5, 1]`
+    Upper = 0,
+    /// `[-1, -0.5)`
+    Lower = 1,
+    /// `[-0.1, 0.1]`
+    Both = 3,
+}
+
 /// The upper bound of the bucket `index`, on the positive side.
 fn bound(schema: i32, index: i32, custom: &[f64]) -> f64 {
     if schema == CUSTOM {
@@ -97,6 +108,12 @@ fn bound(schema: i32, index: i32, custom: &[f64]) -> f64 {
     let whole = whole.clamp(-2000, 2000) as f64;
     // In two steps, since the smallest bounds are not normal.
     (whole / 2.0).floor().exp2() * part.exp2() * (whole / 2.0).ceil().exp2()
+}
+
+/// Whether `value` is at least `bound`, but for the last digits, in which whoever counts may have other
+/// bounds than we: the threshold of a zero bucket that grew is one of theirs.
+fn reaches(value: f64, bound: f64) -> bool {
+    value >= bound - bound.abs() * 1e-14
 }
 
 impl Histogram {
@@ -146,6 +163,22 @@ impl Histogram {
         negative.chain(middle).chain(positive)
     }
 
+    /// All buckets that hold something with their bounds as they are, from the lowest to the highest:
+    /// what people are shown.
+    pub fn shown_buckets(&self) -> impl Iterator<Item = (Closed, Bucket)> {
+        let negative = self.negative.iter().rev();
+        let negative = negative.map(|bucket| (Closed::Lower, self.negative_bucket(*bucket)));
+        let has_zero = self.zero_count != 0.0 && !self.is_custom();
+        let zero = has_zero.then(|| (Closed::Both, self.zero_bucket()));
+        let positive = self.positive.iter().map(|bucket| {
+            // The lowest one has no end.
+            let closed =
+                if self.is_custom() && bucket.0 == 0 { Closed::Both } else { Closed::Upper };
+            (closed, self.positive_bucket(*bucket))
+        });
+        negative.chain(zero).chain(positive)
+    }
+
     /// The same observations in buckets of a coarser schema.
     #[must_use]
     pub fn at_schema(&self, schema: i32) -> Self {
@@ -190,11 +223,13 @@ impl Histogram {
             for side in [&self.positive, &self.negative] {
                 for bucket in side {
                     let Bucket { lower, upper, count: more } = self.positive_bucket(*bucket);
-                    if lower >= threshold {
+                    if reaches(lower, threshold) {
                         break;
                     }
                     count += more;
-                    threshold = threshold.max(upper);
+                    if !reaches(threshold, upper) {
+                        threshold = upper;
+                    }
                 }
             }
             if threshold == begun {
@@ -211,7 +246,8 @@ impl Histogram {
         }
         let (zero_count, zero_threshold) = self.zero_for(threshold);
         let mut wider = Self { zero_count, zero_threshold, ..self.clone() };
-        let beyond = |bucket: &(i32, f64)| self.positive_bucket(*bucket).lower >= zero_threshold;
+        let beyond =
+            |bucket: &(i32, f64)| reaches(self.positive_bucket(*bucket).lower, zero_threshold);
         wider.positive.retain(beyond);
         wider.negative.retain(beyond);
         wider
@@ -234,14 +270,14 @@ impl Histogram {
         if self.schema > before.schema || self.zero_threshold < before.zero_threshold {
             return true;
         }
-        let (zero_count, reaches) = before.zero_for(self.zero_threshold);
-        if reaches != self.zero_threshold || self.zero_count < zero_count {
+        let (zero_count, end) = before.zero_for(self.zero_threshold);
+        if end != self.zero_threshold || self.zero_count < zero_count {
             return true;
         }
         // Coarser buckets may reach into the zero bucket, those of this one as well.
         let mut before = before.at_schema(self.schema);
         let is_zero =
-            |bucket: &(i32, f64)| bound(self.schema, bucket.0, &self.bounds) <= self.zero_threshold;
+            |bucket: &(i32, f64)| reaches(self.zero_threshold, self.positive_bucket(*bucket).upper);
         before.positive.retain(|bucket| !is_zero(bucket));
         before.negative.retain(|bucket| !is_zero(bucket));
         lost(&self.positive, &before.positive) || lost(&self.negative, &before.negative)
@@ -386,6 +422,19 @@ mod tests {
         let wide = exponential(0, &[(0, 1.0), (1, 2.0), (2, 4.0)]).with_zero(1.5);
         assert_eq!((wide.zero_threshold, wide.zero_count), (2.0, 3.0));
         assert_eq!(wide.positive, [(2, 4.0)]);
+    }
+
+    #[test]
+    fn a_zero_bucket_ends_at_a_bound_whoever_calculated_that() {
+        let fine = exponential(2, &[(-5, 1.0), (-4, 2.0), (-3, 4.0)]);
+        let end = fine.positive_bucket((-4, 1.0)).upper;
+        for end in [end, end.next_down(), end.next_up()] {
+            let wide = fine.with_zero(end);
+            assert_eq!((wide.zero_count, wide.zero_threshold), (3.0, end));
+            assert_eq!(wide.positive, [(-3, 4.0)]);
+            let now = Histogram { positive: vec![(-3, 5.0)], ..wide.clone() };
+            assert!(!now.began_again_after(&fine));
+        }
     }
 
     #[test]

@@ -12,9 +12,11 @@ mod golden;
 pub(crate) use golden::run as run_golden;
 pub(crate) use parse::run as run_parse;
 
+use promql::Features;
+
 use crate::report::Report;
 
-/// Runs the scripts.
+/// Runs the scripts, with the feature flags that they ask for, and without.
 pub(crate) fn run(report: &mut Report) {
     let mut files: Vec<_> = std::fs::read_dir(report.path("promql"))
         .unwrap()
@@ -24,7 +26,10 @@ pub(crate) fn run(report: &mut Report) {
     files.sort();
     for file in files {
         let text = report.text(&format!("promql/{file}"));
-        let results = run::script(&script::commands(&text));
-        report.suite(&format!("promql/{}", file.trim_end_matches(".test")), results);
+        let (commands, name) = (script::commands(&text), file.trim_end_matches(".test"));
+        let flags = Features { late_names: true, start_times: true };
+        report.suite(&format!("promql/{name}"), run::script(&commands, flags));
+        let results = run::script(&commands, Features::default());
+        report.suite(&format!("promql without flags/{name}"), results);
     }
 }

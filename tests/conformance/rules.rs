@@ -148,6 +148,7 @@ fn sources(started: Timestamp) -> Sources {
         lookback: Duration::from_secs(300),
         subquery_step: Duration::from_secs(60),
         on_missing: Default::default(),
+        features: promql::Features::default(),
         elsewhere: None,
         started,
         appended: OwnMetrics::new().counter("samples_total", "Samples that rules wrote."),

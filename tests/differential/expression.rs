@@ -1,5 +1,8 @@
 //! Random expressions over the series of `series`. Most are sound; some do not fit the series, which
 //! is an error that must be told in the same words.
+//!
+//! Invariant: every function and operator of the reference comes up, but for those that leave their
+//! result open, which come up only over values for which they do not.
 
 use crate::random::Random;
 
@@ -12,6 +15,18 @@ const METRICS: [&str; 8] = [
     "latency_seconds_bucket",
     "nonexistent",
     "requests_total",
+];
+/// Those of native histograms, the more telling ones more often.
+const NATIVE: [&str; 9] = [
+    "native_seconds",
+    "native_seconds",
+    "native_gauge",
+    "native_custom",
+    "native_moved",
+    "native_nan",
+    "native_mixed",
+    "native_mixed",
+    "native_gaps",
 ];
 const LABELS: [&str; 7] = ["job", "instance", "code", "zone", "le", "foo", "__name__"];
 const MATCHERS: [&str; 13] = [
@@ -29,7 +44,10 @@ const MATCHERS: [&str; 13] = [
     r#"le="+Inf""#,
     r#"job=~".+""#,
 ];
-const OVER_TIME: [&str; 18] = [
+const OVER_TIME: [&str; 21] = [
+    "ts_of_max_over_time",
+    "ts_of_min_over_time",
+    "ts_of_last_over_time",
     "rate",
     "increase",
     "delta",
@@ -57,6 +75,9 @@ const OF_VALUES: [&str; 22] = [
 ];
 /// Applied to samples only: of large numbers that were calculated they depend on the last digit.
 const OF_ANGLES: [&str; 5] = ["sin", "cos", "tan", "deg", "rad"];
+/// What only native histograms have.
+const OF_NATIVE: [&str; 5] =
+    ["histogram_count", "histogram_sum", "histogram_avg", "histogram_stddev", "histogram_stdvar"];
 #[rustfmt::skip]
 const DATES: [&str; 8] = [
     "day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute", "month", "year",
@@ -91,11 +112,12 @@ fn when(random: &mut Random) -> String {
 fn selector(random: &mut Random) -> String {
     let matchers = random.some(&MATCHERS, 2);
     if random.chance(0.07) {
-        let names = random.pick(&["flag|flapping", "temp.*|flag", ".*total"]);
+        let names =
+            random.pick(&["flag|flapping", "temp.*|flag", ".*total", "native_(gauge|se.*)"]);
         let more: String = matchers.iter().map(|matcher| format!(",{matcher}")).collect();
         return format!("{{__name__=~\"{names}\"{more}}}");
     }
-    let name = random.pick(&METRICS);
+    let name = if random.chance(0.4) { random.pick(&NATIVE) } else { random.pick(&METRICS) };
     match name.strip_suffix('}') {
         _ if matchers.is_empty() => name.to_owned(),
         Some(open) => format!("{open},{}}}", matchers.join(",")),
@@ -140,7 +162,7 @@ fn vector(random: &mut Random, depth: u32) -> String {
         return format!("{}{}", selector(random), when(random));
     }
     let depth = depth - 1;
-    match random.below(100) {
+    match random.below(115) {
         0..12 => format!("{}{}", selector(random), when(random)),
         12..32 => format!("{}({})", random.pick(&OVER_TIME), matrix(random, depth)),
         32..36 => {
@@ -192,9 +214,44 @@ fn vector(random: &mut Random, depth: u32) -> String {
             }
         }
         63..80 => aggregation(random, depth),
+        100..107 => format!("{}({})", random.pick(&OF_NATIVE), of_native(random, depth)),
+        107..113 => {
+            let inner = of_native(random, depth);
+            // Of what lies in the first classic bucket later versions know more.
+            let classic = inner.contains("latency");
+            let a = if classic { "0.2" } else { random.pick(&NUMBERS) };
+            let b = random.pick(&["0.9", "0.4", "1", "0", "2"]);
+            match random.chance(0.6) {
+                true => format!("histogram_quantile({b}, {inner})"),
+                false => format!("histogram_fraction({a}, {b}, {inner})"),
+            }
+        }
+        // Of what is no number later versions make something else.
+        113 => {
+            let name = random.pick(&["flapping", "requests_total", "native_mixed"]);
+            format!("mad_over_time({name}[{}])", duration(random))
+        }
+        114 => {
+            let factors = random.pick(&["0.5, 0.5", "0.1, 0.9"]);
+            format!("double_exponential_smoothing({}, {factors})", matrix(random, depth))
+        }
         80..82 => format!("-{}", vector(random, depth)),
         82..84 => format!("({})", vector(random, depth)),
         _ => operation(random, depth),
+    }
+}
+
+/// Something that has histograms, most probably.
+fn of_native(random: &mut Random, depth: u32) -> String {
+    let name = random.pick(&NATIVE);
+    let function = random.pick(&["rate", "increase", "irate", "last_over_time", "sum_over_time"]);
+    match random.below(6) {
+        0 => name.to_owned(),
+        1 => format!("{function}({name}[{}]{})", duration(random), when(random)),
+        2 => format!("sum by ({}) ({name})", labels(random)),
+        3 => format!("avg without (job) ({function}({name}[5m]))"),
+        4 => format!("sum by (le, job) ({{__name__=~\"{name}|latency_seconds_bucket\"}})"),
+        _ => vector(random, depth),
     }
 }
 
@@ -217,12 +274,16 @@ fn of_times(random: &mut Random) -> String {
 
 /// Series of which no two have the same value: which of those is chosen is left open.
 fn of_different_values(random: &mut Random) -> String {
-    random.pick(&["flapping", "rate(flapping[3m])", "-flapping offset 1m"]).to_owned()
+    let all =
+        ["flapping", "rate(flapping[3m])", "-flapping offset 1m", "flapping or native_seconds"];
+    random.pick(&all).to_owned()
 }
 
 /// Values of which every digit is the same, whoever calculates them.
 fn of_exact_values(random: &mut Random) -> String {
-    random.pick(&["requests_total", "flag", "resets(flapping[5m])", "temperature"]).to_owned()
+    let of_floats = ["requests_total", "flag", "resets(flapping[5m])", "temperature"];
+    let of_natives = ["native_gauge", "native_gauge - native_gauge offset 1m", "native_custom"];
+    if random.chance(0.4) { random.pick(&of_natives) } else { random.pick(&of_floats) }.to_owned()
 }
 
 fn aggregation(random: &mut Random, depth: u32) -> String {
@@ -239,11 +300,13 @@ fn aggregation(random: &mut Random, depth: u32) -> String {
         "bottomk",
         "quantile",
         "count_values",
+        "limit_ratio",
         "sum",
         "avg",
     ]);
     let param = match op {
         "topk" | "bottomk" => random.pick(&["1, ", "2, ", "5, ", "0, "]),
+        "limit_ratio" => random.pick(&["0.5, ", "-0.3, ", "1, "]),
         "quantile" => random.pick(&[".5, ", ".9, ", "0, ", "1, ", "2, "]),
         "count_values" => "\"cv\", ",
         _ => "",

@@ -1,4 +1,6 @@
 //! A real Prometheus that is written to and asked over HTTP.
+//!
+//! Invariant: it listens on loopback only and ends with the test.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,11 +8,15 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base::family::MetricKind;
+use base::labels::Labels;
+use base::remote_write::{self, NativeSeries, VERSION_HEADER, Version, encode_with};
+use base::sample::Timestamp;
 use promql::Range;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use crate::series::Series;
+use crate::series::{Sample, Series};
 
 /// A Prometheus that ends with the test.
 pub(crate) struct Prometheus {
@@ -62,13 +68,25 @@ impl Prometheus {
         Some((status, answer[end + 4..].to_vec()))
     }
 
-    /// Stores samples by remote write.
+    /// Stores samples by remote write. Of a series that has floats and histograms in turn each
+    /// stretch of one kind is a request of its own: of one request the floats are stored first.
     pub(crate) fn write(&self, series: &[Series]) {
-        let head = "Content-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\n\
-            X-Prometheus-Remote-Write-Version: 0.1.0\r\n";
-        let body = snappy(&request(series));
-        let (status, answer) = self.try_ask("/api/v1/write", "POST", head, &body).unwrap();
-        assert!(status / 100 == 2, "{status}: {}", String::from_utf8_lossy(&answer));
+        let mut left: Vec<_> = series.iter().map(|s| (&s.labels, s.samples.as_slice())).collect();
+        let head = format!(
+            "Content-Encoding: snappy\r\nContent-Type: {}\r\n{VERSION_HEADER}: {}\r\n",
+            Version::V1.content_type(),
+            Version::V1.header(),
+        );
+        while !left.is_empty() {
+            let (mut floats, mut natives) = (Vec::new(), Vec::new());
+            for (labels, samples) in &mut left {
+                *samples = stretch(labels, samples, &mut floats, &mut natives);
+            }
+            left.retain(|(_, samples)| !samples.is_empty());
+            let body = encode_with(&floats, &natives, Version::V1);
+            let (status, answer) = self.try_ask("/api/v1/write", "POST", &head, &body).unwrap();
+            assert!(status / 100 == 2, "{status}: {}", String::from_utf8_lossy(&answer));
+        }
     }
 
     fn ask(&self, path: &str, parameters: &[(&str, String)]) -> Json {
@@ -122,55 +140,39 @@ fn escaped(text: &str) -> String {
     text.bytes().map(byte).collect()
 }
 
-/// The bytes in snappy's block format, as they are: compressing them would prove nothing here.
-fn snappy(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    varint(&mut out, bytes.len() as u64);
-    out.push(63 << 2);
-    out.extend_from_slice(&(bytes.len() as u32 - 1).to_le_bytes());
-    out.extend_from_slice(bytes);
-    out
-}
-
-fn varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// A field of protobuf with a length: a text or a message.
-fn field(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
-    varint(out, number << 3 | 2);
-    varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-fn double(out: &mut Vec<u8>, number: u64, value: f64) {
-    varint(out, number << 3 | 1);
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-/// A `WriteRequest` of remote write 1.0.
-fn request(series: &[Series]) -> Vec<u8> {
-    let mut request = Vec::new();
-    for series in series {
-        let mut message = Vec::new();
-        for (name, value) in &series.labels {
-            let mut label = Vec::new();
-            field(&mut label, 1, name.as_bytes());
-            field(&mut label, 2, value.as_bytes());
-            field(&mut message, 1, &label);
+/// Moves the first samples of one kind into a message, and returns the others.
+fn stretch<'a>(
+    labels: &Labels,
+    samples: &'a [(i64, Sample)],
+    floats: &mut Vec<remote_write::Series>,
+    natives: &mut Vec<NativeSeries>,
+) -> &'a [(i64, Sample)] {
+    let at = Timestamp::from_millis;
+    let mut values = Vec::new();
+    let mut histograms = Vec::new();
+    for (time, sample) in samples {
+        match sample {
+            Sample::Float(value) if histograms.is_empty() => {
+                values.push(base::sample::Sample { timestamp: at(*time), value: *value });
+            }
+            Sample::Native(histogram) if values.is_empty() => {
+                histograms.push((at(*time), histogram.clone()));
+            }
+            _ => break,
         }
-        for (time, value) in &series.samples {
-            let mut sample = Vec::new();
-            double(&mut sample, 1, *value);
-            varint(&mut sample, 2 << 3);
-            varint(&mut sample, *time as u64);
-            field(&mut message, 2, &sample);
-        }
-        field(&mut request, 1, &message);
     }
-    request
+    let rest = &samples[values.len() + histograms.len()..];
+    if !values.is_empty() {
+        floats.push(remote_write::Series {
+            labels: labels.clone(),
+            samples: values,
+            kind: MetricKind::Unknown,
+            help: String::new(),
+            unit: String::new(),
+        });
+    }
+    if !histograms.is_empty() {
+        natives.push(NativeSeries { labels: labels.clone(), histograms, start: 0 });
+    }
+    rest
 }

@@ -1,10 +1,16 @@
 //! The series that expressions are evaluated over: counters that begin again, gauges, histograms,
 //! gaps, markers of ended series, values that are no numbers.
+//!
+//! Invariant: the same seed makes the same series, and both programs get every sample of them.
 
+use std::sync::Arc;
+
+use base::histogram::Histogram;
 use base::labels::Labels;
 use base::sample::{Ended, Timestamp};
 use storage::{Options, Point, Storage};
 
+use crate::native;
 use crate::random::Random;
 
 /// The first sample, in milliseconds: 2026-01-01.
@@ -15,11 +21,18 @@ pub(crate) const END: i64 = START + 50 * 60_000;
 
 const INTERVAL: i64 = 15_000;
 
+/// A sample, or the marker that ends a series of histograms.
+#[derive(Clone, Debug)]
+pub(crate) enum Sample {
+    Float(f64),
+    Native(Option<Arc<Histogram>>),
+}
+
 /// A series with its samples.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
     pub(crate) labels: Labels,
-    pub(crate) samples: Vec<(i64, f64)>,
+    pub(crate) samples: Vec<(i64, Sample)>,
 }
 
 /// All series.
@@ -49,6 +62,10 @@ pub(crate) fn all(random: &mut Random) -> Vec<Series> {
             all.push(labelled("latency_seconds_bucket", &[("job", job), ("le", le)], samples));
         }
     }
+    native::add(&mut all, random);
+    // In the order in which Prometheus learns of them: which of several things is said of an aggregation
+    // depends on it.
+    all.sort_by_key(|series| !matches!(series.samples.first(), Some((_, Sample::Float(_)))));
     all
 }
 
@@ -73,11 +90,16 @@ fn target(all: &mut Vec<Series>, random: &mut Random, job: &str, instance: &str)
 }
 
 fn labelled(name: &str, labels: &[(&str, &str)], samples: Vec<(i64, f64)>) -> Series {
+    let samples = samples.into_iter().map(|(time, value)| (time, Sample::Float(value)));
+    series(name, labels, samples.collect())
+}
+
+pub(crate) fn series(name: &str, labels: &[(&str, &str)], samples: Vec<(i64, Sample)>) -> Series {
     let all = labels.iter().copied().chain([("__name__", name)]);
     Series { labels: Labels::from_pairs(all), samples }
 }
 
-fn times(random: &mut Random) -> Vec<i64> {
+pub(crate) fn times(random: &mut Random) -> Vec<i64> {
     let offset = random.between(0, INTERVAL);
     let jitter = random.pick(&[1, 1, 30, 900]);
     let count = (END - START) / INTERVAL;
@@ -138,15 +160,18 @@ pub(crate) fn storage(all: &[Series]) -> Storage {
     let storage = Storage::in_memory(Options::default());
     for Series { labels, samples } in all {
         let series = storage.series(labels).unwrap();
-        let points: Vec<_> = samples
-            .iter()
-            .map(|(time, value)| Point {
-                series,
-                timestamp: Timestamp::from_millis(*time),
-                value: *value,
-            })
-            .collect();
-        assert_eq!(storage.append(&points).unwrap().stored, samples.len(), "{labels}");
+        for (time, sample) in samples {
+            let timestamp = Timestamp::from_millis(*time);
+            let point = |value| [Point { series, timestamp, value }];
+            let appended = match sample {
+                Sample::Float(value) => storage.append(&point(*value)),
+                Sample::Native(Some(histogram)) => {
+                    storage.append_histogram(series, timestamp, (**histogram).clone())
+                }
+                Sample::Native(None) => storage.append(&point(Ended::Gone.value())),
+            };
+            assert_eq!(appended.unwrap().stored, 1, "{labels} at {time}");
+        }
     }
     storage
 }

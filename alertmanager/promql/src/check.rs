@@ -20,7 +20,7 @@ use crate::ast::{
 use crate::fault::{Fault, Faults, Span};
 use crate::parser::{NO_MATCHER, selects_everything};
 use crate::plan::{
-    AggregatePlan, Keep, MatrixPlan, Plan, ScalarPlan, Selection, Shift, Type, VectorPlan,
+    AggregatePlan, Detail, Keep, MatrixPlan, Plan, ScalarPlan, Selection, Shift, Type, VectorPlan,
     WithScalarPlan,
 };
 use crate::query::Query;
@@ -83,8 +83,8 @@ impl Checked {
 #[derive(Default)]
 struct Checker {
     faults: Vec<Fault>,
-    /// Whether only counts and sums of histograms are asked for; see [`Selection`].
-    knows_resets: bool,
+    /// What is looked at of the histograms of selectors that come next.
+    detail: Detail,
 }
 
 impl Checker {
@@ -117,7 +117,7 @@ impl Checker {
                 Checked::matrix(selection.map(samples))
             }
             ExprKind::Subquery(subquery) => {
-                let inner = self.check(&subquery.expr);
+                let inner = self.with_buckets(|checker| checker.check(&subquery.expr));
                 if inner.kind != Type::Vector {
                     let got = inner.kind.short_name();
                     let message =
@@ -176,7 +176,7 @@ impl Checker {
     fn any_selection(&mut self, selector: &VectorSelector, span: Span) -> Selection {
         let matchers = Arc::from(selector.matchers.as_slice());
         let (shift, edges) = (shift(&selector.when), selector.edges);
-        Selection { matchers, shift, edges, span, knows_resets: self.knows_resets }
+        Selection { matchers, shift, edges, span, detail: self.detail }
     }
 
     fn unary(&mut self, unary: &Unary, span: Span) -> Checked {
@@ -236,9 +236,16 @@ impl Checker {
         let complete = param.is_none() || number.is_some() || label.is_some();
         Checked::vector(vector.filter(|_| complete).map(|vector| {
             let label = label.unwrap_or_default();
-            let (op, span) = (*op, expr.span);
-            let plan = AggregatePlan { op, keep, param: number, label, vector, param_span, span };
-            VectorPlan::Aggregate(Box::new(plan))
+            VectorPlan::Aggregate(Box::new(AggregatePlan {
+                op: *op,
+                keep,
+                param: number,
+                label,
+                vector,
+                param_span,
+                whole: span,
+                span: expr.span,
+            }))
         }))
     }
 
@@ -250,11 +257,23 @@ impl Checker {
             chain.push(binary);
             first = &binary.left;
         }
-        let mut left = self.check(first);
-        for binary in chain.into_iter().rev() {
-            left = self.binary(binary, left);
+        let check = |checker: &mut Self| {
+            let left = checker.check(first);
+            chain.iter().rev().fold(left, |left, binary| checker.binary(binary, left))
+        };
+        let trims = chain.iter().any(|binary| binary.op.is_trim());
+        if trims { self.with_buckets(check) } else { check(self) }
+    }
+
+    /// Checks a part that needs buckets, whatever is asked for around it.
+    fn with_buckets(&mut self, check: impl FnOnce(&mut Self) -> Checked) -> Checked {
+        let before = self.detail;
+        if before == Detail::Counts {
+            self.detail = Detail::Resets;
         }
-        left
+        let checked = check(self);
+        self.detail = before;
+        checked
     }
 }
 

@@ -32,7 +32,7 @@ mod set;
 mod value;
 mod session;
 
-pub use context::{EvalError, Options};
+pub use context::{EvalError, Features, Options};
 pub use histograms::Histograms;
 pub use session::Session;
 pub use steps::Range;
@@ -110,12 +110,16 @@ impl<'a> Evaluation<'a> {
                 Ok(floats(value::of_scalar(&column, self.range)))
             }
             Plan::Vector(vector) => {
-                let table = self.vector(vector, steps)?;
+                let table = self.vector(vector, steps)?.at_the_end()?;
                 self.context.check()?;
                 Ok(value::of_table(self.context, &table, self.range))
             }
             Plan::Matrix(matrix) if self.range.is_instant() => {
                 let (input, windows) = self.matrix(matrix, steps)?;
+                let input = match input {
+                    Input::Table(table, steps) => Input::Table(table.at_the_end()?, steps),
+                    samples => samples,
+                };
                 value::of_windows(self.context, &input, &windows)
             }
             Plan::String(text) if self.range.is_instant() => {
@@ -324,7 +328,7 @@ impl<'a> Evaluation<'a> {
                 }
                 let (from, to) = windows.reach();
                 let selected = self.selections.select(self.context, selection, from, to)?;
-                Ok((Input::Samples(selected, selection.knows_resets), windows))
+                Ok((Input::Samples(selected, selection.detail), windows))
             }
             MatrixPlan::Subquery { vector, range, step, shift } => {
                 let range = self.length(range.positive_millis(self.range))?;

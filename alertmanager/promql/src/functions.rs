@@ -8,6 +8,7 @@
 mod values;
 mod date;
 mod over_time;
+mod start;
 mod native_rate;
 mod rate;
 mod extended;

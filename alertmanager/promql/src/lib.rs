@@ -41,7 +41,7 @@ pub use annotation::{Annotation, Severity};
 pub use ast::Expr;
 pub use check::check;
 pub use evaluate::{
-    EvalError, Histograms, Options, Output, Range, Series, Session, Value, evaluate,
+    EvalError, Features, Histograms, Options, Output, Range, Series, Session, Value, evaluate,
 };
 pub use fault::{Fault, FaultKind, Faults, Span};
 pub use parser::{MAX_DEPTH, MAX_LENGTH, parse};

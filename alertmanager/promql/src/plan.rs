@@ -161,9 +161,20 @@ pub(crate) struct Selection {
     pub(crate) shift: Shift,
     pub(crate) edges: Edges,
     pub(crate) span: Span,
-    /// Whether it counts what is known about a histogram's beginning again: where only counts and
-    /// sums are asked for.
-    pub(crate) knows_resets: bool,
+    /// What is looked at of native histograms.
+    pub(crate) detail: Detail,
+}
+
+/// What is looked at of native histograms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// All of them; only what they hold says whether a counter began again.
+    #[default]
+    Buckets,
+    /// All of them, and what is known about beginning again.
+    Resets,
+    /// Counts and sums, and what is known about beginning again.
+    Counts,
 }
 
 /// How a selector or a subquery is moved in time.
@@ -183,6 +194,8 @@ pub(crate) struct AggregatePlan {
     pub(crate) label: String,
     pub(crate) vector: VectorPlan,
     pub(crate) param_span: Span,
+    /// All of it.
+    pub(crate) whole: Span,
     /// What is aggregated.
     pub(crate) span: Span,
 }

@@ -87,6 +87,7 @@ impl Known {
         ask(&Witnesses {
             storage: &self.shown.storage,
             lookback: self.shown.lookback,
+            features: self.shown.features,
             rules: self.shown.rules.all(),
             alerts: &self.shown.alerts,
             pushed: &self.shown.pushed,

@@ -5,28 +5,15 @@
 use base::histogram::{Bucket, Histogram};
 use base::number;
 
-/// Which of a bucket's bounds belong to it.
-#[derive(Clone, Copy)]
-enum Rule {
-    Upper = 0,
-    Lower = 1,
-    Both = 3,
-}
-
 /// `{"count":"3","sum":"2.5","buckets":[[0,"0.5","1","3"]]}`, each bucket with the number of the rule
 /// for its bounds, the bounds, and how many observations it holds.
 pub(super) fn write_histogram(out: &mut String, histogram: &Histogram) {
     let (count, sum) = (number::plain(histogram.count), number::plain(histogram.sum));
     out.push_str(&format!("{{\"count\":\"{count}\",\"sum\":\"{sum}\""));
-    let negative = histogram.negative.iter().rev();
-    let negative = negative.map(|bucket| (Rule::Lower, histogram.negative_bucket(*bucket)));
-    let zero = (histogram.zero_count != 0.0).then(|| (Rule::Both, histogram.zero_bucket()));
-    let positive = histogram.positive.iter();
-    let positive = positive.map(|bucket| (Rule::Upper, histogram.positive_bucket(*bucket)));
     let mut before = ",\"buckets\":[";
-    for (rule, Bucket { lower, upper, count }) in negative.chain(zero).chain(positive) {
+    for (closed, Bucket { lower, upper, count }) in histogram.shown_buckets() {
         let [lower, upper, count] = [lower, upper, count].map(number::plain);
-        let rule = rule as u8;
+        let rule = closed as u8;
         out.push_str(&format!("{before}[{rule},\"{lower}\",\"{upper}\",\"{count}\"]"));
         before = ",";
     }
@@ -35,6 +22,8 @@ pub(super) fn write_histogram(out: &mut String, histogram: &Histogram) {
 
 #[cfg(test)]
 mod tests {
+    use base::histogram::CUSTOM;
+
     use super::*;
 
     #[test]
@@ -57,6 +46,18 @@ mod tests {
             &histogram,
             "{\"count\":\"7\",\"sum\":\"2.5\",\"buckets\":[[1,\"-2\",\"-1\",\"4\"],\
              [3,\"-0.1\",\"0.1\",\"1\"],[0,\"0.5\",\"1\",\"2\"]]}",
+        );
+        let custom = Histogram {
+            schema: CUSTOM,
+            count: 3.0,
+            positive: vec![(0, 1.0), (1, 2.0)],
+            bounds: [0.5].into(),
+            ..Histogram::default()
+        };
+        check(
+            &custom,
+            "{\"count\":\"3\",\"sum\":\"0\",\"buckets\":[[3,\"-Inf\",\"0.5\",\"1\"],\
+             [0,\"0.5\",\"+Inf\",\"2\"]]}",
         );
         check(&Histogram::default(), "{\"count\":\"0\",\"sum\":\"0\"}");
     }

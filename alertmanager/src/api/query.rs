@@ -196,7 +196,7 @@ async fn run(
 ) -> Result<Evaluated, Failure> {
     let longest = parameters.duration("timeout")?.unwrap_or(LONGEST).min(LONGEST);
     let lookback = parameters.duration("lookback_delta")?.filter(|l| !l.is_zero());
-    let lookback = lookback.unwrap_or(shown.lookback);
+    let (lookback, features) = (lookback.unwrap_or(shown.lookback), shown.features);
 
     let cancelled = Arc::new(AtomicBool::new(false));
     // Dropped with this future, so a query that nobody waits for ends too.
@@ -210,7 +210,8 @@ async fn run(
             let _slot = slot;
             let watch = Stopwatch::start();
             let is_cancelled = || cancelled.load(Ordering::Relaxed);
-            let options = Options { lookback, cancelled: &is_cancelled, ..Options::default() };
+            let cancelled = &is_cancelled;
+            let options = Options { lookback, features, cancelled, ..Options::default() };
             let session = Session::new(&storage, [&query], range, &options);
             let output = session.evaluate(&query)?;
             Ok(Evaluated { output, usage: session.usage(), waited, took: watch.elapsed() })

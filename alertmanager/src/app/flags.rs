@@ -23,7 +23,14 @@ impl Settings {
             "" => "/",
             prefix => prefix,
         };
+        let features = [
+            ("promql-delayed-name-removal", self.features.late_names),
+            ("use-start-timestamps", self.features.start_times),
+        ];
+        let features: Vec<_> =
+            features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
         let settings = [
+            ("enable-feature", features.join(",")),
             ("listen", address.to_string()),
             ("insecure-listen", self.insecure_listen.to_string()),
             ("data", self.data.display().to_string()),

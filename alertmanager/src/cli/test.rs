@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use regex::Regex;
 
-use super::{complain, print, runtime};
+use super::{complain, features, print, runtime};
 use crate::unit_test::{Options, Unknown, run_file};
 
 /// What follows `test`.
@@ -38,6 +38,10 @@ struct FileArgs {
     /// Let settings of rule files through that nobody knows
     #[arg(long)]
     ignore_unknown_fields: bool,
+    /// What to do otherwise than by default, by Prometheus's names with commas between them:
+    /// promql-delayed-name-removal, use-start-timestamps
+    #[arg(long = "enable-feature", value_name = "NAMES", value_parser = features::named)]
+    features: Vec<promql::Features>,
 }
 
 /// Runs the files.
@@ -54,7 +58,7 @@ pub(super) fn test(args: TestArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let unknown = if args.ignore_unknown_fields { Unknown::Ignored } else { Unknown::Refused };
-    let options = Options { only, unknown };
+    let options = Options { only, unknown, features: features::all(&args.features) };
     let runtime = runtime()?;
     let mut passed = true;
     for file in &args.files {

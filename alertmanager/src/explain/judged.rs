@@ -27,6 +27,7 @@ const MOST_SERIES: usize = 3;
 pub(super) struct Stored<'a> {
     pub(super) storage: &'a Storage,
     pub(super) lookback: Duration,
+    pub(super) features: promql::Features,
     pub(super) at: Timestamp,
 }
 
@@ -124,7 +125,8 @@ impl Stored<'_> {
     ///
     /// It cannot be evaluated.
     pub(super) fn value(&self, query: &Query, alert: &Labels) -> Result<Option<f64>, String> {
-        let options = Options { lookback: self.lookback, ..Options::default() };
+        let Self { lookback, features, .. } = *self;
+        let options = Options { lookback, features, ..Options::default() };
         let output = promql::evaluate(query, self.storage, Range::instant(self.at), &options);
         Ok(match output.map_err(|error| error.to_string())?.value {
             Value::Scalar(sample) => Some(sample.value),
@@ -220,7 +222,8 @@ mod tests {
             storage.append(&[Point { series, timestamp: at(time), value }]).unwrap();
         }
         let since = |second: i64, name: &str| {
-            let stored = Stored { storage: &storage, lookback: Duration::ZERO, at: at(second) };
+            let (storage, features) = (&storage, promql::Features::default());
+            let stored = Stored { storage, lookback: Duration::ZERO, features, at: at(second) };
             let found = stored.pushed(&[Matcher::equal(ALERT_NAME, name)], at(1000)).unwrap();
             found.first().and_then(|state| state.active_at).map(|since| since.millis() / 1000)
         };

@@ -196,6 +196,7 @@ impl Sources {
         promql::Options {
             lookback: self.lookback,
             subquery_step: self.subquery_step,
+            features: self.features,
             ..promql::Options::default()
         }
     }

@@ -77,6 +77,8 @@ pub struct Sources {
     pub subquery_step: Duration,
     /// What becomes of alerts whose data are missing, where their rule does not say so.
     pub on_missing: OnMissing,
+    /// What is done otherwise than by default.
+    pub features: promql::Features,
     /// The store that evaluates the rules of files, in place of the samples here. What is missing there
     /// is over.
     pub elsewhere: Option<Elsewhere>,
@@ -401,6 +403,7 @@ impl Sources {
             lookback: Duration::from_secs(300),
             subquery_step: Duration::from_secs(60),
             on_missing: OnMissing::default(),
+            features: promql::Features::default(),
             elsewhere: None,
             started: Timestamp::default(),
             appended: metrics.counter("appended_total", "For a test."),

@@ -37,6 +37,7 @@ pub(super) struct Plan {
     pub(super) config: Option<Config>,
     pub(super) on_missing: OnMissing,
     pub(super) fuzzy: bool,
+    pub(super) features: promql::Features,
     pub(super) tests: Vec<Test>,
     /// What is no fault, and worth a look.
     pub(super) warnings: Vec<String>,
@@ -161,6 +162,7 @@ impl FileConfig {
             config,
             on_missing,
             fuzzy: self.fuzzy_compare,
+            features: options.features,
             tests,
             warnings,
         })

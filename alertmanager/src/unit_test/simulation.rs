@@ -82,6 +82,7 @@ impl<'a> Simulation<'a> {
             lookback: LOOKBACK,
             subquery_step: plan.every.unwrap_or(Duration::from_secs(60)),
             on_missing: plan.on_missing,
+            features: plan.features,
             elsewhere: None,
             started: start,
             appended: OwnMetrics::new().counter("samples_total", "Samples that rules wrote."),
@@ -205,6 +206,7 @@ impl<'a> Simulation<'a> {
         let options = promql::Options {
             lookback: LOOKBACK,
             subquery_step: self.sources.subquery_step,
+            features: self.sources.features,
             ..promql::Options::default()
         };
         let storage = &self.sources.storage;

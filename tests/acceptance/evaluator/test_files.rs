@@ -221,3 +221,24 @@ fn the_way_of_an_alert_through_the_routes_is_shown() {
         "{out}"
     );
 }
+
+#[test]
+fn features_of_prometheus_are_asked_for_by_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("names_test.yml");
+    let text = "tests:\n- input_series: [{series: a_total, values: 0+60x4}]\n  \
+        promql_expr_test:\n  - expr: label_replace(rate(a_total[2m]), 'from', '$1', '__name__', '(.+)')\n    \
+        eval_time: 4m\n    exp_samples: [{labels: '{from=\"a_total\"}', value: 1}]\n";
+    fs::write(&file, text).unwrap();
+    let path = file.to_str().unwrap();
+    let (status, _, err) = veilleur(&["test", path]);
+    assert_eq!(status, 1, "the name goes with the rate: {err}");
+    let names = "--enable-feature=native-histograms,promql-delayed-name-removal";
+    let (status, _, err) = veilleur(&["test", names, path]);
+    assert_eq!(status, 0, "{err}");
+    for command in [&["test", "--enable-feature=later", path][..], &["--enable-feature=later"]] {
+        let (status, _, err) = veilleur(command);
+        assert_eq!(status, 2, "{err}");
+        assert!(err.contains("there is no feature `later` here"), "{err}");
+    }
+}

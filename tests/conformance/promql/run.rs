@@ -1,8 +1,9 @@
 //! Runs the commands of a script over a storage of their own.
 //!
-//! Start times of samples cannot be stored yet. A case after a command with some fails; it is not
-//! counted as passed because they happen not to matter.
+//! Invariant: a sample that the storage does not take ends the run, so that nothing is left out.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::histogram::Histogram;
@@ -10,94 +11,113 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 use promql::ast::{self, At, Expr, ExprKind};
 use promql::series_notation::Point;
-use promql::{Options, Query, Range, evaluate};
-use storage::Storage;
+use promql::{EvalError, Features, Options, Output, Query, Range, evaluate};
+use storage::{Beside, Storage, histogram_value};
 
 use super::script::{Command, Eval, LoadLine, Millis, When};
 use super::{classic, compare};
 
 /// What the scripts are run with: 10,000 samples at most.
-fn options() -> Options<'static> {
-    Options { max_samples: 10_000, ..Options::default() }
+fn options(features: Features) -> Options<'static> {
+    Options { max_samples: 10_000, features, ..Options::default() }
 }
 
-struct Data {
-    storage: Storage,
-    start_times: bool,
-}
-
-impl Data {
-    fn new() -> Self {
-        let storage = Storage::in_memory(storage::Options::default());
-        Self { storage, start_times: false }
-    }
+fn empty() -> Storage {
+    Storage::in_memory(storage::Options::default())
 }
 
 /// The results of all evaluations of a script.
-pub(crate) fn script(commands: &[Command]) -> Vec<(String, Result<(), String>)> {
-    let mut data = Data::new();
+pub(crate) fn script(
+    commands: &[Command],
+    features: Features,
+) -> Vec<(String, Result<(), String>)> {
+    let mut data = empty();
     let mut results = Vec::new();
     for command in commands {
         match command {
-            Command::Clear => data = Data::new(),
+            Command::Clear => data = empty(),
             Command::Load { step, lines, to_native } => {
-                load(&mut data, *step, lines, *to_native);
+                load(&data, *step, lines, *to_native);
             }
             Command::Eval(eval) => {
                 let name = format!("line {} {:?}", eval.line, eval.query);
-                results.push((name, judge(&data, eval)));
+                results
+                    .push((name, judge(&Judge { data: &data, options: options(features) }, eval)));
             }
         }
     }
     results
 }
 
-fn load(data: &mut Data, step: Millis, lines: &[LoadLine], to_native: bool) {
+fn load(storage: &Storage, step: Millis, lines: &[LoadLine], to_native: bool) {
     // Of a series that comes twice in a command the last line counts.
     let mut series: Vec<(&Labels, &[Point])> = Vec::new();
+    let mut starts: HashMap<&Labels, &[Option<Millis>]> = HashMap::new();
     for line in lines {
-        let LoadLine::Series(labels, points) = line else {
-            data.start_times = true;
-            continue;
-        };
-        series.retain(|(known, _)| *known != labels);
-        series.push((labels, points));
+        match line {
+            LoadLine::Series(labels, points) => {
+                series.retain(|(known, _)| *known != labels);
+                series.push((labels, points));
+            }
+            LoadLine::StartTimes(labels, times) => {
+                starts.insert(labels, times);
+            }
+        }
     }
     let converted = if to_native { classic::converted(&series) } else { Vec::new() };
     for (labels, points) in series {
-        let samples = points.iter().enumerate().map(|(n, point)| (n as i64 * step, point));
-        for (time, point) in samples {
+        let starts = starts.get(labels).copied().unwrap_or_default();
+        for (n, point) in points.iter().enumerate() {
+            let at = n as i64 * step;
+            let start = starts.get(n).copied().flatten().map_or(0, |since| at + since);
             match point {
                 Point::Gap => {}
-                Point::Float(value) => float(&data.storage, labels, time, *value),
+                Point::Float(value) => append(storage, labels, (at, start), *value, &[]),
                 Point::Histogram(point) => {
                     let value = point.value().expect("a histogram that cannot be");
-                    histogram(&data.storage, labels, time, value);
+                    histogram(storage, labels, (at, start), value);
                 }
             }
         }
     }
     for (labels, samples) in converted {
         for (n, value) in samples {
-            histogram(&data.storage, &labels, n as i64 * step, value);
+            histogram(storage, &labels, (n as i64 * step, 0), value);
         }
     }
 }
 
-fn float(storage: &Storage, labels: &Labels, time: Millis, value: f64) {
+/// Appends a sample at a time and with a start.
+fn append(
+    storage: &Storage,
+    labels: &Labels,
+    (at, start): (Millis, Millis),
+    value: f64,
+    histograms: &[Arc<Histogram>],
+) {
     let series = storage.series(labels).unwrap();
-    let timestamp = Timestamp::from_millis(time);
-    let appended = storage.append(&[storage::Point { series, timestamp, value }]).unwrap();
+    let point = storage::Point { series, timestamp: Timestamp::from_millis(at), value };
+    let appended = storage.append_with(&[point], Beside { histograms, starts: &[start] }).unwrap();
     assert_eq!(appended.stored, 1, "{labels} does not fit what is there");
 }
 
-fn histogram(storage: &Storage, labels: &Labels, time: Millis, value: Histogram) {
-    let series = storage.series(labels).unwrap();
-    let appended = storage.append_histogram(series, Timestamp::from_millis(time), value).unwrap();
-    assert_eq!(appended.stored, 1, "{labels} does not fit what is there");
+fn histogram(storage: &Storage, labels: &Labels, times: (Millis, Millis), value: Histogram) {
+    append(storage, labels, times, histogram_value(0), &[Arc::new(value)]);
 }
 
-fn judge(data: &Data, eval: &Eval) -> Result<(), String> {
+/// What an evaluation is over.
+struct Judge<'a> {
+    data: &'a Storage,
+    options: Options<'static>,
+}
+
+impl Judge<'_> {
+    fn evaluate(&self, query: &Query, range: Range) -> Result<Output, EvalError> {
+        evaluate(query, self.data, range, &self.options)
+    }
+}
+
+fn judge(judge: &Judge<'_>, eval: &Eval) -> Result<(), String> {
     let query = match Query::new(&eval.query) {
         Ok(query) => query,
         Err(faults) => {
@@ -110,9 +130,6 @@ fn judge(data: &Data, eval: &Eval) -> Result<(), String> {
             };
         }
     };
-    if data.start_times {
-        return Err("start times are not supported yet".to_owned());
-    }
     let at = Timestamp::from_millis;
     let range = match eval.when {
         When::Instant(time) => Range::instant(at(time)),
@@ -120,7 +137,7 @@ fn judge(data: &Data, eval: &Eval) -> Result<(), String> {
             Range::new(at(start), at(end), Duration::from_millis(step as u64))
         }
     };
-    let result = evaluate(&query, &data.storage, range, &options());
+    let result = judge.evaluate(&query, range);
     let output = match (result, &eval.expect.fail) {
         (Err(error), Some(_)) => return compare::failure(&eval.expect, &error.to_string()),
         (Err(error), None) => return Err(error.to_string()),
@@ -134,20 +151,25 @@ fn judge(data: &Data, eval: &Eval) -> Result<(), String> {
         }
         When::Instant(time) => {
             compare::instant(&eval.expect, &output)?;
-            same_in_the_middle(data, &query, eval, time)?;
-            same_when_pinned(data, &query, eval, time)
+            same_in_the_middle(judge, &query, eval, time)?;
+            same_when_pinned(judge, &query, eval, time)
         }
     }
 }
 
 /// Whether the result is the same as the middle step of a range.
-fn same_in_the_middle(data: &Data, query: &Query, eval: &Eval, time: Millis) -> Result<(), String> {
+fn same_in_the_middle(
+    judge: &Judge<'_>,
+    query: &Query,
+    eval: &Eval,
+    time: Millis,
+) -> Result<(), String> {
     if !has_steps(query) || asks_for_bounds(query.expr()) {
         return Ok(());
     }
     let at = Timestamp::from_millis;
     let range = Range::new(at(time - 60_000), at(time + 60_000), Duration::from_secs(60));
-    let output = evaluate(query, &data.storage, range, &options()).map_err(|e| e.to_string())?;
+    let output = judge.evaluate(query, range).map_err(|e| e.to_string())?;
     compare::middle(&eval.expect, &output, time)
         .map_err(|why| format!("in the middle of a range: {why}"))
 }
@@ -186,7 +208,12 @@ const OF_NOW: [&str; 11] = [
 ];
 
 /// Whether the result is the same at any time once all selectors look at the time of the query.
-fn same_when_pinned(data: &Data, query: &Query, eval: &Eval, time: Millis) -> Result<(), String> {
+fn same_when_pinned(
+    judge: &Judge<'_>,
+    query: &Query,
+    eval: &Eval,
+    time: Millis,
+) -> Result<(), String> {
     let of_now = query.expr().functions().iter().any(|name| OF_NOW.contains(name));
     if !has_steps(query) || of_now || asks_for_bounds(query.expr()) {
         return Ok(());
@@ -196,8 +223,7 @@ fn same_when_pinned(data: &Data, query: &Query, eval: &Eval, time: Millis) -> Re
     let pinned = promql::check(query.text(), expr).map_err(|e| e.to_string())?;
     for other in [time - 3_600_000, time + 1, time + 86_400_000] {
         let range = Range::instant(Timestamp::from_millis(other));
-        let output =
-            evaluate(&pinned, &data.storage, range, &options()).map_err(|e| e.to_string())?;
+        let output = judge.evaluate(&pinned, range).map_err(|e| e.to_string())?;
         compare::instant(&eval.expect, &output)
             .map_err(|why| format!("pinned and evaluated at {other}: {why}"))?;
     }

@@ -16,8 +16,8 @@ pub(crate) enum Command {
 /// A line below `load`.
 pub(crate) enum LoadLine {
     Series(Labels, Vec<Point>),
-    /// Start times of the samples of the series that follows.
-    StartTimes,
+    /// Since when the samples of a series count: how long before or behind each.
+    StartTimes(Labels, Vec<Option<Millis>>),
 }
 
 pub(crate) struct Eval {
@@ -102,11 +102,30 @@ fn command(at: usize, line: &str, below: &[&str]) -> Command {
 }
 
 fn load_line(line: &str) -> LoadLine {
-    if line.contains("@st ") {
-        return LoadLine::StartTimes;
+    if let Some((series, times)) = line.split_once("@st ") {
+        let series = parse_series(series).unwrap_or_else(|e| panic!("{line:?}: {e}"));
+        let times = times.split_whitespace().flat_map(start_times).collect();
+        return LoadLine::StartTimes(series.labels, times);
     }
     let series = parse_series(line).unwrap_or_else(|e| panic!("{line:?}: {e}"));
     LoadLine::Series(series.labels, series.points)
+}
+
+/// `_`, `_x3`, `-1m`, `0sx5`, `-1m+30sx3`.
+fn start_times(word: &str) -> Vec<Option<Millis>> {
+    let (value, times) = word.split_once('x').unwrap_or((word, "0"));
+    let times: i64 = times.parse().unwrap_or_else(|_| panic!("no number of times: {word:?}"));
+    if value == "_" {
+        return vec![None; times.max(1) as usize];
+    }
+    let signed = |text: &str| match text.strip_prefix('-') {
+        Some(text) => -millis(text),
+        None => millis(text.strip_prefix('+').unwrap_or(text)),
+    };
+    let change = value[1..].find(['+', '-']).map(|at| at + 1);
+    let (first, change) = value.split_at(change.unwrap_or(value.len()));
+    let (first, change) = (signed(first), if change.is_empty() { 0 } else { signed(change) });
+    (0..=times).map(|n| Some(first + n * change)).collect()
 }
 
 /// A duration, or a number of seconds.

@@ -9,7 +9,9 @@ use super::{Checked, Checker};
 use crate::ast::{Call, Edges, Expr, ExprKind, VectorSelector};
 use crate::fault::Span;
 use crate::functions::{self, Body, Buckets, Function, Literal, Tail};
-use crate::plan::{MatrixPlan, OverTimePlan, Plan, ScalarPlan, Selection, Spans, Type, VectorPlan};
+use crate::plan::{
+    Detail, MatrixPlan, OverTimePlan, Plan, ScalarPlan, Selection, Spans, Type, VectorPlan,
+};
 
 /// The checked arguments of a call, by type; no function takes more than one vector or matrix.
 #[derive(Default)]
@@ -31,14 +33,14 @@ impl Checker {
         };
         let before = self.faults.len();
         self.check_count(call, function, span);
-        let before_resets = self.knows_resets;
+        let detail_before = self.detail;
         match function.buckets {
-            Buckets::NotNeeded => self.knows_resets = true,
-            Buckets::Needed => self.knows_resets = false,
+            Buckets::NotNeeded => self.detail = Detail::Counts,
+            Buckets::Needed => self.detail = Detail::Buckets,
             Buckets::Passed => {}
         }
         let arguments = self.arguments(call, function, span);
-        self.knows_resets = before_resets;
+        self.detail = detail_before;
         self.check_selector(call, function.selector_at());
         if self.faults.len() > before {
             return Checked::faulty(function.returns);

@@ -10,7 +10,7 @@ use base::matcher::{MatchOp, Matcher};
 
 use super::shift;
 use crate::ast::{Edges, Expr, ExprKind, Length};
-use crate::plan::{InfoPlan, Selection, Shift, VectorPlan};
+use crate::plan::{Detail, InfoPlan, Selection, Shift, VectorPlan};
 
 /// The metric that has the labels of a target.
 const TARGET: &str = "target_info";
@@ -36,7 +36,7 @@ pub(super) fn plan(vector: VectorPlan, selector: Option<Selection>, first: &Expr
         shift: now,
         edges: Edges::Plain,
         span: first.span,
-        knows_resets: false,
+        detail: Detail::Buckets,
     };
     let shifts = shifts(first);
     VectorPlan::Info(Box::new(InfoPlan { vector, info, shifts, names, wanted }))

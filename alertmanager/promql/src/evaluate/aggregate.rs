@@ -34,7 +34,9 @@ pub(crate) fn aggregated(
     if table.has_native() {
         match plan.op {
             AggregateOp::Sum | AggregateOp::Avg => return native::added(context, plan, &table),
-            op if !op.takes_native() => table = native::floats_only(context, plan, table),
+            op if !op.takes_native() => {
+                table = native::floats_only(context, plan, table, param.as_ref());
+            }
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ use storage::{SelectError, Storage};
 
 use super::Range;
 use super::histograms::Arena;
+use super::table::Naming;
 use crate::annotation::{Annotation, Annotations, Severity};
 use crate::fault::Span;
 
@@ -24,8 +25,21 @@ pub struct Options<'a> {
     pub subquery_step: Duration,
     /// The most samples and values that may be in memory at a time; each takes 16 bytes at most.
     pub max_samples: usize,
+    /// What is done otherwise than by default.
+    pub features: Features,
     /// Asked now and then; the evaluation ends when it says yes.
     pub cancelled: &'a dyn Fn() -> bool,
+}
+
+/// What Prometheus does only where a feature flag asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Names of metrics that have to go do so at the end of the evaluation, and can be grouped by or
+    /// be copied into other labels until then (`promql-delayed-name-removal`).
+    pub late_names: bool,
+    /// Since when a counter counts says that it began again, and where it was zero
+    /// (`use-start-timestamps`).
+    pub start_times: bool,
 }
 
 impl Default for Options<'_> {
@@ -34,6 +48,7 @@ impl Default for Options<'_> {
             lookback: Duration::from_secs(300),
             subquery_step: Duration::from_secs(60),
             max_samples: 50_000_000,
+            features: Features::default(),
             cancelled: &|| false,
         }
     }
@@ -45,6 +60,7 @@ impl std::fmt::Debug for Options<'_> {
             .field("lookback", &self.lookback)
             .field("subquery_step", &self.subquery_step)
             .field("max_samples", &self.max_samples)
+            .field("features", &self.features)
             .finish_non_exhaustive()
     }
 }
@@ -135,6 +151,16 @@ impl<'a> Context<'a> {
     /// Milliseconds from step to step of a subquery.
     pub(crate) fn subquery_step(&self) -> i64 {
         i64::try_from(self.options.subquery_step.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// What is done otherwise than by default.
+    pub(crate) fn features(&self) -> Features {
+        self.options.features
+    }
+
+    /// What becomes of the labels that say what a metric is where they have to go.
+    pub(crate) fn without_name(&self) -> Naming {
+        if self.options.features.late_names { Naming::Doomed } else { Naming::Gone }
     }
 
     /// Whether the query is evaluated in steps, so that the order of its series means nothing.

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use base::labels::{Labels, METRIC_NAME};
 
-use super::table::KeyRef;
+use super::table::{Key, KeyRef, Naming};
 use crate::plan::Keep;
 
 /// Numbers the groups of series.
@@ -22,6 +22,8 @@ pub(crate) struct Groups<'a> {
     wanted: String,
     last: usize,
     labels: Vec<Labels>,
+    /// Of which groups some series loses its name at the end of the evaluation.
+    doomed: Vec<bool>,
 }
 
 impl<'a> Groups<'a> {
@@ -33,6 +35,7 @@ impl<'a> Groups<'a> {
             wanted: String::new(),
             last: 0,
             labels: Vec::new(),
+            doomed: Vec::new(),
         }
     }
 
@@ -44,6 +47,7 @@ impl<'a> Groups<'a> {
     /// The number of the group that a series belongs to.
     pub(crate) fn number(&mut self, key: KeyRef<'_>) -> usize {
         if let Some(number) = self.find(key) {
+            self.doomed[number] |= key.is_doomed();
             return number;
         }
         // What series have is a set of labels, and so is each part of it.
@@ -51,6 +55,7 @@ impl<'a> Groups<'a> {
         let number = self.labels.len();
         self.numbers.insert(labels.clone(), number);
         self.labels.push(labels);
+        self.doomed.push(key.is_doomed());
         self.last = number;
         number
     }
@@ -111,6 +116,12 @@ impl<'a> Groups<'a> {
     /// How many groups there are.
     pub(crate) fn len(&self) -> usize {
         self.labels.len()
+    }
+
+    /// The series that a group becomes.
+    pub(crate) fn key(&self, number: usize) -> Key {
+        let naming = if self.doomed[number] { Naming::Doomed } else { Naming::Kept };
+        Key::named(self.labels[number].clone(), naming)
     }
 
     /// The labels that a group has in common.

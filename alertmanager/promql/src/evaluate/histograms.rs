@@ -4,7 +4,8 @@
 //! table 1    a histogram of the storage, as Prometheus would read it: it may have begun again
 //! table 2    one that was made by the evaluation
 //! table 3    one of the storage, with what is known about its beginning again
-//! + 4        the same, where the sample before is not the one that it was compared with
+//! table 4    the same without its buckets: nothing looks at them
+//! + 4        one of the first three, where the sample before is not the one that it was compared with
 //! ```
 //!
 //! Invariant: a tag that stands for nothing is an absent value, wherever it comes from.
@@ -17,9 +18,11 @@ use storage::{HISTOGRAMS, SeriesColumns, Storage};
 
 use super::context::Lease;
 use super::{Context, EvalError};
+use crate::plan::Detail;
 
 const MADE: u8 = 2;
 const KNOWN: u8 = 3;
+const COUNTS: u8 = 4;
 const FORGOTTEN: u8 = 4;
 
 /// The histograms that an evaluation can see.
@@ -62,10 +65,15 @@ impl Arena {
     }
 }
 
-/// The tag of a histogram of the storage, with what is known about its beginning again.
-pub(crate) fn known(value: f64) -> f64 {
+/// The tag of a histogram of the storage, as far as it is looked at.
+pub(crate) fn read_as(detail: Detail, value: f64) -> f64 {
+    let table = match detail {
+        Detail::Buckets => return value,
+        Detail::Resets => KNOWN,
+        Detail::Counts => COUNTS,
+    };
     match Tag::of(value) {
-        Some(tag) if tag.table == HISTOGRAMS => Tag { table: KNOWN, ..tag }.value(),
+        Some(tag) if tag.table == HISTOGRAMS => Tag { table, ..tag }.value(),
         _ => value,
     }
 }
@@ -106,6 +114,10 @@ impl Context<'_> {
         let made = tag.table & 3 == MADE;
         let pool = if made { &arena.made } else { &arena.read };
         let found = pool.borrow().get(tag.place)?;
+        if tag.table == COUNTS {
+            let Histogram { schema, reset, count, sum, .. } = *found;
+            return Some(Arc::new(Histogram { schema, reset, count, sum, ..Histogram::default() }));
+        }
         let forget = match found.reset {
             Reset::Reset => tag.table & FORGOTTEN != 0 || tag.table & 3 == HISTOGRAMS,
             Reset::NotReset => tag.table & FORGOTTEN != 0,

@@ -44,7 +44,7 @@ pub(crate) fn with_labels(
     for row in 0..table.len() {
         context.check()?;
         let key = table.key(row);
-        let name = key.as_ref().metadata()[0].unwrap_or("");
+        let name = key.metric_name();
         if plan.names.iter().all(|matcher| matcher.matches(name)) {
             rows.add(key.clone(), table.row(row))?;
             continue;
@@ -171,7 +171,7 @@ impl Rows {
         for (name, value) in own.iter().chain(taken) {
             labels.set(name, value);
         }
-        self.add(Key::from(labels.build()), cells)
+        self.add(key.with_labels(labels.build()), cells)
     }
 
     fn add(&mut self, key: Key, cells: &[f64]) -> Result<(), EvalError> {

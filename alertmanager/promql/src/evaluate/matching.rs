@@ -16,7 +16,7 @@ use base::labels::{Labels, LabelsBuilder};
 use super::grouping::{Groups, TextHashes};
 use super::mixed::Operator;
 use super::operator::between_cells;
-use super::table::{Key, Table, has_value, is_absent};
+use super::table::{Key, Naming, Table, has_value, is_absent};
 use super::{ABSENT, Context, EvalError};
 use crate::plan::{Cardinality, Keep, MatchPlan};
 use crate::print::{Name, Quoted};
@@ -71,7 +71,7 @@ pub(crate) fn matched(
         for &partner in &partners[group] {
             calculate(many.row(row), one.row(partner), &mut cells)?;
             if has_value(&cells) {
-                let key = result_key(plan, many.key(row), one.key(partner));
+                let key = result_key(context, plan, many.key(row), one.key(partner));
                 merged.add(&mut result, group, key, &cells)?;
             }
         }
@@ -80,7 +80,7 @@ pub(crate) fn matched(
             calculate(many.row(row), &filled, &mut cells)?;
             if has_value(&cells) {
                 let lone = Key::from(groups.labels(group).clone());
-                let key = result_key(plan, many.key(row), &lone);
+                let key = result_key(context, plan, many.key(row), &lone);
                 merged.add(&mut result, group, key, &cells)?;
             }
         }
@@ -98,7 +98,7 @@ pub(crate) fn matched(
             calculate(&filled, one.row(row), &mut cells)?;
             if has_value(&cells) {
                 let lone = Key::from(groups.labels(group).clone());
-                let key = result_key(plan, &lone, one.key(row));
+                let key = result_key(context, plan, &lone, one.key(row));
                 merged.add(&mut result, group, key, &cells)?;
             }
         }
@@ -150,10 +150,16 @@ fn check_one_side(
 }
 
 /// The labels of a result.
-fn result_key(plan: &MatchPlan, many: &Key, one: &Key) -> Key {
+fn result_key(context: &Context<'_>, plan: &MatchPlan, many: &Key, one: &Key) -> Key {
     let chooses = plan.op.is_comparison() && !plan.returns_bool || plan.op.is_trim();
-    let changes = !chooses;
-    let key = if changes { many.without_name() } else { many.clone() };
+    let key = if chooses {
+        many.clone()
+    } else if plan.op.is_comparison() {
+        many.without_name(context.without_name())
+    } else {
+        // What is calculated of two metrics is neither, and has the name of neither at any time.
+        many.without_name(Naming::Gone)
+    };
     if plan.cardinality == Cardinality::OneToOne {
         let kept = match &plan.keep {
             Keep::Only(names) => Labels::from_sorted(
@@ -164,7 +170,7 @@ fn result_key(plan: &MatchPlan, many: &Key, one: &Key) -> Key {
                 key.as_ref().iter().filter(|(n, _)| names.iter().all(|k| k != n)),
             ),
         };
-        return Key::from(kept);
+        return key.with_labels(kept);
     }
     if plan.include.is_empty() {
         return key;
@@ -173,7 +179,7 @@ fn result_key(plan: &MatchPlan, many: &Key, one: &Key) -> Key {
     for name in &plan.include {
         labels.set(name, one.get(name).unwrap_or(""));
     }
-    Key::from(labels.build())
+    key.with_labels(labels.build())
 }
 
 /// Where the results with the same labels go.

@@ -21,12 +21,12 @@ use base::sample::Timestamp;
 use storage::{SeriesColumns, Storage};
 
 use super::context::Lease;
-use super::histograms::known;
+use super::histograms::read_as;
 use super::table::{KeyRef, Sink};
 use super::window::{Buffer, Samples};
 use super::{ABSENT, Context, EvalError, Range, Steps};
 use crate::ast::Edges;
-use crate::plan::Selection;
+use crate::plan::{Detail, Selection};
 use crate::query::Query;
 
 /// Series with their samples in a range.
@@ -39,6 +39,8 @@ pub(crate) struct Kept {
     values: Vec<f64>,
     /// The native histograms of series that have any, by the place of the series.
     histograms: HashMap<usize, Vec<Arc<Histogram>>>,
+    /// Since when the samples count, of series of which it is known, where it matters.
+    starts: HashMap<usize, Vec<i64>>,
     lease: Lease,
 }
 
@@ -50,14 +52,20 @@ impl Kept {
             times: Vec::new(),
             values: Vec::new(),
             histograms: HashMap::new(),
+            starts: HashMap::new(),
             lease: context.lease(),
         };
+        let keeps_starts = context.features().start_times;
         stream.scan(context, &mut |series| {
             kept.lease.extend(series.times.len())?;
             if !series.histograms.is_empty() {
                 let buckets = |h: &Arc<Histogram>| 4 + h.positive.len() + h.negative.len();
                 kept.lease.extend(series.histograms.iter().map(buckets).sum())?;
                 kept.histograms.insert(kept.labels.len(), series.histograms.to_vec());
+            }
+            if keeps_starts && !series.starts.is_empty() {
+                kept.lease.extend(series.starts.len())?;
+                kept.starts.insert(kept.labels.len(), series.starts.to_vec());
             }
             kept.labels.push(series.labels.clone());
             kept.times.extend_from_slice(series.times);
@@ -74,7 +82,8 @@ impl Kept {
             let (times, values) = (&self.times[start..*end], &self.values[start..*end]);
             start = *end;
             let histograms = self.histograms.get(&n).map_or(&[][..], Vec::as_slice);
-            each(SeriesColumns { labels, times, values, histograms, starts: &[] })?;
+            let starts = self.starts.get(&n).map_or(&[][..], Vec::as_slice);
+            each(SeriesColumns { labels, times, values, histograms, starts })?;
         }
         Ok(())
     }
@@ -134,20 +143,22 @@ impl Selected<'_> {
         }
     }
 
-    /// Hands over each series without the markers that end it; histograms with what is known about
-    /// their beginning again, if that counts.
+    /// Hands over each series without the markers that end it, and histograms as far as they are
+    /// looked at.
     pub(crate) fn each(
         &self,
         context: &Context<'_>,
-        knows_resets: bool,
+        detail: Detail,
         each: &mut dyn FnMut(KeyRef<'_>, Samples<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let (mut buffer, mut tags) = (Buffer::default(), Vec::new());
-        self.each_raw(context, &mut |SeriesColumns { labels, times, values, .. }| {
-            let mut samples = Samples { times, values };
-            if knows_resets && context.any_native(values) {
+        let start_times = context.features().start_times;
+        self.each_raw(context, &mut |SeriesColumns { labels, times, values, starts, .. }| {
+            let starts = if start_times { starts } else { &[] };
+            let mut samples = Samples { times, values, starts };
+            if detail != Detail::Buckets && context.any_native(values) {
                 tags.clear();
-                tags.extend(values.iter().map(|value| known(*value)));
+                tags.extend(values.iter().map(|value| read_as(detail, *value)));
                 samples.values = &tags;
             }
             each(KeyRef::from(labels), samples.without_markers(&mut buffer))
@@ -255,8 +266,9 @@ impl<'a> Selections<'a> {
     ) -> Result<(), EvalError> {
         match selection.edges {
             Edges::Smoothed => self.smoothed(context, selection, times, sink),
-            _ if selection.knows_resets && context.has_native() => {
-                self.last(context, selection, times, |_, value| known(value), sink)
+            _ if selection.detail != Detail::Buckets && context.has_native() => {
+                let cell = |_, value| read_as(selection.detail, value);
+                self.last(context, selection, times, cell, sink)
             }
             _ => self.last(context, selection, times, |_, value| value, sink),
         }

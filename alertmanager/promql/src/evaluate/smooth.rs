@@ -69,7 +69,7 @@ fn at(
         (Cell::Native(a), Cell::Native(b)) => match between(&a, &b, share, true) {
             Ok((histogram, _)) => context.keep(histogram),
             Err(Incompatible) => {
-                let name = KeyRef::from(series.labels).metadata()[0].unwrap_or("");
+                let name = KeyRef::from(series.labels).metric_name();
                 context.warn_of_mix(name, span);
                 Ok(ABSENT)
             }

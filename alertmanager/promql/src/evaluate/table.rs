@@ -33,16 +33,27 @@ pub(crate) fn is_absent(cell: f64) -> bool {
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     labels: Labels,
-    /// Whether the labels that say what the metric is are gone; they stay in `labels`, so that
-    /// dropping them costs nothing.
-    nameless: bool,
+    naming: Naming,
+}
+
+/// What becomes of the labels that say what the metric is. They stay in a key's `labels` whatever it
+/// is, so that dropping them costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// They are labels as any other.
+    #[default]
+    Kept,
+    /// They are no labels any more.
+    Gone,
+    /// They go at the end of the evaluation.
+    Doomed,
 }
 
 /// The labels of a series that somebody else has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyRef<'a> {
     labels: &'a Labels,
-    nameless: bool,
+    naming: Naming,
 }
 
 /// Whether a label says what the metric is, and so goes when its values become something else.
@@ -52,11 +63,22 @@ fn is_metadata(name: &str) -> bool {
 
 impl Key {
     pub(crate) fn empty() -> Self {
-        Self { labels: Labels::empty(), nameless: false }
+        Self { labels: Labels::empty(), naming: Naming::Kept }
+    }
+
+    /// The same series with other labels, all of which can be seen.
+    pub(crate) fn with_labels(&self, labels: Labels) -> Self {
+        let naming = if self.naming == Naming::Gone { Naming::Kept } else { self.naming };
+        Self { labels, naming }
+    }
+
+    /// Labels that a series of this kind is given.
+    pub(crate) fn named(labels: Labels, naming: Naming) -> Self {
+        Self { labels, naming }
     }
 
     pub(crate) fn as_ref(&self) -> KeyRef<'_> {
-        KeyRef { labels: &self.labels, nameless: self.nameless }
+        KeyRef { labels: &self.labels, naming: self.naming }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -65,50 +87,62 @@ impl Key {
 
     /// The metric name, or the empty string.
     pub(crate) fn metric_name(&self) -> &str {
-        self.get(METRIC_NAME).unwrap_or("")
+        self.as_ref().metric_name()
     }
 
     pub(crate) fn to_labels(&self) -> Labels {
-        if self.nameless {
+        if self.naming == Naming::Gone {
             self.labels.filter(|name| !is_metadata(name))
         } else {
             self.labels.clone()
         }
     }
 
-    pub(crate) fn without_name(&self) -> Self {
-        Self { labels: self.labels.clone(), nameless: true }
+    /// The same without the labels that say what the metric is, sooner or later.
+    pub(crate) fn without_name(&self, naming: Naming) -> Self {
+        Self { labels: self.labels.clone(), naming }
     }
 }
 
 impl<'a> KeyRef<'a> {
     pub(crate) fn to_key(self) -> Key {
-        Key { labels: self.labels.clone(), nameless: self.nameless }
+        Key { labels: self.labels.clone(), naming: self.naming }
     }
 
     /// The pairs, sorted by name.
     #[inline]
     pub(crate) fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.labels.iter().filter(move |(name, _)| !(self.nameless && is_metadata(name)))
+        self.labels.iter().filter(move |(name, _)| !(self.is_nameless() && is_metadata(name)))
     }
 
     /// As [`KeyRef::iter`], the pairs encoded; see [`Labels::encoded_pairs`].
     #[inline]
     pub(crate) fn encoded_pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let counts = move |(name, _): &(&str, &str)| !(self.nameless && is_metadata(name));
+        let counts = move |(name, _): &(&str, &str)| !(self.is_nameless() && is_metadata(name));
         self.labels.encoded_pairs().filter(counts)
     }
 
     pub(crate) fn get(self, name: &str) -> Option<&'a str> {
-        if self.nameless && is_metadata(name) { None } else { self.labels.get(name) }
+        if self.is_nameless() && is_metadata(name) { None } else { self.labels.get(name) }
     }
 
-    pub(crate) fn without_name(self) -> Self {
-        Self { nameless: true, ..self }
+    /// The metric name, or the empty string.
+    pub(crate) fn metric_name(self) -> &'a str {
+        self.get(METRIC_NAME).unwrap_or("")
+    }
+
+    /// As [`Key::without_name`].
+    pub(crate) fn without_name(self, naming: Naming) -> Self {
+        Self { naming, ..self }
     }
 
     pub(crate) fn is_nameless(self) -> bool {
-        self.nameless
+        self.naming == Naming::Gone
+    }
+
+    /// Whether its name goes at the end.
+    pub(crate) fn is_doomed(self) -> bool {
+        self.naming == Naming::Doomed
     }
 
     /// What the metric is: the labels that go when its values become something else, also where they
@@ -120,13 +154,13 @@ impl<'a> KeyRef<'a> {
 
 impl<'a> From<&'a Labels> for KeyRef<'a> {
     fn from(labels: &'a Labels) -> Self {
-        Self { labels, nameless: false }
+        Self { labels, naming: Naming::Kept }
     }
 }
 
 impl From<Labels> for Key {
     fn from(labels: Labels) -> Self {
-        Self { labels, nameless: false }
+        Self { labels, naming: Naming::Kept }
     }
 }
 
@@ -141,6 +175,8 @@ pub(crate) struct Table {
     cells: Vec<f64>,
     steps: usize,
     lease: Lease,
+    /// What becomes of names that have to go.
+    dropped: Naming,
     /// Whether there can be histograms among the cells.
     watch: bool,
     /// Whether there are.
@@ -177,7 +213,8 @@ impl Table {
     /// A table without rows.
     pub(crate) fn new(context: &Context<'_>, steps: usize) -> Self {
         let (lease, watch) = (context.lease(), context.has_native());
-        Self { keys: Vec::new(), cells: Vec::new(), steps, lease, watch, native: false }
+        let (keys, cells, dropped) = (Vec::new(), Vec::new(), context.without_name());
+        Self { keys, cells, steps, lease, dropped, watch, native: false }
     }
 
     /// Adds a row.
@@ -272,21 +309,36 @@ impl Table {
     ///
     /// As [`Table::unique`].
     pub(crate) fn drop_names(mut self) -> Result<Self, EvalError> {
-        let clash = self.may_clash();
-        self.keys.iter_mut().for_each(|key| key.nameless = true);
+        // What goes later is told apart until then.
+        let clash = self.dropped == Naming::Gone && self.may_clash();
+        self.keys.iter_mut().for_each(|key| key.naming = self.dropped);
         if clash { self.unique() } else { Ok(self) }
+    }
+
+    /// Drops the labels that were to go at the end of the evaluation.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::unique`].
+    pub(crate) fn at_the_end(mut self) -> Result<Self, EvalError> {
+        let mut any = false;
+        for key in self.keys.iter_mut().filter(|key| key.naming == Naming::Doomed) {
+            key.naming = Naming::Gone;
+            any = true;
+        }
+        if any { self.unique() } else { Ok(self) }
     }
 
     /// Whether rows may become the same when they lose the labels that say what the metric is.
     pub(crate) fn may_clash(&self) -> bool {
         // What all of them share, or have lost already, does not tell them apart.
-        let mut keys = self.keys.iter();
+        let mut keys = self.keys.iter().map(Key::as_ref);
         match keys.next() {
             None => false,
-            Some(Key { nameless: true, .. }) => keys.any(|key| !key.nameless),
+            Some(first) if first.is_nameless() => keys.any(|key| !key.is_nameless()),
             Some(first) => {
-                let first = first.as_ref().metadata();
-                keys.any(|key| key.nameless || key.as_ref().metadata() != first)
+                let first = first.metadata();
+                keys.any(|key| key.is_nameless() || key.metadata() != first)
             }
         }
     }
@@ -294,6 +346,9 @@ impl Table {
     /// Whether rows that have lost the labels that say what the metric is may be the same.
     pub(crate) fn may_have_clashed(&self) -> bool {
         let mut keys = self.keys.iter().map(|key| key.as_ref().metadata());
+        if self.dropped == Naming::Doomed {
+            return false;
+        }
         keys.next().is_some_and(|first| keys.any(|other| other != first))
     }
 

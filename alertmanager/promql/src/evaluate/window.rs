@@ -19,7 +19,7 @@ use super::scalar::Column;
 use super::select::Selected;
 use super::table::{KeyRef, Sink, Table, is_absent};
 use super::{ABSENT, Context, EvalError, Steps};
-use crate::plan::Spans;
+use crate::plan::{Detail, Spans};
 
 /// The windows of all steps.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +61,8 @@ impl Windows {
 /// What the windows slide over.
 #[derive(Debug)]
 pub(crate) enum Input<'a> {
-    /// And whether it counts what is known about histograms' beginning again.
-    Samples(Selected<'a>, bool),
+    /// And how much of histograms is looked at.
+    Samples(Selected<'a>, Detail),
     /// The steps of a subquery.
     Table(Table, Steps),
 }
@@ -75,7 +75,7 @@ impl Input<'_> {
         each: &mut dyn FnMut(KeyRef<'_>, Samples<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         match self {
-            Self::Samples(selected, knows) => selected.each(context, *knows, each),
+            Self::Samples(selected, detail) => selected.each(context, *detail, each),
             Self::Table(table, steps) => {
                 let mut buffer = Buffer::default();
                 for row in 0..table.len() {
@@ -100,6 +100,7 @@ impl Input<'_> {
 pub(crate) struct Buffer {
     times: Vec<i64>,
     values: Vec<f64>,
+    starts: Vec<i64>,
 }
 
 impl Buffer {
@@ -110,7 +111,22 @@ impl Buffer {
             self.times.push(time);
             self.values.push(value);
         }
-        Samples { times: &self.times, values: &self.values }
+        Samples { times: &self.times, values: &self.values, starts: &[] }
+    }
+
+    /// Those of `samples` whose values are wanted.
+    fn fill_with(
+        &mut self,
+        Samples { times, values, starts }: Samples<'_>,
+        wanted: impl Fn(f64) -> bool,
+    ) -> Samples<'_> {
+        self.starts.clear();
+        let kept = starts.iter().zip(values).filter(|(_, value)| wanted(**value));
+        self.starts.extend(kept.map(|(start, _)| *start));
+        let pairs = times.iter().copied().zip(values.iter().copied());
+        self.fill(pairs.filter(|(_, value)| wanted(*value)));
+        let Self { times, values, starts } = self;
+        Samples { times, values, starts }
     }
 }
 
@@ -119,6 +135,8 @@ impl Buffer {
 pub(crate) struct Samples<'a> {
     pub(crate) times: &'a [i64],
     pub(crate) values: &'a [f64],
+    /// Since when each counts, 0 where it is not known; nothing at all where it does not matter.
+    pub(crate) starts: &'a [i64],
 }
 
 impl<'a> Samples<'a> {
@@ -133,8 +151,7 @@ impl<'a> Samples<'a> {
         if !any_nan || !self.values.iter().any(|value| is_stale(*value)) {
             return self;
         }
-        let pairs = self.times.iter().copied().zip(self.values.iter().copied());
-        buffer.fill(pairs.filter(|(_, value)| !is_stale(*value)))
+        buffer.fill_with(self, |value| !is_stale(value))
     }
 
     /// The samples of every window in turn; windows without a sample are empty ranges.
@@ -188,6 +205,12 @@ impl<'a> Window<'a> {
     pub(crate) fn values(&self) -> &'a [f64] {
         &self.samples.values[self.first..self.behind]
     }
+
+    /// Since when each counts, or nothing; see [`Samples::starts`].
+    #[inline]
+    pub(crate) fn starts(&self) -> &'a [i64] {
+        self.samples.starts.get(self.first..self.behind).unwrap_or_default()
+    }
 }
 
 /// What a function of a range vector is called with.
@@ -217,14 +240,14 @@ fn without_native<F: Slide>(
     window: Window<'_>,
 ) -> f64 {
     let mut buffer = Buffer::default();
-    let pairs = window.times().iter().copied().zip(window.values().iter().copied());
-    let samples = buffer.fill(pairs.filter(|(_, value)| !is_tag(*value)));
+    let all = Samples { times: window.times(), values: window.values(), starts: window.starts() };
+    let samples = buffer.fill_with(all, |value| !is_tag(value));
     let behind = samples.times.len();
     if behind == 0 {
         return ABSENT;
     }
     if behind < window.behind - window.first {
-        let name = key.metadata()[0].unwrap_or("");
+        let name = key.metric_name();
         let message = format!(
             "ignored histograms in a range containing both floats and histograms for metric name \
              {name:?}"
@@ -324,7 +347,10 @@ pub(crate) fn slide<F: Slide>(
         cancelled?;
         if any {
             function.inspect(call, key, &cells);
-            sink.push(if F::KEEPS_NAME { key } else { key.without_name() }, &cells)?;
+            sink.push(
+                if F::KEEPS_NAME { key } else { key.without_name(context.without_name()) },
+                &cells,
+            )?;
         }
         Ok(())
     })

@@ -54,7 +54,7 @@ impl<const RESETS: bool> Slide for Pairs<RESETS> {
     ) -> Result<f64, EvalError> {
         Ok(match anchored(&window) {
             [] => ABSENT,
-            values => native_pairs(call, values, RESETS),
+            values => native_pairs(call, values, RESETS, |_| false),
         })
     }
 }

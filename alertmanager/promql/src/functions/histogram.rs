@@ -70,26 +70,31 @@ fn quantiles_at(
             };
             let message =
                 format!("input to histogram_quantile has NaN observations, result is {result}");
-            inform_of(call, message, key);
+            inform_of(call, &message, key);
         }
         value
     };
     let mut table = each_histogram(call, classic, native)?;
     if let Some((label, value)) = label {
         table.relabel(|key| {
-            let labels = key.as_ref().to_key().to_labels().with(label, value);
-            Key::from(labels)
+            let labels = key.to_labels().with(label, value);
+            key.with_labels(labels)
         });
     }
     Ok(table)
 }
 
-/// Says something about a metric that has a name.
-fn inform_of(call: &TableCall<'_>, mut message: String, key: &Key) {
-    if let Some(name) = key.as_ref().metadata()[0] {
-        message.push_str(&format!(" for metric name {name:?}"));
-    }
-    call.context.inform(call.spans.series, message);
+/// Says something about a series of native histograms. Prometheus has forgotten its name by then,
+/// unless names go at the end.
+fn inform_of(call: &TableCall<'_>, message: &str, key: &Key) {
+    let named = if call.context.features().late_names { named(key) } else { String::new() };
+    call.context.inform(call.spans.series, format!("{message}{named}"));
+}
+
+/// Which metric it is about, where that is known.
+fn named(key: &Key) -> String {
+    let name = key.metric_name();
+    if name.is_empty() { String::new() } else { format!(" for metric name {name:?}") }
 }
 
 /// `histogram_fraction`
@@ -101,12 +106,13 @@ pub(super) fn fraction(call: TableCall<'_>) -> Result<Table, EvalError> {
         (fraction_between(at(0, step), at(1, step), buckets), true)
     };
     let native = |step, key: &Key, histogram: &Histogram| {
-        if histogram.sum.is_nan() {
+        let (low, high) = (at(0, step), at(1, step));
+        if histogram.sum.is_nan() && histogram.count != 0.0 && low < high {
             let message = "input to histogram_fraction has NaN observations, which are excluded \
                            from all fractions";
-            inform_of(&call, message.to_owned(), key);
+            inform_of(&call, message, key);
         }
-        histogram::fraction(at(0, step), at(1, step), histogram)
+        histogram::fraction(low, high, histogram)
     };
     each_histogram(&call, classic, native)?.drop_names()
 }
@@ -148,7 +154,7 @@ fn each_histogram(
                 };
             }
             if has_value(&cells) {
-                result.add(Key::from(key.to_labels()), &cells)?;
+                result.add(key.clone(), &cells)?;
             }
         }
         for (step, cell) in cells.iter_mut().enumerate() {
@@ -173,7 +179,7 @@ fn each_histogram(
         if has_value(&cells) {
             let key = table.key(histogram[0].1);
             let labels = key.to_labels().with(BOUND, "");
-            result.add(Key::from(labels), &cells)?;
+            result.add(key.with_labels(labels), &cells)?;
         }
     }
     Ok(result)
@@ -225,11 +231,8 @@ fn histograms(context: &Context<'_>, table: &Table, span: Span) -> Vec<Rows> {
 }
 
 fn warn_of_both(context: &Context<'_>, key: &Key, span: Span) {
-    let mut message = "vector contains a mix of classic and native histograms".to_owned();
-    if let Some(name) = key.as_ref().metadata()[0] {
-        message.push_str(&format!(" for metric name {name:?}"));
-    }
-    context.warn(span, message);
+    let named = named(key);
+    context.warn(span, format!("vector contains a mix of classic and native histograms{named}"));
 }
 
 fn inform_of_falling_counts(context: &Context<'_>, key: &Key, span: Span) {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: patterns are compiled and names are checked before anything is evaluated.
 
-use base::labels::Labels;
+use base::labels::{Labels, METRIC_NAME};
 use base::matcher::anchored;
 use regex::Regex;
 
@@ -71,7 +71,8 @@ impl Relabel {
 
 fn with(key: &Key, name: &str, value: &str) -> Key {
     let labels: Labels = key.to_labels().with(name, value);
-    Key::from(labels)
+    // A name that was given stays.
+    if name == METRIC_NAME { Key::from(labels) } else { key.with_labels(labels) }
 }
 
 fn label_name(name: &Literal, message: &str) -> Result<String, Fault> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base::histogram::{Histogram, Reset};
 
 use super::over_time::only_histograms;
+use super::start::{began, began_again};
 use crate::evaluate::{ABSENT, Context, EvalError, KeyRef, OverTimeCall, Window};
 use crate::fault::Span;
 use crate::histogram::{Incompatible, difference, multiple, quotient, sum};
@@ -21,7 +22,7 @@ pub(super) struct Site<'a> {
 
 impl<'a> Site<'a> {
     pub(super) fn new(call: &'a OverTimeCall<'_>, key: KeyRef<'a>) -> Self {
-        let name = key.metadata()[0].unwrap_or("");
+        let name = key.metric_name();
         Self { context: call.context, name, span: call.spans.first }
     }
 
@@ -70,11 +71,13 @@ impl<'a> Site<'a> {
     }
 }
 
-/// The change between the first and the last histogram of a window, as a gauge.
+/// The change between the first and the last histogram of a window, as a gauge. `began_again` says of
+/// which it is known otherwise that the counter began again behind it.
 pub(super) fn change(
     site: Site<'_>,
     histograms: &[Arc<Histogram>],
     counter: bool,
+    began_again: impl Fn(usize) -> bool,
 ) -> Option<Histogram> {
     let ([first, second, ..], Some(last)) = (histograms, histograms.last()) else { return None };
     let gauge = |histogram: &Arc<Histogram>| histogram.reset == Reset::Gauge;
@@ -82,7 +85,7 @@ pub(super) fn change(
         site.not_a_counter();
     }
     // What the first one had is lost with the reset behind it, its buckets included.
-    let lost_first = counter && second.began_again_after(first);
+    let lost_first = counter && (began_again(0) || second.began_again_after(first));
     let nothing = || {
         let (schema, bounds) = (second.schema, Arc::clone(&second.bounds));
         Arc::new(Histogram { schema, bounds, ..Histogram::default() })
@@ -99,7 +102,8 @@ pub(super) fn change(
         let mut before = &first;
         for (n, now) in histograms.iter().enumerate().skip(1) {
             // The first is nothing where it was lost, and nothing cannot be fallen below.
-            let again = !(n == 1 && lost_first) && now.began_again_after(before);
+            let again =
+                !(n == 1 && lost_first) && (began_again(n - 1) || now.began_again_after(before));
             if again {
                 result = site.sum(&result, before)?;
             }
@@ -122,9 +126,17 @@ pub(super) fn grown(
     scale: impl Fn(f64, f64) -> f64,
 ) -> Result<f64, EvalError> {
     let Some(histograms) = only_histograms(call, key, window) else { return Ok(ABSENT) };
-    let Some(result) = change(Site::new(call, key), &histograms, counter) else {
-        return Ok(ABSENT);
+    let site = Site::new(call, key);
+    let again = |n: usize| began_again(&window.samples, window.first + n);
+    let zero_known = counter && began(&window).is_some();
+    let grown = match histograms.as_slice() {
+        [only] if zero_known => Some((**only).clone()),
+        [first, ..] if zero_known => {
+            change(site, &histograms, counter, again).and_then(|grown| site.sum(&grown, first))
+        }
+        _ => change(site, &histograms, counter, again),
     };
+    let Some(result) = grown else { return Ok(ABSENT) };
     let factor = scale(histograms[0].count, result.count);
     call.context.keep(multiple(&result, factor))
 }
@@ -150,7 +162,8 @@ pub(super) fn last_change(
     if !rate && gauges < 2 {
         site.not_a_gauge();
     }
-    let mut result = if rate && last.began_again_after(before) {
+    let again = || began_again(&window.samples, window.first) || last.began_again_after(before);
+    let mut result = if rate && again() {
         (**last).clone()
     } else {
         match site.difference(last, before) {

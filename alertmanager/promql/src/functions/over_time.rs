@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base::histogram::{Histogram, is_tag};
 
+use super::start::began_again;
 use crate::evaluate::{
     ABSENT, Cell, EvalError, KeyRef, Native, OverTimeCall, Samples, Slide, Window, is_absent,
 };
@@ -95,7 +96,7 @@ impl<const MEAN: bool> Slide for Added<MEAN> {
                 call.context.keep(if MEAN { total.mean(each()) } else { total.sum() })
             }
             Some(Err(Incompatible)) => {
-                call.context.warn_of_mix(key.metadata()[0].unwrap_or(""), call.spans.first);
+                call.context.warn_of_mix(key.metric_name(), call.spans.first);
                 Ok(ABSENT)
             }
         }
@@ -112,7 +113,7 @@ pub(super) fn only_histograms(
     let values = window.values();
     let tags = values.iter().filter(|value| is_tag(**value)).count();
     if tags > 0 && tags < values.len() {
-        let name = key.metadata()[0].unwrap_or("");
+        let name = key.metric_name();
         let message =
             format!("encountered a mix of histograms and floats for metric name {name:?}");
         call.context.warn(call.spans.first, message);
@@ -337,7 +338,12 @@ pub(super) fn resets(values: &[f64]) -> f64 {
 
 /// As [`changes`], or [`resets`], where there are histograms among the values. From a float to a
 /// histogram is both.
-pub(super) fn native_pairs(call: &OverTimeCall<'_>, values: &[f64], resets: bool) -> f64 {
+pub(super) fn native_pairs(
+    call: &OverTimeCall<'_>,
+    values: &[f64],
+    resets: bool,
+    began_again: impl Fn(usize) -> bool,
+) -> f64 {
     let cells: Vec<_> = values.iter().map(|value| call.context.cell(*value)).collect();
     let counts = |pair: &[Cell]| match (&pair[0], &pair[1]) {
         (Cell::Float(a), Cell::Float(b)) if resets => b < a,
@@ -346,7 +352,8 @@ pub(super) fn native_pairs(call: &OverTimeCall<'_>, values: &[f64], resets: bool
         (Cell::Native(a), Cell::Native(b)) => !same(a, b),
         _ => true,
     };
-    cells.windows(2).filter(|pair| counts(pair)).count() as f64
+    let pairs = cells.windows(2).enumerate();
+    pairs.filter(|(at, pair)| counts(pair) || resets && began_again(*at)).count() as f64
 }
 
 /// `changes` and `resets`.
@@ -361,7 +368,15 @@ impl<const RESETS: bool> Slide for Pairs<RESETS> {
 
     #[inline]
     fn value(&mut self, window: Window<'_>) -> f64 {
-        if RESETS { resets(window.values()) } else { changes(window.values()) }
+        match RESETS {
+            true if window.samples.starts.is_empty() => resets(window.values()),
+            true => {
+                let pairs = window.values().windows(2).enumerate();
+                let again = |at| began_again(&window.samples, window.first + at);
+                pairs.filter(|(at, pair)| pair[1] < pair[0] || again(*at)).count() as f64
+            }
+            false => changes(window.values()),
+        }
     }
 
     fn native(
@@ -370,6 +385,7 @@ impl<const RESETS: bool> Slide for Pairs<RESETS> {
         _key: KeyRef<'_>,
         window: Window<'_>,
     ) -> Result<f64, EvalError> {
-        Ok(native_pairs(call, window.values(), RESETS))
+        let again = |at| began_again(&window.samples, window.first + at);
+        Ok(native_pairs(call, window.values(), RESETS, again))
     }
 }

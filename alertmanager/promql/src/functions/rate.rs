@@ -7,30 +7,52 @@
 //!            as far as a sample could be missing, and never below zero
 //! ```
 //!
+//! Where it is known since when a counter counts, and that is asked for, it was zero then.
+//!
 //! Invariant: a counter that falls has begun again at zero.
 
 use base::histogram::is_tag;
 use base::labels::METRIC_NAME;
 
 use super::native_rate::{grown, last_change};
-use crate::evaluate::{ABSENT, EvalError, KeyRef, Native, OverTimeCall, Samples, Slide, Window};
+use super::start::{began, began_again, overlap};
+use crate::evaluate::{
+    ABSENT, EvalError, KeyRef, Native, OverTimeCall, Samples, Slide, Window, is_absent,
+};
 
-/// Where the values of a series fall, so that windows need not look at each pair again.
+/// Where a counter falls, or begins again otherwise, so that windows need not look at each pair again.
 #[derive(Default)]
 struct Falls {
     /// The samples before the falls.
     places: Vec<usize>,
+    /// The samples before those that count since an earlier time than they can.
+    overlaps: Vec<usize>,
 }
 
 impl Falls {
-    fn begin(&mut self, values: &[f64]) {
+    fn begin(&mut self, samples: Samples<'_>) {
+        let values = samples.values;
         self.places.clear();
+        self.overlaps.clear();
+        if !samples.starts.is_empty() {
+            let before = 0..values.len().saturating_sub(1);
+            let falls = |at: &usize| values[at + 1] < values[*at] || began_again(&samples, *at);
+            self.places.extend(before.clone().filter(falls));
+            self.overlaps.extend(before.filter(|at| overlap(&samples, *at)));
+            return;
+        }
         // Most counters never fall in a query's range: find that out without a branch a value.
         let falls = values.windows(2).fold(false, |falls, pair| falls | (pair[1] < pair[0]));
         if falls {
             let pairs = values.windows(2).enumerate();
             self.places.extend(pairs.filter(|(_, pair)| pair[1] < pair[0]).map(|(at, _)| at));
         }
+    }
+
+    /// Whether samples of a window overlap.
+    fn overlap_in(&self, window: &Window<'_>) -> bool {
+        let next = self.overlaps.partition_point(|at| *at < window.first);
+        self.overlaps.get(next).is_some_and(|at| *at + 1 < window.behind)
     }
 
     /// What the counter lost by the falls between the samples of a window, in their order.
@@ -46,17 +68,18 @@ impl Falls {
     }
 }
 
-/// By how much the change from edge to edge of a window, which has more than one sample, is larger
-/// than that between the samples, which begin with `begin`.
+/// By how much the change from edge to edge of a window, which has more than one sample or a sample
+/// that counts since a time within it, is larger than that between the samples, which begin with
+/// `begin`.
 #[inline]
 fn factor(begin: f64, change: f64, counter: bool, window: &Window<'_>) -> f64 {
     let times = window.times();
     let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
     let (first, last) = (times[0], times[times.len() - 1]);
-    let sampled = seconds(first, last);
+    let mut sampled = seconds(first, last);
     let mut to_start = seconds(window.start, first);
     let mut to_end = seconds(last, window.end);
-    let between = sampled / (times.len() - 1) as f64;
+    let between = if times.len() > 1 { sampled / (times.len() - 1) as f64 } else { 0.0 };
     // A sample that is this far from an edge has none missing before it.
     let threshold = between * 1.1;
     if to_start >= threshold {
@@ -64,7 +87,9 @@ fn factor(begin: f64, change: f64, counter: bool, window: &Window<'_>) -> f64 {
     }
     // Where the counter is so far from zero it is further away than the start can be.
     let near_zero = begin < 2.0 * change;
-    if counter && near_zero && change > 0.0 && begin >= 0.0 {
+    if let Some(start) = began(window).filter(|_| counter) {
+        (sampled, to_start) = (seconds(start, last), 0.0);
+    } else if counter && near_zero && change > 0.0 && begin >= 0.0 {
         to_start = to_start.min(sampled * (begin / change));
     }
     if to_end >= threshold {
@@ -116,15 +141,40 @@ fn native_or(
 struct Counter {
     falls: Falls,
     names: CounterNames,
+    /// Whether samples of a window of the series overlap.
+    overlaps: bool,
 }
 
 impl Counter {
     /// The growth between the samples of a window, and by how much it is larger to the edges.
     #[inline]
-    fn growth(&self, window: &Window<'_>) -> Option<(f64, f64)> {
-        let [first, .., last] = window.values() else { return None };
-        let growth = self.falls.add_lost(last - first, window);
-        Some((growth, factor(*first, growth, true, window)))
+    fn growth(&mut self, window: &Window<'_>) -> Option<(f64, f64)> {
+        let values = window.values();
+        let (first, last) = (values.first()?, values.last()?);
+        let mut growth = self.falls.add_lost(last - first, window);
+        if !window.samples.starts.is_empty() {
+            self.overlaps |= self.falls.overlap_in(window);
+            if began(window).is_some() {
+                growth += first;
+                return Some((growth, factor(*first, growth, true, window)));
+            }
+        }
+        (values.len() > 1).then(|| (growth, factor(*first, growth, true, window)))
+    }
+
+    /// What there is to say about a series that gave a result.
+    fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, cells: &[f64]) {
+        if std::mem::take(&mut self.overlaps) {
+            let name = key.metric_name();
+            let message = format!(
+                "sample has start time that overlaps with previous sample timestamp for metric \
+                 {name:?}"
+            );
+            call.context.warn(call.spans.first, message);
+        }
+        if cells.iter().any(|cell| !is_absent(*cell) && !is_tag(*cell)) {
+            self.names.inspect(call, key);
+        }
     }
 }
 
@@ -146,13 +196,11 @@ impl Slide for Increase {
     }
 
     fn begin(&mut self, samples: Samples<'_>) {
-        self.0.falls.begin(samples.values);
+        self.0.falls.begin(samples);
     }
 
     fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, cells: &[f64]) {
-        if !cells.iter().any(|cell| is_tag(*cell)) {
-            self.0.names.inspect(call, key);
-        }
+        self.0.inspect(call, key, cells);
     }
 
     #[inline]
@@ -180,13 +228,11 @@ impl Slide for Rate {
     }
 
     fn begin(&mut self, samples: Samples<'_>) {
-        self.0.falls.begin(samples.values);
+        self.0.falls.begin(samples);
     }
 
     fn inspect(&mut self, call: &OverTimeCall<'_>, key: KeyRef<'_>, cells: &[f64]) {
-        if !cells.iter().any(|cell| is_tag(*cell)) {
-            self.0.names.inspect(call, key);
-        }
+        self.0.inspect(call, key, cells);
     }
 
     #[inline]
@@ -247,8 +293,10 @@ impl Slide for LastRate {
 
     #[inline]
     fn value(&mut self, window: Window<'_>) -> f64 {
+        let before = window.behind.saturating_sub(2);
         match last_two(&window) {
             Some((before, last, seconds)) if last < before => last / seconds,
+            Some((_, last, seconds)) if began_again(&window.samples, before) => last / seconds,
             Some((before, last, seconds)) => (last - before) / seconds,
             None => ABSENT,
         }

@@ -71,7 +71,8 @@ pub(crate) fn quantile(q: f64, histogram: &Histogram) -> (f64, Option<NotNumbers
             (bucket.upper, None)
         };
     }
-    let note = not_numbers.then_some(NotNumbers::Skewed);
+    let counted = || histogram.buckets().map(|bucket| bucket.count).sum::<f64>();
+    let note = (not_numbers && counted() < histogram.count).then_some(NotNumbers::Skewed);
     let rank = if from_below { rank - (count - bucket.count) } else { count - rank };
     (value_at(histogram, bucket, rank / bucket.count), note)
 }

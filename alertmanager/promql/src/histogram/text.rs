@@ -4,28 +4,19 @@
 
 use std::fmt::Write;
 
-use base::histogram::{Bucket, Histogram};
+use base::histogram::{Bucket, Closed, Histogram};
 use base::number::shortest;
 
 /// The text of a histogram.
 pub(crate) fn text(histogram: &Histogram) -> String {
     let (count, sum) = (shortest(histogram.count), shortest(histogram.sum));
     let mut text = format!("{{count:{count}, sum:{sum}");
-    let mut print = |open: char, bucket: Bucket, close: char| {
-        let Bucket { lower, upper, count } = bucket;
+    for (closed, Bucket { lower, upper, count }) in histogram.shown_buckets() {
         let (lower, upper, count) = (shortest(lower), shortest(upper), shortest(count));
+        let open = if closed == Closed::Upper { '(' } else { '[' };
+        let close = if closed == Closed::Lower { ')' } else { ']' };
         // A String takes everything.
         let _done = write!(text, ", {open}{lower},{upper}{close}:{count}");
-    };
-    for bucket in histogram.negative.iter().rev() {
-        print('[', histogram.negative_bucket(*bucket), ')');
-    }
-    if histogram.zero_count != 0.0 {
-        print('[', histogram.zero_bucket(), ']');
-    }
-    for bucket in &histogram.positive {
-        let first = histogram.is_custom() && bucket.0 == 0;
-        print(if first { '[' } else { '(' }, histogram.positive_bucket(*bucket), ']');
     }
     text.push('}');
     text

@@ -35,7 +35,7 @@ pub(super) fn quantiles(
                 numeric::quantile(quantile.at(step), &mut values)
             };
         }
-        result.add(Key::from(members.groups.labels(group).clone()), &cells)?;
+        result.add(members.groups.key(group), &cells)?;
     }
     Ok(result)
 }

@@ -110,8 +110,7 @@ impl<'a> Fold<'a> {
         };
         let mut table = Table::new(context, steps);
         for group in 0..groups.len() {
-            let key = Key::from(groups.labels(group).clone());
-            table.add(key, &values[group * steps..(group + 1) * steps])?;
+            table.add(groups.key(group), &values[group * steps..(group + 1) * steps])?;
         }
         Ok(table)
     }

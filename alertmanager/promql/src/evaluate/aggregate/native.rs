@@ -8,18 +8,33 @@ use std::sync::Arc;
 use base::histogram::{Histogram, is_tag};
 
 use super::super::histograms::Cell;
-use super::super::table::{Key, Table, has_value};
+use super::super::table::{Table, has_value};
 use super::super::{ABSENT, Context, EvalError};
-use super::Members;
+use super::{Column, Members};
 use crate::ast::AggregateOp;
-use crate::histogram::{Incompatible, Total};
+use crate::histogram::Total;
 use crate::numeric::{Mean, Sum};
 use crate::plan::AggregatePlan;
 
 /// A table without the histograms that an aggregation can do nothing with.
-pub(super) fn floats_only(context: &Context<'_>, plan: &AggregatePlan, mut table: Table) -> Table {
+pub(super) fn floats_only(
+    context: &Context<'_>,
+    plan: &AggregatePlan,
+    mut table: Table,
+    param: Option<&Column>,
+) -> Table {
     let op = plan.op.as_str();
-    context.inform(plan.span, format!("ignored histogram in {op} aggregation"));
+    let ranks = matches!(plan.op, AggregateOp::TopK | AggregateOp::BottomK);
+    // Where nothing is chosen nothing is looked at.
+    let chooses = |step: usize| param.is_none_or(|k| k.at(step) >= 1.0);
+    let ignored = |row: usize| {
+        let cells = table.row(row).iter().enumerate();
+        cells.into_iter().any(|(step, cell)| is_tag(*cell) && (!ranks || chooses(step)))
+    };
+    if (0..table.len()).any(ignored) {
+        let span = if ranks { plan.whole } else { plan.span };
+        context.inform(span, format!("ignored histogram in {op} aggregation"));
+    }
     table.drop_native();
     table
 }
@@ -39,7 +54,7 @@ pub(super) fn added(
             *cell = one(context, plan, table, rows, step)?;
         }
         if has_value(&cells) {
-            result.add(Key::from(members.groups.labels(group).clone()), &cells)?;
+            result.add(members.groups.key(group), &cells)?;
         }
     }
     Ok(result)
@@ -54,6 +69,7 @@ fn one(
 ) -> Result<f64, EvalError> {
     let (mut sum, mut mean, mut floats) = (Sum::default(), Mean::default(), 0_usize);
     let mut histograms: Vec<Arc<Histogram>> = Vec::new();
+    let mut total: Option<Total> = None;
     for row in rows {
         match context.cell(table.row(*row)[step]) {
             Cell::Absent => {}
@@ -62,7 +78,20 @@ fn one(
                 sum.add(value);
                 mean.add(value);
             }
-            Cell::Native(histogram) => histograms.push(histogram),
+            Cell::Native(histogram) => {
+                match &mut total {
+                    Some(total) => {
+                        if total.add(&histogram).is_err() {
+                            context.warn_of_mix(table.key(*row).metric_name(), plan.span);
+                            return Ok(ABSENT);
+                        }
+                    }
+                    // Behind a float they will not be added up.
+                    None if floats > 0 => {}
+                    None => total = Some(Total::new(&histogram)),
+                }
+                histograms.push(histogram);
+            }
         }
     }
     let average = plan.op == AggregateOp::Avg;
@@ -78,22 +107,13 @@ fn one(
         context.warn(plan.span, message.to_owned());
         return Ok(ABSENT);
     }
-    match Total::of(histograms.iter().map(|histogram| &**histogram)) {
-        None => Ok(ABSENT),
-        Some(Ok(total)) => {
-            context.note(total.notes(), "aggregation", plan.span);
-            context.keep(if average {
-                total.mean(histograms.iter().map(|histogram| &**histogram))
-            } else {
-                total.sum()
-            })
-        }
-        Some(Err(Incompatible)) => {
-            let name = rows.first().and_then(|row| table.key(*row).as_ref().metadata()[0]);
-            context.warn_of_mix(name.unwrap_or(""), plan.span);
-            Ok(ABSENT)
-        }
-    }
+    let Some(total) = total else { return Ok(ABSENT) };
+    context.note(total.notes(), "aggregation", plan.span);
+    context.keep(if average {
+        total.mean(histograms.iter().map(|histogram| &**histogram))
+    } else {
+        total.sum()
+    })
 }
 
 impl Table {

@@ -1,0 +1,138 @@
+//! A value of an answer: a number, or a native histogram bucket by bucket.
+//!
+//! Invariant: a bucket that only one side has counts as one with nothing in it on the other, since
+//! rounding decides whether the last observation of a bucket is gone.
+
+use std::fmt;
+
+use base::histogram::{Closed, Histogram};
+use base::number;
+use promql::Histograms;
+use serde_json::Value as Json;
+
+/// Near zero, where digits cancel, by how much two values may differ at all.
+const NEAR_ZERO: f64 = 1e-12;
+
+/// A value.
+#[derive(Clone, Debug)]
+pub(crate) enum Cell {
+    Float(f64),
+    Native(Native),
+}
+
+/// A histogram as the HTTP interface shows one.
+#[derive(Clone, Debug)]
+pub(crate) struct Native {
+    count: f64,
+    sum: f64,
+    buckets: Vec<Bucket>,
+}
+
+/// A bucket: which of its bounds belong to it, the bounds, and how much it holds.
+#[derive(Clone, Debug)]
+struct Bucket {
+    rule: u64,
+    lower: f64,
+    upper: f64,
+    count: f64,
+}
+
+impl Cell {
+    /// What a value of our answer stands for.
+    pub(crate) fn of_value(value: f64, histograms: &Histograms) -> Self {
+        histograms.get(value).map_or(Self::Float(value), |histogram| native(histogram))
+    }
+
+    /// A histogram of an answer of Prometheus.
+    pub(crate) fn of_json(json: &Json) -> Self {
+        let number = |json: &Json| number::parse(json.as_str().unwrap()).unwrap();
+        let bucket = |json: &Json| Bucket {
+            rule: json[0].as_u64().unwrap(),
+            lower: number(&json[1]),
+            upper: number(&json[2]),
+            count: number(&json[3]),
+        };
+        let buckets = json["buckets"].as_array().into_iter().flatten().map(bucket).collect();
+        Self::Native(Native { count: number(&json["count"]), sum: number(&json["sum"]), buckets })
+    }
+
+    /// Whether two values are the same but for the last digits.
+    pub(crate) fn is_near(&self, other: &Self, tolerance: f64) -> bool {
+        match (self, other) {
+            (Self::Float(a), Self::Float(b)) => near(*a, *b, tolerance, NEAR_ZERO),
+            (Self::Native(a), Self::Native(b)) => a.is_near(b, tolerance),
+            _ => false,
+        }
+    }
+}
+
+fn native(histogram: &Histogram) -> Cell {
+    // Theirs shows no zero bucket with less than nothing in it.
+    let shows = |(closed, bucket): &(Closed, base::histogram::Bucket)| {
+        *closed != Closed::Both || bucket.count > 0.0 || histogram.is_custom()
+    };
+    let buckets = histogram.shown_buckets().filter(shows).map(|(closed, bucket)| {
+        let base::histogram::Bucket { lower, upper, count } = bucket;
+        Bucket { rule: closed as u64, lower, upper, count }
+    });
+    let (count, sum, buckets) = (histogram.count, histogram.sum, buckets.collect());
+    Cell::Native(Native { count, sum, buckets })
+}
+
+fn near(a: f64, b: f64, tolerance: f64, near_zero: f64) -> bool {
+    let difference = (a - b).abs();
+    a == b
+        || a.is_nan() && b.is_nan()
+        || difference <= tolerance * a.abs().max(b.abs())
+        || difference < near_zero
+}
+
+impl Native {
+    fn is_near(&self, other: &Self, tolerance: f64) -> bool {
+        let same = |a, b| near(a, b, tolerance, NEAR_ZERO);
+        let place = |a: &Bucket, b: &Bucket| {
+            a.rule == b.rule && same(a.lower, b.lower) && same(a.upper, b.upper)
+        };
+        let (mut left, mut right) = (self.buckets.iter(), other.buckets.iter());
+        let (mut a, mut b) = (left.next(), right.next());
+        loop {
+            match (a, b) {
+                (None, None) => break,
+                (Some(x), Some(y)) if place(x, y) => {
+                    if !same(x.count, y.count) {
+                        return false;
+                    }
+                    (a, b) = (left.next(), right.next());
+                }
+                (Some(x), y) if y.is_none_or(|y| x.upper < y.upper) => {
+                    if !same(x.count, 0.0) {
+                        return false;
+                    }
+                    a = left.next();
+                }
+                (_, Some(y)) => {
+                    if !same(y.count, 0.0) {
+                        return false;
+                    }
+                    b = right.next();
+                }
+                (Some(_), None) => return false,
+            }
+        }
+        same(self.count, other.count) && same(self.sum, other.sum)
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Native { count, sum, buckets } = match self {
+            Self::Float(value) => return value.fmt(f),
+            Self::Native(native) => native,
+        };
+        write!(f, "{{count {count} sum {sum}")?;
+        for Bucket { rule, lower, upper, count } in buckets {
+            write!(f, " {rule}|{lower}..{upper}: {count}")?;
+        }
+        f.write_str("}")
+    }
+}
