@@ -1,5 +1,5 @@
-//! Has the program linked with what is seldom run apart from the rest, where it is built to be
-//! installed.
+//! Has the program linked with what is often run together, and what is seldom run apart from the rest,
+//! where it is built to be installed.
 //!
 //! Invariant: it changes where code stands, and nothing else.
 
@@ -11,11 +11,15 @@
 use std::env;
 
 fn main() {
-    println!("cargo::rerun-if-changed=seldom.ld");
     let is = |variable: &str, value: &str| env::var(variable).is_ok_and(|is| is == value);
     // Other systems have other linkers.
     let order = is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux");
-    if let (true, Ok(folder)) = (order, env::var("CARGO_MANIFEST_DIR")) {
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/seldom.ld");
+    let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    // What both name is where the first says.
+    for script in ["often.ld", "seldom.ld"] {
+        println!("cargo::rerun-if-changed={script}");
+        if order {
+            println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/{script}");
+        }
     }
 }

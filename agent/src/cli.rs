@@ -28,9 +28,6 @@ const PLACES: [&str; 2] = ["agent.yml", "/etc/veilleur/agent.yml"];
 /// The configuration where there is no file: nothing but the host and ourselves.
 const DEFAULT: &str = include_str!("default.yml");
 
-/// One goes on while the other makes a large page; more would wake each other for nothing.
-const MAX_THREADS: usize = 2;
-
 /// Runs checks on a schedule and shows what they find.
 #[derive(Debug, Parser)]
 #[command(name = "veilleur-agent", version, args_conflicts_with_subcommands = true)]
@@ -343,7 +340,8 @@ fn wrong(diagnostics: &Diagnostics) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// One thread for all that waits: several would wake each other for nothing. What takes a processor
+/// for long, such as a large page, is made on threads for that.
 fn runtime() -> std::io::Result<Runtime> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+    Builder::new_current_thread().enable_all().build()
 }

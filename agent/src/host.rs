@@ -1,18 +1,21 @@
 //! The host's own numbers for `/metrics`, read when somebody asks.
 //!
-//! Reading waits for the kernel, usually for less than a millisecond, on a thread made for waiting.
-//! A disk or a mount that does not answer can hold it up for longer, even for ever: whoever asks
-//! waits for a limited time and is then answered without these numbers.
+//! Reading waits for the kernel, usually for less than a millisecond, on a thread made for waiting;
+//! what is made of the numbers is made there, too. A disk or a mount that does not answer can hold it
+//! up for longer, even for ever: whoever asks waits for a limited time and is then answered without
+//! these numbers.
 //!
-//! Invariant: at most one thread reads, however many ask, and no request waits longer than
+//! Invariant: at most one thread reads, however many ask, and no request waits for that longer than
 //! [`PATIENCE`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use base::family::MetricFamily;
 use base::sample::Timestamp;
+use probes::Outcome;
 use probes::host::Host;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -58,33 +61,51 @@ impl HostNumbers {
         }
     }
 
-    /// Reads the host, which is then as of `now`.
-    pub async fn read(&self, now: Timestamp) -> HostReading {
-        let Some(host) = self.host.load_full() else { return HostReading::default() };
-        let turn = Arc::clone(&self.turn);
-        let read = async move {
-            let turn = turn.acquire_owned().await;
+    /// Reads the host, which is then as of `now`, and makes something of it by `make`.
+    ///
+    /// That is done where the host was read: it is not to be held up by what else the caller's thread
+    /// has to do, nor to hold that up.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        now: Timestamp,
+        make: impl Fn(HostReading) -> T + Send + Sync + 'static,
+    ) -> T {
+        let make = Arc::new(make);
+        let (host, turn) = (self.host.load_full(), Arc::clone(&self.turn));
+        let (is_read, made_there) = (Arc::new(AtomicBool::new(false)), Arc::clone(&make));
+        let done = Arc::clone(&is_read);
+        let reading = async move {
             // The turn goes with the thread: a request that gives up does not start a second one.
+            let turn = turn.acquire_owned().await;
             let reading = tokio::task::spawn_blocking(move || {
-                let outcome = host.look(now);
+                let reading = host.map(|host| HostReading::of(host.look(now)));
                 drop(turn);
-                outcome
+                done.store(true, Ordering::Release);
+                made_there(reading.unwrap_or_default())
             });
             reading.await
         };
-        match timeout(PATIENCE, read).await {
-            Ok(Ok(outcome)) => HostReading {
-                faults: outcome.details.lines().map(|line| format!("host: {line}")).collect(),
-                families: outcome.families,
-                in_time: Some(true),
-            },
-            Ok(Err(panic)) => HostReading::without(format!("reading it failed: {panic}")),
-            Err(_) => HostReading::late(),
-        }
+        tokio::pin!(reading);
+        let made = match timeout(PATIENCE, reading.as_mut()).await {
+            Err(_) if is_read.load(Ordering::Acquire) => reading.await,
+            Err(_) => return make(HostReading::late()),
+            Ok(made) => made,
+        };
+        made.unwrap_or_else(|panic| {
+            make(HostReading::without(format!("reading it failed: {panic}")))
+        })
     }
 }
 
 impl HostReading {
+    fn of(outcome: Outcome) -> Self {
+        Self {
+            faults: outcome.details.lines().map(|line| format!("host: {line}")).collect(),
+            families: outcome.families,
+            in_time: Some(true),
+        }
+    }
+
     /// Nothing, because it takes too long.
     pub(crate) fn late() -> Self {
         Self::without(format!("not read within {PATIENCE:?}"))

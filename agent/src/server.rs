@@ -151,7 +151,7 @@ impl Shown {
     }
 
     /// Every family that there is as of `now`.
-    pub async fn families(&self, now: Timestamp) -> Vec<MetricFamily> {
+    pub async fn families(self: &Arc<Self>, now: Timestamp) -> Vec<MetricFamily> {
         metrics::families(self, now).await
     }
 

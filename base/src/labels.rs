@@ -344,9 +344,19 @@ impl From<&Labels> for LabelsBuilder {
 
 /// Whether `name` is a metric name under the rules before UTF-8 names: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
 pub fn is_legacy_metric_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.as_bytes()[0].is_ascii_digit()
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
+    /// Which bytes there may be: looked up, because every name on a page is looked at.
+    const MAY_BE: [bool; 256] = {
+        let mut may_be = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let b = byte as u8;
+            may_be[byte] = b.is_ascii_alphanumeric() || b == b'_' || b == b':';
+            byte += 1;
+        }
+        may_be
+    };
+    name.as_bytes().first().is_some_and(|first| !first.is_ascii_digit())
+        && name.bytes().all(|b| MAY_BE[usize::from(b)])
 }
 
 /// Whether `name` is a label name under the rules before UTF-8 names: `[a-zA-Z_][a-zA-Z0-9_]*`.

@@ -271,6 +271,8 @@ impl Host {
         let mut collecting = self.collecting.lock().unwrap_or_else(PoisonError::into_inner);
         let Collecting { collectors, aside, reading } = &mut *collecting;
         reading.begin(now);
+        // They read while the others do.
+        let begun = aside.begin();
         let mut durations = MetricFamily::gauge(
             "node_scrape_collector_duration_seconds",
             "node_exporter: Duration of a collector scrape.",
@@ -289,7 +291,7 @@ impl Host {
                 failed.push(Failed { collector: name, error });
             }
         }
-        for collected in aside.collect() {
+        for collected in aside.collect(begun) {
             let name = collected.collector;
             durations.add(&[("collector", name)], collected.seconds);
             successes.add(&[("collector", name)], f64::from(u8::from(collected.result.is_ok())));

@@ -14,6 +14,8 @@
 #   tests/bench/run.sh growth     ours alone with 20,000, 200,000 and 2,000,000 series: memory and the CPU of a round of scrapes
 #   tests/bench/run.sh m1 m8      only these
 #
+#   tests/bench/run.sh order      measures nothing: writes agent/often.ld, by which the agent is linked, after what an agent runs
+#
 # RUNS (1) repeats everything. Results are in MEASURE_OUT, by default bench-peers in cargo's folder.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -115,6 +117,7 @@ for name in "$@"; do
       alertmanager_templates
       measure hung hung.py --
       ;;
+    order) python3 tests/bench/order.py "$CARGO_TARGET_DIR/release/veilleur-agent" agent/often.ld ;;
     idle) measure idle agent.py idle -- m1/node_exporter ;;
     floor) measure floor agent.py floor -- ;;
     nrpe)
@@ -122,7 +125,7 @@ for name in "$@"; do
       measure nrpe agent.py nrpe --
       ;;
     *)
-      echo "there is no measure $name; there are m1, m2, m3, m4, m6, m7, m8, growth, hung, idle, floor and nrpe" >&2
+      echo "there is no measure $name; there are m1, m2, m3, m4, m6, m7, m8, growth, hung, idle, floor, nrpe and order" >&2
       exit 2
       ;;
   esac

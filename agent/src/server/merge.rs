@@ -17,8 +17,10 @@ pub(super) struct Merge {
     pub(super) families: Vec<MetricFamily>,
     /// The families that come from probes.
     by_name: HashMap<String, usize>,
-    /// Every name that a family has or could have in one of the formats, with the family's place.
-    claimed: HashMap<String, usize>,
+    /// Every name that one of the first `told_apart` families has or could have in one of the formats.
+    claimed: HashSet<String>,
+    /// How many families have claimed their names: the others do when the first probe adds one.
+    told_apart: usize,
     /// The series of families that come from probes.
     series: HashSet<String>,
     /// How many samples of each check were left out.
@@ -30,8 +32,6 @@ pub(super) struct Merge {
 impl Merge {
     /// Adds a family of ours, whose series are known to be unique; no probe adds any to it.
     pub(super) fn add_own(&mut self, family: MetricFamily) {
-        let place = self.families.len();
-        self.claim(&family, place);
         self.families.push(family);
     }
 
@@ -46,10 +46,10 @@ impl Merge {
             }
             None => {
                 let place = self.families.len();
-                if names(family).iter().any(|name| self.claimed.contains_key(name.as_ref())) {
+                self.claim();
+                if names(family).iter().any(|name| self.claimed.contains(name.as_ref())) {
                     return self.leave_out(family, check, "has the name of something else");
                 }
-                self.claim(family, place);
                 self.by_name.insert(family.name.clone(), place);
                 let (name, help) = (family.name.clone(), family.help.clone());
                 self.families.push(MetricFamily::new(name, help, family.kind));
@@ -71,10 +71,10 @@ impl Merge {
         }
     }
 
-    fn claim(&mut self, family: &MetricFamily, place: usize) {
-        for name in names(family) {
-            self.claimed.insert(name.into_owned(), place);
-        }
+    fn claim(&mut self) {
+        let new = self.families.iter().skip(self.told_apart);
+        self.claimed.extend(new.flat_map(names).map(Cow::into_owned));
+        self.told_apart = self.families.len();
     }
 
     fn leave_out(&mut self, family: &MetricFamily, check: &str, why: &str) {

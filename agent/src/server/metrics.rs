@@ -37,7 +37,7 @@ pub(super) struct Kind {
 
 /// Answers a scrape, with what is known at the time when the page is made, by `clock`.
 pub(super) async fn answer(
-    shown: &Shown,
+    shown: &Arc<Shown>,
     headers: &HeaderMap,
     clock: impl Fn() -> Timestamp,
 ) -> Response<Full<Bytes>> {
@@ -49,8 +49,8 @@ pub(super) async fn answer(
     let encoding = Encoding::negotiate(accepted.unwrap_or(""));
     let kind = Kind { encoding, outputs, accepts_gzip: accepts_gzip(headers) };
     let shared = shown.pages.get(kind, || async {
-        let now = clock();
-        page(shown, kind, shown.host.read(now).await, now)
+        let (now, made_of) = (clock(), Arc::clone(shown));
+        shown.host.read(now, move |host| page(&made_of, kind, host, now)).await
     });
     // Where those that are made for others hang, by the host, this one goes without it.
     let made = timeout(PATIENCE * 2, shared).await;
@@ -85,9 +85,13 @@ fn write(
 }
 
 /// Every family that there is as of `now`, for whoever hands them on.
-pub(super) async fn families(shown: &Shown, now: Timestamp) -> Vec<MetricFamily> {
-    let host = shown.host.read(now).await;
-    merged(shown, &Seen::of(&shown.results.slots()), host, now).families
+pub(super) async fn families(shown: &Arc<Shown>, now: Timestamp) -> Vec<MetricFamily> {
+    let made_of = Arc::clone(shown);
+    let make = move |host| {
+        let seen = Seen::of(&made_of.results.slots());
+        merged(&made_of, &seen, host, now).families
+    };
+    shown.host.read(now, make).await
 }
 
 /// All families: ours, the agent's version first, then those of the process and the host, then those
@@ -182,14 +186,14 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
     /// An agent with the checks `disk` and `shop`, which have not run, and nothing of the host.
-    fn shown() -> Shown {
+    fn shown() -> Arc<Shown> {
         let text = "checks:\n\
             - {name: disk, interval: 5s, retries: 1, probe: {tcp: {address: 'x:1'}}}\n\
             - {name: shop, interval: 5s, probe: {tcp: {address: 'x:2'}}}\n";
         let source = Source::Embedded { name: "test", text: text.to_owned() };
         let config = source.load(Terms::default()).unwrap_or_else(|faults| panic!("{faults}"));
         let results = Arc::new(Results::new(config.checks));
-        Shown::new(results, HostNumbers::new(None), Reload::default())
+        Arc::new(Shown::new(results, HostNumbers::new(None), Reload::default()))
     }
 
     fn record(slot: &Slot, outcome: Outcome) {
@@ -199,7 +203,7 @@ mod tests {
     }
 
     /// The content type and the page.
-    async fn get(shown: &Shown, headers: &[(&'static str, &'static str)]) -> (String, String) {
+    async fn get(shown: &Arc<Shown>, headers: &[(&'static str, &'static str)]) -> (String, String) {
         let headers = headers.iter().map(|(name, value)| {
             let name = header::HeaderName::from_static(name);
             (name, header::HeaderValue::from_static(value))

@@ -76,12 +76,15 @@ pub fn encode<'a>(
     out: &mut String,
 ) {
     for family in families {
-        let whole = match is_legacy_metric_name(&family.name) {
+        let is_legacy = is_legacy_metric_name(&family.name);
+        let whole = match is_legacy {
             true => Cow::Borrowed(family.name.as_str()),
             false => encoding.names.escape(&family.name),
         };
         let name = base_name(&whole, family.kind, encoding.format);
-        Writer { family, name, plain: is_legacy_metric_name(name), encoding, out }.family();
+        // The start of a plain name is plain where there is one.
+        let plain = if is_legacy { !name.is_empty() } else { is_legacy_metric_name(name) };
+        Writer { family, name, plain, encoding, out }.family();
     }
     if encoding.format == Format::OpenMetrics {
         out.push_str("# EOF\n");
@@ -312,8 +315,9 @@ fn push_quoted(out: &mut String, text: &str) {
 
 fn push_escaped(out: &mut String, text: &str, quotes: bool) {
     let mut rest = text;
-    let special = |b: u8| matches!(b, b'\\' | b'\n') || quotes && b == b'"';
-    while let Some(at) = rest.bytes().position(special) {
+    // Where quotes are nothing special the third is the second again.
+    let quote = if quotes { b'"' } else { b'\n' };
+    while let Some(at) = memchr::memchr3(b'\\', b'\n', quote, rest.as_bytes()) {
         out.push_str(&rest[..at]);
         out.push('\\');
         out.push(match rest.as_bytes()[at] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use base::clock::Stopwatch;
 use base::family::MetricFamily;
 
-use super::ask::Asker;
+use super::ask::{Asked, Asker};
 use super::config::Settings;
 use super::reading::Reading;
 use super::{Collect, CollectError};
@@ -54,9 +54,14 @@ impl Aside {
         Self { names, asker, limit }
     }
 
+    /// Lets all collectors begin.
+    pub(super) fn begin(&self) -> Asked<&'static str> {
+        self.asker.begin(self.names.iter())
+    }
+
     /// What every collector gave, in their order.
-    pub(super) fn collect(&self) -> Vec<Collected> {
-        let mut answers = self.asker.ask(self.names.iter());
+    pub(super) fn collect(&self, begun: Asked<&'static str>) -> Vec<Collected> {
+        let mut answers = self.asker.answers(begun);
         let all = self.names.iter();
         all.map(|name| answers.remove(name).unwrap_or_else(|| late(name, self.limit))).collect()
     }
@@ -115,10 +120,10 @@ mod tests {
             each.map(|c| (c.collector, c.result.is_ok(), c.families.len())).collect()
         };
         let expected = [("hangs", false, 0), ("works", true, 1)];
-        assert_eq!(tell(aside.collect()), expected);
+        assert_eq!(tell(aside.collect(aside.begin())), expected);
         let again = Stopwatch::start();
         for _ in 0..10 {
-            assert_eq!(tell(aside.collect()), expected);
+            assert_eq!(tell(aside.collect(aside.begin())), expected);
         }
         assert!(again.elapsed() < settings.collector_timeout.duration(), "{:?}", again.elapsed());
         go.send(()).unwrap();

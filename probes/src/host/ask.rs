@@ -41,6 +41,9 @@ pub(super) trait Name: Clone + Eq + Hash + Send + 'static {}
 
 impl<N: Clone + Eq + Hash + Send + 'static> Name for N {}
 
+/// Those that are being asked.
+pub(super) struct Asked<N>(Vec<N>);
+
 struct Shared<N, A> {
     call: Call<N, A>,
     state: Mutex<State<N, A>>,
@@ -83,20 +86,32 @@ impl<N: Name, A: Send + 'static> Asker<N, A> {
 
     /// The answers for `names`; of those that hang there is none.
     pub(super) fn ask<'a>(&self, names: impl Iterator<Item = &'a N>) -> HashMap<N, A> {
+        self.answers(self.begin(names))
+    }
+
+    /// Begins to ask for `names`, so that something else can be done until they have answered.
+    pub(super) fn begin<'a>(&self, names: impl Iterator<Item = &'a N>) -> Asked<N> {
         let mut state = self.shared.lock();
         // An answer that came after its scrape says only that it can be asked for again.
         state.answers.clear();
-        let fresh: Vec<_> = names.filter(|name| !state.asked.contains(*name)).collect();
-        if fresh.is_empty() {
-            return HashMap::new();
+        let fresh: Vec<_> = names.filter(|name| !state.asked.contains(*name)).cloned().collect();
+        if !fresh.is_empty() {
+            state.queue.extend(fresh.iter().cloned());
+            if state.idle == 0 {
+                self.start(&mut state);
+            }
+            self.shared.work.notify_one();
         }
-        state.queue.extend(fresh.iter().copied().cloned());
-        if state.idle == 0 {
-            self.start(&mut state);
-        }
-        self.shared.work.notify_one();
+        Asked(fresh)
+    }
+
+    /// The answers for what was begun to be asked; of those that hang there is none.
+    pub(super) fn answers(&self, asked: Asked<N>) -> HashMap<N, A> {
+        let Asked(fresh) = asked;
+        let mut state = self.shared.lock();
+        // Not since they were asked: until now nobody has helped those that wait behind one that hangs.
         let stopwatch = Stopwatch::start();
-        while !fresh.iter().all(|name| state.answers.contains_key(*name)) {
+        while !fresh.iter().all(|name| state.answers.contains_key(name)) {
             let Some(left) = self.limit.checked_sub(stopwatch.elapsed()) else { break };
             let waited = self.shared.answered.wait_timeout(state, left.min(PATIENCE));
             let (now, timeout) = waited.unwrap_or_else(PoisonError::into_inner);

@@ -20,15 +20,16 @@ use serde::Deserialize;
 use super::file::Descriptors;
 use super::{COLLECTORS, Host, OPTIONAL};
 
-/// Mount points that hold nothing that fills up, or that belong to containers.
-const MOUNT_POINTS_EXCLUDE: &str =
-    "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
+/// Mount points that hold nothing that fills up, or that belong to containers. The groups of these
+/// patterns catch nothing: `regex` makes a large table for one that does.
+const MOUNT_POINTS_EXCLUDE: &str = "^/(?:dev|proc|run/credentials/.+|sys|var/lib/docker/.+|\
+     var/lib/containers/storage/.+)(?:$|/)";
 /// Filesystems that have no size of their own.
-const FS_TYPES_EXCLUDE: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|\
+const FS_TYPES_EXCLUDE: &str = "^(?:autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|\
      devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|\
      securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$";
 /// Partitions, and devices in memory.
-const DISKS_EXCLUDE: &str = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
+const DISKS_EXCLUDE: &str = r"^(?:z?ram|loop|fd|(?:h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
 /// How long all mounts that could hang have together for their answers.
 const MOUNT_TIMEOUT: Period = Period::from_millis(300);
 /// How long all collectors that could hang have together.

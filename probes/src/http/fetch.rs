@@ -288,7 +288,13 @@ impl<'p> Fetch<'p> {
         let watch = Stopwatch::start();
         let socket = guard.dial(address).await;
         here.connect = Some(watch.elapsed());
-        client.speak(socket?, origin, here).await.map(Line::Stream).map_err(failed)
+        let socket = socket?;
+        // What is written in pieces is not to wait for the answer to the first.
+        if origin.tls || !self.plan.body.is_empty() {
+            let _ = socket.set_nodelay(true);
+        }
+        let spoken = client.speak_over(socket, Some(address), origin, here).await;
+        spoken.map(Line::Stream).map_err(failed)
     }
 
     fn opened(&mut self, connection: &Line, origin: &Origin) -> Result<(), Failed> {

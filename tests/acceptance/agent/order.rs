@@ -1,6 +1,7 @@
-//! What is seldom run stands apart in the agent's program, by the names in `agent/seldom.ld`.
+//! What is often run stands together in the agent's program, by the names in `agent/often.ld`, and what
+//! is seldom run apart, by those in `agent/seldom.ld`.
 //!
-//! Invariant: every name there is that of code that the program has; the linker says nothing of others.
+//! Invariant: the names are those of code that the program has; the linker says nothing of others.
 
 use std::path::Path;
 use std::process::Command;
@@ -44,10 +45,9 @@ fn unknown<'s>(script: &'s str, symbols: &[String]) -> Vec<&'s str> {
     by_name.map(|(_, section)| section).filter(is_unknown).collect()
 }
 
-#[test]
-fn every_name_of_what_is_seldom_run_is_that_of_code_that_there_is() {
-    let program = path_of("veilleur-agent");
-    let told = Command::new("nm").arg(&program).output().unwrap();
+/// The sections of the functions of `program`.
+fn sections(program: &Path) -> Vec<String> {
+    let told = Command::new("nm").arg(program).output().unwrap();
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     let told = String::from_utf8_lossy(&told.stdout);
     // 00000000001c3d40 t _RNvNtCs1234_5agent3cli
@@ -56,11 +56,34 @@ fn every_name_of_what_is_seldom_run_is_that_of_code_that_there_is() {
         words.next().filter(|kind| matches!(*kind, "t" | "T" | "w" | "W"))?;
         words.next()
     });
-    let symbols: Vec<String> = functions.map(|name| format!(".text.{name}")).collect();
-    assert!(symbols.len() > 1000, "{} has no names of functions", program.display());
+    let sections: Vec<String> = functions.map(|name| format!(".text.{name}")).collect();
+    assert!(sections.len() > 1000, "{} has no names of functions", program.display());
+    sections
+}
 
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/seldom.ld");
-    let script = std::fs::read_to_string(script).unwrap();
+fn script(name: &str) -> String {
+    let path = format!("{}/../agent/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// They are of a program that was made otherwise and are not all of this one, nor does one that is gone
+/// do harm; but when many are, the list is of no use.
+#[test]
+fn most_names_of_what_is_often_run_are_those_of_code_that_there_is() {
+    let (script, symbols) = (script("often.ld"), sections(&path_of("veilleur-agent")));
+    let (all, gone) = (patterns(&script).len(), unknown(&script, &symbols));
+    assert!(all > 500, "only {all} patterns are read");
+    assert!(
+        gone.len() * 5 < all,
+        "write agent/often.ld again, by `tests/bench/run.sh order`: of {all} names {} are gone: {gone:?}",
+        gone.len()
+    );
+}
+
+#[test]
+fn every_name_of_what_is_seldom_run_is_that_of_code_that_there_is() {
+    let program = path_of("veilleur-agent");
+    let (script, symbols) = (script("seldom.ld"), sections(&program));
     let (all, gone) = (patterns(&script).len(), unknown(&script, &symbols));
     assert!(all > 50, "only {all} patterns are read");
     assert!(gone.is_empty(), "agent/seldom.ld names what the program does not have: {gone:?}");
