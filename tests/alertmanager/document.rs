@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use base::diagnostic::Diagnostics;
 use serde_json::{Value, json};
+use tests::peers;
 
 /// The document.
 pub(crate) struct Document(Value);

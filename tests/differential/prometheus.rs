@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use base::family::MetricKind;
 use base::labels::Labels;
-use base::remote_write::{self, NativeSeries, VERSION_HEADER, Version, encode_with};
+use base::remote_write::{self, NativeSeries, Outgoing, VERSION_HEADER, Version, encode_all};
 use base::sample::Timestamp;
 use promql::Range;
 use serde_json::Value as Json;
@@ -83,7 +83,8 @@ impl Prometheus {
                 *samples = stretch(labels, samples, &mut floats, &mut natives);
             }
             left.retain(|(_, samples)| !samples.is_empty());
-            let body = encode_with(&floats, &natives, Version::V1);
+            let sent = Outgoing { series: &floats, natives: &natives, ..Outgoing::default() };
+            let body = encode_all(sent, Version::V1);
             let (status, answer) = self.try_ask("/api/v1/write", "POST", &head, &body).unwrap();
             assert!(status / 100 == 2, "{status}: {}", String::from_utf8_lossy(&answer));
         }
