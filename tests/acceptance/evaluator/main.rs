@@ -27,6 +27,7 @@ mod pagers;
 mod pushed;
 mod recipients;
 mod reloads;
+mod queries;
 mod remote;
 mod rules_as_code;
 mod samples;
