@@ -62,6 +62,7 @@ use tower_service::Service;
 
 use crate::alerts::Alerts;
 use crate::config::ShownConfig;
+use crate::disk::Disk;
 use crate::dispatch::{self, AskDispatch};
 use crate::escalation::Escalations;
 use crate::hygiene::Hygiene;
@@ -219,6 +220,8 @@ pub struct Enabled {
 /// What [`Shown`] is made of.
 #[derive(Clone, Debug)]
 pub struct Parts {
+    /// How the data folder is.
+    pub disk: Disk,
     /// The samples.
     pub storage: Arc<Storage>,
     /// Takes samples that are pushed.

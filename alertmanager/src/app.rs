@@ -19,7 +19,7 @@ mod upkeep;
 pub use origin::Origin;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +41,7 @@ use crate::alerts::Alerts;
 use crate::api::{ConfigState, Enabled, Parts, Routing, Shown};
 use crate::config::Config;
 use crate::config::prometheus::Keeping;
+use crate::disk::Disk;
 use crate::dispatch::AskDispatch;
 use crate::escalation::Escalations;
 use crate::ingest::Ingest;
@@ -84,6 +85,8 @@ pub struct Settings {
     pub retention_bytes: Option<u64>,
     /// How much older than the newest of its series a sample may be.
     pub out_of_order: Duration,
+    /// The most series in memory.
+    pub max_series: usize,
     /// How many exemplars are kept, where it is said.
     pub max_exemplars: Option<usize>,
     /// How long attempts to deliver something are kept.
@@ -136,6 +139,7 @@ impl Settings {
             retention: self.retention,
             retention_bytes: self.retention_bytes,
             out_of_order: self.out_of_order,
+            max_series: self.max_series,
             max_exemplars: self.max_exemplars.unwrap_or(default.max_exemplars),
             ..default
         }
@@ -236,7 +240,9 @@ impl App {
         let escalations = Escalations::open(&data.state, &metrics)?;
         let intake =
             Intake::open(data.state.clone(), alerts.clone(), pushed.clone(), &metrics).await?;
+        let disk = Disk::default();
         let parts = Parts {
+            disk: disk.clone(),
             storage: Arc::clone(&data.storage),
             ingest: Ingest::new(
                 Arc::clone(&data.storage),
@@ -314,6 +320,7 @@ impl App {
             rule_metrics: RuleMetrics::new(&metrics),
             notify_metrics: NotifyMetrics::new(&metrics),
             storm: Arc::default(),
+            disk: disk.clone(),
             start,
             clock,
         };
@@ -342,6 +349,11 @@ impl App {
         };
         app.take_over(&config, blind).await?;
         upkeep::start(&everything, data, settings.history_retention, &metrics);
+        let (folder, lock): (Arc<Path>, _) =
+            (settings.data.as_path().into(), Arc::clone(&data.lock));
+        everything.supervise("data folder", move |stop| {
+            upkeep::watch(Arc::clone(&folder), Arc::clone(&lock), disk.clone(), stop)
+        });
         everything.supervise("pushed alerts", move |stop| pushed.clone().run(stop));
         let scope = app.collecting.clone();
         app.collecting.spawn("targets", scraper.run(wanted, scope));

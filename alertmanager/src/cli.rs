@@ -115,6 +115,10 @@ struct RunArgs {
     /// How much older than the newest of its series a sample may be
     #[arg(long, value_name = "PERIOD", default_value = "0s")]
     out_of_order: Period,
+    /// The most series that may be in memory; of a job that has most of them, new ones are refused
+    #[arg(long, value_name = "NUMBER", default_value_t = 5_000_000,
+          value_parser = clap::value_parser!(u32).range(100..))]
+    max_series: u32,
     /// How long it is kept what was told to whom, and when
     #[arg(long, value_name = "PERIOD", default_value = "90d")]
     history_retention: Period,
@@ -216,6 +220,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         retention: args.retention.duration(),
         retention_bytes: args.retention_size,
         out_of_order: args.out_of_order.duration(),
+        max_series: args.max_series as usize,
         max_exemplars: None,
         history_retention: args.history_retention.duration(),
         route_prefix: args.route_prefix.trim_end_matches('/').to_owned(),

@@ -156,7 +156,7 @@ impl Ingest {
     ) -> Result<Option<SeriesRef>, AppendError> {
         match self.storage.series(labels) {
             Ok(series) => Ok(Some(series)),
-            Err(error @ AppendError::TooManySeries(_)) => {
+            Err(error @ (AppendError::TooManySeries(_) | AppendError::TooManyOfJob { .. })) => {
                 self.refuse(written, "too-many-series", samples, error.to_string());
                 Ok(None)
             }
@@ -282,7 +282,7 @@ mod tests {
             vec![series("c", &[(0, 1.0)]), series("a", &[(-700, 1.0), (0, 1.0)])],
             1,
             &[
-                "there are 2 series already, the most that are allowed",
+                "there are 2 series already, the most that --max-series allows",
                 "10700000 is too far ahead of our clock: a",
             ],
         );

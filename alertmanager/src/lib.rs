@@ -15,6 +15,7 @@ pub mod matchers;
 pub mod alerts;
 pub mod drill;
 pub mod news;
+pub mod disk;
 pub mod state;
 pub mod escalation;
 pub mod outbox;

@@ -203,6 +203,7 @@ impl House {
             targets: Default::default(),
             pushed: pushed.clone(),
             mutes: mutes.clone(),
+            disk: Default::default(),
             storm: Arc::new(Mutex::new(Storm::default())),
             fallbacks: fallbacks.clone(),
             started: at(now),

@@ -258,7 +258,7 @@ impl<'a> Evaluation<'a> {
             }
             VectorPlan::Relabel { relabel, vector } => {
                 let mut table = self.vector(vector, steps)?;
-                table.relabel(|key| relabel.apply(key));
+                table.relabel_by(context, relabel)?;
                 table.unique()
             }
             VectorPlan::Absent { vector, labels } => {

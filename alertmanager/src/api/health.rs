@@ -82,6 +82,24 @@ pub(super) fn parts(shown: &Shown, now: Timestamp) -> Vec<Part> {
     };
     parts.push(part("targets", "component", health, output));
 
+    let fault = shown.disk.fault();
+    let health = if fault.is_some() { Health::Fail } else { Health::Pass };
+    let (output, since) = fault.map(|fault| (fault.why, fault.since)).unzip();
+    let output = output.unwrap_or_default();
+    parts.push(Part { since, ..part("data", "datastore", health, output) });
+
+    let stats = shown.storage.stats();
+    let is_crowded = stats.refused_series > 0 && stats.series >= stats.most_series / 10 * 9;
+    let (health, output) = match is_crowded {
+        false => (Health::Pass, String::new()),
+        true => {
+            let (series, most) = (stats.series, stats.most_series);
+            let why = format!("{series} series of at most {most}: new series were refused");
+            (Health::Warn, why)
+        }
+    };
+    parts.push(part("samples", "datastore", health, output));
+
     let groups = shown.rules.all();
     let failed: Vec<&RuleView> =
         groups.iter().flat_map(|group| &group.rules).filter(|rule| rule.error.is_some()).collect();

@@ -18,6 +18,7 @@ use crate::outbox::MOST_WAITING;
 #[derive(Clone, Debug)]
 pub struct Gauges {
     series: IntGauge,
+    refused_series: IntGauge,
     chunk_bytes: IntGauge,
     blocks: IntGauge,
     block_bytes: IntGauge,
@@ -54,6 +55,10 @@ impl Gauges {
         let gauge = |name: &str, help: &str| metrics.gauge(name, help);
         Self {
             series: gauge("veilleur_storage_series", "Series in memory."),
+            refused_series: gauge(
+                "veilleur_storage_refused_series",
+                "How often a new series was refused because there were too many.",
+            ),
             chunk_bytes: gauge("veilleur_storage_chunk_bytes", "Bytes of samples in memory."),
             blocks: gauge("veilleur_storage_blocks", "Blocks of samples on disk."),
             block_bytes: gauge("veilleur_storage_block_bytes", "Their bytes."),
@@ -111,6 +116,7 @@ impl Gauges {
         let whole = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let stats = shown.storage.stats();
         self.series.set(whole(stats.series));
+        self.refused_series.set(i64::try_from(stats.refused_series).unwrap_or(i64::MAX));
         self.chunk_bytes.set(whole(stats.chunk_bytes));
         self.blocks.set(whole(stats.blocks));
         self.block_bytes.set(i64::try_from(stats.block_bytes).unwrap_or(i64::MAX));

@@ -35,6 +35,7 @@ impl Settings {
             ("insecure-listen", self.insecure_listen.to_string()),
             ("data", self.data.display().to_string()),
             ("retention", period(self.retention)),
+            ("max-series", self.max_series.to_string()),
             ("history-retention", period(self.history_retention)),
             ("rules.on-missing", self.on_missing.as_str().to_owned()),
             ("web.route-prefix", path.to_owned()),

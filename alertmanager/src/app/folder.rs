@@ -38,7 +38,7 @@ pub(super) struct DataFolder {
     pub(super) silences: Silences,
     pub(super) maintenance: Maintenance,
     /// Let go of when the process ends, however it ends.
-    _lock: File,
+    pub(super) lock: Arc<File>,
 }
 
 impl DataFolder {
@@ -56,7 +56,7 @@ impl DataFolder {
         let silences = Silences::open(state.clone()).await?;
         let maintenance = Maintenance::open(state.clone()).await?;
         let storage = Arc::new(storage);
-        Ok(Self { storage, state, outbox, silences, maintenance, _lock: lock })
+        Ok(Self { storage, state, outbox, silences, maintenance, lock: Arc::new(lock) })
     }
 
     /// Leaves everything durable, and notes that we were alive until now.

@@ -19,6 +19,7 @@ use super::first_round::{Start, Wanted};
 use crate::alerts::{Alert, Alerts, Ending};
 use crate::config::{Config, WATCHDOG};
 use crate::crash;
+use crate::disk::Disk;
 use crate::dispatch::{AskDispatch, Dispatcher};
 use crate::escalation::Escalations;
 use crate::hygiene::KeeperParts;
@@ -69,6 +70,7 @@ pub(super) struct Judging {
     pub(super) rule_metrics: RuleMetrics,
     pub(super) notify_metrics: NotifyMetrics,
     pub(super) storm: Arc<Mutex<Storm>>,
+    pub(super) disk: Disk,
     pub(super) start: Start,
     pub(super) clock: SteadyClock,
 }
@@ -306,6 +308,7 @@ impl Judging {
             pushed: self.pushed.clone(),
             mutes: self.mutes.clone(),
             storm: Arc::clone(&self.storm),
+            disk: self.disk.clone(),
             fallbacks: config.receivers.fallbacks().clone(),
             started: now,
         };

@@ -2,6 +2,8 @@
 //!
 //! Invariant: what was appended is on the disk a second later.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +11,12 @@ use base::own_metrics::OwnMetrics;
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
 use storage::Storage;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
 use super::folder::DataFolder;
+use crate::disk::{self, Disk};
 use crate::mute::Silences;
 use crate::state::State;
 
@@ -23,6 +27,11 @@ const MAINTAIN: Duration = Duration::from_secs(60);
 /// How often we note that we are alive: what a restart takes for the time that nobody watched is
 /// wrong by no more.
 const ALIVE: Duration = Duration::from_secs(10);
+
+/// How often we look whether the data folder is there and takes what is written, and how long a look may
+/// take: people see within ten seconds that something is wrong (F35).
+const LOOK: Duration = Duration::from_secs(3);
+const LOOKING: Duration = Duration::from_secs(5);
 
 /// How often old attempts to deliver something are forgotten, and how many are kept at most.
 const FORGET_ATTEMPTS: Duration = Duration::from_secs(600);
@@ -88,6 +97,42 @@ async fn every(
     while stop.run_until_cancelled(sleep(interval)).await.is_some() {
         let storage = Arc::clone(&storage);
         tokio::task::spawn_blocking(move || work(&storage)).await??;
+    }
+    Ok(())
+}
+
+/// Looks at the data folder until `stop`.
+pub(super) async fn watch(
+    folder: Arc<Path>,
+    lock: Arc<File>,
+    disk: Disk,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let tell = |found: Result<(), String>| {
+        if !disk.note(found, Timestamp::now()) {
+            return;
+        }
+        match disk.fault() {
+            Some(fault) => error!("the data folder fails: {}", fault.why),
+            None => info!("the data folder takes what is written again"),
+        }
+    };
+    while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
+        let (at, ours) = (Arc::clone(&folder), Arc::clone(&lock));
+        let mut looking = tokio::task::spawn_blocking(move || disk::look(&at, &ours));
+        let found = match timeout(LOOKING, &mut looking).await {
+            Ok(found) => found,
+            Err(_) => {
+                let shown = folder.display();
+                tell(Err(format!("{shown} does not answer: look at the disk that it is on")));
+                // No second thread waits for a disk that hangs.
+                match stop.run_until_cancelled(looking).await {
+                    Some(found) => found,
+                    None => return Ok(()),
+                }
+            }
+        };
+        tell(found?);
     }
     Ok(())
 }

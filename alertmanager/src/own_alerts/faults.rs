@@ -11,6 +11,7 @@ use base::labels::{ALERT_NAME, Labels};
 use base::period::Period;
 use base::sample::Timestamp;
 
+use crate::disk::DiskFault;
 use crate::dispatch::{FAILED_LANE, FAILED_RECEIVER, NOTIFICATION_FAILED};
 use crate::notify::LaneState;
 use crate::outbox::{MOST_WAITING, Waiting};
@@ -115,6 +116,13 @@ pub(super) fn of_group(
         let summary = format!("no rule of the group `{}` can be evaluated", group.name);
         Fault::new(name, "critical", &labels, [summary, first.to_owned()], evaluated_at)
     })
+}
+
+/// That the data folder is gone, or takes nothing.
+pub(super) fn of_disk(fault: DiskFault) -> Fault {
+    let summary = "the data folder fails: what happens now is forgotten at the next start";
+    let texts = [summary.to_owned(), fault.why];
+    Fault::new("DataFolderFailing", "critical", &[], texts, fault.since)
 }
 
 /// The rules of a group that have a selector which finds nothing, so that they stay silent. One

@@ -12,9 +12,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::faults::{Fault, PATIENCE, dead_rules, of_group, of_lane};
+use super::faults::{Fault, PATIENCE, dead_rules, of_disk, of_group, of_lane};
 use super::lists::of_job;
 use super::storm::{Begun, Seen, Storm};
+use crate::disk::Disk;
 use crate::dispatch::Fallbacks;
 use crate::mute::{Blind, MONITORING_BLIND, Mutes};
 use crate::notify::LaneStates;
@@ -48,6 +49,8 @@ pub struct OwnAlerts {
     pub mutes: Mutes,
     /// Whether they do not.
     pub storm: Arc<Mutex<Storm>>,
+    /// How the data folder is.
+    pub disk: Disk,
     /// How long each receiver may fail before others hear of its alerts.
     pub fallbacks: Fallbacks,
     /// Since when rules could be evaluated.
@@ -132,6 +135,7 @@ impl OwnAlerts {
         for (job, sources) in self.targets.sources() {
             faults.extend(of_job(&job, &sources, self.started, now));
         }
+        faults.extend(self.disk.fault().map(of_disk));
         faults.extend(self.blind(now));
         faults
     }

@@ -301,11 +301,11 @@ impl RuleState {
                     storage::histogram_value(natives.len() - 1)
                 }
             };
-            points.push(Point { series: storage.series(labels)?, timestamp: at, value });
+            points.push(Point { series: storage.own_series(labels)?, timestamp: at, value });
         }
         for labels in self.written.difference(&now) {
             let value = Ended::Gone.value();
-            points.push(Point { series: storage.series(labels)?, timestamp: at, value });
+            points.push(Point { series: storage.own_series(labels)?, timestamp: at, value });
         }
         let beside = Beside { histograms: &natives, starts: &[] };
         let appended = storage.append_with(&points, beside)?;

@@ -400,7 +400,7 @@ impl TargetLoop {
         if let Some(&series) = self.report.get(name) {
             return Some(Point { series, timestamp, value });
         }
-        match self.scraper.storage.series(&labels.with(METRIC_NAME, name)) {
+        match self.scraper.storage.own_series(&labels.with(METRIC_NAME, name)) {
             Ok(series) => {
                 self.report.insert(name, series);
                 Some(Point { series, timestamp, value })

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base::histogram::{Histogram, Tag};
 use base::labels::Labels;
@@ -70,8 +71,21 @@ pub struct Appended {
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// There are as many series as allowed.
-    #[error("there are {0} series already, the most that are allowed")]
+    #[error("there are {0} series already, the most that --max-series allows")]
     TooManySeries(usize),
+    /// One job has nearly all the series that are allowed.
+    #[error(
+        "the job `{job}` has {has} series, and what is left of {most} is for other jobs; \
+         give it fewer series or allow more by --max-series"
+    )]
+    TooManyOfJob {
+        /// The job.
+        job: String,
+        /// How many it has.
+        has: usize,
+        /// How many all jobs may have.
+        most: usize,
+    },
     /// The log could not be written.
     #[error("cannot write the sample log: {0}")]
     Io(#[from] io::Error),
@@ -93,19 +107,39 @@ impl Writer {
 impl Storage {
     /// The series with `labels`; begins one where there is none.
     ///
+    /// Where nine tenths of the series are there that are allowed, only jobs begin more that have less
+    /// than one tenth: a job whose labels never repeat takes nothing from the others (F37).
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::TooManySeries`] and [`AppendError::TooManyOfJob`]
+    pub fn series(&self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+        self.begin_series(labels, true)
+    }
+
+    /// As [`Storage::series`], for the few series that we make of a job ourselves: whether it answers,
+    /// what rules say of it.
+    ///
     /// # Errors
     ///
     /// [`AppendError::TooManySeries`]
-    pub fn series(&self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+    pub fn own_series(&self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+        self.begin_series(labels, false)
+    }
+
+    fn begin_series(&self, labels: &Labels, shares: bool) -> Result<SeriesRef, AppendError> {
         if let Some(found) = self.head().find(labels) {
             return Ok(found);
         }
         let mut head = self.head_mut();
-        let most = self.options.max_series;
-        if head.len() >= most && head.find(labels).is_none() {
-            return Err(AppendError::TooManySeries(most));
+        if let Some(found) = head.find(labels) {
+            return Ok(found);
         }
-        Ok(head.find_or_create(labels))
+        let room = has_room(&head, labels, self.options.max_series, shares);
+        if room.is_err() {
+            self.refused_series.fetch_add(1, Ordering::Relaxed);
+        }
+        room.map(|()| head.find_or_create(labels))
     }
 
     /// The labels of a series that is still known.
@@ -208,6 +242,23 @@ impl Storage {
         }
         Ok(appended)
     }
+}
+
+/// Whether one more series may begin, where `most` may be there and a job `shares` with others.
+fn has_room(head: &Head, labels: &Labels, most: usize, shares: bool) -> Result<(), AppendError> {
+    if head.len() >= most {
+        return Err(AppendError::TooManySeries(most));
+    }
+    let share = most / 10;
+    if !shares || head.len() < most - share {
+        return Ok(());
+    }
+    let job = labels.get("job").unwrap_or_default();
+    let has = head.index().list("job", job).map_or(0, |list| list.len() as usize);
+    if has < share {
+        return Ok(());
+    }
+    Err(AppendError::TooManyOfJob { job: job.to_owned(), has, most })
 }
 
 /// The histograms among `points`, each with what its predecessor says about its beginning again.

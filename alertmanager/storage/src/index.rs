@@ -32,6 +32,11 @@ impl<P> Index<P> {
         self.names.get(name).into_iter().flatten().map(|(value, list)| (value.as_ref(), list))
     }
 
+    /// The list of the series whose label `name` is `value`.
+    pub(crate) fn list(&self, name: &str, value: &str) -> Option<&P> {
+        self.names.get(name)?.get(value)
+    }
+
     /// Everything, by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &BTreeMap<Box<str>, P>)> {
         self.names.iter().map(|(name, values)| (name.as_ref(), values))

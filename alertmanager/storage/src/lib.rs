@@ -53,7 +53,7 @@ pub use series::SeriesSamples;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -122,6 +122,8 @@ pub struct Storage {
     /// Whether any block has, or had, native histograms.
     old_histograms: AtomicBool,
     exemplars: exemplars::Ring,
+    /// How often a series was refused because there were too many.
+    refused_series: AtomicU64,
 }
 
 impl Storage {
@@ -175,6 +177,7 @@ impl Storage {
             blocks: RwLock::new(blocks),
             old_histograms: AtomicBool::new(old_histograms),
             exemplars: exemplars::Ring::default(),
+            refused_series: AtomicU64::default(),
         }
     }
 

@@ -25,6 +25,10 @@ const SETTLE: Duration = Duration::from_secs(3600);
 pub struct Stats {
     /// Series in memory.
     pub series: usize,
+    /// How often a new series was refused because there were too many.
+    pub refused_series: u64,
+    /// The most that may be there.
+    pub most_series: usize,
     /// Bytes of the chunks in memory.
     pub chunk_bytes: usize,
     /// Blocks on disk.
@@ -68,6 +72,8 @@ impl Storage {
         let head = self.head();
         Stats {
             series: head.len(),
+            most_series: self.options.max_series,
+            refused_series: self.refused_series.load(Ordering::Relaxed),
             chunk_bytes: head.chunk_bytes(),
             blocks: blocks.len(),
             block_bytes: blocks.iter().map(|block| block.bytes()).sum(),
@@ -272,11 +278,18 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_of_the_clock_removes_nothing() {
+    fn a_jump_of_the_clock_removes_nothing_f25() {
         let dir = tempfile::tempdir().unwrap();
         let storage = filled(dir.path());
-        storage.maintain(Timestamp::from_millis(i64::MAX / 2)).unwrap();
-        assert_eq!(all(&storage)[0].times.len(), 600);
+        let end = 600 * MINUTE;
+        // Ten minutes, the retention, a year, and further than anybody counts: and then back.
+        for ahead in [10, 24 * 60, 366 * 24 * 60, i64::MAX / 4 / MINUTE, 0] {
+            storage.maintain(Timestamp::from_millis(end + ahead * MINUTE)).unwrap();
+            assert_eq!(all(&storage)[0].times.len(), 600, "{ahead} minutes ahead");
+        }
+        // It goes on as if nothing had been.
+        append(&storage, "a", end, 600.0);
+        assert_eq!(all(&storage)[0].times.len(), 601);
     }
 
     #[test]
@@ -344,6 +357,25 @@ mod tests {
         let appended = storage.append(&given).unwrap();
         assert_eq!((appended.stored, appended.duplicates, appended.out_of_order), (3, 1, 1));
         assert_eq!(all(&storage)[0].times, [5, 6]);
+    }
+
+    #[test]
+    fn a_job_whose_labels_never_repeat_leaves_room_to_others_f37() {
+        let storage = Storage::in_memory(Options { max_series: 100, ..Options::default() });
+        let series = |job: &str, n: u32| {
+            let n = n.to_string();
+            storage.series(&Labels::from_pairs([("__name__", "x"), ("job", job), ("n", &n)]))
+        };
+        (0..90).for_each(|n| assert!(series("bomb", n).is_ok()));
+        let error = series("bomb", 90).unwrap_err().to_string();
+        assert!(error.starts_with("the job `bomb` has 90 series"), "{error}");
+        // What it has it keeps, and what we say of it has room, as others do.
+        assert!(series("bomb", 0).is_ok());
+        assert!(storage.own_series(&Labels::from_pairs([("job", "bomb")])).is_ok());
+        (0..9).for_each(|n| assert!(series("other", n).is_ok()));
+        let error = series("third", 0).unwrap_err().to_string();
+        assert!(error.starts_with("there are 100 series already"), "{error}");
+        assert_eq!((storage.stats().series, storage.stats().refused_series), (100, 2));
     }
 
     #[test]

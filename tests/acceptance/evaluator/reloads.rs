@@ -1,11 +1,11 @@
-//! Reloads while people were told, and while they are about to be: F08.
+//! Reloads while people were told, and while they are about to be: F08, F57.
 //!
 //! Invariant: the configuration is read again as often as it says, by the real program.
 
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tests::http_server::HttpServer;
+use tests::http_server::{HttpServer, Reply};
 use tests::{ask, wait_until};
 
 use crate::delivery::push;
@@ -90,4 +90,102 @@ fn a_wait_goes_on_over_reloads_f08() {
         reload(&evaluator);
     }
     assert_eq!(told(&chat), [["Waits"]]);
+}
+
+/// Rounds of six reloads, each as soon as the one before is answered: a thousand in less than a minute.
+const ROUNDS: usize = 170;
+
+/// One target, an alert that fires and one that waits.
+fn watching(target: &HttpServer, chat: &HttpServer) -> String {
+    format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n{}rule_files: [rules.yml]\n\
+         scrape_configs:\n- job_name: t\n  static_configs:\n  - targets: ['{}']\n",
+        config(chat, "0s", ""),
+        target.address()
+    )
+}
+
+/// Reads the configuration again: the status and what is said.
+fn try_reload(evaluator: &Evaluator) -> (u16, String) {
+    ask("POST", &format!("http://127.0.0.1:{}/-/reload", evaluator.port), "", "").unwrap()
+}
+
+#[test]
+fn good_bad_half_written_and_missing_files_lose_no_scrape_and_no_state_f57() {
+    let target = HttpServer::start(|_| Reply::text("broken 1\n"));
+    let chat = HttpServer::sink();
+    let mut evaluator = Evaluator::new();
+    let rules = |other: &str| {
+        format!(
+            "groups:\n- name: g\n  rules:\n  - {{alert: Fires, expr: broken == 1}}\n  \
+             - {{alert: Waits, expr: broken == 1, for: 20m}}\n- name: other\n  rules:\n  \
+             - {{alert: {other}, expr: broken == 7}}\n"
+        )
+    };
+    let good = watching(&target, &chat);
+    evaluator.write("rules.yml", &rules("Even"));
+    evaluator.write("veilleur.yml", &good);
+    evaluator.start();
+    wait_until("one fires and is told, one waits", || {
+        chat.asked().len() == 1 && evaluator.alerts("pending") == ["Waits"]
+    });
+    let waits_since = |evaluator: &Evaluator| {
+        let alerts = evaluator.data("/api/v1/alerts")["alerts"].as_array().cloned().unwrap();
+        let waits = alerts.into_iter().find(|a| a["labels"]["alertname"] == "Waits");
+        waits.map(|alert| alert["activeAt"].clone())
+    };
+    let since = waits_since(&evaluator);
+    assert!(since.is_some());
+    let (file, link) = (evaluator.path("veilleur.yml"), evaluator.path("link"));
+    let refused = |evaluator: &Evaluator, place: &str| {
+        let (status, said) = try_reload(evaluator);
+        assert!(status == 500 && said.contains(place), "{place}: {status} {said}");
+        assert!(evaluator.get("/health").unwrap().1.contains(place), "{place}");
+        assert_eq!(evaluator.own("veilleur_config_last_reload_successful"), 0.0);
+        assert_eq!(waits_since(evaluator), since, "{place}");
+    };
+    for round in 0..ROUNDS {
+        // Wrong, with its place.
+        evaluator.write("veilleur.yml", &format!("{good}nonsense: {round}\n"));
+        refused(&evaluator, &format!("veilleur.yml:{}:1: ", good.lines().count() + 1));
+        // Caught while somebody writes it.
+        evaluator.write("veilleur.yml", &good[..good.find("- job_name").unwrap() + 5]);
+        refused(&evaluator, &format!("veilleur.yml:{}:", good.lines().count() - 2));
+        // A rule file that is half there.
+        evaluator.write("veilleur.yml", &good);
+        evaluator.write("rules.yml", &rules("Half")[..60]);
+        refused(&evaluator, "rules.yml:4:");
+        // Taken away.
+        std::fs::remove_file(&file).unwrap();
+        refused(&evaluator, "cannot be read");
+        // Another file behind a link that is renamed into its place, as Kubernetes does it.
+        let name = ["Odd", "Even"][round % 2];
+        evaluator.write("rules.yml", &rules(name));
+        let behind = format!("veilleur-{round}.yml");
+        evaluator.write(&behind, &good);
+        std::os::unix::fs::symlink(evaluator.path(&behind), &link).unwrap();
+        std::fs::rename(&link, &file).unwrap();
+        assert_eq!(try_reload(&evaluator).0, 200);
+        wait_until("the new rules are there", || {
+            evaluator.data("/api/v1/rules").to_string().contains(&format!("\"{name}\""))
+        });
+        // And the same again: a reload that failed is in the way of none.
+        std::fs::remove_file(&file).unwrap();
+        evaluator.write("veilleur.yml", &good);
+        assert_eq!(try_reload(&evaluator).0, 200);
+        wait_until("who waits is there", || waits_since(&evaluator).is_some());
+    }
+    evaluator.let_evaluate(2);
+    assert_eq!(evaluator.own("veilleur_config_last_reload_successful"), 1.0);
+    assert_eq!(waits_since(&evaluator), since, "its wait began again");
+    assert_eq!(evaluator.alerts("firing"), ["Fires"]);
+    assert_eq!(told(&chat), [["Fires"]]);
+    assert_eq!(evaluator.own("veilleur_scrape_samples_left_out_total"), 0.0);
+    // A sample for each second: a loop that began again would have left some out.
+    let data = evaluator.data("/api/v1/query?query=broken%5B10m%5D");
+    let samples = data["result"][0]["values"].as_array().unwrap();
+    let times: Vec<f64> = samples.iter().map(|sample| sample[0].as_f64().unwrap()).collect();
+    let longest = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+    assert!(times.len() > 5 && longest < 2.5, "{longest} s without a sample");
+    assert_eq!(evaluator.value("min_over_time(up[10m])"), "1");
 }

@@ -62,7 +62,13 @@ impl Evaluator {
     }
 
     pub(crate) fn start(&mut self) {
-        self.program = Some(Program::start("veilleur", self.arguments()));
+        self.start_with(&[]);
+    }
+
+    /// Starts it with `more` on its command line.
+    pub(crate) fn start_with(&mut self, more: &[&str]) {
+        let more = more.iter().map(OsString::from);
+        self.program = Some(Program::start("veilleur", self.arguments().into_iter().chain(more)));
         wait_until("the evaluator is ready", || {
             self.get("/-/ready").is_some_and(|(status, _)| status == 200)
         });

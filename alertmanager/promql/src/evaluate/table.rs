@@ -19,9 +19,16 @@ use base::labels::{Labels, METRIC_NAME};
 
 use super::context::Lease;
 use super::{Context, EvalError};
+use crate::functions::labels::Relabel;
 
 /// The cell of a series that has no value at a step: the bits of [`base::sample::Ended::Gone`].
 pub(crate) const ABSENT: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+
+/// How many rows are changed between two looks whether the evaluation may go on.
+const CHECK_EVERY: usize = 1024;
+
+/// What counts as a sample of the labels that a query makes.
+const BYTES_OF_A_SAMPLE: usize = 16;
 
 /// Whether a cell has no value.
 #[inline]
@@ -301,6 +308,29 @@ impl Table {
     /// [`Table::unique`].
     pub(crate) fn relabel(&mut self, mut change: impl FnMut(&Key) -> Key) {
         self.keys.iter_mut().for_each(|key| *key = change(key));
+    }
+
+    /// As [`Table::relabel`], by what a query says: what its labels take counts as samples do (X26).
+    ///
+    /// # Errors
+    ///
+    /// They take too much, or the evaluation was ended.
+    pub(crate) fn relabel_by(
+        &mut self,
+        context: &Context<'_>,
+        relabel: &Relabel,
+    ) -> Result<(), EvalError> {
+        for (row, key) in self.keys.iter_mut().enumerate() {
+            if row.is_multiple_of(CHECK_EVERY) {
+                context.check()?;
+            }
+            let changed = relabel.apply(key)?;
+            let pairs = changed.as_ref().iter();
+            let bytes: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
+            self.lease.extend(bytes / BYTES_OF_A_SAMPLE)?;
+            *key = changed;
+        }
+        Ok(())
     }
 
     /// Drops the labels that say what the metric is.

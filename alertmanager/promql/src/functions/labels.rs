@@ -1,14 +1,18 @@
 //! `label_replace` and `label_join`: the same values under other labels.
 //!
-//! Invariant: patterns are compiled and names are checked before anything is evaluated.
+//! Invariant: patterns are compiled and names are checked before anything is evaluated, and no label
+//! becomes longer than [`MOST_BYTES`], however often one is put into the other (X26).
 
 use base::labels::{Labels, METRIC_NAME};
 use base::matcher::anchored;
 use regex::Regex;
 
 use super::Literal;
-use crate::evaluate::Key;
+use crate::evaluate::{EvalError, Key};
 use crate::fault::Fault;
+
+/// The longest value of a label that is made: as long as the longest line of a target.
+const MOST_BYTES: usize = 64 << 10;
 
 /// How labels change.
 #[derive(Clone, Debug)]
@@ -52,21 +56,40 @@ impl Relabel {
     }
 
     /// The changed labels.
-    pub(crate) fn apply(&self, key: &Key) -> Key {
+    ///
+    /// # Errors
+    ///
+    /// A label would become too long.
+    pub(crate) fn apply(&self, key: &Key) -> Result<Key, EvalError> {
         match self {
             Self::Replace { to, template, from, pattern } => {
                 let value = key.get(from).unwrap_or("");
-                let Some(found) = pattern.captures(value) else { return key.clone() };
+                let Some(found) = pattern.captures(value) else { return Ok(key.clone()) };
+                // Each reference gives all of the value at most.
+                let references = template.bytes().filter(|byte| *byte == b'$').count();
+                check_length("label_replace", to, references * value.len() + template.len())?;
                 let mut text = String::new();
                 found.expand(template, &mut text);
-                with(key, to, &text)
+                Ok(with(key, to, &text))
             }
             Self::Join { to, separator, from } => {
                 let values: Vec<_> = from.iter().map(|name| key.get(name).unwrap_or("")).collect();
-                with(key, to, &values.join(separator))
+                let length: usize = values.iter().map(|value| value.len() + separator.len()).sum();
+                check_length("label_join", to, length)?;
+                Ok(with(key, to, &values.join(separator)))
             }
         }
     }
+}
+
+fn check_length(function: &str, to: &str, most: usize) -> Result<(), EvalError> {
+    if most <= MOST_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "{function}() could make the label {to:?} {most} bytes long, more than {MOST_BYTES}"
+    );
+    Err(EvalError::Query(message))
 }
 
 fn with(key: &Key, name: &str, value: &str) -> Key {

@@ -1,0 +1,137 @@
+//! The data folder goes away, or takes nothing any more, while the real program watches: F35.
+//!
+//! Invariant: the folder is taken from a program that runs, and given back to the same.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+use tests::http_server::{HttpServer, Reply};
+use tests::wait_until;
+
+use crate::rig::Evaluator;
+
+/// An evaluator that watches `target` and tells `chat`.
+fn watching(target: &HttpServer, chat: &HttpServer) -> Evaluator {
+    let evaluator = Evaluator::new();
+    evaluator.write(
+        "rules.yml",
+        "groups:\n- name: g\n  rules:\n  - {alert: Broken, expr: broken == 1}\n",
+    );
+    evaluator.write(
+        "veilleur.yml",
+        &format!(
+            "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\nscrape_configs:\n\
+             - {{job_name: t, static_configs: [{{targets: ['{}']}}]}}\n\
+             rule_files: [rules.yml]\nbuiltin_rules: {{enabled: false}}\n\
+             route: {{receiver: chat, group_by: [alertname], group_wait: 0s, group_interval: 500ms}}\n\
+             receivers: [{{name: chat, webhook_configs: [{{url: '{}'}}]}}]\n",
+            target.address(),
+            chat.url("/chat")
+        ),
+    );
+    evaluator
+}
+
+/// What the chat was told, one alert after the other.
+fn told(chat: &HttpServer) -> Vec<String> {
+    let name = |alert: &Value| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        format!("{} {}", text(&alert["labels"]["alertname"]), text(&alert["status"]))
+    };
+    let bodies = chat.asked();
+    let alerts = bodies.iter().flat_map(|asked| asked.json()["alerts"].as_array().unwrap().clone());
+    alerts.map(|alert| name(&alert)).collect()
+}
+
+/// The part `data` of `/health`: its status, and what it says.
+fn data(evaluator: &Evaluator) -> (String, String) {
+    let (_, body) = evaluator.get("/health").unwrap_or_default();
+    let health: Value = serde_json::from_str(&body).unwrap_or_default();
+    let part = &health["checks"]["data"][0];
+    let text = |name: &str| part[name].as_str().unwrap_or_default().to_owned();
+    (text("status"), text("output"))
+}
+
+#[test]
+fn a_folder_that_vanishes_is_told_and_pages_go_on_f35() {
+    let target = HttpServer::start(|_| Reply::text("broken 0\n"));
+    let chat = HttpServer::sink();
+    let mut evaluator = watching(&target, &chat);
+    evaluator.start();
+    wait_until("it is scraped", || evaluator.value("broken") == "0");
+    assert_eq!(data(&evaluator).0, "pass");
+    let (folder, elsewhere) = (evaluator.path("data"), evaluator.path("elsewhere"));
+    fs::rename(&folder, &elsewhere).unwrap();
+    wait_until("health says so", || data(&evaluator).0 == "fail");
+    assert!(data(&evaluator).1.contains("is gone"), "{:?}", data(&evaluator));
+    assert_eq!(evaluator.get("/health").unwrap().0, 503);
+    // What breaks now is told, and that the folder is gone as well.
+    target.reply_with(|_| Reply::text("broken 1\n"));
+    wait_until("both are told", || {
+        let told = told(&chat);
+        ["Broken firing", "DataFolderFailing firing"]
+            .iter()
+            .all(|one| told.contains(&(*one).into()))
+    });
+    target.reply_with(|_| Reply::text("broken 0\n"));
+    wait_until("its end is told", || told(&chat).contains(&"Broken resolved".to_owned()));
+    // Another folder in its place is not ours.
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("lock"), "").unwrap();
+    wait_until("health says so", || data(&evaluator).1.contains("is no longer the folder"));
+    fs::remove_dir_all(&folder).unwrap();
+    target.reply_with(|_| Reply::text("broken 1\n"));
+    let again = || told(&chat).iter().filter(|one| *one == "Broken firing").count() == 2;
+    wait_until("it breaks again", again);
+    fs::rename(&elsewhere, &folder).unwrap();
+    wait_until("all is well again", || data(&evaluator).0 == "pass");
+    wait_until("that is told", || told(&chat).contains(&"DataFolderFailing resolved".to_owned()));
+    assert!(evaluator.program().log().contains("takes what is written again"));
+    // What happened meanwhile is in the folder.
+    let known = told(&chat).len();
+    evaluator.kill();
+    evaluator.start();
+    evaluator.let_evaluate(3);
+    assert_eq!(evaluator.alerts("firing"), ["Broken"]);
+    assert_eq!(told(&chat).len(), known, "{:?}", told(&chat));
+    assert_ne!(evaluator.value("count_over_time(broken[5m])"), "");
+}
+
+/// A small file system of its own; gone with its owner.
+struct SmallDisk(std::path::PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Whoever still has it open loses it later.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_folder_that_takes_nothing_is_told_until_it_does_f35() {
+    let target = HttpServer::start(|_| Reply::text("broken 0\n"));
+    let chat = HttpServer::sink();
+    let mut evaluator = watching(&target, &chat);
+    let disk = SmallDisk(evaluator.path("data"));
+    fs::create_dir(&disk.0).unwrap();
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs"]).arg(&disk.0);
+    assert!(mount.status().unwrap().success(), "mounting takes root");
+    evaluator.start();
+    wait_until("it is scraped", || evaluator.value("broken") == "0");
+    // A kernel lets nobody make a file system read-only from which files are open for writing: one
+    // without room stands for it.
+    let filler = disk.0.join("filler");
+    let _ = fs::write(&filler, vec![0; 32 << 20]);
+    wait_until("health says so", || data(&evaluator).1.contains("nothing can be written"));
+    assert_eq!(data(&evaluator).0, "fail");
+    fs::remove_file(&filler).unwrap();
+    wait_until("all is well again", || data(&evaluator).0 == "pass");
+    assert!(evaluator.program().is_running());
+    assert!(!disk.0.join("trial").exists());
+    let before = evaluator.value("count_over_time(broken[5m])").parse::<f64>().unwrap_or(0.0);
+    wait_until("samples are stored again", || {
+        evaluator.value("count_over_time(broken[5m])").parse::<f64>().is_ok_and(|n| n > before)
+    });
+}

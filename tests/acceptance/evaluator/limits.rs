@@ -1,0 +1,120 @@
+//! Targets that send more series than anybody wants: F37.
+//!
+//! Invariant: what one target does costs itself alone; each test says what its numbers stand for.
+
+use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value;
+use tests::http_server::{HttpServer, Reply};
+use tests::{ask, wait_until};
+
+use crate::rig::Evaluator;
+
+/// One more than a scrape may have by default; stands for an exporter with five million.
+const TOO_MANY: usize = 500_001;
+
+/// A line for each job.
+fn jobs(all: &[(&str, &HttpServer)]) -> String {
+    let job = |(name, server): &(&str, &HttpServer)| {
+        format!("- {{job_name: {name}, static_configs: [{{targets: ['{}']}}]}}\n", server.address())
+    };
+    all.iter().map(job).collect()
+}
+
+/// The targets of `job`.
+fn target(evaluator: &Evaluator, job: &str) -> Value {
+    let data = evaluator.data("/api/v1/targets");
+    let all = data["activeTargets"].as_array().cloned().unwrap_or_default();
+    all.into_iter().find(|target| target["labels"]["job"] == job).unwrap_or_default()
+}
+
+/// The most memory that it has ever held, in MiB.
+fn peak(evaluator: &mut Evaluator) -> usize {
+    let pid = evaluator.program().pid();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() >> 10
+}
+
+#[test]
+fn an_exporter_with_far_too_much_is_up_0_by_default_with_its_reason_f37() {
+    let many: String = (0..TOO_MANY).map(|n| format!("bomb{{n=\"{n}\"}} 1\n")).collect();
+    let labels: Vec<String> = (0..300).map(|n| format!("l{n}=\"v\"")).collect();
+    let labels = format!("bomb{{{}}} 1\n", labels.join(","));
+    let long = format!("bomb{{l=\"{}\"}} 1\n", "x".repeat(70_000));
+    let serve = |text: String| HttpServer::start(move |_| Reply::text(&text));
+    let (good, many) = (serve("sample 1\n".to_owned()), serve(many));
+    let (labels, long) = (serve(labels), serve(long));
+    let all = [("good", &good), ("many", &many), ("labels", &labels), ("long", &long)];
+    let mut evaluator = Evaluator::with(&format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{}",
+        // Time enough for half a million lines.
+        jobs(&all)
+            .replace("job_name: many", "job_name: many, scrape_interval: 10s, scrape_timeout: 10s")
+    ));
+    let before = peak(&mut evaluator);
+    for (job, expected) in [
+        ("many", "more than 500000 samples"),
+        ("labels", "labels, more than 256"),
+        ("long", "65536 bytes"),
+    ] {
+        wait_until(expected, || {
+            target(&evaluator, job)["lastError"].as_str().is_some_and(|e| e.contains(expected))
+        });
+        wait_until("it is up 0", || evaluator.value(&format!("up{{job='{job}'}}")) == "0");
+    }
+    assert_eq!(evaluator.value("count(bomb)"), "", "something of it is stored");
+    // Who is well is scraped all the time.
+    assert_eq!(evaluator.value("min_over_time(up{job='good'}[5m])"), "1");
+    let grown = peak(&mut evaluator) - before;
+    assert!(grown < 400, "{grown} MiB for a scrape that is refused");
+}
+
+#[test]
+fn labels_that_never_repeat_fill_no_more_than_their_share_f37() {
+    // 2,000 series stand for the five million that are allowed by default.
+    const MOST: f64 = 2000.0;
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let bomb = HttpServer::start(|_| {
+        let from = NEXT.fetch_add(500, Ordering::SeqCst);
+        Reply::text(
+            &(from..from + 500).map(|n| format!("bomb{{n=\"{n}\"}} 1\n")).collect::<String>(),
+        )
+    });
+    let good = HttpServer::start(|_| Reply::text("sample 1\n"));
+    let begun = HttpServer::start(|_| {
+        Reply::text(&(0..100).map(|n| format!("begun{{n=\"{n}\"}} 1\n")).collect::<String>())
+    });
+    let config = |all: &[(&str, &HttpServer)]| {
+        format!("global: {{scrape_interval: 500ms}}\nscrape_configs:\n{}", jobs(all))
+    };
+    let mut evaluator = Evaluator::new();
+    evaluator.write("veilleur.yml", &config(&[("bomb", &bomb), ("good", &good)]));
+    evaluator.start_with(&["--max-series", "2000"]);
+    wait_until("it is refused", || target(&evaluator, "bomb")["health"] == "down");
+    let error = target(&evaluator, "bomb")["lastError"].as_str().unwrap().to_owned();
+    assert!(error.contains("the job `bomb` has") && error.contains("--max-series"), "{error}");
+    let asked = bomb.asked().len();
+    wait_until("it goes on for some scrapes", || bomb.asked().len() > asked + 5);
+    assert!(evaluator.own("veilleur_storage_refused_series") >= 5.0);
+    let health = evaluator.get("/health").unwrap().1;
+    assert!(health.contains("new series were refused"), "{health}");
+    // What is new elsewhere is stored, and what was there goes on.
+    evaluator
+        .write("veilleur.yml", &config(&[("bomb", &bomb), ("good", &good), ("begun", &begun)]));
+    let url = format!("http://127.0.0.1:{}/-/reload", evaluator.port);
+    assert_eq!(ask("POST", &url, "", "").unwrap().0, 200);
+    wait_until("what is new is stored", || evaluator.value("count(begun)") == "100");
+    wait_until("the bomb is up 0", || evaluator.value("up{job='bomb'}") == "0");
+    assert_eq!(evaluator.value("min_over_time(up{job=~'good|begun'}[5m])"), "1");
+    let series = evaluator.own("veilleur_storage_series");
+    assert!(series <= MOST, "{series} series");
+    // The same is true after a start, which reads all of it again.
+    evaluator.kill();
+    evaluator.start_with(&["--max-series", "2000"]);
+    wait_until("it is scraped again", || evaluator.own("veilleur_scrapes_total") > 6.0);
+    let series = evaluator.own("veilleur_storage_series");
+    assert!(series <= MOST, "{series} series");
+    assert_eq!(evaluator.value("up{job='good'}"), "1");
+}
