@@ -12,7 +12,7 @@ use storage::{SelectError, Storage};
 
 use super::Range;
 use super::histograms::Arena;
-use super::table::Naming;
+use super::key::Naming;
 use crate::annotation::{Annotation, Annotations, Severity};
 use crate::fault::Span;
 

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use base::labels::{Labels, METRIC_NAME};
 
-use super::table::{Key, KeyRef, Naming};
+use super::key::{Key, KeyRef, Naming};
 use crate::plan::Keep;
 
 /// Numbers the groups of series.

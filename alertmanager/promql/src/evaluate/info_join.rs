@@ -13,8 +13,9 @@ use base::histogram::is_tag;
 use base::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use base::matcher::Matcher;
 
+use super::key::{Key, KeyRef};
 use super::select::Selections;
-use super::table::{Key, KeyRef, Table, is_absent};
+use super::table::{Table, is_absent};
 use super::{ABSENT, Context, EvalError, Steps};
 use crate::plan::InfoPlan;
 

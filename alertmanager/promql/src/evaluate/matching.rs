@@ -14,9 +14,10 @@ use std::fmt;
 use base::labels::{Labels, LabelsBuilder};
 
 use super::grouping::{Groups, TextHashes};
+use super::key::{Key, Naming};
 use super::mixed::Operator;
 use super::operator::between_cells;
-use super::table::{Key, Naming, Table, has_value, is_absent};
+use super::table::{Table, has_value, is_absent};
 use super::{ABSENT, Context, EvalError};
 use crate::plan::{Cardinality, Keep, MatchPlan};
 use crate::print::{Name, Quoted};

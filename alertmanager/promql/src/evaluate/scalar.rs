@@ -5,7 +5,8 @@
 use base::histogram::is_tag;
 
 use super::context::Lease;
-use super::table::{Key, Table, is_absent};
+use super::key::Key;
+use super::table::{Table, is_absent};
 use super::{Context, EvalError, Steps};
 
 fn is_no_float(cell: f64) -> bool {

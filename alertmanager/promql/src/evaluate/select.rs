@@ -22,7 +22,8 @@ use storage::{SeriesColumns, Storage};
 
 use super::context::Lease;
 use super::histograms::read_as;
-use super::table::{KeyRef, Sink};
+use super::key::KeyRef;
+use super::table::Sink;
 use super::window::{Buffer, Samples};
 use super::{ABSENT, Context, EvalError, Range, Steps};
 use crate::ast::Edges;

@@ -7,8 +7,9 @@ use storage::SeriesColumns;
 
 use super::context::Lease;
 use super::histograms::Cell;
+use super::key::KeyRef;
 use super::select::Selections;
-use super::table::{KeyRef, Sink, has_value};
+use super::table::{Sink, has_value};
 use super::{ABSENT, Context, EvalError, Steps};
 use crate::fault::Span;
 use crate::histogram::{Incompatible, between};

@@ -15,9 +15,10 @@ use base::histogram::is_tag;
 use base::sample::is_stale;
 
 use super::histograms::forgotten;
+use super::key::KeyRef;
 use super::scalar::Column;
 use super::select::Selected;
-use super::table::{KeyRef, Sink, Table, is_absent};
+use super::table::{Sink, Table, is_absent};
 use super::{ABSENT, Context, EvalError, Steps};
 use crate::plan::{Detail, Spans};
 

@@ -8,7 +8,8 @@ use base::histogram::is_tag;
 use base::labels::Labels;
 use base::number;
 
-use super::super::table::{Key, Table, is_absent};
+use super::super::key::Key;
+use super::super::table::{Table, is_absent};
 use super::super::{ABSENT, Context, EvalError};
 use super::{Column, Members};
 use crate::{histogram, numeric};

@@ -3,7 +3,8 @@
 //! Invariant: a cell of a group has a value exactly where one of its series has.
 
 use super::super::context::Lease;
-use super::super::table::{Key, KeyRef, Sink, is_absent};
+use super::super::key::{Key, KeyRef};
+use super::super::table::{Sink, is_absent};
 use super::super::{ABSENT, Context, EvalError, Groups, Table};
 use crate::ast::AggregateOp;
 use crate::numeric::{Mean, Sum, Variance};
