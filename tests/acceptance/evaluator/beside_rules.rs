@@ -3,11 +3,11 @@
 //!
 //! Both scrape a target whose values change by the clock, Prometheus's own page and, where it is
 //! there, node_exporter's; both judge [`RULES`] and every file of the `rule-sets` that Prometheus
-//! takes. Then `ALERTS` of both are laid side by side. `BESIDE_SECONDS` says for how long (40); who has
-//! more than five minutes judges every five seconds, else every second.
+//! takes. Then `ALERTS` of both are laid side by side. `BESIDE_SECONDS` says for how long (60); who has
+//! more than five minutes judges every five seconds, else every two.
 //!
-//! What the rule sets judge are the numbers of running programs, which the two see at other moments: there
-//! an alert that one of them had for a single evaluation is no difference.
+//! What is there for less than an interval may be seen by one of them only; the numbers that the rule sets
+//! judge change all the time. So what one of them had for a single evaluation is no difference.
 //!
 //! Invariant: an alert that one of them has and the other has not, or that changes at another time
 //! than the two differ by nature in (when each scrapes and judges), is a difference.
@@ -160,7 +160,7 @@ impl Side {
 }
 
 /// Where one of the two has an alert between `from` and `until` that the other has not; `limits` says how
-/// far changes may be apart, and for how many seconds it must be.
+/// far changes may be apart, and for how many seconds it must go on.
 fn differences(
     (ours, theirs): (&Times, &Times),
     (from, until): (i64, i64),
@@ -174,13 +174,24 @@ fn differences(
         let (apart, least) = limits(name);
         for (who, some, others) in [("ours", ours, theirs), ("theirs", theirs, ours)] {
             let alone = |time: &&i64| others.range(*time - apart..=*time + apart).next().is_none();
-            let alone: Vec<_> = some.range(from..=until).filter(alone).collect();
-            if let (Some(first), Some(last)) = (alone.first(), alone.last())
-                && alone.len() as i64 >= least
-            {
-                let count = alone.len();
-                found.push(format!("only {who} has {name}, {count} times in {first} to {last}"));
+            let alone = some.range(from..=until).filter(alone);
+            for (first, last) in stretches(alone.copied()) {
+                if last - first >= least {
+                    found.push(format!("only {who} has {name}, from {first} to {last}"));
+                }
             }
+        }
+    }
+    found
+}
+
+/// The first and the last of each row of times without a gap.
+fn stretches(times: impl Iterator<Item = i64>) -> Vec<(i64, i64)> {
+    let mut found: Vec<(i64, i64)> = Vec::new();
+    for time in times {
+        match found.last_mut() {
+            Some((_, last)) if *last + 1 == time => *last = time,
+            _ => found.push((time, time)),
         }
     }
     found
@@ -190,7 +201,7 @@ fn differences(
 fn a_difference_is_found() {
     let times = |times: &[i64]| Times::from([("a".to_owned(), times.iter().copied().collect())]);
     let check = |ours: &[i64], theirs: &[i64], expected: usize| {
-        let found = differences((&times(ours), &times(theirs)), (0, 9), |_| (2, 1));
+        let found = differences((&times(ours), &times(theirs)), (0, 9), |_| (2, 0));
         assert_eq!(found.len(), expected, "{ours:?} {theirs:?} {found:?}");
     };
     check(&[1, 2, 3], &[2, 3, 4, 5], 0);
@@ -204,8 +215,8 @@ fn a_difference_is_found() {
 fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
     let (Some(prometheus), Some(sets)) = (peers::program("prometheus"), sets()) else { return };
     let seconds = std::env::var("BESIDE_SECONDS").ok().and_then(|text| text.parse().ok());
-    let seconds: i64 = seconds.unwrap_or(40);
-    let interval = if seconds > 300 { 5 } else { 1 };
+    let seconds: i64 = seconds.unwrap_or(60);
+    let interval = if seconds > 300 { 5 } else { 2 };
     let (apart, sets_interval) = (APART * interval, SETS * interval);
     let target = HttpServer::start(move |asked| {
         let millis = Timestamp::now().millis() / interval;
@@ -275,7 +286,7 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
     assert!(!builtin.is_empty());
     a.retain(|name, _| !builtin.contains(&alert_name(name)));
     let is_own = |name: &str| RULES.contains(&format!("alert: {},", alert_name(name)));
-    let limits = |name: &str| if is_own(name) { (apart, 1) } else { (most, sets_interval + 1) };
+    let limits = |name: &str| if is_own(name) { (apart, interval) } else { (most, sets_interval) };
     let found = differences((&a, &b), (from, until), limits);
     let (shared, all) = (b.keys().filter(|name| a.contains_key(*name)).count(), b.len());
     println!(
