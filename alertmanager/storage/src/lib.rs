@@ -35,6 +35,8 @@ mod import;
 mod foreign;
 mod inspect;
 mod names;
+#[cfg(test)]
+mod noise;
 
 pub use append::{AppendError, Appended, Beside, Point, histogram_value};
 pub use chunk::TABLE as HISTOGRAMS;

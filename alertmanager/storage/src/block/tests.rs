@@ -231,13 +231,7 @@ fn changed_sections_do_no_harm_x22() {
     let (mut times, mut values) = (SharedTimes::with_room(60), Vec::new());
     let whole = section::encode(&series(), 0, &mut times, &mut values);
     let known = KnownTimes::of(times.bytes().to_vec()).unwrap();
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut below = |most: usize| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        (random >> 11) as usize % most
-    };
+    let mut below = crate::noise::numbers();
     for _ in 0..3000 {
         let mut bytes = whole.clone();
         let at = below(bytes.len());

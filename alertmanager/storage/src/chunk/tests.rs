@@ -226,13 +226,7 @@ fn changed_chunks_do_no_harm_x22() {
         chunk_of(&natives).seal(),
         chunk_of(&begun).seal(),
     ];
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut below = |most: usize| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        (random >> 11) as usize % most
-    };
+    let mut below = crate::noise::numbers();
     let mut columns = Columns::default();
     for _ in 0..runs {
         let mut bytes = seeds[below(seeds.len())].clone();
