@@ -50,9 +50,12 @@ impl Links {
     }
 }
 
-/// Where one can say that one has the group of a message in hand, where that is waited for.
+/// Where one can say that one has the group of a message in hand, where that is waited for: not of what
+/// is over.
 pub(super) fn acknowledge(notification: &Notification) -> Option<String> {
-    let path = acknowledge_path(&notification.group_key).filter(|_| notification.answer.is_wanted);
+    let fires = notification.alerts.iter().any(|alert| alert.is_firing());
+    let is_wanted = notification.answer.is_wanted && fires;
+    let path = acknowledge_path(&notification.group_key).filter(|_| is_wanted);
     web(&format!("{}/{}", notification.external_url, path?))
 }
 
