@@ -40,26 +40,36 @@ FIGURES = {
 }
 
 
-# What we want: the load, the figure, the most that it may be, and whether that is a part of a peer's.
+# What we want, by measure: the load ("*" is each), the figure, and what it is to be; "of best" is beside the peer that needs least.
 WANTED = {
-    "hung": [("", "p99_hangs_over_answers", 1.2, False)],
-    "m8": [("", "fault_to_hook_s_p50", 1, True), ("", "fault_to_hook_s_p90", 1, True)],
+    "m1": [("*", "c1_cpu_ms", "<= 0.25 of best"), ("*", "c1_p99_ms", "<= 0.25 of best"), ("*", "rss_end_mib", "<= 0.33 of best")],
+    "m2": [("*", "cpu_us_per_probe", "<= 0.2 of blackbox_exporter"), ("*", "rss_steady_mib", "<= 0.33 of blackbox_exporter")],
+    "m3": [("saturate", "own_cpu_us_per_check", "<= 0.2 of icinga2"), ("saturate", "own_cpu_us_per_check", "<= 0.2 of nagios4")],
+    "floor": [("flood", "checks_per_s", ">= 0.9 of bare"), ("large", "checks_per_s", ">= 0.9 of bare"), ("half", "late_p99_s", "<= 0.05")],
+    "idle": [("*", "rss_mib", "<= 9.53"), ("*", "own_cpu_percent", "<= 0.3")],
+    "nrpe": [("tls, 1 at a time", "p50_ms", "<= 0.33 of best"), ("tls, 1 at a time", "answering_cpu_us", "<= 0.33 of best")],
+    "m4scrape": [("*", "cpu_s_per_million", "<= 0.25 of prometheus"), ("*", "rss_steady_mib", "<= 1 of best"),
+                 ("*", "disk_bytes_per_sample_compacted", "<= 0.67 of best")],
+    "m4write": [("*", "cpu_s_per_million", "<= 1 of victoriametrics"), ("*", "rss_peak_mib", "<= 1 of best")],
+    "m6": [("*", "instant_ms", "<= 0.33 of best"), ("*", "range_ms", "<= 0.33 of best")],
+    "hung": [("*", "p99_hangs_over_answers", "<= 1.2")],
+    "m8": [("*", "fault_to_hook_s_p50", "<= 1 of best"), ("*", "fault_to_hook_s_p90", "<= 1 of best")],
     "m7": [
-        ("10000 alerts", "post_cpu_us_per_alert", 0.25, True),
-        ("10000 alerts", "cpu_us_per_alert_in_all", 0.25, True),
-        ("10000 alerts", "rss_peak_mib", 0.25, True),
-        ("50000 alerts", "post_cpu_us_per_alert", 0.25, True),
-        ("50000 alerts", "cpu_us_per_alert_in_all", 0.25, True),
-        ("50000 alerts", "rss_peak_mib", 0.25, True),
-        ("10000 alerts", "groups_p50_ms", 0.2, True),
-        ("10000 alerts", "groups_cpu_ms", 0.2, True),
-        ("one alert, 0 others active", "p50_ms", 5, False),
-        ("one alert, 0 others active", "p99_ms", 15, False),
-        ("one alert, 10000 others active", "p50_ms", 5, False),
-        ("one alert, 10000 others active", "p99_ms", 15, False),
-        ("50000 alerts", "idle_cores_with_alerts", 0.03, False),
-        ("50000 alerts", "reload_ms", 100, False),
-        ("silences", "reload_rerouted_ms_50000", 100, False),
+        ("10000 alerts", "post_cpu_us_per_alert", "<= 0.25 of best"),
+        ("10000 alerts", "cpu_us_per_alert_in_all", "<= 0.25 of best"),
+        ("10000 alerts", "rss_peak_mib", "<= 0.25 of best"),
+        ("50000 alerts", "post_cpu_us_per_alert", "<= 0.25 of best"),
+        ("50000 alerts", "cpu_us_per_alert_in_all", "<= 0.25 of best"),
+        ("50000 alerts", "rss_peak_mib", "<= 0.25 of best"),
+        ("10000 alerts", "groups_p50_ms", "<= 0.2 of best"),
+        ("10000 alerts", "groups_cpu_ms", "<= 0.2 of best"),
+        ("one alert, 0 others active", "p50_ms", "<= 5"),
+        ("one alert, 0 others active", "p99_ms", "<= 15"),
+        ("one alert, 10000 others active", "p50_ms", "<= 5"),
+        ("one alert, 10000 others active", "p99_ms", "<= 15"),
+        ("50000 alerts", "idle_cores_with_alerts", "<= 0.03"),
+        ("50000 alerts", "reload_ms", "<= 100"),
+        ("silences", "reload_rerouted_ms_50000", "<= 100"),
     ],
 }
 
@@ -100,18 +110,20 @@ def table(figures, subjects):
 
 def wanted(rows, by_load):
     """Prints what is wanted beside what was measured."""
-    lines = [["wanted", "", "at most", "ours", "a peer's", "ratio", ""]]
-    for load, figure, most, relative in rows:
-        subjects = by_load.get(load, {})
-        own = next((median(subjects[name], figure) for name in sorted(subjects) if ours(name)), None)
-        peer = next((median(subjects[name], figure) for name in sorted(subjects) if not ours(name)), None)
-        if own is None:
-            continue
-        ratio = own / peer if peer else None
-        judged = ratio if relative else own
-        verdict = "-" if judged is None else "met" if judged <= most else "MISSED"
-        limit = "%s of a peer's" % number(most) if relative else number(most)
-        lines.append([load, figure, limit, number(own), number(peer), number(ratio), verdict])
+    lines = [["wanted", "", "", "ours", "theirs", "ratio", ""]]
+    for wanted_load, figure, limit in rows:
+        sign, bound, peer = re.fullmatch(r"([<>]=) ([\d.]+)(?: of (\S+))?", limit).groups()
+        for load, subjects in by_load.items():
+            own = next((median(subjects[name], figure) for name in sorted(subjects) if ours(name)), None)
+            if own is None or wanted_load not in ("*", load):
+                continue
+            theirs = [median(subjects[name], figure) for name in subjects if not ours(name) and peer in ("best", name)]
+            theirs = min((value for value in theirs if value is not None), default=None)
+            ratio = own / theirs if theirs else None
+            judged = ratio if peer else own
+            kept = judged is not None and (judged <= float(bound) if sign == "<=" else judged >= float(bound))
+            verdict = "-" if judged is None else "met" if kept else "MISSED"
+            lines.append([load, figure, limit, number(own), number(theirs), number(ratio), verdict])
     if len(lines) > 1:
         print_aligned(lines)
 
@@ -120,15 +132,6 @@ def print_aligned(lines):
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
-
-
-def bare_loop(rows, subjects):
-    """How near ours comes to a loop that only starts the same program, two at a time, and reads what it prints."""
-    rate, parent = median(rows, "per_s"), median(rows, "parent_cpu_us")
-    print("a bare loop: %s starts/s, %s us CPU of its own" % (number(rate), number(parent)))
-    for name in filter(ours, subjects):
-        checks, own = median(subjects[name], "checks_per_s"), median(subjects[name], "own_cpu_us_per_check")
-        print("%s: %.2f of its rate, %.1f times its own CPU" % (name, checks / rate, own / parent))
 
 
 def parts(row):
@@ -146,21 +149,19 @@ def parts(row):
 
 def main():
     folder, measure = sys.argv[1:]
-    by_load, machine, bare = {}, "", {}
+    by_load, machine = {}, ""
     for path in sorted(glob.glob(os.path.join(folder, measure + "-*.json"))):
         with open(path) as file:
             result = json.load(file)
         machine = "%s, %s" % (result["date"], result["machine"])
-        # A loop without any scheduler.
-        if result["subject"] == "bare":
-            for row in result["rows"]:
-                bare.setdefault(row["load"], []).append(row)
-            continue
         for row in [part for row in result["rows"] for part in parts(row)]:
             # m8 has each of its faults besides.
             times = sorted(fault["fault_to_hook_s"] for fault in row.get("faults", []) if fault["fault_to_hook_s"] is not None)
             if times:
                 row["fault_to_hook_s_p90"] = times[min(len(times) - 1, int(0.9 * len(times)))]
+            # A loop that only starts the same program, two at a time, and reads what it prints.
+            if result["subject"] == "bare":
+                row.update(checks_per_s=row["per_s"], own_cpu_us_per_check=row["parent_cpu_us"], cpu_us_per_check=row["cpu_us"])
             # m2 has no loads but ways to look, m7 parts with numbers of alerts.
             load = row.get("load") or row.get("module", "")
             if "part" in row:
@@ -176,8 +177,6 @@ def main():
         if load:
             print("load: " + load)
         table(FIGURES[measure], subjects)
-        if load in bare:
-            bare_loop(bare[load], subjects)
     wanted(WANTED.get(measure, []), by_load)
 
 

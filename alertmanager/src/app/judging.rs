@@ -96,7 +96,6 @@ impl Judging {
         let now = Timestamp::now();
         self.reconcile(&config.groups, blind, now).await?;
         crash::point("reload.reconciled");
-        self.rules.clear();
         let alerts = self.alerts.unsorted();
         self.mutes.set_rules(config.inhibit_rules.clone(), alerts.iter().map(AsRef::as_ref));
         self.mutes.maintenance.set_windows(config.windows.clone());
@@ -123,8 +122,11 @@ impl Judging {
     ) -> anyhow::Result<()> {
         let stored = self.state.rule_alerts().await?;
         let mut firing: Vec<Alert> = Vec::new();
+        let mut views = Vec::with_capacity(groups.len());
         for group in groups {
-            firing.extend(group.firing(&group.restore(&stored, blind), &self.sources));
+            let state = group.restore(&stored, blind);
+            firing.extend(group.firing(&state, &self.sources));
+            views.push(group.view(&state, None));
         }
         let known: HashSet<&str> = groups.iter().flat_map(|group| group.alerting_ids()).collect();
         let gone: Vec<_> = stored.iter().filter(|row| !known.contains(row.rule.as_str())).collect();
@@ -141,6 +143,7 @@ impl Judging {
             info!(alert = %alert.labels, "an alert ends: its rule is no longer configured");
         }
         self.alerts.put(firing.into_iter().chain(ended));
+        self.rules.replace(views);
         let gone: Vec<_> =
             gone.into_iter().map(|row| (row.rule.clone(), row.labels.clone())).collect();
         self.state.save_rule_alerts(&[], &gone).await?;

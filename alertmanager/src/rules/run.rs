@@ -104,7 +104,6 @@ impl RuleRunner {
         let stored = self.state.rule_alerts().await?;
         let mut state = self.group.restore(&stored, self.blind);
         self.go_on(self.group.firing(&state, &self.sources), self.clock.now());
-        self.rules.set(self.group.view(&state, None));
         // There from the start, so that the first late evaluation is a rise.
         self.metrics.late.with_label_values(&[self.group.name()]);
         let mut news = self.news.listen(self.group.listens_to());

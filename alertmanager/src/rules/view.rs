@@ -33,6 +33,21 @@ pub struct GroupView {
     pub rules: Vec<RuleView>,
 }
 
+impl GroupView {
+    fn key(&self) -> (String, String) {
+        (self.file.clone(), self.name.clone())
+    }
+
+    fn has_rules_of(&self, other: &Self) -> bool {
+        let same = |a: &RuleView, b: &RuleView| {
+            a.name == b.name && a.query == b.query && a.kind.is_written_as(&b.kind)
+        };
+        (self.interval, self.limit, self.rules.len())
+            == (other.interval, other.limit, other.rules.len())
+            && self.rules.iter().zip(&other.rules).all(|(a, b)| same(a, b))
+    }
+}
+
 /// A rule.
 #[derive(Clone, Debug)]
 pub struct RuleView {
@@ -73,6 +88,19 @@ pub enum RuleKind {
         /// Those that are pending or fire.
         alerts: Vec<AlertView>,
     },
+}
+
+impl RuleKind {
+    /// Whether both say the same in a rule file, whatever has come of it.
+    fn is_written_as(&self, other: &Self) -> bool {
+        let written = |kind: &Self| match kind.clone() {
+            Self::Recording { labels } => (None, labels, BTreeMap::new()),
+            Self::Alerting { hold, keep_firing_for, labels, annotations, .. } => {
+                (Some((hold, keep_firing_for)), labels, annotations)
+            }
+        };
+        written(self) == written(other)
+    }
 }
 
 /// An alert that is pending or fires.
@@ -122,14 +150,61 @@ impl Rules {
         self.groups.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Shows no group: others are about to come.
-    pub fn clear(&self) {
-        self.groups.write().unwrap_or_else(PoisonError::into_inner).clear();
+    /// Shows these groups and no others, before they are evaluated: what is known of one with the same
+    /// rules stays.
+    pub fn replace(&self, views: Vec<GroupView>) {
+        let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *groups);
+        for view in views {
+            let known = before.remove(&view.key()).filter(|known| known.has_rules_of(&view));
+            groups.insert(view.key(), known.unwrap_or_else(|| Arc::new(view)));
+        }
     }
 
     pub(super) fn set(&self, view: GroupView) {
-        let key = (view.file.clone(), view.name.clone());
         let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
-        groups.insert(key, Arc::new(view));
+        groups.insert(view.key(), Arc::new(view));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(name: &str, expr: &str, at: Option<i64>) -> GroupView {
+        GroupView {
+            name: name.to_owned(),
+            file: "rules.yml".to_owned(),
+            interval: Period::from_secs(60),
+            limit: 0,
+            evaluated_at: at.map(Timestamp::from_millis),
+            duration: Duration::ZERO,
+            rules: vec![RuleView {
+                name: "Down".to_owned(),
+                query: expr.to_owned(),
+                error: None,
+                duration: Duration::ZERO,
+                evaluated_at: at.map(Timestamp::from_millis),
+                dead: Vec::new(),
+                kind: RuleKind::Recording { labels: BTreeMap::new() },
+            }],
+        }
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_known_of_rules_that_stay() {
+        let rules = Rules::default();
+        for (name, expr) in [("stays", "up"), ("changes", "up"), ("goes", "up")] {
+            rules.set(group(name, expr, Some(7)));
+        }
+        rules.replace(vec![
+            group("stays", "up", None),
+            group("changes", "up == 0", None),
+            group("comes", "up", None),
+        ]);
+        let shown = |view: &Arc<GroupView>| (view.name.clone(), view.evaluated_at.is_some());
+        let all: Vec<_> = rules.all().iter().map(shown).collect();
+        let expected = [("changes", false), ("comes", false), ("stays", true)];
+        assert_eq!(all, expected.map(|(name, known)| (name.to_owned(), known)));
     }
 }

@@ -166,14 +166,13 @@ fn good_bad_half_written_and_missing_files_lose_no_scrape_and_no_state_f57() {
         std::os::unix::fs::symlink(evaluator.path(&behind), &link).unwrap();
         std::fs::rename(&link, &file).unwrap();
         assert_eq!(try_reload(&evaluator).0, 200);
-        wait_until("the new rules are there", || {
-            evaluator.data("/api/v1/rules").to_string().contains(&format!("\"{name}\""))
-        });
+        let shown = evaluator.data("/api/v1/rules").to_string();
+        assert!(shown.contains(&format!("\"{name}\"")), "{name} is not in {shown}");
         // And the same again: a reload that failed is in the way of none.
         std::fs::remove_file(&file).unwrap();
         evaluator.write("veilleur.yml", &good);
         assert_eq!(try_reload(&evaluator).0, 200);
-        wait_until("who waits is there", || waits_since(&evaluator).is_some());
+        assert_eq!(waits_since(&evaluator), since, "nobody sees who waits");
     }
     evaluator.let_evaluate(2);
     assert_eq!(evaluator.own("veilleur_config_last_reload_successful"), 1.0);
