@@ -131,6 +131,12 @@ impl State {
             .max_connections(2)
             .acquire_timeout(Duration::from_secs(30))
             .after_connect(|connection, _| Box::pin(prepare(connection)))
+            // A commit that failed, as for want of room, may leave a transaction open here: what is
+            // written by this connection then would not be on the disk, and lock out the other.
+            .after_release(|connection, _| {
+                let is_done = !connection.is_in_transaction();
+                Box::pin(async move { Ok(is_done) })
+            })
             .connect(&address)
             .await?;
         let path = file.with_extension("journal");

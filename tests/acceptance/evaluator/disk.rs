@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tests::http_server::{HttpServer, Reply};
-use tests::wait_until;
+use tests::{ask, wait_until};
 
 use crate::rig::Evaluator;
 
@@ -108,16 +108,64 @@ impl Drop for SmallDisk {
     }
 }
 
+impl SmallDisk {
+    /// One of 16 MiB at `folder`.
+    fn at(folder: std::path::PathBuf) -> Self {
+        fs::create_dir(&folder).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs"]).arg(&folder);
+        assert!(mount.status().unwrap().success(), "mounting takes root");
+        Self(folder)
+    }
+}
+
+#[test]
+fn what_is_decided_after_a_full_disk_is_on_it_f32() {
+    let target = HttpServer::start(|_| Reply::text("broken 0\n"));
+    let chat = HttpServer::sink();
+    let mut evaluator = watching(&target, &chat);
+    let disk = SmallDisk::at(evaluator.path("data"));
+    evaluator.start();
+    wait_until("it is scraped", || evaluator.value("broken") == "0");
+    let filler = disk.0.join("filler");
+    let _ = fs::write(&filler, vec![0; 32 << 20]);
+    target.reply_with(|_| Reply::text("broken 1\n"));
+    wait_until("it is told while nothing can be written", || {
+        told(&chat).contains(&"Broken firing".to_owned())
+    });
+    // Timers, silences and the history fail to be saved now, by each of the connections.
+    let silence = |text: &str| {
+        let body = format!(
+            "{{\"matchers\":[{{\"name\":\"a\",\"value\":\"{text}\",\"isRegex\":false}}],\
+             \"startsAt\":\"2020-01-01T00:00:00Z\",\"endsAt\":\"2099-01-01T00:00:00Z\",\
+             \"createdBy\":\"x\",\"comment\":\"{}\"}}",
+            text.repeat(2000)
+        );
+        let url = format!("http://127.0.0.1:{}/api/v2/silences", evaluator.port);
+        ask("POST", &url, "Content-Type: application/json\r\n", &body).unwrap().0
+    };
+    wait_until("a silence is refused", || silence("full") == 500);
+    fs::remove_file(&filler).unwrap();
+    wait_until("a silence is taken", || silence("room") == 200);
+    target.reply_with(|_| Reply::text("broken 0\n"));
+    wait_until("its end is told", || told(&chat).contains(&"Broken resolved".to_owned()));
+    wait_until("all is well again", || evaluator.get("/health").unwrap().0 == 200);
+    let known = told(&chat).len();
+    evaluator.kill();
+    evaluator.start();
+    evaluator.let_evaluate(3);
+    let (_, silences) = evaluator.get("/api/v2/silences").unwrap();
+    assert!(silences.contains("\"room\""), "{silences}");
+    assert_eq!(evaluator.alerts("firing"), [""; 0]);
+    assert_eq!(told(&chat).len(), known, "{:?}", told(&chat));
+}
+
 #[test]
 fn a_folder_that_takes_nothing_is_told_until_it_does_f35() {
     let target = HttpServer::start(|_| Reply::text("broken 0\n"));
     let chat = HttpServer::sink();
     let mut evaluator = watching(&target, &chat);
-    let disk = SmallDisk(evaluator.path("data"));
-    fs::create_dir(&disk.0).unwrap();
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs"]).arg(&disk.0);
-    assert!(mount.status().unwrap().success(), "mounting takes root");
+    let disk = SmallDisk::at(evaluator.path("data"));
     evaluator.start();
     wait_until("it is scraped", || evaluator.value("broken") == "0");
     // A kernel lets nobody make a file system read-only from which files are open for writing: one
