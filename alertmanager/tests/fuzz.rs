@@ -209,7 +209,8 @@ impl Random {
         ];
         // The shortest of three: what can go wrong shows in short ones, which are read faster.
         let three = [0; 3].map(|_| &seeds[self.below(seeds.len())]);
-        let mut bytes = three.into_iter().min_by_key(|seed| seed.len()).cloned().unwrap_or_default();
+        let mut bytes =
+            three.into_iter().min_by_key(|seed| seed.len()).cloned().unwrap_or_default();
         for _ in 0..=self.below(4) {
             let at = self.below(bytes.len() + 1);
             match self.below(7) {

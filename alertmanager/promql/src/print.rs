@@ -13,6 +13,7 @@ use crate::ast::{
     Aggregate, At, Binary, Edges, Expr, ExprKind, Length, LengthExpr, LengthKind, Matching, Number,
     Side, Subquery, VectorSelector, When,
 };
+use crate::token::TokenKind;
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -222,8 +223,9 @@ fn write_list<T: Display>(f: &mut Formatter<'_>, list: &[T]) -> fmt::Result {
 fn write_names(f: &mut Formatter<'_>, names: &[String]) -> fmt::Result {
     for (n, name) in names.iter().enumerate() {
         let separator = if n > 0 { ", " } else { "" };
-        // A colon needs no quotes here.
-        match is_legacy_metric_name(name) {
+        // A colon needs no quotes here; what would be read as a number does.
+        let is_plain = is_legacy_metric_name(name) && TokenKind::of_word(name) != TokenKind::Number;
+        match is_plain {
             true => write!(f, "{separator}{name}")?,
             false => write!(f, "{separator}{}", Quoted(name))?,
         }
@@ -323,6 +325,7 @@ mod tests {
         check("-1h30m", "-1h30m");
         check("5 -- 3", "5 - -3");
         check("SUM(x)BY(a)", "sum by (a) (x)");
+        check("sum by ('NaN', inf1) (x)", "sum by (\"NaN\", inf1) (x)");
         check("x OFFSET 3600 @ 1.5", "x @ 1.500 offset 1h");
         check("x @ -0.25", "x @ -0.250");
         check("x[5m:]offset -5m", "x[5m:] offset -5m");
