@@ -9,7 +9,7 @@ packages="gcc libc6-dev binutils make python3 python3-venv openssl curl tar xz-u
   postfix sasl2-bin libsasl2-modules libsasl2-modules-db \
   bind9 bind9-utils nginx-light tinyproxy redis-server postgresql mariadb-server dovecot-imapd dovecot-pop3d \
   openssh-server chrony mosquitto rabbitmq-server nats-server slapd snmpd iproute2 procps ansible-core ansible-lint \
-  ngircd prosody rsyslog rsyslog-gnutls faketime libfaketime"
+  ngircd prosody rsyslog rsyslog-gnutls faketime libfaketime strace"
 
 if ! command -v dpkg-query >/dev/null; then
   echo "this is no Debian; the tests need what these packages of Debian hold: $packages" >&2

@@ -23,10 +23,11 @@ pub(crate) use frame::{Batch, Logged, More};
 pub(crate) use replay::{check, replay};
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use base::sample::Timestamp;
+use tracing::info;
 
 use crate::head::window_of;
 
@@ -50,6 +51,9 @@ pub(crate) struct Log {
     /// Bytes that a start would have to read now.
     unread: u64,
     unsynced: bool,
+    /// The disk failed at the segment: Linux says so once, forgets what it could not write and calls the
+    /// next attempt good. What it holds has to be written to another file (F33).
+    suspect: bool,
     /// A frame that could not be taken back stands at the end: nothing behind it would be read.
     torn: bool,
     frame: Vec<u8>,
@@ -82,6 +86,7 @@ impl Log {
             closed,
             unread,
             unsynced: false,
+            suspect: false,
             torn: false,
             frame,
             aside,
@@ -171,16 +176,22 @@ impl Log {
 
     /// Waits until everything appended is on the disk.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.suspect {
+            return self.renew();
+        }
         if self.unsynced {
-            self.file.sync_data()?;
+            self.file.sync_data().inspect_err(|_| self.suspect = true)?;
             self.unsynced = false;
         }
         Ok(())
     }
 
     /// A second handle of the segment, to sync without holding the log; whoever fails at it says so
-    /// by [`Log::sync_failed`].
+    /// by [`Log::sync_failed`]. There is none where everything is on the disk.
     pub(crate) fn handle(&mut self) -> io::Result<Option<File>> {
+        if self.suspect {
+            self.renew()?;
+        }
         if !self.unsynced {
             return Ok(None);
         }
@@ -189,9 +200,32 @@ impl Log {
         Ok(Some(handle))
     }
 
-    /// The segment is not on the disk yet: the next sync tries again.
+    /// The segment may never be on the disk: the next sync puts another file in its place.
     pub(crate) fn sync_failed(&mut self) {
         self.unsynced = true;
+        self.suspect = true;
+    }
+
+    /// Writes what the segment holds, as we still see it, to a new file that takes its place when it is on
+    /// the disk. Nobody who reads the log notices.
+    fn renew(&mut self) -> io::Result<()> {
+        let path = self.dir.join(file_name(self.number));
+        let new = path.with_extension("new");
+        let mut held = File::open(&path)?.take(self.size);
+        let mut file = OpenOptions::new().create(true).append(true).open(&new)?;
+        file.set_len(0)?;
+        let copied = io::copy(&mut held, &mut file)?;
+        if copied < self.size {
+            let why = format!("{} has lost its end", path.display());
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+        }
+        file.sync_data()?;
+        fs::rename(&new, &path)?;
+        File::open(&self.dir)?.sync_all()?;
+        self.file = file;
+        (self.unsynced, self.suspect) = (false, false);
+        info!(segment = %path.display(), bytes = copied, "the disk failed at the sample log; all of it is written anew");
+        Ok(())
     }
 
     /// Keeps the segments from `number` on aside when they are no longer needed here, and lets go of
@@ -312,6 +346,38 @@ mod tests {
         fs::write(dir.path().join(file_name(2)), [0; 9]).unwrap();
         assert!(log.rotate().is_err());
         assert_eq!(log.number(), 1);
+    }
+
+    #[test]
+    fn what_the_disk_failed_at_is_written_to_another_file_f33() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
+        let path = dir.path().join(file_name(1));
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        let mut batch = Batch::default();
+        let time = Timestamp::from_millis(1);
+        batch.samples.push(Logged { slot: 1, time, value: 1.0, before: None, more: 0 });
+        log.append(&batch).unwrap();
+        assert!(log.handle().unwrap().is_some() && log.handle().unwrap().is_none());
+        log.sync_failed();
+        log.append(&batch).unwrap();
+        let (first, held) = (inode(&path), fs::read(&path).unwrap());
+        // No room for another: it is not believed to be there, whatever the disk says of the first.
+        fs::create_dir(path.with_extension("new")).unwrap();
+        assert!(log.sync().is_err() && log.handle().is_err() && log.rotate().is_err());
+        fs::remove_dir(path.with_extension("new")).unwrap();
+        assert!(log.handle().unwrap().is_none());
+        assert_ne!(inode(&path), first);
+        assert_eq!(fs::read(&path).unwrap(), held);
+        assert_eq!(log.size(), held.len() as u64);
+        // It goes on in that file.
+        let second = inode(&path);
+        log.append(&batch).unwrap();
+        log.sync().unwrap();
+        assert_eq!(inode(&path), second);
+        assert_eq!(fs::metadata(&path).unwrap().len(), log.size());
+        assert_eq!(segments(dir.path()).unwrap().len(), 1);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tests::{ask, wait_until};
 use crate::rig::Evaluator;
 
 /// An evaluator that watches `target` and tells `chat`.
-fn watching(target: &HttpServer, chat: &HttpServer) -> Evaluator {
+pub(crate) fn watching(target: &HttpServer, chat: &HttpServer) -> Evaluator {
     let evaluator = Evaluator::new();
     evaluator.write(
         "rules.yml",
@@ -34,7 +34,7 @@ fn watching(target: &HttpServer, chat: &HttpServer) -> Evaluator {
 }
 
 /// What the chat was told, one alert after the other.
-fn told(chat: &HttpServer) -> Vec<String> {
+pub(crate) fn told(chat: &HttpServer) -> Vec<String> {
     let name = |alert: &Value| {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         format!("{} {}", text(&alert["labels"]["alertname"]), text(&alert["status"]))

@@ -17,6 +17,7 @@ mod disk;
 mod documents;
 mod escalating;
 mod explaining;
+mod failing_disk;
 mod faults;
 mod first_round;
 mod hygiene;
