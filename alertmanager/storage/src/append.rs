@@ -221,15 +221,9 @@ impl Storage {
         for (position, point) in points.iter().enumerate() {
             let news = head.is_news(point.series, point.value);
             let offer = offer(position, point);
-            let fit = head.push(point.series, offer);
+            let fit = head.push(point.series, offer, segment);
             match fit {
-                Fit::Stored => {
-                    appended.news |= news;
-                    if let Some(series) = head.get_mut(point.series) {
-                        series.logged_in = segment;
-                    }
-                }
-                // Its segment does not know what came before: it is not defined for the next.
+                Fit::Stored => appended.news |= news,
                 Fit::Late | Fit::Same => {}
                 Fit::Duplicate => appended.duplicates += 1,
                 Fit::OutOfOrder => appended.out_of_order += 1,
@@ -307,11 +301,11 @@ fn prepare<'a>(
     let mut told: HashMap<u32, i64> = HashMap::new();
     for (at, point) in points.iter().enumerate() {
         let Offer { time, held, start } = offer(at, point);
-        let fit = head.fit(point.series, time, held);
+        let Some(series) = head.get(point.series) else { continue };
+        let fit = head.fit(series, time, held);
         if !matches!(fit, Fit::Stored | Fit::Late) {
             continue;
         }
-        let Some(series) = head.get(point.series) else { continue };
         let slot = point.series.slot;
         let defined = series.logged_in == segment;
         if !defined {

@@ -181,16 +181,37 @@ enum Waiting {
     Natives(Box<Newest>),
 }
 
+impl Waiting {
+    #[inline]
+    fn count(&self) -> usize {
+        match self {
+            Self::Floats(tail) => tail.count(),
+            Self::Natives(newest) => newest.count(),
+        }
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.count() >= PACK
+    }
+
+    /// The time of the first sample.
+    fn first(&self) -> i64 {
+        match self {
+            Self::Floats(tail) => tail.first(),
+            Self::Natives(newest) => newest.first(),
+        }
+    }
+}
+
 /// A chunk that is being written.
 #[derive(Clone, Debug)]
 pub(crate) struct ChunkWriter {
     /// As it will be, but for the samples that wait, and without starts.
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     waiting: Waiting,
     starts: Starts,
-    first: i64,
     last: i64,
-    count: u32,
 }
 
 impl ChunkWriter {
@@ -200,7 +221,7 @@ impl ChunkWriter {
         let waiting = match held {
             Held::Float(value) => {
                 let mut tail = Tail::default();
-                tail.push(first, value);
+                tail.push(first, first, value);
                 Waiting::Floats(tail)
             }
             Held::Native(_) => {
@@ -211,7 +232,7 @@ impl ChunkWriter {
         };
         let mut starts = Starts::default();
         starts.push(first, start);
-        Self { bytes: Vec::new(), waiting, starts, first, last: first, count: 1 }
+        Self { bytes: Box::default(), waiting, starts, last: first }
     }
 
     /// Whether it can hold such a sample. One of histograms holds floats, too: mostly markers.
@@ -222,78 +243,89 @@ impl ChunkWriter {
     /// Adds a sample; the caller has checked that it is later than the last, and can be held.
     #[inline]
     pub(crate) fn push(&mut self, time: Timestamp, held: Held<'_>, start: i64) {
-        let (first, millis) = (self.first, time.millis());
+        let millis = time.millis();
+        if self.waiting.is_full() {
+            self.pack();
+        }
         match (&mut self.waiting, held) {
-            (Waiting::Floats(tail), Held::Float(value)) => {
-                if tail.count() >= PACK {
-                    let mut columns = Columns::default();
-                    tail.read(&mut columns);
-                    if self.bytes.is_empty() {
-                        self.bytes = header(FLOATS, first);
-                    }
-                    pack::push(&mut self.bytes, first, &columns);
-                    self.bytes.shrink_to_fit();
-                    tail.clear();
-                }
-                tail.push(millis, value);
-            }
-            (Waiting::Natives(newest), held) => {
-                if newest.is_full() {
-                    let mut columns = Columns::default();
-                    newest.read(&mut columns);
-                    if self.bytes.is_empty() {
-                        self.bytes = header(NATIVES, first);
-                    }
-                    native::push_groups(&mut self.bytes, first, &columns);
-                    self.bytes.shrink_to_fit();
-                    **newest = Newest::default();
-                }
-                newest.push(millis, held);
-            }
+            (Waiting::Floats(tail), Held::Float(value)) => tail.push(self.last, millis, value),
+            (Waiting::Natives(newest), held) => newest.push(millis, held),
             (Waiting::Floats(_), Held::Native(_)) => return,
         }
         self.starts.push(millis, start);
         self.last = millis;
-        self.count += 1;
+    }
+
+    /// Moves what waits among the packs.
+    fn pack(&mut self) {
+        let (first, mut columns) = (self.first().millis(), Columns::default());
+        let packed = std::mem::take(&mut self.bytes).into_vec();
+        let begun = |kind| if packed.is_empty() { header(kind, first) } else { packed };
+        let mut bytes;
+        match &mut self.waiting {
+            Waiting::Floats(tail) => {
+                tail.read(&mut columns);
+                bytes = begun(FLOATS);
+                pack::push(&mut bytes, first, &columns);
+                tail.clear();
+            }
+            Waiting::Natives(newest) => {
+                newest.read(&mut columns);
+                bytes = begun(NATIVES);
+                native::push_groups(&mut bytes, first, &columns);
+                newest.clear();
+            }
+        }
+        self.bytes = bytes.into_boxed_slice();
     }
 
     /// Whether the next sample belongs into a new chunk.
+    #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.count >= MAX_SAMPLES
+        self.count() >= MAX_SAMPLES
     }
 
     pub(crate) fn first(&self) -> Timestamp {
-        Timestamp::from_millis(self.first)
+        let first = match self.bytes.first_chunk::<HEADER>() {
+            Some([_, first @ ..]) => i64::from_le_bytes(*first),
+            None => self.waiting.first(),
+        };
+        Timestamp::from_millis(first)
     }
 
     pub(crate) fn last(&self) -> Timestamp {
         Timestamp::from_millis(self.last)
     }
 
+    #[inline]
     pub(crate) fn count(&self) -> u32 {
-        self.count
+        let packs = match &self.waiting {
+            Waiting::Floats(tail) => tail.cleared(),
+            Waiting::Natives(newest) => newest.cleared(),
+        };
+        u32::from(packs) * PACK as u32 + self.waiting.count() as u32
     }
 
     /// The bytes of the finished chunk.
     pub(crate) fn seal(self) -> Vec<u8> {
         let mut columns = Columns::default();
         self.read_samples(Span::ALL, &mut columns);
+        let first = self.first().millis();
         let bytes = match &self.waiting {
             Waiting::Natives(_) => {
-                let mut bytes = header(NATIVES, self.first);
-                native::push_groups(&mut bytes, self.first, &columns);
+                let mut bytes = header(NATIVES, first);
+                native::push_groups(&mut bytes, first, &columns);
                 bytes
             }
             Waiting::Floats(tail) => {
-                let mut bytes = header(FLOATS, self.first);
-                pack::push(&mut bytes, self.first, &columns);
+                let mut bytes = header(FLOATS, first);
+                pack::push(&mut bytes, first, &columns);
                 // Where few samples are unlike the others, several packs can be smaller than one.
                 columns.clear();
                 tail.read(&mut columns);
-                let several = self.bytes;
-                let mut several =
-                    if several.is_empty() { header(FLOATS, self.first) } else { several };
-                pack::push(&mut several, self.first, &columns);
+                let several = self.bytes.into_vec();
+                let mut several = if several.is_empty() { header(FLOATS, first) } else { several };
+                pack::push(&mut several, first, &columns);
                 if several.len() < bytes.len() { several } else { bytes }
             }
         };
@@ -323,7 +355,7 @@ impl ChunkWriter {
             Waiting::Natives(newest) => {
                 let begins = newest.first();
                 if begins > span.from && self.bytes.len() > HEADER {
-                    native::read_groups(&self.bytes[HEADER..], self.first, span, to);
+                    native::read_groups(&self.bytes[HEADER..], self.first().millis(), span, to);
                 }
                 if begins <= span.to {
                     let before = to.times.len();
@@ -340,7 +372,7 @@ impl ChunkWriter {
             Waiting::Floats(tail) => tail.allocated(),
             Waiting::Natives(newest) => newest.allocated(),
         };
-        self.bytes.capacity() + waiting
+        self.bytes.len() + waiting
     }
 }
 

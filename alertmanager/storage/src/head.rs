@@ -7,15 +7,18 @@ mod series;
 
 pub(crate) use series::{Fit, HeadSeries, Kept, Offer, Sealed};
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use base::labels::Labels;
 use base::matcher::Matcher;
 use base::sample::Timestamp;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 
-use crate::chunk::{ChunkWriter, Held, Span, UNKNOWN};
+use crate::chunk::{Held, Span, UNKNOWN};
 use crate::index::Index;
 
 /// What a block holds of time.
@@ -30,7 +33,8 @@ pub(crate) fn window_of(time: Timestamp) -> i64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SeriesRef {
     pub(crate) slot: u32,
-    pub(crate) generation: u32,
+    /// Not zero, so that there may be none in the same room.
+    pub(crate) generation: NonZeroU32,
 }
 
 /// All series that are alive.
@@ -38,8 +42,11 @@ pub struct SeriesRef {
 pub(crate) struct Head {
     slots: Vec<Option<HeadSeries>>,
     free: Vec<u32>,
-    next_generation: u32,
-    by_labels: HashMap<Labels, u32, foldhash::fast::RandomState>,
+    /// That of the newest series.
+    generation: u32,
+    /// The slots by the labels of their series, which stand there.
+    by_labels: HashTable<u32>,
+    hasher: RandomState,
     index: Index<RoaringBitmap>,
     all: RoaringBitmap,
     /// Metrics that are watched, and a bit for each slot that has a series of one of them: every
@@ -51,6 +58,8 @@ pub(crate) struct Head {
     /// Samples before it are on their way into a block: no more are taken.
     pub(crate) closed_until: Option<Timestamp>,
     pub(crate) max_time: Option<Timestamp>,
+    /// No sample in memory is older.
+    pub(crate) oldest: Option<Timestamp>,
     /// How often chunks or series have been dropped.
     pub(crate) moved: u64,
     /// How long before the last of its series a sample may be, in milliseconds.
@@ -71,8 +80,9 @@ impl Head {
     }
 
     pub(crate) fn find(&self, labels: &Labels) -> Option<SeriesRef> {
-        let slot = *self.by_labels.get(labels)?;
-        let generation = self.slots.get(slot as usize)?.as_ref()?.generation;
+        let is_of = |slot: &u32| self.in_slot(*slot).is_some_and(|found| found.labels == *labels);
+        let slot = *self.by_labels.find(self.hasher.hash_one(labels), is_of)?;
+        let generation = self.in_slot(slot)?.generation;
         Some(SeriesRef { slot, generation })
     }
 
@@ -81,8 +91,8 @@ impl Head {
         if let Some(found) = self.find(labels) {
             return found;
         }
-        let generation = self.next_generation;
-        self.next_generation = self.next_generation.wrapping_add(1);
+        self.generation = self.generation.wrapping_add(1).max(1);
+        let generation = NonZeroU32::MIN.saturating_add(self.generation - 1);
         let series = HeadSeries::new(labels.clone(), generation);
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -92,7 +102,12 @@ impl Head {
             }
         };
         self.slots[slot as usize] = Some(series);
-        self.by_labels.insert(labels.clone(), slot);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash = |slot: &u32| {
+            let series = slots.get(*slot as usize).and_then(Option::as_ref);
+            series.map_or(0, |series| hasher.hash_one(&series.labels))
+        };
+        self.by_labels.insert_unique(hasher.hash_one(labels), slot, hash);
         self.index.add(slot, labels);
         self.all.insert(slot);
         self.mark(slot, self.watched.contains(&labels.metric_name()));
@@ -112,6 +127,7 @@ impl Head {
     }
 
     /// Whether a sample with `value` is news: its series is watched and had another value.
+    #[inline]
     pub(crate) fn is_news(&self, series: SeriesRef, value: f64) -> bool {
         let word = self.watched_slots.get(series.slot as usize / 64).copied().unwrap_or_default();
         word & (1 << (series.slot % 64)) != 0
@@ -120,39 +136,54 @@ impl Head {
             })
     }
 
+    #[inline]
     pub(crate) fn get(&self, series: SeriesRef) -> Option<&HeadSeries> {
         let found = self.slots.get(series.slot as usize)?.as_ref()?;
         (found.generation == series.generation).then_some(found)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, series: SeriesRef) -> Option<&mut HeadSeries> {
         let found = self.slots.get_mut(series.slot as usize)?.as_mut()?;
         (found.generation == series.generation).then_some(found)
     }
 
-    /// What would become of a sample.
-    pub(crate) fn fit(&self, series: SeriesRef, time: Timestamp, held: Held<'_>) -> Fit {
-        match self.get(series) {
-            None => Fit::Unknown,
-            Some(_) if self.closed_until.is_some_and(|end| time < end) => Fit::OutOfOrder,
-            Some(found) => found.fit(time, held, self.window),
+    /// What would become of a sample of `found`.
+    #[inline]
+    pub(crate) fn fit(&self, found: &HeadSeries, time: Timestamp, held: Held<'_>) -> Fit {
+        if self.closed_until.is_some_and(|end| time < end) {
+            return Fit::OutOfOrder;
         }
+        found.fit(time, held, self.window)
     }
 
-    /// Stores a sample if it fits.
-    pub(crate) fn push(&mut self, series: SeriesRef, offer: Offer<'_>) -> Fit {
-        let fit = self.fit(series, offer.time, offer.held);
-        let Some(found) = self.get_mut(series) else { return fit };
+    /// Stores a sample if it fits, of which the log knows by `segment`, or not at all.
+    #[inline]
+    pub(crate) fn push(&mut self, series: SeriesRef, offer: Offer<'_>, segment: u32) -> Fit {
+        let (closed_until, window) = (self.closed_until, self.window);
+        let Some(found) = self.get_mut(series) else { return Fit::Unknown };
+        if closed_until.is_some_and(|end| offer.time < end) {
+            return Fit::OutOfOrder;
+        }
+        let fit = found.fit(offer.time, offer.held, window);
         match (fit, offer.held) {
             (Fit::Stored, held) => {
                 found.push(offer);
+                found.logged_in = segment;
                 self.max_time = self.max_time.max(Some(offer.time));
                 self.has_natives |= matches!(held, Held::Native(_));
             }
+            // Its segment does not know what came before: it is not defined for the next.
             (Fit::Late, Held::Float(value)) => found.push_late(offer.time, value),
-            _ => {}
+            _ => return fit,
         }
+        self.took(offer.time);
         fit
+    }
+
+    #[inline]
+    fn took(&mut self, time: Timestamp) {
+        self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
     }
 
     /// Stores a late sample that has been taken before, whatever the window is now.
@@ -163,8 +194,9 @@ impl Head {
                 Fit::Late => found.push_late(time, value),
                 // What was later is lost.
                 Fit::Stored => found.push(Offer { time, held: Held::Float(value), start: UNKNOWN }),
-                _ => {}
+                _ => return,
             }
+            self.took(time);
         }
     }
 
@@ -208,6 +240,9 @@ impl Head {
         let series = self.find_or_create(labels);
         if let Some(found) = self.get_mut(series) {
             found.restore(kept);
+            if let Some(first) = found.first_time() {
+                self.took(first);
+            }
         }
     }
 
@@ -228,9 +263,7 @@ impl Head {
         self.closed_until = self.closed_until.max(Some(end));
         for series in self.slots.iter_mut().flatten() {
             series.merge_late(end.millis());
-            if series.open.as_ref().is_some_and(|open| open.first() < end) {
-                series.seal();
-            }
+            series.seal_before(end);
         }
     }
 
@@ -238,11 +271,11 @@ impl Head {
     pub(crate) fn drop_before(&mut self, end: Timestamp) {
         self.min_time = self.min_time.max(Some(end));
         self.closed_until = self.closed_until.max(Some(end));
+        self.oldest = self.oldest.map(|oldest| oldest.max(end));
         self.moved += 1;
         for slot in 0..self.slots.len() {
             let Some(series) = &mut self.slots[slot] else { continue };
-            series.sealed.retain(|chunk| chunk.last >= end);
-            series.sealed.shrink_to_fit();
+            series.drop_before(end);
             let alive = series.last().is_some_and(|(last, _)| last >= end);
             if alive {
                 continue;
@@ -253,7 +286,10 @@ impl Head {
 
     fn drop_slot(&mut self, slot: u32) {
         if let Some(series) = self.slots.get_mut(slot as usize).and_then(Option::take) {
-            self.by_labels.remove(&series.labels);
+            let hash = self.hasher.hash_one(&series.labels);
+            if let Ok(entry) = self.by_labels.find_entry(hash, |other| *other == slot) {
+                entry.remove();
+            }
             self.index.remove(slot, &series.labels);
             self.all.remove(slot);
             self.free.push(slot);
@@ -275,10 +311,6 @@ impl Head {
 
     /// Bytes that the chunks take.
     pub(crate) fn chunk_bytes(&self) -> usize {
-        let series = |s: &HeadSeries| {
-            let sealed: usize = s.sealed.iter().map(|chunk| chunk.bytes.len()).sum();
-            sealed + s.open.as_ref().map_or(0, ChunkWriter::allocated)
-        };
-        self.iter().map(series).sum()
+        self.iter().map(HeadSeries::chunk_bytes).sum()
     }
 }

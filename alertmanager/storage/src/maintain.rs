@@ -103,10 +103,14 @@ impl Storage {
     /// The end of the oldest window in memory, where it is long enough past.
     fn closed_window(&self, settle: Duration) -> Option<Timestamp> {
         let head = self.head();
-        let oldest = head.iter().filter_map(HeadSeries::first_time).min()?;
-        let end = (window_of(oldest) + 1).checked_mul(WINDOW.as_millis() as i64)?;
-        let end = Timestamp::from_millis(end);
-        (head.max_time? >= end + settle).then_some(end)
+        let (newest, bound) = (head.max_time?, head.oldest?);
+        let closed = |oldest: Timestamp| {
+            let end = (window_of(oldest) + 1).checked_mul(WINDOW.as_millis() as i64)?;
+            Some(Timestamp::from_millis(end)).filter(|end| newest >= *end + settle)
+        };
+        // Mostly nothing is so old, and then no series need be looked at.
+        closed(bound)?;
+        closed(head.iter().filter_map(HeadSeries::first_time).min()?)
     }
 
     /// Moves everything before `end` into a block.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: reading past the end or over 64 bits gives `None`.
 
+#[inline]
 pub(crate) fn push(to: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         to.push(value as u8 | 0x80);
@@ -11,6 +12,7 @@ pub(crate) fn push(to: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Numbers near zero, of either sign, stay short.
+#[inline]
 pub(crate) fn push_signed(to: &mut Vec<u8>, value: i64) {
     push(to, ((value << 1) ^ (value >> 63)) as u64);
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use base::histogram::{Buckets, Histogram};
 
 use super::column::{self, Column};
-use super::{Columns, Held, PACK, Span};
+use super::{Columns, Held, Span};
 use crate::record;
 use crate::varint;
 
@@ -35,14 +35,25 @@ const FIXED: usize = 4;
 pub(super) struct Newest {
     bytes: Vec<u8>,
     count: usize,
+    cleared: u8,
     first: i64,
     last: i64,
     before: Option<Arc<Histogram>>,
 }
 
 impl Newest {
-    pub(super) fn is_full(&self) -> bool {
-        self.count >= PACK
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How often it was cleared.
+    pub(super) fn cleared(&self) -> u8 {
+        self.cleared
+    }
+
+    /// Forgets all samples, and gives back their memory.
+    pub(super) fn clear(&mut self) {
+        *self = Self { cleared: self.cleared.saturating_add(1), ..Self::default() };
     }
 
     /// The time of the first sample.

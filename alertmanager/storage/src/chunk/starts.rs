@@ -20,7 +20,11 @@ pub(crate) struct Starts(Option<Box<Vec<(i64, i64)>>>);
 
 impl Starts {
     /// The sample at `time` has this start; samples come in order of time.
+    #[inline]
     pub(crate) fn push(&mut self, time: i64, start: i64) {
+        if self.0.is_none() && start == UNKNOWN {
+            return;
+        }
         let last = self.0.as_ref().and_then(|runs| runs.last()).map_or(UNKNOWN, |run| run.1);
         if start != last {
             self.0.get_or_insert_default().push((time, start));

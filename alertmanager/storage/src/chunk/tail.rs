@@ -23,30 +23,31 @@ const APART: u32 = 3;
 /// By so many bytes the records grow.
 const GROWTH: usize = 32;
 
+/// There are as many as series, so it holds nothing twice: the time of the last sample stands beside
+/// it, with whoever writes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
-    bytes: Vec<u8>,
+    /// The records, and room for some more.
+    records: Box<[u8]>,
+    used: u16,
     count: u8,
+    /// How often it was cleared.
+    cleared: u8,
+    /// How many places behind the point decimals have.
+    places: u8,
     first: (i64, f64),
-    state: State,
-}
-
-/// What the writer and the reader must remember between two samples.
-#[derive(Clone, Copy, Debug, Default)]
-struct State {
-    time: i64,
     step: i64,
     /// The last value that was a decimal, in its last places.
     number: i64,
-    /// How many places behind the point decimals have.
-    places: u8,
 }
 
-impl State {
-    fn begin(time: i64, first: Option<Decimal>) -> Self {
-        let (number, places) = first.map_or((0, 0), |first| (first.number, first.places));
-        Self { time, step: 0, number, places }
-    }
+/// What the reader must remember between two samples.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    time: i64,
+    step: i64,
+    number: i64,
+    places: u8,
 }
 
 /// `number` in so many bits, if it fits.
@@ -60,6 +61,11 @@ impl Tail {
         usize::from(self.count)
     }
 
+    /// How often it was cleared.
+    pub(crate) fn cleared(&self) -> u8 {
+        self.cleared
+    }
+
     /// The time of the first sample.
     pub(crate) fn first(&self) -> i64 {
         self.first.0
@@ -68,38 +74,53 @@ impl Tail {
     /// Forgets all samples, and gives back their memory: most series are in step with others, and
     /// would hold as much as their fullest tail for ever.
     pub(crate) fn clear(&mut self) {
-        self.bytes = Vec::new();
-        self.count = 0;
+        *self = Self { cleared: self.cleared.saturating_add(1), ..Self::default() };
     }
 
     /// Adds to the records. They grow by little at a time: there are as many tails as series.
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
-            self.bytes.reserve_exact(GROWTH.max(bytes.len()));
+        let begin = usize::from(self.used);
+        if self.records.len() - begin < bytes.len() {
+            self.grow(bytes.len());
         }
-        self.bytes.extend_from_slice(bytes);
+        self.records[begin..begin + bytes.len()].copy_from_slice(bytes);
+        self.used += bytes.len() as u16;
     }
 
-    pub(crate) fn push(&mut self, time: i64, value: f64) {
+    fn grow(&mut self, least: usize) {
+        let mut records = std::mem::take(&mut self.records).into_vec();
+        let length = records.len() + GROWTH.max(least);
+        records.reserve_exact(length - records.len());
+        records.resize(length, 0);
+        self.records = records.into_boxed_slice();
+    }
+
+    /// Adds a sample behind that of the time `before`, unless it is the first.
+    #[inline]
+    pub(crate) fn push(&mut self, before: i64, time: i64, value: f64) {
         self.count += 1;
         if self.count == 1 {
+            let decimal = Decimal::of(value);
+            (self.number, self.places) = decimal.map_or((0, 0), |of| (of.number, of.places));
             self.first = (time, value);
-            self.state = State::begin(time, Decimal::of(value));
             return;
         }
-        let state = &mut self.state;
-        let step = time.wrapping_sub(state.time);
-        let longer = step.wrapping_sub(state.step);
-        (state.time, state.step) = (time, step);
-        let number = Decimal::with_places(value, state.places);
-        let rose = number.map(|number| number.wrapping_sub(state.number));
-        state.number = number.unwrap_or(state.number);
+        let step = time.wrapping_sub(before);
+        let longer = step.wrapping_sub(self.step);
+        self.step = step;
+        let number = Decimal::with_places(value, self.places);
+        let rose = number.map(|number| number.wrapping_sub(self.number));
+        self.number = number.unwrap_or(self.number);
         let small = || Some(SMALL | fitted(longer, 8)? << 2 | fitted(rose?, 22)? << 10);
         if let Some(record) = small() {
             self.put(&record.to_le_bytes());
             return;
         }
+        self.put_wide((step, longer), number, value);
+    }
+
+    fn put_wide(&mut self, (step, longer): (i64, i64), number: Option<i64>, value: f64) {
         let bits = value.to_bits().to_le_bytes();
         match (fitted(longer, 30), number) {
             (Some(longer), Some(number)) => {
@@ -125,22 +146,19 @@ impl Tail {
         }
         to.times.push(self.first.0);
         to.values.push(self.first.1);
-        let mut state =
-            State { places: self.state.places, ..State::begin(self.first.0, self.first_decimal()) };
-        let (mut rest, scale) = (self.bytes.as_slice(), Decimal::scale(self.state.places));
+        let (time, places) = (self.first.0, self.places);
+        // As the writer has begun.
+        let number = Decimal::with_places(self.first.1, places).unwrap_or(0);
+        let mut state = State { time, step: 0, number, places };
+        let (mut rest, scale) = (&self.records[..usize::from(self.used)], Decimal::scale(places));
         while let Some((time, value)) = next(&mut state, &mut rest, scale) {
             to.times.push(time);
             to.values.push(value);
         }
     }
 
-    fn first_decimal(&self) -> Option<Decimal> {
-        let places = self.state.places;
-        Decimal::with_places(self.first.1, places).map(|number| Decimal { number, places })
-    }
-
     pub(crate) fn allocated(&self) -> usize {
-        self.bytes.capacity()
+        self.records.len()
     }
 }
 

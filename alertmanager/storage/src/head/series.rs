@@ -2,6 +2,7 @@
 //!
 //! Invariant: samples rise in time, and no chunk reaches over the end of a window.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use base::histogram::Histogram;
@@ -45,25 +46,33 @@ impl Sealed {
 #[derive(Debug)]
 pub(crate) struct HeadSeries {
     pub(crate) labels: Labels,
-    pub(crate) generation: u32,
-    pub(crate) sealed: Vec<Sealed>,
-    pub(crate) open: Option<ChunkWriter>,
+    pub(crate) generation: NonZeroU32,
     /// The segment of the log that has its definition.
     pub(crate) logged_in: u32,
-    /// The last sample, also when its chunk has moved into a block.
-    last: Option<(Timestamp, f64)>,
-    /// What few series have.
+    pub(crate) sealed: Box<[Sealed]>,
+    newest: Newest,
+    /// What the last sample is, also when its chunk has moved into a block.
+    value: f64,
     rare: Option<Box<Rare>>,
-    late: Late,
 }
 
-/// What the last sample has beside its value.
+/// Where the last sample is.
 #[derive(Debug)]
+enum Newest {
+    /// In the chunk that is being written.
+    Open(ChunkWriter),
+    /// Not there. It was of this time, or there never was one.
+    Closed(Option<Timestamp>),
+}
+
+/// What few series have.
+#[derive(Debug, Default)]
 struct Rare {
-    /// The sample, if it is a histogram.
+    /// The last sample, if it is a histogram.
     native: Option<Arc<Histogram>>,
     /// Since when it counts.
     start: i64,
+    late: Late,
 }
 
 /// What is kept of a series, to be gone on with after a start.
@@ -100,31 +109,30 @@ pub(crate) enum Fit {
 }
 
 impl HeadSeries {
-    pub(super) fn new(labels: Labels, generation: u32) -> Self {
+    pub(super) fn new(labels: Labels, generation: NonZeroU32) -> Self {
         Self {
             labels,
             generation,
-            sealed: Vec::new(),
-            open: None,
             logged_in: 0,
-            last: None,
+            sealed: Box::default(),
+            newest: Newest::Closed(None),
+            value: 0.0,
             rare: None,
-            late: Late::default(),
         }
     }
 
     /// All of it, the open chunk as if it were sealed.
     pub(crate) fn keep(&self) -> Kept {
-        let open = self.open.clone().map(Sealed::of);
+        let open = self.open().cloned().map(Sealed::of);
         let chunks = self.sealed.iter().cloned().chain(open).collect();
-        let late = self.late.within(Span::ALL).to_vec();
-        Kept { chunks, last: self.last, start: self.start(), late }
+        let late = self.late().map_or_else(Vec::new, |late| late.within(Span::ALL).to_vec());
+        Kept { chunks, last: self.last(), start: self.start(), late }
     }
 
     /// Goes on with what was kept.
     pub(super) fn restore(&mut self, kept: Kept) {
         let Kept { chunks, last, start, late } = kept;
-        (self.sealed, self.last) = (chunks, last);
+        self.sealed = chunks.into();
         let mut native = None;
         if last.is_some_and(|(_, value)| base::histogram::is_tag(value)) {
             let mut columns = Columns::default();
@@ -133,12 +141,34 @@ impl HeadSeries {
             }
             native = columns.histograms.pop();
         }
+        self.newest = Newest::Closed(last.map(|(time, _)| time));
+        self.value = last.map_or(0.0, |(_, value)| value);
         self.set_rare(native, start);
-        late.into_iter().for_each(|(time, value)| self.late.push(time, value));
+        for (time, value) in late {
+            self.rare.get_or_insert_default().late.push(time, value);
+        }
     }
 
+    /// The chunk that is being written.
+    #[inline]
+    fn open(&self) -> Option<&ChunkWriter> {
+        match &self.newest {
+            Newest::Open(open) => Some(open),
+            Newest::Closed(_) => None,
+        }
+    }
+
+    fn late(&self) -> Option<&Late> {
+        self.rare.as_ref().map(|rare| &rare.late).filter(|late| !late.is_empty())
+    }
+
+    #[inline]
     pub(crate) fn last(&self) -> Option<(Timestamp, f64)> {
-        self.last
+        let time = match &self.newest {
+            Newest::Open(open) => Some(open.last()),
+            Newest::Closed(time) => *time,
+        };
+        time.map(|time| (time, self.value))
     }
 
     /// The last sample, if it is a histogram.
@@ -150,8 +180,8 @@ impl HeadSeries {
     fn set_rare(&mut self, native: Option<Arc<Histogram>>, start: i64) {
         match &mut self.rare {
             None if native.is_none() && start == UNKNOWN => {}
-            None => self.rare = Some(Box::new(Rare { native, start })),
-            Some(rare) => **rare = Rare { native, start },
+            None => self.rare = Some(Box::new(Rare { native, start, late: Late::default() })),
+            Some(rare) => (rare.native, rare.start) = (native, start),
         }
     }
 
@@ -161,8 +191,9 @@ impl HeadSeries {
     }
 
     /// What would become of a sample, if those up to `window` milliseconds before the last are taken.
+    #[inline]
     pub(super) fn fit(&self, time: Timestamp, held: Held<'_>, window: i64) -> Fit {
-        match self.last {
+        match self.last() {
             Some((last, before)) if time == last => {
                 let known = self.native().map_or(Held::Float(before), Held::Native);
                 if late::is_same(known, held) { Fit::Same } else { Fit::Duplicate }
@@ -188,40 +219,44 @@ impl HeadSeries {
         }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, offer: Offer<'_>) {
         let Offer { time, held, start } = offer;
-        self.last = Some((time, held.value()));
+        self.value = held.value();
         let native = match held {
             Held::Float(_) => None,
             Held::Native(histogram) => Some(Arc::clone(histogram)),
         };
         self.set_rare(native, start);
-        self.put(offer);
+        self.put(time, held, start);
     }
 
-    fn put(&mut self, Offer { time, held, start }: Offer<'_>) {
-        let ends = |open: &ChunkWriter| {
-            open.is_full() || !open.takes(held) || window_of(open.first()) != window_of(time)
-        };
-        if self.open.as_ref().is_some_and(ends) {
+    #[inline]
+    fn put(&mut self, time: Timestamp, held: Held<'_>, start: i64) {
+        if let Newest::Open(open) = &mut self.newest {
+            // All samples of a chunk are of the window that its last is of.
+            let takes = !open.is_full() && open.takes(held);
+            if takes && window_of(open.last()) == window_of(time) {
+                open.push(time, held, start);
+                return;
+            }
             self.seal();
         }
-        match &mut self.open {
-            Some(open) => open.push(time, held, start),
-            None => self.open = Some(ChunkWriter::begin(time, held, start)),
-        }
+        self.newest = Newest::Open(ChunkWriter::begin(time, held, start));
     }
 
     pub(super) fn push_late(&mut self, time: Timestamp, value: f64) {
-        self.late.push(time.millis(), value);
-        if self.late.len() >= late::MOST {
+        let late = &mut self.rare.get_or_insert_default().late;
+        late.push(time.millis(), value);
+        if late.len() >= late::MOST {
             self.merge_late(i64::MAX);
         }
     }
 
     /// Writes the chunks that begin before `end` anew, together with the late samples before it.
     pub(super) fn merge_late(&mut self, end: i64) {
-        let late = self.late.take_before(end);
+        let Some(rare) = &mut self.rare else { return };
+        let late = rare.late.take_before(end);
         if late.is_empty() {
             return;
         }
@@ -234,37 +269,67 @@ impl HeadSeries {
         self.read_chunks(Span::ALL, &mut columns);
         change(&mut columns);
         columns.complete();
-        (self.sealed, self.open) = (Vec::new(), None);
+        (self.sealed, self.newest) = (Box::default(), Newest::Closed(None));
         for (at, time) in columns.times.iter().enumerate() {
-            let (held, start) = (columns.held(at), columns.start(at));
-            self.put(Offer { time: Timestamp::from_millis(*time), held, start });
+            self.put(Timestamp::from_millis(*time), columns.held(at), columns.start(at));
         }
     }
 
     /// Forgets the samples of `span`; whether any are left.
     pub(super) fn delete(&mut self, span: Span) -> bool {
         self.merge_late(i64::MAX);
+        let before = self.last().filter(|(time, _)| !span.contains(time.millis()));
         self.rewrite(|columns| columns.remove(span));
-        let last = self.last.filter(|(time, _)| !span.contains(time.millis()));
-        if last.is_none() {
-            let mut columns = Columns::default();
-            self.read_chunks(Span::ALL, &mut columns);
-            let newest = columns.times.len().checked_sub(1);
-            let held = newest.map(|at| columns.held(at));
-            let native = match held {
-                Some(Held::Native(histogram)) => Some(Arc::clone(histogram)),
-                _ => None,
-            };
-            self.set_rare(native, newest.map_or(UNKNOWN, |at| columns.start(at)));
-            self.last = newest
-                .map(|at| Timestamp::from_millis(columns.times[at]))
-                .zip(held.map(Held::value));
+        if let Some((time, _)) = before {
+            // It may be in a block.
+            if self.last().is_none() {
+                self.newest = Newest::Closed(Some(time));
+            }
+            return true;
         }
-        self.last.is_some()
+        let mut columns = Columns::default();
+        self.read_chunks(Span::ALL, &mut columns);
+        let newest = columns.times.len().checked_sub(1);
+        let held = newest.map(|at| columns.held(at));
+        let native = match held {
+            Some(Held::Native(histogram)) => Some(Arc::clone(histogram)),
+            _ => None,
+        };
+        self.value = held.map_or(0.0, Held::value);
+        self.set_rare(native, newest.map_or(UNKNOWN, |at| columns.start(at)));
+        newest.is_some()
     }
 
     pub(super) fn seal(&mut self) {
-        self.sealed.extend(self.open.take().map(Sealed::of));
+        let time = self.last().map(|(time, _)| time);
+        if let Newest::Open(open) = std::mem::replace(&mut self.newest, Newest::Closed(time)) {
+            // No room for more: there are as many of these as series, too.
+            let mut sealed = std::mem::take(&mut self.sealed).into_vec();
+            sealed.reserve_exact(1);
+            sealed.push(Sealed::of(open));
+            self.sealed = sealed.into();
+        }
+    }
+
+    /// Seals the open chunk where it begins before `end`.
+    pub(super) fn seal_before(&mut self, end: Timestamp) {
+        if self.open().is_some_and(|open| open.first() < end) {
+            self.seal();
+        }
+    }
+
+    /// Forgets the chunks that end before `end`.
+    pub(super) fn drop_before(&mut self, end: Timestamp) {
+        if self.sealed.iter().any(|chunk| chunk.last < end) {
+            let kept = self.sealed.iter().filter(|chunk| chunk.last >= end);
+            self.sealed = kept.cloned().collect();
+        }
+    }
+
+    /// Bytes that the chunks take.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        let sealed: usize = self.sealed.iter().map(|chunk| chunk.bytes.len()).sum();
+        sealed + self.open().map_or(0, ChunkWriter::allocated)
     }
 
     /// Whether any of its samples are in `span`.
@@ -277,8 +342,8 @@ impl HeadSeries {
     /// The time of the first sample in memory.
     pub(crate) fn first_time(&self) -> Option<Timestamp> {
         let sealed = self.sealed.first().map(|chunk| chunk.first);
-        let first = sealed.or_else(|| self.open.as_ref().map(ChunkWriter::first));
-        let late = self.late.first().map(Timestamp::from_millis);
+        let first = sealed.or_else(|| self.open().map(ChunkWriter::first));
+        let late = self.late().and_then(Late::first).map(Timestamp::from_millis);
         first.into_iter().chain(late).min()
     }
 
@@ -286,8 +351,8 @@ impl HeadSeries {
     pub(crate) fn read(&self, span: Span, to: &mut Columns) {
         let begin = to.times.len();
         self.read_chunks(span, to);
-        if !self.late.is_empty() {
-            late::merge(to, begin, self.late.within(span));
+        if let Some(late) = self.late() {
+            late::merge(to, begin, late.within(span));
         }
         to.complete();
     }
@@ -302,11 +367,19 @@ impl HeadSeries {
             }
             chunk::read(&chunk.bytes, span, to);
         }
-        if let Some(open) = &self.open
-            && open.last().millis() >= span.from
-            && open.first().millis() <= span.to
-        {
+        if let Some(open) = self.open().filter(|open| open.last().millis() >= span.from) {
             open.read(span, to);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_takes_little_room() {
+        let size = size_of::<Option<HeadSeries>>();
+        assert!(size <= 144, "{size} bytes");
     }
 }

@@ -87,6 +87,13 @@ fn whole(value: f64) -> Option<i64> {
     (number as f64 == value && value.abs() < (1_i64 << 53) as f64).then_some(number)
 }
 
+/// How much a whole number rose to another.
+fn rise(before: f64, value: f64) -> Option<i64> {
+    // Minus zero would come back as zero.
+    let is_negative_zero = value == 0.0 && value.is_sign_negative();
+    Some(whole(value)? - whole(before)?).filter(|_| !is_negative_zero)
+}
+
 impl Batch {
     pub(crate) fn clear(&mut self) {
         self.definitions.clear();
@@ -108,16 +115,12 @@ impl Batch {
         let mut slot_before = 0;
         for sample in &self.samples {
             let more = self.more.get((sample.more as usize).wrapping_sub(1));
-            let rose = sample.before.and_then(|before| {
-                // Minus zero would come back as zero.
-                let negative_zero = sample.value == 0.0 && sample.value.is_sign_negative();
-                Some(whole(sample.value)? - whole(before)?).filter(|_| !negative_zero)
-            });
-            let tag = match (sample.before, rose) {
-                _ if more.is_some() => OTHER,
-                (Some(before), _) if before.to_bits() == sample.value.to_bits() => SAME,
-                (_, Some(_)) => ROSE,
-                _ => RAW,
+            let is_same = |before: f64| before.to_bits() == sample.value.to_bits();
+            let (tag, rose) = match sample.before {
+                _ if more.is_some() => (OTHER, 0),
+                Some(before) if is_same(before) => (SAME, 0),
+                Some(before) => rise(before, sample.value).map_or((RAW, 0), |rose| (ROSE, rose)),
+                None => (RAW, 0),
             };
             let step = i64::from(sample.slot) - slot_before;
             slot_before = i64::from(sample.slot);
@@ -129,9 +132,9 @@ impl Batch {
                 more.encode(sample, to);
                 continue;
             }
-            match (tag, rose) {
-                (ROSE, Some(rose)) => varint::push_signed(to, rose),
-                (RAW, _) => to.extend_from_slice(&sample.value.to_le_bytes()),
+            match tag {
+                ROSE => varint::push_signed(to, rose),
+                RAW => to.extend_from_slice(&sample.value.to_le_bytes()),
                 _ => {}
             }
         }

@@ -114,7 +114,7 @@ impl Before {
             self.value = change.after(self.value)?;
             self.native = None;
             let (held, start) = (Held::Float(self.value), self.start);
-            head.push(self.series, Offer { time, held, start });
+            head.push(self.series, Offer { time, held, start }, 0);
             return Some(());
         };
         let native = match other.held {
@@ -130,7 +130,7 @@ impl Before {
         self.start = other.start.unwrap_or(self.start);
         self.value = other.held.unwrap_or(0.0);
         let held = native.as_ref().map_or(Held::Float(self.value), Held::Native);
-        head.push(self.series, Offer { time, held, start: self.start });
+        head.push(self.series, Offer { time, held, start: self.start }, 0);
         self.native = native;
         Some(())
     }
