@@ -29,6 +29,7 @@ pub use encode::{
 };
 pub use escaping::Escaping;
 pub use families::{check_families, parse_families};
+pub use feed::Expecting;
 pub use parse::Parser;
 pub use protobuf::{Histograms, ProtobufParser};
 pub use series::parse_series;

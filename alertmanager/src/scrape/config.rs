@@ -20,6 +20,9 @@ use crate::relabel::{Relabel, RelabelConfig};
 const DEFAULT_BODY: usize = 128 << 20;
 const DEFAULT_SAMPLES: usize = 500_000;
 const DEFAULT_LABELS: usize = 256;
+/// Answers are read by so much at a time: it stays near the processor until it is read, and is all that
+/// a connection holds from one scrape to the next. No head of an answer is longer.
+const PIECE: usize = 16 << 10;
 /// How many dropped targets of a job are shown.
 const DEFAULT_DROPPED: usize = 100;
 
@@ -186,7 +189,8 @@ impl ScrapeConfig {
         let metric_relabel = Relabel::build_all(&self.metric_relabel_configs, diagnostics);
         let limits = self.limits(&global, diagnostics);
         let protocols = Protocols::build(&self, &global, diagnostics);
-        let access = self.http(folder).build_following(place, diagnostics)?;
+        let mut access = self.http(folder).build_following(place, diagnostics)?;
+        access.client = access.client.in_pieces(PIECE);
         let job = Job {
             name: self.job_name.value.clone(),
             interval,

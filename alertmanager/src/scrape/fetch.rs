@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use base::exposition::{Entry, Format, ParseError, Parser, ProtobufParser};
+use base::exposition::{Entry, Expecting, Format, ParseError, Parser, ProtobufParser};
 use base::http::client::{Client, Connection, Origin, Phases};
 use base::http::{
     Body, Full, Gunzip, HeaderMap, Method, Request, Response, StatusCode, Uri, header,
@@ -157,7 +157,8 @@ impl Reader {
         let entry = |incoming: &mut Incoming<'_>, entry: Entry<'_>| incoming.entry(entry);
         match self {
             Self::Text(parser) => {
-                parser.feed_expecting(piece, incoming, |incoming| incoming.expected(), entry)
+                let expecting = Expecting { series: Incoming::expected, value: Incoming::value };
+                parser.feed_expecting(piece, incoming, expecting, entry)
             }
             Self::Protobuf(parser) => parser.feed(piece, &mut |found| entry(incoming, found)),
         }

@@ -174,8 +174,35 @@ impl<'a> Incoming<'a> {
 
     /// The text of the series that comes next, if the target tells the same as the last time.
     #[inline]
-    pub(super) fn expected(&self) -> Option<&str> {
-        self.cache.known.expected()
+    pub(super) fn expected(&self) -> Option<&[u8]> {
+        // Whoever looks for histograms wants to see all texts.
+        self.cache.known.expected().filter(|_| self.classics.is_none())
+    }
+
+    /// Takes a value of the series that was expected, which has nothing but that.
+    #[inline]
+    pub(super) fn value(&mut self, value: f64) -> Result<(), Refusal> {
+        self.counts.samples += 1;
+        let scrape = self.cache.scrape;
+        let Some(known) = self.cache.known.take_expected() else { return Ok(()) };
+        self.is_agent |= known.is_agent;
+        if known.seen == scrape {
+            self.counts.duplicates += 1;
+            return Ok(());
+        }
+        (known.seen, known.timed) = (scrape, false);
+        let Some(series) = known.series else { return Ok(()) };
+        self.points.push(Point { series, timestamp: self.now, value });
+        self.check_count()
+    }
+
+    #[inline]
+    fn check_count(&self) -> Result<(), Refusal> {
+        let most = self.job.limits.samples;
+        if self.points.len() + self.fresh.len() > most {
+            return Err(Refusal::TooManySamples(most));
+        }
+        Ok(())
     }
 
     /// Takes what the parser found.
@@ -251,11 +278,7 @@ impl<'a> Incoming<'a> {
                 self.fresh.push(fresh);
             }
         }
-        let most = self.job.limits.samples;
-        if self.points.len() + self.fresh.len() > most {
-            return Err(Refusal::TooManySamples(most));
-        }
-        Ok(())
+        self.check_count()
     }
 
     /// Adds the classic histograms that were taken, as native ones.
@@ -332,7 +355,8 @@ impl<'a> Incoming<'a> {
         self.add_converted()?;
         for fresh in std::mem::take(&mut self.fresh) {
             let series = fresh.labels.map(|labels| storage.series(&labels)).transpose()?;
-            let known = Known { series, seen: self.cache.scrape, timed: fresh.timed };
+            let is_agent = fresh.text.starts_with(AGENT);
+            let known = Known { series, seen: self.cache.scrape, timed: fresh.timed, is_agent };
             if !self.cache.known.add(&fresh.text, known) {
                 self.counts.duplicates += 1;
                 continue;

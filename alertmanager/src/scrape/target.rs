@@ -12,6 +12,9 @@ use super::config::Job;
 use crate::discovery::Discovered;
 use crate::relabel::Relabel;
 
+/// So much of an interval is one moment for the targets whose turn falls into it, in milliseconds.
+const TOGETHER: u64 = 100;
+
 /// By what a target is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetKey {
@@ -105,10 +108,16 @@ impl Target {
 
     /// Where in its interval the target is scraped: the same after every restart, and spread
     /// evenly over all targets (F44). In milliseconds.
+    ///
+    /// Those that are close to each other are scraped together: of a scrape that is alone most of the
+    /// time is spent on fetching what it works with from where it has gone meanwhile.
     pub(super) fn phase(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.key.labels.fingerprint(), &self.key.url).hash(&mut hasher);
-        hasher.finish() % self.interval.millis().max(1)
+        let interval = self.interval.millis().max(1);
+        let together = (interval / 50).clamp(1, TOGETHER);
+        let phase = hasher.finish() % interval;
+        phase - phase % together
     }
 }
 
@@ -143,6 +152,7 @@ fn percent(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::Path;
 
     use base::diagnostic::Diagnostics;
@@ -227,5 +237,19 @@ mod tests {
             slots[(target.phase() / 1000) as usize] += 1;
         }
         assert!(slots.iter().all(|count| (140..260).contains(count)), "{slots:?}");
+    }
+
+    #[test]
+    fn close_phases_are_one() {
+        for (interval, together) in [("10ms", 1), ("1s", 20), ("5s", 100), ("1h", 100)] {
+            let yaml = format!("{{job_name: n, scrape_interval: {interval}, scrape_timeout: 5ms}}");
+            let (job, mut phases) = (job(&yaml), BTreeSet::new());
+            for n in 0..200 {
+                let discovered = Labels::from_pairs([("__address__", format!("host-{n}:9100"))]);
+                phases.insert(Target::build(&job, &discovered).unwrap().unwrap().phase());
+            }
+            assert!(phases.iter().all(|phase| phase % together == 0), "{interval}: {phases:?}");
+            assert!(phases.len() > 1, "{interval}: {phases:?}");
+        }
     }
 }

@@ -207,7 +207,8 @@ impl Parser {
         Ok(self.sample(series, value, timestamp, exemplar))
     }
 
-    fn sample<'a>(
+    #[inline]
+    pub(super) fn sample<'a>(
         &self,
         series: &'a str,
         value: f64,
@@ -308,36 +309,43 @@ fn seconds(text: &str) -> Result<Timestamp, String> {
 /// hexadecimals and underscores, which the format forbids.
 #[inline]
 fn float(text: &str) -> Result<f64, String> {
-    if let Some(value) = short(text.as_bytes()) {
-        return Ok(value);
+    match short(text.as_bytes()) {
+        Some((value, length)) if length == text.len() => return Ok(value),
+        _ => {}
     }
     text.parse().map_err(|_| format!("`{text}` is no number"))
 }
 
-/// Up to fifteen digits, with a point among them or without: the number without the point and the power
-/// of ten are floats exactly, so that one division rounds as it must.
+/// The number at the start of `bytes`, and how long it is, where it has up to fifteen digits, with a
+/// point among them or without: the number without the point and the power of ten are floats exactly, so
+/// that one division rounds as it must.
 #[inline]
-fn short(bytes: &[u8]) -> Option<f64> {
+pub(super) fn short(bytes: &[u8]) -> Option<(f64, usize)> {
     const POWERS: [f64; 16] =
         [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-    let (mut number, mut digits, mut point) = (0_u64, 0, None);
-    if bytes.len() > 16 {
-        return None;
-    }
-    for byte in bytes {
-        match byte {
-            b'0'..=b'9' => {
-                number = number * 10 + u64::from(byte - b'0');
-                digits += 1;
-            }
-            b'.' if point.is_none() => point = Some(digits),
-            _ => return None,
+    const MOST: usize = 16;
+    let bytes = bytes.get(..MOST).unwrap_or(bytes);
+    let mut number = 0_u64;
+    let mut digits = |mut at: usize| {
+        while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0'))
+            && digit < 10
+        {
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+            at += 1;
         }
+        at
+    };
+    let whole = digits(0);
+    let (mut end, mut places) = (whole, 0);
+    if bytes.get(whole) == Some(&b'.') {
+        end = digits(whole + 1);
+        places = end - whole - 1;
     }
-    if !(1..=15).contains(&digits) {
+    if !(1..=15).contains(&(whole + places)) {
         return None;
     }
-    Some(point.map_or(number as f64, |point| number as f64 / POWERS[digits - point]))
+    let number = number as f64;
+    Some((if places == 0 { number } else { number / POWERS[places] }, end))
 }
 
 #[cfg(test)]

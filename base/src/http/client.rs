@@ -45,6 +45,8 @@ pub struct Client {
     names: Option<Names>,
     /// Who passes requests on.
     proxies: Vec<Arc<Proxy>>,
+    /// How much of an answer is read at a time, where that is said.
+    piece: Option<usize>,
     /// Where this is set: metadata services and addresses of the link are not dialled, but for these.
     spared: Option<Arc<[IpAddr]>>,
 }
@@ -68,7 +70,7 @@ impl Client {
         }
         let server_name = tls.server_name.clone();
         let (trust, proxies) = (Arc::new(trust), Vec::new());
-        Ok(Self { trust, server_name, names: None, proxies, spared: None })
+        Ok(Self { trust, server_name, names: None, proxies, piece: None, spared: None })
     }
 
     /// The same client, which goes on for some minutes with what names were resolved to before while
@@ -76,6 +78,13 @@ impl Client {
     #[must_use]
     pub fn remembering(self) -> Self {
         Self { names: Some(Names::default()), ..self }
+    }
+
+    /// The same client, which reads answers of HTTP/1.1 by at most `bytes` at a time, and none whose head
+    /// is larger: every connection that is kept holds so much. Otherwise it grows with the answers.
+    #[must_use]
+    pub fn in_pieces(self, bytes: usize) -> Self {
+        Self { piece: Some(bytes), ..self }
     }
 
     /// The same client, which reaches others through `proxy`, unless one that was named before
@@ -183,7 +192,7 @@ impl Client {
         phases: &mut Phases,
     ) -> Result<Connection, ClientError> {
         if !origin.tls {
-            return Connection::open(socket, origin, peer, None).await;
+            return Connection::open_by(self.piece, socket, origin, peer, None).await;
         }
 
         // Apart, so that those who do not encrypt need no room for it.
@@ -194,7 +203,7 @@ impl Client {
             let session = TlsSession::of(socket.get_ref().1);
             match session.is_http2 {
                 true => Connection::open_http2(socket, origin, peer, Some(session)).await,
-                false => Connection::open(socket, origin, peer, Some(session)).await,
+                false => Connection::open_by(self.piece, socket, origin, peer, Some(session)).await,
             }
         })
         .await

@@ -140,7 +140,20 @@ impl Connection {
         peer: Option<SocketAddr>,
         tls: Option<TlsSession>,
     ) -> Result<Self, ClientError> {
-        let opened = http1::handshake(TokioIo::new(socket)).await;
+        Self::open_by(None, socket, origin, peer, tls).await
+    }
+
+    /// As [`Connection::open`], and reads by at most `piece` bytes at a time, where it is said.
+    pub(super) async fn open_by(
+        piece: Option<usize>,
+        socket: impl Socket,
+        origin: &Origin,
+        peer: Option<SocketAddr>,
+        tls: Option<TlsSession>,
+    ) -> Result<Self, ClientError> {
+        let mut builder = http1::Builder::new();
+        builder.read_buf_exact_size(piece);
+        let opened = builder.handshake(TokioIo::new(socket)).await;
         let (sender, driver) =
             opened.map_err(|error| ClientError::from_hyper("open HTTP", &error))?;
         Ok(Self::new(Sender::One(sender), Box::pin(driver), origin, peer, tls))
