@@ -49,6 +49,14 @@ async fn another_end_is_unknown_with_its_reason() {
 }
 
 #[tokio::test]
+async fn one_that_lets_go_of_its_output_and_goes_on_is_seen_through() {
+    let o = outcome("echo early; exec >&-; sleep 0.3; exit 2", "").await;
+    check(&o, Status::Critical, Reason::Threshold, "early");
+    let o = outcome("exec >&- 2>&-; sleep 0.3; exit 1", "").await;
+    check(&o, Status::Warning, Reason::Threshold, "exit code 1 without a word");
+}
+
+#[tokio::test]
 async fn what_is_printed_cannot_act_x11() {
     let o =
         outcome(r"printf '\033[2J\r\000\376 \342\200\256 | a=1 \033=2\nnext\033]0;x\007\n'", "")

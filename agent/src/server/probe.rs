@@ -162,6 +162,8 @@ pub(super) async fn run(probe: &dyn Probe, timeout: Duration, stop: Cancellation
     let run = probe.run(&stop);
     tokio::pin!(run);
     tokio::select! {
+        // What is done at once needs no timer.
+        biased;
         outcome = run.as_mut() => return outcome,
         () = sleep(timeout) => stop.cancel(),
     }

@@ -64,7 +64,7 @@ impl Program {
             let help = format!("write the full path, as `command -v {}` prints it", path.display());
             return Err(ProgramFault::new(Reason::InsecureProgram, message).with_help(help));
         }
-        let mut walk = Walk { user, links: 0, at: PathBuf::from("/"), last: None };
+        let mut walk = Walk { user, links: 0, at: PathBuf::from("/"), directory: None, last: None };
         walk.directory(&fs::symlink_metadata("/").map_err(|e| missing(path, &e))?, false)?;
         walk.go(path, path)?;
         let Some(file) = walk.last.take() else {
@@ -164,6 +164,8 @@ struct Walk {
     links: usize,
     /// Where the walk is: a path without links, of which all is safe.
     at: PathBuf,
+    /// What the directory there is, where it was looked at on the way.
+    directory: Option<Metadata>,
     /// What is there, where that is not a directory.
     last: Option<Metadata>,
 }
@@ -182,9 +184,10 @@ impl Walk {
                 return Err(missing(shown, &io::ErrorKind::NotADirectory.into()));
             }
             match component.to_str() {
-                Some("/") => self.at = PathBuf::from("/"),
+                Some("/") => (self.at, self.directory) = (PathBuf::from("/"), None),
                 Some("..") => {
                     self.at.pop();
+                    self.directory = None;
                 }
                 _ => self.step(component, n + 1 == components.len(), shown)?,
             }
@@ -207,7 +210,9 @@ impl Walk {
             return self.go(&target, shown);
         }
         if found.is_dir() {
-            return self.directory(&found, true);
+            self.directory(&found, true)?;
+            self.directory = Some(found);
+            return Ok(());
         }
         if is_last {
             self.at.pop();
@@ -221,6 +226,9 @@ impl Walk {
     /// Whether the directory where the walk is may hold what counts directly: a file or a link. A
     /// sticky one that everybody may write to may not: names in it are anybody's to make.
     fn holds(&self) -> Result<(), ProgramFault> {
+        if let Some(found) = &self.directory {
+            return self.directory(found, false);
+        }
         let found = fs::symlink_metadata(&self.at).map_err(|error| missing(&self.at, &error))?;
         self.directory(&found, false)
     }

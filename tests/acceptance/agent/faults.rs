@@ -5,7 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use tests::program::End;
+use tests::program::{End, Program, path_of};
 use tests::{exchange, wait_until};
 
 use crate::stage::{Agent, Stage};
@@ -246,6 +246,26 @@ fn a_program_that_others_can_change_is_refused_at_the_load_x10() {
     check(&stage.program("lost", "#!/no/such/interpreter\n"), Some("`/no/such/interpreter`"));
     check(&stage.text("absent"), Some("does not exist"));
     check("good", Some("is not an absolute path"));
+}
+
+/// Whoever could ask for a password there would wait for it until its time is up.
+#[test]
+fn no_script_reaches_the_terminal_that_the_agent_was_started_from() {
+    let stage = Stage::new();
+    let text = "#!/bin/sh\nif (: < /dev/tty) 2> /dev/null; then exit 2; fi\necho alone\n";
+    let asks = stage.program("asks", text);
+    stage.configure(&format!(
+        "checks: [{{name: asks, interval: 1m, probe: {{script: {{command: ['{asks}']}}}}}}]"
+    ));
+    let (agent, config) = (path_of("veilleur-agent"), stage.text("agent.yml"));
+    let agent = agent.display();
+    let line = format!("(: < /dev/tty) && exec '{agent}' run-once --config '{config}'");
+    // It starts what it is told to at a terminal of its own.
+    let mut terminal = std::process::Command::new("script");
+    terminal.args(["-qec", &line, "/dev/null"]);
+    let mut told = Program::spawn(terminal);
+    assert_eq!(told.wait(), End::Exit(0), "{}", told.stdout());
+    assert!(told.stdout().contains("alone"), "{}", told.stdout());
 }
 
 /// Requests that are slow or many hold up neither the checks nor other requests.
