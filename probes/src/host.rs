@@ -62,6 +62,8 @@ mod tapestats;
 mod mdadm;
 mod xfs;
 mod btrfs;
+mod bcache;
+mod dmmultipath;
 mod hwmon;
 mod textfile;
 mod zfs;
@@ -75,8 +77,8 @@ mod updates;
 mod tests;
 
 pub use config::{
-    CpuConfig, DeviceConfig, FilesystemConfig, HostConfig, PathsConfig, StatConfig, TextfileConfig,
-    TopConfig,
+    BcacheConfig, CpuConfig, DeviceConfig, FilesystemConfig, HostConfig, PathsConfig, StatConfig,
+    TextfileConfig, TopConfig,
 };
 
 use std::fmt;
@@ -151,6 +153,8 @@ const COLLECTORS: &[(&str, Place, Make)] = &[
     ("mdadm", Aside, mdadm::collector),
     ("xfs", Aside, xfs::collector),
     ("btrfs", Aside, btrfs::collector),
+    ("bcache", Aside, bcache::collector),
+    ("dmmultipath", Aside, dmmultipath::collector),
     ("hwmon", Aside, hwmon::collector),
     ("textfile", Aside, textfile::collector),
     ("zfs", Aside, zfs::collector),
@@ -200,6 +204,7 @@ enum CollectError {
 pub struct Host {
     /// What it was made from, to be compared.
     settings: String,
+    names: Vec<&'static str>,
     collecting: Mutex<Collecting>,
 }
 
@@ -223,12 +228,19 @@ impl Host {
             let all = all.filter(|(name, ..)| settings.collectors.contains(name));
             all.map(|(name, _, make)| (*name, make(settings))).collect::<Vec<_>>()
         };
+        let names = COLLECTORS.iter().map(|(name, ..)| *name);
+        let names = names.filter(|name| settings.collectors.contains(name)).collect();
         let collecting = Mutex::new(Collecting {
             collectors: wanted(Here),
             aside: aside::Aside::new(wanted(Aside), settings),
             reading: Reading::new(settings),
         });
-        Self { settings: shown, collecting }
+        Self { settings: shown, names, collecting }
+    }
+
+    /// The collectors that run.
+    pub fn collectors(&self) -> &[&'static str] {
+        &self.names
     }
 
     /// Reads everything now, which is what `node_time_seconds` will say.
@@ -238,13 +250,18 @@ impl Host {
     /// `collector_timeout` at most, and remembers who it was. Scrapes that come together are read one after the other. Of every
     /// collector there is `node_scrape_collector_success`: 1 where it gave everything.
     pub fn collect(&self, now: Timestamp) -> Vec<MetricFamily> {
-        self.read(now).0
+        self.read(now, &|_| true).0
     }
 
     /// As [`Host::collect`], with the collectors that failed as an outcome tells it. What a kernel
     /// does not have (no conntrack, no pressure information) is left out and is no reason to warn.
     pub fn look(&self, now: Timestamp) -> Outcome {
-        let (families, mut failed) = self.read(now);
+        self.look_at(now, &|_| true)
+    }
+
+    /// As [`Host::look`], by those collectors alone that are `wanted`.
+    pub fn look_at(&self, now: Timestamp, wanted: &dyn Fn(&str) -> bool) -> Outcome {
+        let (families, mut failed) = self.read(now, wanted);
         failed.retain(|failed| !matches!(failed.error, CollectError::Absent(_)));
         let samples: usize = families.iter().map(|family| family.samples.len()).sum();
         let mut outcome = if failed.is_empty() {
@@ -267,12 +284,16 @@ impl Host {
         self.settings == other.settings
     }
 
-    fn read(&self, now: Timestamp) -> (Vec<MetricFamily>, Vec<Failed>) {
+    fn read(
+        &self,
+        now: Timestamp,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> (Vec<MetricFamily>, Vec<Failed>) {
         let mut collecting = self.collecting.lock().unwrap_or_else(PoisonError::into_inner);
         let Collecting { collectors, aside, reading } = &mut *collecting;
         reading.begin(now);
         // They read while the others do.
-        let begun = aside.begin();
+        let begun = aside.begin(wanted);
         let mut durations = MetricFamily::gauge(
             "node_scrape_collector_duration_seconds",
             "node_exporter: Duration of a collector scrape.",
@@ -282,7 +303,7 @@ impl Host {
             "node_exporter: Whether a collector succeeded.",
         );
         let mut failed = Vec::new();
-        for (name, collect) in collectors {
+        for (name, collect) in collectors.iter_mut().filter(|(name, _)| wanted(name)) {
             let stopwatch = Stopwatch::start();
             let result = collect(reading);
             durations.add(&[("collector", name)], stopwatch.seconds());
@@ -291,7 +312,7 @@ impl Host {
                 failed.push(Failed { collector: name, error });
             }
         }
-        for collected in aside.collect(begun) {
+        for collected in aside.collect(begun, wanted) {
             let name = collected.collector;
             durations.add(&[("collector", name)], collected.seconds);
             successes.add(&[("collector", name)], f64::from(u8::from(collected.result.is_ok())));

@@ -20,7 +20,9 @@ use base::family::{MetricFamily, MetricKind};
 use base::labels::{LabelsBuilder, METRIC_NAME};
 use base::number;
 use base::sample::Timestamp;
-use probes::host::{CpuConfig, DeviceConfig, HostConfig, PathsConfig, StatConfig, TextfileConfig};
+use probes::host::{
+    BcacheConfig, CpuConfig, DeviceConfig, HostConfig, PathsConfig, StatConfig, TextfileConfig,
+};
 
 use crate::report::Report;
 
@@ -55,11 +57,13 @@ const RECORDED: [&str; 26] = [
 ];
 /// What we have besides. The recording of `dmi` has a label broken over two lines, which is no text
 /// of the format.
-const OTHERS: [&str; 20] = [
+const OTHERS: [&str; 22] = [
+    "bcache",
     "btrfs",
     "conntrack",
     "cpufreq",
     "dmi",
+    "dmmultipath",
     "entropy",
     "filesystem",
     "hwmon",
@@ -76,6 +80,13 @@ const OTHERS: [&str; 20] = [
     "timex",
     "uname",
     "vmstat",
+];
+/// What runs by default there and is not here, as the manual says.
+const NOT_HERE: [&str; 1] = ["bcachefs"];
+/// Families that are newer than the tables and the recordings, with type and labels.
+const NEWER: [(&str, &str, &str); 2] = [
+    ("node_cpu_online", "gauge", "cpu"),
+    ("node_disk_device_mapper_backing_device_info", "gauge", "backing_device,device"),
 ];
 /// Families whose labels are not in the tables.
 const UNLABELLED: [&str; 2] = ["node_dmi_info", "node_textfile_mtime_seconds"];
@@ -98,6 +109,7 @@ pub(crate) fn run(report: &mut Report) {
         let mut ours = collect(&tree, &[collector]);
         // The tables have them, but not the version that was recorded.
         ours.retain(|family| !family.name.starts_with("node_edac_channel_"));
+        ours.retain(|family| !NEWER.iter().any(|(name, ..)| *name == family.name));
         report.suite(&format!("node/{collector}"), compare(&expected, &ours, |value| value));
     }
     let live = HostConfig {
@@ -147,6 +159,7 @@ fn collect(tree: &Path, collectors: &[&str]) -> Vec<MetricFamily> {
             bugs_include: Some(written("^(cpu_meltdown|spectre_.*|mds)$")),
         },
         stat: StatConfig { softirqs: true },
+        bcache: BcacheConfig { priority_stats: true },
         arp: DeviceConfig { device_exclude: Some(written("^nope$")), device_include: None },
         textfile: TextfileConfig {
             directories: vec![written(&format!("{}/textfile/two_metric_files", tree.display()))],
@@ -244,11 +257,14 @@ fn known(report: &Report) -> BTreeMap<String, BTreeSet<(String, String)>> {
             }
         }
     }
+    for (name, kind, labels) in NEWER {
+        known.insert(name.to_owned(), BTreeSet::from([(kind.to_owned(), labels.to_owned())]));
+    }
     known
 }
 
 /// Every family that `metrics.tsv` has for a collector of ours, on the tree; those of `netdev`, for
-/// which the tree has no file, on this machine.
+/// which the tree has no file, on this machine. Another collector that runs by default is missing.
 fn all_families(report: &Report, tree: &Path) -> Vec<(String, Result<(), String>)> {
     let known = known(report);
     let ours: Vec<_> = RECORDED.into_iter().chain(OTHERS).collect();
@@ -256,10 +272,13 @@ fn all_families(report: &Report, tree: &Path) -> Vec<(String, Result<(), String>
     let live = HostConfig { collectors: Some(vec![written("netdev")]), ..HostConfig::default() };
     found.extend(families(live));
     let cases = table(report, "node/metrics.tsv").into_iter().filter_map(|line| {
-        let [name, _, _, collector, _, help] = &line[..] else { panic!("{line:?}") };
+        let [name, _, _, collector, by_default, help] = &line[..] else { panic!("{line:?}") };
+        let is_known_to_be_missing = NOT_HERE.contains(&collector.as_str());
         if !ours.contains(&collector.as_str()) {
-            return None;
+            let wanted = by_default == "yes" && !is_known_to_be_missing;
+            return wanted.then(|| (name.clone(), Err(format!("no collector `{collector}`"))));
         }
+        assert!(!is_known_to_be_missing, "`{collector}` is here");
         // The help of what is read from a file names it.
         let help = help.replace("collector/fixtures", &tree.to_string_lossy());
         let result = match found.iter().find(|family| family.name == *name) {

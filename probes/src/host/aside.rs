@@ -54,15 +54,19 @@ impl Aside {
         Self { names, asker, limit }
     }
 
-    /// Lets all collectors begin.
-    pub(super) fn begin(&self) -> Asked<&'static str> {
-        self.asker.begin(self.names.iter())
+    /// Lets the collectors begin that are `wanted`.
+    pub(super) fn begin(&self, wanted: &dyn Fn(&str) -> bool) -> Asked<&'static str> {
+        self.asker.begin(self.names.iter().filter(|name| wanted(name)))
     }
 
-    /// What every collector gave, in their order.
-    pub(super) fn collect(&self, begun: Asked<&'static str>) -> Vec<Collected> {
+    /// What each of them gave, in their order.
+    pub(super) fn collect(
+        &self,
+        begun: Asked<&'static str>,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Vec<Collected> {
         let mut answers = self.asker.answers(begun);
-        let all = self.names.iter();
+        let all = self.names.iter().filter(|name| wanted(name));
         all.map(|name| answers.remove(name).unwrap_or_else(|| late(name, self.limit))).collect()
     }
 }
@@ -120,10 +124,10 @@ mod tests {
             each.map(|c| (c.collector, c.result.is_ok(), c.families.len())).collect()
         };
         let expected = [("hangs", false, 0), ("works", true, 1)];
-        assert_eq!(tell(aside.collect(aside.begin())), expected);
+        assert_eq!(tell(aside.collect(aside.begin(&|_| true), &|_| true)), expected);
         let again = Stopwatch::start();
         for _ in 0..10 {
-            assert_eq!(tell(aside.collect(aside.begin())), expected);
+            assert_eq!(tell(aside.collect(aside.begin(&|_| true), &|_| true)), expected);
         }
         assert!(again.elapsed() < settings.collector_timeout.duration(), "{:?}", again.elapsed());
         go.send(()).unwrap();

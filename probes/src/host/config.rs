@@ -58,6 +58,8 @@ pub struct HostConfig {
     pub cpu: CpuConfig,
     /// What else `stat` tells.
     pub stat: StatConfig,
+    /// What else `bcache` tells.
+    pub bcache: BcacheConfig,
     /// What `filesystem` leaves out.
     pub filesystem: FilesystemConfig,
     /// What `diskstats` leaves out; by default partitions and devices in memory.
@@ -87,6 +89,7 @@ impl Default for HostConfig {
             top: TopConfig::default(),
             cpu: CpuConfig::default(),
             stat: StatConfig::default(),
+            bcache: BcacheConfig::default(),
             filesystem: FilesystemConfig::default(),
             diskstats: DeviceConfig::default(),
             netdev: DeviceConfig::default(),
@@ -126,6 +129,14 @@ pub struct CpuConfig {
 pub struct StatConfig {
     /// Whether `node_softirqs_total` is there.
     pub softirqs: bool,
+}
+
+/// What `bcache` tells beyond what is cheap to ask.
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BcacheConfig {
+    /// Whether `node_bcache_priority_stats_...` are there: the kernel walks over every bucket to tell.
+    pub priority_stats: bool,
 }
 
 /// What `filesystem` leaves out.
@@ -191,6 +202,7 @@ pub(super) struct Settings {
     pub(super) top_count: usize,
     pub(super) cpu_info: Option<CpuInfo>,
     pub(super) softirqs: bool,
+    pub(super) priority_stats: bool,
     pub(super) mount_points_exclude: Option<Regex>,
     pub(super) fs_types_exclude: Option<Regex>,
     pub(super) mount_timeout: Period,
@@ -275,6 +287,7 @@ impl HostConfig {
             collectors,
             cpu_info: info.then_some(CpuInfo { flags, bugs, frequency }),
             softirqs: self.stat.softirqs,
+            priority_stats: self.bcache.priority_stats,
             mount_points_exclude,
             fs_types_exclude,
             mount_timeout,
@@ -386,7 +399,7 @@ mod tests {
         );
         check("diskstats: {device_include: ^sd}", "");
         check("cpu: {info: true, flags_include: aes, bugs_include: .}", "");
-        check("stat: {softirqs: true}", "");
+        check("stat: {softirqs: true}\nbcache: {priority_stats: true}", "");
         check("enable: [cgroup_usage, top, updates]\ntop: {count: 5}", "");
         check("textfile: {directories: [/var/lib/*/metrics]}\ncollector_timeout: 2s", "");
         check("paths: {procfs: /host/proc, sysfs: /host/sys, rootfs: /host, udev: /x}", "");

@@ -1,4 +1,4 @@
-//! CPU time by mode, how often CPUs were throttled, and which of them are isolated.
+//! CPU time by mode, how often CPUs were throttled, and which of them are isolated or offline.
 //!
 //! The kernel's counters of idle time and of waiting for I/O can step back a little; a counter that
 //! falls would be taken for one that began anew. So each shows the highest value seen, until its
@@ -12,7 +12,7 @@ use super::config::Settings;
 use super::file::{Buffer, Descriptors, Source};
 use super::reading::Reading;
 use super::table::{Column, Table};
-use super::{Collect, CollectError, cpuinfo, text};
+use super::{Collect, CollectError, attributes, cpuinfo, text};
 
 /// Fields of a line of `/proc/stat`, in its order.
 const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];
@@ -30,6 +30,7 @@ const GUEST_SECONDS: usize = 1;
 const ISOLATED: usize = 2;
 const CORE_THROTTLES: usize = 3;
 const PACKAGE_THROTTLES: usize = 4;
+const ONLINE: usize = 5;
 const COLUMNS: &[Column] = &[
     Column::counter("node_cpu_seconds_total", "Seconds the CPUs spent in each mode."),
     Column::counter(
@@ -48,11 +49,13 @@ const COLUMNS: &[Column] = &[
         "node_cpu_package_throttles_total",
         "Number of times this CPU package has been throttled.",
     ),
+    Column::gauge("node_cpu_online", "CPUs that are online and being scheduled."),
 ];
 
 pub(super) fn collector(settings: &Settings) -> Collect {
     let folder = settings.paths.sysfs.join("devices/system/cpu");
     let mut isolated = Source::record(folder.join("isolated"), &settings.descriptors);
+    let mut first = Source::record(folder.join("cpu0/online"), &settings.descriptors);
     let mut info = cpuinfo::CpuInfoSource::new(settings);
     let (mut cpus, mut throttles) = (Vec::new(), Throttles::default());
     let descriptors = settings.descriptors.clone();
@@ -60,6 +63,7 @@ pub(super) fn collector(settings: &Settings) -> Collect {
         let mut table = Table::new(COLUMNS);
         let times = times(reading, &mut cpus, &mut table);
         isolated_cpus(&mut isolated, &mut reading.buffer, &mut table);
+        online_cpus(&mut first, &folder, &mut reading.buffer, &mut table);
         throttles.find(&cpus, &folder, &descriptors, &mut reading.buffer);
         throttles.read(&mut reading.buffer, &mut table);
         reading.families.extend(table.into_families());
@@ -144,6 +148,20 @@ fn times(
 fn isolated_cpus(source: &mut Source, buffer: &mut Buffer, table: &mut Table) {
     for cpu in source.read(buffer).map(listed).unwrap_or_default() {
         table.add(ISOLATED, &[("cpu", &cpu.to_string())], 1.0);
+    }
+}
+
+/// Adds which CPUs are online, where all of them can be switched off: as node_exporter, by whether the
+/// `first` can. Those that are off are in no other file.
+fn online_cpus(first: &mut Source, folder: &Path, buffer: &mut Buffer, table: &mut Table) {
+    if first.number(buffer).is_err() {
+        return;
+    }
+    let names = attributes::names(folder).unwrap_or_default();
+    for (cpu, number) in attributes::numbered(&names, "cpu") {
+        let online = attributes::number_of(&folder.join(cpu).join("online"), buffer);
+        let is_online = f64::from(u8::from(online.is_some_and(|online| online != 0.0)));
+        table.add(ONLINE, &[("cpu", number)], is_online);
     }
 }
 

@@ -12,7 +12,7 @@ use super::config::Settings;
 use super::file::{Buffer, Descriptors, Source};
 use super::table::{Column, Table};
 use super::{Collect, text};
-use udev::Udev;
+use udev::{Known, Udev};
 
 /// A sector is 512 bytes here, whatever it is on the disk.
 const SECTOR: f64 = 512.0;
@@ -122,6 +122,7 @@ struct Disk {
     major: String,
     minor: String,
     rotational: Source,
+    slaves: PathBuf,
     udev: Udev,
     /// Whether the disk was there in this scrape.
     seen: bool,
@@ -142,6 +143,7 @@ impl Disk {
             major: major.to_owned(),
             minor: minor.to_owned(),
             rotational: Source::record(folder.join("queue/rotational"), &paths.descriptors),
+            slaves: folder.join("slaves"),
             udev: Udev::new(paths.udev.join(format!("b{major}:{minor}"))),
             seen: true,
         }
@@ -186,7 +188,8 @@ pub(super) fn collector(settings: &Settings) -> Collect {
             let mut disk = kept.unwrap_or_else(|| Disk::new(name, major, minor, &paths));
             disk.seen = true;
             let rotational = disk.rotational.number(&mut small).is_ok_and(|value| value != 0.0);
-            disk.udev.add_disk(&mut known, name, &disk.major, &disk.minor, rotational);
+            let Disk { major, minor, slaves, udev, .. } = &mut disk;
+            udev.add_disk(&mut known, &Known { name, major, minor, rotational, slaves });
             disks.insert(name.to_owned(), disk);
         }
         disks.retain(|_, disk| std::mem::take(&mut disk.seen));

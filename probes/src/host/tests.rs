@@ -44,6 +44,23 @@ const TREE: &[(&str, &str)] = &[
     ("sys/class/net/eth0/speed", "1000\n"),
     ("sys/class/net/eth0/statistics/rx_nohandler", "6\n"),
     ("sys/block/sda/queue/rotational", "1\n"),
+    ("sys/block/sda/slaves/sdc/size", "1\n"),
+    ("sys/block/dm-3/dm/uuid", "mpath-17\n"),
+    ("sys/block/dm-3/dm/name", "mpathA\n"),
+    ("sys/block/dm-3/dm/suspended", "0\n"),
+    ("sys/block/dm-3/size", "8\n"),
+    ("sys/block/dm-3/slaves/sdi/x", ""),
+    ("sys/block/dm-3/slaves/sdj/x", ""),
+    ("sys/block/sdi/device/state", "running\n"),
+    ("sys/block/sdj/device/state", "offline\n"),
+    ("sys/block/dm-4/dm/uuid", "LVM-17\n"),
+    ("sys/fs/bcache/a-b/internal/btree_nodes", "17\n"),
+    ("sys/fs/bcache/a-b/bdev0/stats_total/cache_hits", "546\n"),
+    ("sys/fs/bcache/a-b/bdev0/writeback_rate_debug", "rate:\t\t1.1M/sec\nchange:\t-1.5k/sec\n"),
+    ("sys/fs/bcache/a-b/cache0/written", "0.5k\n"),
+    ("sys/fs/bcache/a-b/cache0/priority_stats", "Unused:\t\t99%\n"),
+    ("sys/devices/system/cpu/cpu0/online", "1\n"),
+    ("sys/devices/system/cpu/cpu1/online", "0\n"),
     ("sys/devices/system/cpu/isolated", "1\n"),
     ("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "1700000\n"),
     ("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n"),
@@ -175,6 +192,8 @@ fn reads_what_the_files_say() {
     check("node_cpu_seconds_total{cpu=0,mode=idle}", 40.0);
     check("node_cpu_guest_seconds_total{cpu=0,mode=nice}", 0.1);
     check("node_cpu_isolated{cpu=1}", 1.0);
+    check("node_cpu_online{cpu=0}", 1.0);
+    check("node_cpu_online{cpu=1}", 0.0);
     check("node_boot_time_seconds{}", 1_418_183_276.0);
     check("node_memory_MemTotal_bytes{}", 16_384.0);
     check("node_memory_Active_anon_bytes{}", 2048.0);
@@ -187,6 +206,20 @@ fn reads_what_the_files_say() {
          serial=17,wwn=}",
         1.0,
     );
+    check("node_disk_device_mapper_backing_device_info{backing_device=sdc,device=sda}", 1.0);
+    check("node_dmmultipath_device_info{device=mpathA,sysfs_name=dm-3,uuid=mpath-17}", 1.0);
+    check("node_dmmultipath_device_active{device=mpathA,sysfs_name=dm-3}", 1.0);
+    check("node_dmmultipath_device_size_bytes{device=mpathA,sysfs_name=dm-3}", 4096.0);
+    check("node_dmmultipath_device_paths_active{device=mpathA,sysfs_name=dm-3}", 1.0);
+    check("node_dmmultipath_device_paths_failed{device=mpathA,sysfs_name=dm-3}", 1.0);
+    check("node_dmmultipath_path_state{device=mpathA,path=sdj,state=offline}", 1.0);
+    assert!(!samples.keys().any(|name| name.contains("dm-4")), "it has no paths");
+    check("node_bcache_btree_nodes{uuid=a-b}", 17.0);
+    check("node_bcache_cache_hits_total{backing_device=bdev0,uuid=a-b}", 546.0);
+    check("node_bcache_writeback_rate{backing_device=bdev0,uuid=a-b}", 1_150_976.0);
+    check("node_bcache_writeback_change{backing_device=bdev0,uuid=a-b}", -1524.0);
+    check("node_bcache_written_bytes_total{cache_device=cache0,uuid=a-b}", 500.0);
+    assert!(!samples.keys().any(|name| name.contains("priority")), "they are not asked for");
     check("node_network_receive_bytes_total{device=eth0}", 1.0);
     check("node_network_receive_nohandler_total{device=eth0}", 6.0);
     check("node_network_speed_bytes{device=eth0}", 125_000_000.0);
@@ -336,6 +369,11 @@ fn runs_the_collectors_that_are_chosen() {
     assert_eq!(names(chosen), "loadavg uname");
     let usual = names(HostConfig { enable: Vec::new(), ..config(folder.path()) });
     assert!(!usual.contains("cgroup_usage") && usual.contains("hwmon"), "{usual}");
+    let wanted = |name: &str| matches!(name, "loadavg" | "hwmon");
+    let some = host(folder.path()).look_at(NOW, &wanted).families;
+    let some = samples(&some).into_keys().filter(|name| name.contains("_success{"));
+    let success = |name: &str| format!("node_scrape_collector_success{{collector={name}}}");
+    assert_eq!(some.collect::<Vec<_>>(), [success("hwmon"), success("loadavg")]);
     let disable = vec![written("cpu"), written("netclass")];
     let some = names(HostConfig { disable, ..config(folder.path()) });
     assert!(some.starts_with("stat meminfo") && some.contains("conntrack arp"), "{some}");

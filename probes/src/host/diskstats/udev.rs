@@ -7,19 +7,24 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::table::{Column, Table};
-use super::super::text;
+use super::super::{attributes, text};
 
 const INFO: usize = 0;
 const FILESYSTEM: usize = 1;
 const MAPPER: usize = 2;
-const ATA: usize = 3;
+const BACKING: usize = 3;
+const ATA: usize = 4;
 pub(super) const COLUMNS: &[Column] = &[
     Column::gauge("node_disk_info", "Info of /sys/block/<block_device>."),
     Column::gauge("node_disk_filesystem_info", "Info about disk filesystem."),
     Column::gauge("node_disk_device_mapper_info", "Info about disk device mapper."),
+    Column::gauge(
+        "node_disk_device_mapper_backing_device_info",
+        "Info about the underlying block devices of a device mapper device.",
+    ),
     Column::gauge("node_disk_ata_write_cache", "ATA disk has a write cache."),
     Column::gauge("node_disk_ata_write_cache_enabled", "ATA disk has its write cache enabled."),
     Column::gauge(
@@ -41,20 +46,24 @@ pub(super) struct Udev {
     properties: HashMap<String, String>,
 }
 
+/// What is known of a disk without udev.
+pub(super) struct Known<'d> {
+    pub(super) name: &'d str,
+    pub(super) major: &'d str,
+    pub(super) minor: &'d str,
+    pub(super) rotational: bool,
+    /// The folder that names what the disk is mapped on, where it is one of the device mapper.
+    pub(super) slaves: &'d Path,
+}
+
 impl Udev {
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, stamp: None, properties: HashMap::new() }
     }
 
-    /// Adds what is known of the disk `name` to a table of [`COLUMNS`].
-    pub(super) fn add_disk(
-        &mut self,
-        table: &mut Table,
-        name: &str,
-        major: &str,
-        minor: &str,
-        rotational: bool,
-    ) {
+    /// Adds what is known of a disk to a table of [`COLUMNS`].
+    pub(super) fn add_disk(&mut self, table: &mut Table, disk: &Known<'_>) {
+        let Known { name, major, minor, rotational, slaves } = *disk;
         self.refresh();
         let get = |property: &str| self.properties.get(property).map_or("", String::as_str);
         // The first is what is printed on the disk; virtual disks have the last only.
@@ -92,6 +101,9 @@ impl Udev {
                 ("vg_name", get("DM_VG_NAME")),
             ];
             table.add(MAPPER, &labels, 1.0);
+            for backing in attributes::names(slaves).unwrap_or_default() {
+                table.add(BACKING, &[("backing_device", &backing), ("device", name)], 1.0);
+            }
         }
         if !get("ID_ATA").is_empty() {
             for (n, property) in ATA_PROPERTIES.iter().enumerate() {
