@@ -55,6 +55,13 @@ inside dpkg -i /first.deb >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "it c
 sed "s#^ExecStart=/usr/bin/veilleur-agent#ExecStart=$(realpath "$program")#" "$unit" >"$work/veilleur-agent.service"
 systemd-analyze --man=no verify "$work/veilleur-agent.service" >"$work/log" 2>&1 || true
 ! grep veilleur "$work/log" >&2 || fail "systemd complains about the unit"
+install -D -m 644 -t "$work/veilleur-agent.service.d" "$work"/root/usr/share/veilleur-agent/*.conf
+[ "$(find "$work/veilleur-agent.service.d" -name '*.conf' | wc -l)" = 2 ] || fail "drop-ins are missing"
+systemd-analyze --man=no verify "$work/veilleur-agent.service" >"$work/log" 2>&1 || true
+! grep veilleur "$work/log" >&2 || fail "systemd complains about a drop-in"
+echo 'Delegated=pids' >>"$work/veilleur-agent.service.d/cgroups.conf"
+systemd-analyze --man=no verify "$work/veilleur-agent.service" >"$work/log" 2>&1 || true
+grep -q 'cgroups.conf.*Delegated' "$work/log" || fail "systemd has not read the drop-ins"
 # 0 is nothing, 100 everything; services without any protection have 96.
 systemd-analyze security --offline=true --no-pager --threshold=25 "$unit" >"$work/log" \
   || { tail -n 1 "$work/log" >&2; fail "the unit allows more than it should"; }
@@ -83,6 +90,7 @@ await "it listens" grep -q 'listening on' "$work/agent.log"
 url=$(grep -o 'http://[0-9.:]*' "$work/agent.log" | head -n 1)
 curl -fs "$url/metrics" >"$work/metrics"
 grep -q '^node_load1 ' "$work/metrics" || fail "the host is not shown"
+grep -q '^node_textfile_scrape_error 0' "$work/metrics" || fail "the folder for files of metrics is not there"
 grep -q '^veilleur_check_reason{check="failed-units"' "$work/metrics" || fail "the checks are not shown"
 ! grep -q WARN "$work/agent.log" || { cat "$work/agent.log" >&2; fail "it complains"; }
 kill -TERM "$agent"

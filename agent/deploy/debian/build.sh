@@ -18,6 +18,10 @@ install -d "$tree/usr/lib/veilleur"
 install -m 755 "$here"/../../../probes/scripts/*.sh "$here"/../../../probes/scripts/*.py "$tree/usr/lib/veilleur"
 install -D -m 644 "$here/veilleur-agent.service" "$tree/lib/systemd/system/veilleur-agent.service"
 install -D -m 644 "$here/agent.yml" "$tree/etc/veilleur/agent.yml"
+# Ready to be put where they have an effect, if somebody wants it.
+install -D -m 644 -t "$tree/usr/share/veilleur-agent" "$here"/drop-ins/*.conf
+# Where Debian's node_exporter looks for files of metrics, and agent.yml does, too.
+install -d "$tree/var/lib/prometheus/node-exporter"
 install -D -m 644 "$here/copyright" "$tree/usr/share/doc/veilleur-agent/copyright"
 install -d "$tree/usr/share/man/man1" "$tree/usr/share/bash-completion/completions" \
   "$tree/usr/share/zsh/vendor-completions" "$tree/usr/share/fish/vendor_completions.d"
