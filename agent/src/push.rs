@@ -20,7 +20,7 @@ mod state;
 
 pub use path::group_of;
 pub(crate) use state::MAX_BODY;
-pub use state::{GroupLabels, PushError, State};
+pub use state::{GroupLabels, PushError, Pushed, State};
 
 use std::time::Duration;
 

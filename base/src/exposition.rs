@@ -28,10 +28,10 @@ pub use encode::{
     CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT, Encoding, encode, encode_output, encode_point,
 };
 pub use escaping::Escaping;
-pub use families::{check_families, parse_families};
+pub use families::{check_families, parse_families, parse_protobuf};
 pub use feed::Expecting;
 pub use parse::Parser;
-pub use protobuf::{Histograms, ProtobufParser};
+pub use protobuf::{Histograms, ProtobufParser, is_protobuf};
 pub use series::parse_series;
 pub use strict::check;
 

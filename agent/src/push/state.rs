@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use base::exposition::{Encoding, Escaping, Format, encode, parse_families};
+use base::exposition::{Encoding, Escaping, Format, encode, parse_families, parse_protobuf};
 use base::family::{FamilySample, MetricFamily};
 use base::sample::Timestamp;
 use serde_json::{Value, json};
@@ -58,6 +58,15 @@ pub struct State {
     pub(crate) changes: u64,
 }
 
+/// The body of a push.
+#[derive(Clone, Copy, Debug)]
+pub enum Pushed<'b> {
+    /// Text.
+    Text(&'b [u8], Format),
+    /// The protobuf form, which Go's and Java's libraries push.
+    Protobuf(&'b [u8]),
+}
+
 impl State {
     /// Takes what a job pushes at `now` to the group `labels`: in place of all its metrics (PUT), or
     /// only of those with the same names (POST).
@@ -68,12 +77,11 @@ impl State {
     pub fn push(
         &mut self,
         labels: &GroupLabels,
-        text: &[u8],
-        format: Format,
+        pushed: Pushed<'_>,
         replaces_all: bool,
         now: Timestamp,
     ) -> Result<(), PushError> {
-        let read = read(labels, text, format).and_then(|mut families| {
+        let read = read(labels, pushed).and_then(|mut families| {
             if let Some(before) = self.groups.get(labels).filter(|_| !replaces_all) {
                 let is_new =
                     |old: &&MetricFamily| families.iter().all(|family| family.name != old.name);
@@ -187,7 +195,7 @@ impl State {
                 labels.map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
             let labels = labels.collect::<Option<GroupLabels>>()?;
             let text = group["text"].as_str()?.as_bytes();
-            let families = read(&labels, text, Format::Text).ok()?;
+            let families = read(&labels, Pushed::Text(text, Format::Text)).ok()?;
             let group = Group {
                 pushed: time(&group["pushed"])?,
                 failed: time(&group["failed"]),
@@ -200,10 +208,13 @@ impl State {
     }
 }
 
-/// The families of a text, each sample with the labels of its group, which go before its own.
-fn read(labels: &GroupLabels, text: &[u8], format: Format) -> Result<Vec<MetricFamily>, PushError> {
+/// The families of a body, each sample with the labels of its group, which go before its own.
+fn read(labels: &GroupLabels, pushed: Pushed<'_>) -> Result<Vec<MetricFamily>, PushError> {
     let malformed = |what: String| PushError::Malformed(what);
-    let families = parse_families(text, format, MAX_BODY);
+    let families = match pushed {
+        Pushed::Text(text, format) => parse_families(text, format, MAX_BODY),
+        Pushed::Protobuf(body) => parse_protobuf(body, MAX_BODY),
+    };
     let mut families = families.map_err(|error| malformed(error.to_string()))?;
     families.retain(|family| !family.samples.is_empty());
     let mut seen = HashSet::new();
@@ -250,7 +261,8 @@ mod tests {
 
     fn push(state: &mut State, path: &str, text: &str, replaces: bool, minute: i64) -> String {
         let labels = group_of(path).unwrap();
-        let taken = state.push(&labels, text.as_bytes(), Format::Text, replaces, at(minute));
+        let pushed = Pushed::Text(text.as_bytes(), Format::Text);
+        let taken = state.push(&labels, pushed, replaces, at(minute));
         taken.map_or_else(|error| error.to_string(), |()| String::new())
     }
 

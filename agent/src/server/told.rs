@@ -18,7 +18,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::exposition::Format;
+use base::exposition::{Format, is_protobuf};
 use base::http::{
     BodyError, Full, Gunzip, Method, Response, StatusCode, answer, header, read_body, read_start,
 };
@@ -28,7 +28,7 @@ use hyper::http::request::Parts;
 
 use super::{Shown, text};
 use crate::heartbeat::{MAX_OUTPUT, Told};
-use crate::push::{MAX_BODY, PushError, group_of};
+use crate::push::{MAX_BODY, PushError, Pushed, group_of};
 use crate::results::Slot;
 
 /// How much more than is kept of a body is read, and dropped.
@@ -64,7 +64,11 @@ pub(super) async fn push<B: Body<Data = Bytes, Error: Display>>(
         _ => match read_push(request, body).await {
             Err(refused) => Err(refused),
             Ok((format, metrics)) => {
-                let taken = slot.push().push(&labels, &metrics, format, replaces_all, now);
+                let pushed = match format {
+                    Some(format) => Pushed::Text(&metrics, format),
+                    None => Pushed::Protobuf(&metrics),
+                };
+                let taken = slot.push().push(&labels, pushed, replaces_all, now);
                 taken.map(|()| StatusCode::OK).map_err(|error| match error {
                     PushError::Malformed(why) => (StatusCode::BAD_REQUEST, why),
                     PushError::TooMuch(why) => (StatusCode::PAYLOAD_TOO_LARGE, why),
@@ -80,11 +84,11 @@ pub(super) async fn push<B: Body<Data = Bytes, Error: Display>>(
     }
 }
 
-/// The format and the text of a body, unpacked.
+/// A body, unpacked, with its format; nothing where that is protobuf.
 async fn read_push<B: Body<Data = Bytes, Error: Display>>(
     request: &Parts,
     body: B,
-) -> Result<(Format, Vec<u8>), (StatusCode, String)> {
+) -> Result<(Option<Format>, Vec<u8>), (StatusCode, String)> {
     let header = |name: header::HeaderName| {
         request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
     };
@@ -92,8 +96,8 @@ async fn read_push<B: Body<Data = Bytes, Error: Display>>(
     // What curl sends where nobody says what it is.
     let form = content_type.starts_with("application/x-www-form-urlencoded");
     let format = if form { Some(Format::Text) } else { Format::from_content_type(content_type) };
-    let Some(format) = format else {
-        let why = "only the text format and OpenMetrics are read, not protobuf".to_owned();
+    if format.is_none() && !is_protobuf(content_type) {
+        let why = "only the text format, OpenMetrics and delimited protobuf are read".to_owned();
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     };
     let body = read_body(body, MAX_BODY, PATIENCE).await.map_err(|error| {

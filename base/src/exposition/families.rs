@@ -1,10 +1,11 @@
-//! A whole text to families, for those who want the metrics rather than the series.
+//! A whole text, or its protobuf form, to families, for those who want the metrics rather than the
+//! series.
 //!
 //! Invariant: every sample of the text is in exactly one family, in its order.
 
 use std::collections::HashMap;
 
-use super::{Entry, Format, ParseError, Parser, check};
+use super::{Entry, Format, Histograms, ParseError, Parser, ProtobufParser, check};
 use crate::family::{FamilySample, MetricFamily, MetricKind};
 
 /// Reads `text` as families; a sample without metadata makes a family of its own.
@@ -32,6 +33,19 @@ pub fn check_families(
 ) -> Result<Vec<MetricFamily>, ParseError> {
     check(text, format, max_body)?;
     read(Parser::strict(format, max_body), text, format)
+}
+
+/// The same of the protobuf form; native histograms are counted by the buckets that they have beside.
+///
+/// # Errors
+///
+/// As [`parse_families`].
+pub fn parse_protobuf(body: &[u8], max_body: usize) -> Result<Vec<MetricFamily>, ParseError> {
+    let mut parser = ProtobufParser::new(Histograms::Classic, max_body);
+    let mut families = Families { format: Format::Text, list: Vec::new(), places: HashMap::new() };
+    parser.feed(body, &mut |entry| families.add(entry))?;
+    parser.finish()?;
+    Ok(families.list)
 }
 
 fn read(mut parser: Parser, text: &[u8], format: Format) -> Result<Vec<MetricFamily>, ParseError> {

@@ -225,6 +225,21 @@ impl ProtobufParser {
     }
 }
 
+/// Whether a `Content-Type` is that of the families one after the other, each with its length before
+/// it; who names no message and no encoding means these.
+pub fn is_protobuf(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let is_ours = |part: &str| match part.split_once('=') {
+        Some(("proto", message)) => {
+            message.trim_matches('"') == "io.prometheus.client.MetricFamily"
+        }
+        Some(("encoding", encoding)) => encoding.trim_matches('"') == "delimited",
+        _ => true,
+    };
+    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/vnd.google.protobuf"))
+        && parts.all(is_ours)
+}
+
 /// What the samples of a metric have in common.
 struct About<'a> {
     name: &'a str,

@@ -112,7 +112,7 @@ fn paths_methods_and_bodies_are_those_of_the_pushgateway() {
     assert_eq!(agent.value(rows), Some(9.0), "what is refused changes nothing");
     let bomb = Command::new("sh").args(["-c", "head -c 100000000 /dev/zero | gzip"]).output();
     let bomb = bomb.unwrap().stdout;
-    let protobuf = "content-type: application/vnd.google.protobuf; encoding=delimited";
+    let protobuf = "content-type: application/vnd.google.protobuf; encoding=text";
     type Case<'a> = (&'a str, &'a str, &'a [&'a str], &'a [u8], u16);
     let cases: [Case<'_>; 8] = [
         ("PUT", "/metrics/job/", &[], b"", 400),
@@ -140,6 +140,66 @@ fn paths_methods_and_bodies_are_those_of_the_pushgateway() {
     wait_until("the check is as new", || {
         agent.value("veilleur_check_reason{check=\"etl\",reason=\"never-run\"}") == Some(1.0)
     });
+}
+
+/// A field of a protobuf message: its number, and text or another message.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    assert!(bytes.len() < 128, "one byte says how long it is");
+    [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
+}
+
+/// A field that is a number of 64 bits.
+fn double(number: u8, value: f64) -> Vec<u8> {
+    [&[number << 3 | 1][..], &value.to_le_bytes()].concat()
+}
+
+/// A family as Go's and Java's libraries push it, with its length before it: the metrics are those
+/// of `io.prometheus.client.Metric`.
+fn family(name: &str, kind: u8, metrics: &[Vec<u8>]) -> Vec<u8> {
+    let metrics: Vec<_> = metrics.iter().map(|metric| field(4, metric)).collect();
+    let body =
+        [field(1, name.as_bytes()), field(2, b"Helps."), vec![3 << 3, kind], metrics.concat()];
+    field(0, &body.concat())[1..].to_vec()
+}
+
+#[test]
+fn protobuf_is_taken_as_the_libraries_of_go_and_java_push_it() {
+    let stage = Stage::with(CHECKS);
+    let agent = stage.start();
+    let label = [field(1, b"kind"), field(2, "ä\"".as_bytes())].concat();
+    // A counter of 3, a gauge, and a histogram of 2 observations, one of them up to 1.
+    let counter = [field(1, &label), field(3, &double(1, 3.0))].concat();
+    let gauge = field(2, &double(1, 42.0));
+    let bucket = [vec![1 << 3, 1], double(2, 1.0)].concat();
+    let histogram = field(7, &[vec![1 << 3, 2], double(2, 5.5), field(3, &bucket)].concat());
+    let body = [
+        family("etl_errors_total", 0, &[counter]),
+        family("etl_rows", 1, &[gauge]),
+        family("etl_seconds", 4, &[histogram]),
+    ]
+    .concat();
+    let delimited = "content-type: application/vnd.google.protobuf; \
+                     proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    assert_eq!(send(&agent, "PUT", "/metrics/job/etl", &[delimited], &body), (200, String::new()));
+    agent.wait_for("etl_rows{check=\"etl\",job=\"etl\"}", 42.0);
+    agent.wait_for("etl_errors_total{check=\"etl\",job=\"etl\",kind=\"ä\\\"\"}", 3.0);
+    let metrics = agent.metrics();
+    for line in [
+        "# TYPE etl_errors_total counter",
+        "# HELP etl_rows Helps.",
+        "# TYPE etl_seconds histogram",
+        "etl_seconds_bucket{check=\"etl\",job=\"etl\",le=\"1\"} 1",
+        "etl_seconds_bucket{check=\"etl\",job=\"etl\",le=\"+Inf\"} 2",
+        "etl_seconds_sum{check=\"etl\",job=\"etl\"} 5.5",
+        "etl_seconds_count{check=\"etl\",job=\"etl\"} 2",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} of {metrics}");
+    }
+    for body in [&body[..body.len() - 1], &body[1..], b"etl_rows 1\n"] {
+        let (status, why) = send(&agent, "PUT", "/metrics/job/etl", &[delimited], body);
+        assert_eq!(status, 400, "{why}");
+    }
+    assert_eq!(agent.value("etl_rows{check=\"etl\",job=\"etl\"}"), Some(42.0), "nothing changed");
 }
 
 #[test]
