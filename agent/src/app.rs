@@ -27,7 +27,7 @@ use base::sample::Timestamp;
 use base::signals::{Asked, Signals};
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{Config, Source, Terms};
@@ -37,7 +37,7 @@ use crate::nrpe::NrpeListener;
 use crate::on_request::OnRequest;
 use crate::results::{Results, Slot};
 use crate::run::{self, ScriptSlots, WRAP_UP};
-use crate::server::{Reload, Shown, handle};
+use crate::server::{Lifecycle, Reload, Shown, handle};
 use crate::uplink::{self, Settings};
 
 /// How long running checks have to end: their probes' own time, and a little.
@@ -121,9 +121,24 @@ pub(crate) async fn run(
     if probes::script::run_as_root() {
         warn!("we run as root, and so do all scripts; a user of our own can do less harm");
     }
-    while signals.next().await == Asked::Reload {
-        app.reload().await;
+    // One request for a reload at a time; one more is refused.
+    let (reload, mut reloads) = mpsc::channel(1);
+    let _ = app.shown.lifecycle.set(Lifecycle { guard: Arc::clone(&app.guard), reload });
+    loop {
+        let answer: Option<oneshot::Sender<_>> = tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload => None,
+                Asked::End => break,
+            },
+            Some(answer) = reloads.recv() => Some(answer),
+        };
+        let result = app.reload().await;
+        if let Some(answer) = answer {
+            // Whoever asked may be gone.
+            let _ = answer.send(result);
+        }
     }
+    drop(reloads);
 
     info!("stopping");
     let watch = Stopwatch::start();
@@ -243,7 +258,8 @@ impl App {
                     let shown = Arc::clone(&shown);
                     async move { shown.families(now).await }
                 };
-                uplink::run(settings, shown.uplink().clone(), families, stop).await
+                let source = uplink::Source { families, outputs: || shown.outputs() };
+                uplink::run(settings, shown.uplink().clone(), source, stop).await
             }
         });
         *self.uplink() = Some((settings, scope));
@@ -271,8 +287,8 @@ impl App {
         self.uplink.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the configuration again and, if it is right, takes it.
-    async fn reload(&self) {
+    /// Reads the configuration again and, if it is right, takes it; returns what is wrong with it.
+    async fn reload(&self) -> Result<(), String> {
         let origin = self.origin.clone();
         // It walks to every program; a file system that hangs must not hang us.
         let (address, insecure) = (self.address, origin.insecure_listen);
@@ -295,23 +311,29 @@ impl App {
                 let checks = config.checks.len();
                 if let Err(error) = self.take(config).await {
                     error!(config = source, %error, "the configuration before stays in use");
-                    self.shown.set_reload(|reload| reload.faults = Some(error.to_string()));
-                    return;
+                    let fault = error.to_string();
+                    self.shown.set_reload(|reload| reload.faults = Some(fault.clone()));
+                    return Err(fault);
                 }
                 self.shown.set_reload(|reload| {
                     *reload = Reload { source: source.clone(), taken: now, faults: None }
                 });
                 info!(config = source, checks, "the configuration was read again");
+                Ok(())
             }
             Ok(Err(diagnostics)) => {
                 for fault in diagnostics.faults() {
                     error!("{fault}");
                 }
                 error!(config = source, "the configuration is wrong; the one before stays in use");
-                let faults = Some(diagnostics.to_string());
-                self.shown.set_reload(|reload| reload.faults = faults);
+                let faults = diagnostics.to_string();
+                self.shown.set_reload(|reload| reload.faults = Some(faults.clone()));
+                Err(faults)
             }
-            Err(panic) => error!(%panic, "the configuration could not be read"),
+            Err(panic) => {
+                error!(%panic, "the configuration could not be read");
+                Err("the configuration could not be read".to_owned())
+            }
         }
     }
 

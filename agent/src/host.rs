@@ -8,6 +8,7 @@
 //! Invariant: at most one thread reads, however many ask, and no request waits for that longer than
 //! [`PATIENCE`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,6 +32,29 @@ pub struct HostNumbers {
     turn: Arc<Semaphore>,
 }
 
+/// Which collectors are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// All that run.
+    #[default]
+    All,
+    /// These, as far as they run.
+    These(Arc<BTreeSet<&'static str>>),
+}
+
+impl Wanted {
+    fn has(&self, collector: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(these) => these.contains(collector),
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::These(these) if these.is_empty())
+    }
+}
+
 /// What was read.
 #[derive(Debug, Default)]
 pub struct HostReading {
@@ -47,6 +71,11 @@ impl HostNumbers {
     pub fn new(host: Option<Host>) -> Self {
         let host = ArcSwapOption::from_pointee(host);
         Self { host, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// The collectors that run.
+    pub fn collectors(&self) -> Vec<&'static str> {
+        self.host.load().as_ref().map_or_else(Vec::new, |host| host.collectors().to_vec())
     }
 
     /// Puts `host` in the place of the one before, which stays where it is the same.
@@ -68,6 +97,7 @@ impl HostNumbers {
     pub async fn read<T: Send + 'static>(
         &self,
         now: Timestamp,
+        wanted: Wanted,
         make: impl Fn(HostReading) -> T + Send + Sync + 'static,
     ) -> T {
         let make = Arc::new(make);
@@ -78,7 +108,9 @@ impl HostNumbers {
             // The turn goes with the thread: a request that gives up does not start a second one.
             let turn = turn.acquire_owned().await;
             let reading = tokio::task::spawn_blocking(move || {
-                let reading = host.map(|host| HostReading::of(host.look(now)));
+                let reading = host.filter(|_| !wanted.is_nothing());
+                let wants = |name: &str| wanted.has(name);
+                let reading = reading.map(|host| HostReading::of(host.look_at(now, &wants)));
                 drop(turn);
                 done.store(true, Ordering::Release);
                 made_there(reading.unwrap_or_default())

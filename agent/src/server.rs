@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! /                   where is what
-//! /metrics            text format or OpenMetrics
+//! /metrics            text format or OpenMetrics; ?collect[]= and ?exclude[]= choose what of it
 //! /health             all checks and services: HTML, or application/health+json
 //! /health/NAME        one service
 //! /probe              looks where the request says, by a module or a script of the configuration
 //! /discovery          what there is to scrape here, for Prometheus
-//! /livez /readyz      for whoever starts and stops us
+//! /livez /readyz      for whoever starts and stops us; /-/healthy, /-/ready as exporters have them
+//! /-/reload           reads the configuration again
 //! /ping/ID            a job reports (design A10), as healthchecks.io has it
 //! /metrics/job/NAME   a job pushes its metrics, as Prometheus's Pushgateway has it
 //! ```
@@ -19,6 +20,8 @@
 mod routes;
 mod check_metrics;
 mod merge;
+mod query;
+mod choice;
 mod shared;
 mod metrics;
 mod told;
@@ -26,7 +29,6 @@ mod html;
 mod tree;
 mod json;
 mod page;
-mod query;
 mod probe;
 mod script;
 mod discovery;
@@ -39,7 +41,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
-use base::family::MetricFamily;
+use base::family::{LabelPairs, MetricFamily};
+use base::http::web::Guard;
 use base::http::{
     Full, HeaderMap, Method, Packed, Request, Response, StatusCode, answer, answer_compressed,
     header, is_foreign,
@@ -48,7 +51,7 @@ use base::own_metrics::{IntCounterVec, OwnMetrics};
 use base::sample::Timestamp;
 use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::metrics::Kind;
 use self::shared::Shared;
@@ -85,8 +88,19 @@ pub struct Shown {
     identity: String,
     /// How pushing goes, where something was ever to be pushed.
     uplink: OnceLock<uplink::Status>,
+    /// How a reload is asked for, once we can.
+    pub lifecycle: OnceLock<Lifecycle>,
     own: OwnMetrics,
     requests: IntCounterVec,
+}
+
+/// How a reload is asked for.
+#[derive(Debug)]
+pub struct Lifecycle {
+    /// Who may reach us.
+    pub guard: Arc<Guard>,
+    /// Takes one request at a time, and answers with what is wrong with the configuration.
+    pub reload: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
 }
 
 /// How it went when the configuration was read last.
@@ -120,6 +134,7 @@ impl Shown {
             news: Notify::new(),
             identity: probes::health::identity(),
             uplink: OnceLock::new(),
+            lifecycle: OnceLock::new(),
             own,
             requests,
         }
@@ -153,6 +168,11 @@ impl Shown {
     /// Every family that there is as of `now`.
     pub async fn families(self: &Arc<Self>, now: Timestamp) -> Vec<MetricFamily> {
         metrics::families(self, now).await
+    }
+
+    /// What each check said last, with the labels of everything that it measures.
+    pub fn outputs(&self) -> Vec<(LabelPairs, String)> {
+        metrics::outputs(self)
     }
 
     /// Counters about our own process.
@@ -213,7 +233,7 @@ async fn respond<B: Body<Data = Bytes, Error: Display>>(
     let rest = |start| request.uri.path().strip_prefix(start).unwrap_or("");
     match route.page {
         Page::Index => page(StatusCode::OK, page::index(shown)),
-        Page::Metrics => metrics::answer(shown, headers, Timestamp::now).await,
+        Page::Metrics => metrics::answer(shown, headers, query, Timestamp::now).await,
         Page::Health => health(shown, headers, query, now),
         Page::Service => service(shown, rest("/health/"), headers, query, now),
         // Apart, so that connections that ask for none of these need no room for them.
@@ -221,6 +241,7 @@ async fn respond<B: Body<Data = Bytes, Error: Display>>(
         Page::Discovery => discovery::respond(shown, headers),
         Page::Livez => text(StatusCode::OK, "ok\n"),
         Page::Readyz => ready(shown),
+        Page::Reload => Box::pin(told::reload(shown, peer)).await,
         Page::Style => answer(StatusCode::OK, "text/css; charset=utf-8", html::STYLE),
         Page::Ping => Box::pin(told::ping(shown, request, rest("/ping/"), body, now)).await,
         Page::Push => Box::pin(told::push(shown, request, rest("/metrics/"), body, now)).await,

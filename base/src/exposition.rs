@@ -43,6 +43,10 @@ use crate::histogram::Histogram;
 use crate::labels::Labels;
 use crate::sample::Timestamp;
 
+/// The header by which whoever reads metrics asks for what checks said, too; in the answer of
+/// a receiver of samples, that it takes such texts: what it says there is another after it has lost
+/// those that it had.
+pub const OUTPUTS_HEADER: &str = "veilleur-outputs";
 /// The longest line that is read.
 pub const MAX_LINE: usize = 64 << 10;
 

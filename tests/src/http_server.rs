@@ -21,6 +21,8 @@ pub struct Asked {
     pub headers: BTreeMap<String, String>,
     /// The body as text.
     pub body: String,
+    /// The body as it came.
+    pub bytes: Vec<u8>,
 }
 
 impl Asked {
@@ -171,8 +173,8 @@ fn read(reader: &mut impl BufRead) -> std::io::Result<Option<Asked>> {
         headers.insert(name.to_lowercase(), value.trim().to_owned());
     }
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let body = String::from_utf8_lossy(&body).into_owned();
-    Ok(Some(Asked { method, path, headers, body }))
+    let mut bytes = vec![0; length];
+    reader.read_exact(&mut bytes)?;
+    let body = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Some(Asked { method, path, headers, body, bytes }))
 }

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use base::exposition::{Encoding, encode, encode_output};
-use base::family::{MetricFamily, MetricKind};
+use base::exposition::{Encoding, OUTPUTS_HEADER, encode, encode_output};
+use base::family::{LabelPairs, MetricFamily, MetricKind};
 use base::http::{
     Full, HeaderMap, Packed, Response, StatusCode, accepts_gzip, answer_packed, header,
 };
@@ -19,67 +19,79 @@ use tokio::time::timeout;
 
 use super::Shown;
 use super::check_metrics::{Seen, of_checks, of_services};
+use super::choice::Choice;
 use super::merge::Merge;
-use crate::host::{HostReading, PATIENCE};
+use crate::host::{HostReading, PATIENCE, Wanted};
 use crate::service::Forest;
 
 /// The most that is handed on of what a check said.
 const MAX_OUTPUT: usize = 4 << 10;
 
 /// A kind of page: all who ask for the same get the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     encoding: Encoding,
     /// Whether with what the checks said.
     outputs: bool,
     accepts_gzip: bool,
+    choice: Choice,
 }
 
 /// Answers a scrape, with what is known at the time when the page is made, by `clock`.
 pub(super) async fn answer(
     shown: &Arc<Shown>,
     headers: &HeaderMap,
+    query: &str,
     clock: impl Fn() -> Timestamp,
 ) -> Response<Full<Bytes>> {
+    let choice = match Choice::of(query, &shown.host.collectors()) {
+        Ok(choice) => choice,
+        Err(why) => {
+            let why = format!("{why}\n");
+            return base::http::answer(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", why);
+        }
+    };
     let header =
         |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
-    let outputs = header("veilleur-outputs") == Some("1");
+    let outputs = header(OUTPUTS_HEADER) == Some("1");
     // Outputs are lines of the text format, whatever else the reader would accept.
     let accepted = if outputs { None } else { header(header::ACCEPT.as_str()) };
     let encoding = Encoding::negotiate(accepted.unwrap_or(""));
-    let kind = Kind { encoding, outputs, accepts_gzip: accepts_gzip(headers) };
-    let shared = shown.pages.get(kind, || async {
-        let (now, made_of) = (clock(), Arc::clone(shown));
-        shown.host.read(now, move |host| page(&made_of, kind, host, now)).await
+    let kind = Kind { encoding, outputs, accepts_gzip: accepts_gzip(headers), choice };
+    let shared = shown.pages.get(kind.clone(), || async {
+        let (now, made_of, kind) = (clock(), Arc::clone(shown), kind.clone());
+        let wanted = kind.choice.host.clone();
+        shown.host.read(now, wanted, move |host| page(&made_of, &kind, host, now)).await
     });
     // Where those that are made for others hang, by the host, this one goes without it.
     let made = timeout(PATIENCE * 2, shared).await;
-    let page = made.unwrap_or_else(|_| page(shown, kind, HostReading::late(), clock()));
+    let page = made.unwrap_or_else(|_| page(shown, &kind, HostReading::late(), clock()));
     answer_packed(StatusCode::OK, &encoding.content_type(), page)
 }
 
-fn page(shown: &Shown, kind: Kind, host: HostReading, now: Timestamp) -> Packed {
-    let text = write(shown, host, kind.encoding, kind.outputs, now);
+fn page(shown: &Shown, kind: &Kind, host: HostReading, now: Timestamp) -> Packed {
+    let text = write(shown, host, kind, now);
     Packed::new(text.into_bytes(), kind.accepts_gzip)
 }
 
 /// The whole page.
-fn write(
-    shown: &Shown,
-    host: HostReading,
-    encoding: Encoding,
-    outputs: bool,
-    now: Timestamp,
-) -> String {
-    let seen = Seen::of(&shown.results.slots());
+fn write(shown: &Shown, host: HostReading, kind: &Kind, now: Timestamp) -> String {
+    let seen = kind.choice.seen(shown);
     let mut text = String::with_capacity(16 << 10);
     let mut missed = host.faults.clone();
-    let merge = merged(shown, &seen, host, now);
-    encode(&merge.families, encoding, &mut text);
+    let merge = merged(shown, seen.as_deref(), host, now);
+    encode(&merge.families, kind.encoding, &mut text);
     missed.extend(merge.told);
-    shown.missed.store(Arc::new(missed));
-    if outputs {
-        seen.iter().for_each(|one| push_output(one, &mut text));
+    // What a part had to go without says nothing of the rest.
+    if kind.choice == Choice::default() {
+        shown.missed.store(Arc::new(missed));
+    }
+    if kind.outputs {
+        for one in seen.iter().flatten() {
+            let Some(output) = output(one) else { continue };
+            let labels = Labels::from_pairs([("check", one.check.name.as_ref())]);
+            encode_output(&labels, &output, &mut text);
+        }
     }
     text
 }
@@ -89,21 +101,24 @@ pub(super) async fn families(shown: &Arc<Shown>, now: Timestamp) -> Vec<MetricFa
     let made_of = Arc::clone(shown);
     let make = move |host| {
         let seen = Seen::of(&made_of.results.slots());
-        merged(&made_of, &seen, host, now).families
+        merged(&made_of, Some(&seen), host, now).families
     };
-    shown.host.read(now, make).await
+    shown.host.read(now, Wanted::All, make).await
 }
 
 /// All families: ours, the agent's version first, then those of the process and the host, then those
-/// of the probes, which make way.
-fn merged(shown: &Shown, seen: &[Seen], host: HostReading, now: Timestamp) -> Merge {
+/// of the probes, which make way. Where nothing of the checks is wanted, `seen` is nothing.
+fn merged(shown: &Shown, seen: Option<&[Seen]>, host: HostReading, now: Timestamp) -> Merge {
     let mut merge = Merge::default();
-    let (slots, services) = (shown.results.slots(), shown.services.load());
-    let (forest, labels) = (Forest::of_services(&services, &slots, now), shown.labels.load());
-    let ours = about_us(shown).into_iter();
-    let ours = ours.chain(of_checks(seen)).chain(of_services(&forest, &labels));
+    let about_checks = seen.map_or_else(Vec::new, |seen| {
+        let (slots, services) = (shown.results.slots(), shown.services.load());
+        let (forest, labels) = (Forest::of_services(&services, &slots, now), shown.labels.load());
+        of_checks(seen).into_iter().chain(of_services(&forest, &labels)).collect()
+    });
+    let ours = about_us(shown).into_iter().chain(about_checks);
     let ours = ours.chain(host.in_time.map(host_in_time)).chain(shown.own().families());
     ours.chain(host.families).for_each(|family| merge.add_own(family));
+    let Some(seen) = seen else { return merge };
     for one in seen {
         let Some(result) = &one.latest.result else { continue };
         let labels = one.labels();
@@ -154,9 +169,15 @@ fn about_us(shown: &Shown) -> [MetricFamily; 5] {
     ]
 }
 
-/// The comment with what a check said.
-fn push_output(one: &Seen, text: &mut String) {
-    let Some(result) = &one.latest.result else { return };
+/// What each check said last, with the labels of everything that it measures.
+pub(super) fn outputs(shown: &Shown) -> Vec<(LabelPairs, String)> {
+    let seen = Seen::of(&shown.results.slots());
+    seen.iter().filter_map(|one| Some((one.labels(), output(one)?))).collect()
+}
+
+/// What a check said last, as much of it as is handed on.
+fn output(one: &Seen) -> Option<String> {
+    let result = one.latest.result.as_ref()?;
     let (summary, details) = (&result.outcome.summary, &result.outcome.details);
     let mut output = String::with_capacity(summary.len() + details.len() + 1);
     output.push_str(summary);
@@ -166,7 +187,7 @@ fn push_output(one: &Seen, text: &mut String) {
     }
     let end = (0..=MAX_OUTPUT.min(output.len())).rev().find(|at| output.is_char_boundary(*at));
     output.truncate(end.unwrap_or(0));
-    encode_output(&Labels::from_pairs([("check", one.check.name.as_ref())]), &output, text);
+    Some(output)
 }
 
 #[cfg(test)]
@@ -208,7 +229,7 @@ mod tests {
             let name = header::HeaderName::from_static(name);
             (name, header::HeaderValue::from_static(value))
         });
-        let response = answer(shown, &headers.collect(), || NOW).await;
+        let response = answer(shown, &headers.collect(), "", || NOW).await;
         let content_type = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (content_type, String::from_utf8(body.to_vec()).unwrap())
@@ -253,6 +274,32 @@ mod tests {
             let (_, text) = get(&shown, &asked).await;
             assert!(!text.contains("OUTPUT") && !text.contains("99 %"), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_chosen_is_there_and_the_rest_is_not() {
+        let shown = shown();
+        let host = probes::host::HostConfig::default();
+        shown.host.replace(Some(host.build(&mut base::diagnostic::Diagnostics::new("test"))));
+        let part = async |query: &str| {
+            let response = answer(&shown, &HeaderMap::new(), query, || NOW).await;
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            if status == 200 {
+                check_text(text.as_bytes(), Format::Text, usize::MAX).unwrap();
+            }
+            let has = |series: &str| text.lines().any(|line| line.starts_with(series));
+            let (load, uname) = (has("node_load1 "), has("node_uname_info{"));
+            (status, load, uname, has("veilleur_check_status{"), has("veilleur_agent_info{"))
+        };
+        assert_eq!(part("").await, (200, true, true, true, true));
+        shown.missed.store(Arc::new(vec!["of the whole".to_owned()]));
+        assert_eq!(part("collect[]=loadavg").await, (200, true, false, false, true));
+        assert_eq!(part("exclude%5B%5D=loadavg").await, (200, false, true, true, true));
+        assert_eq!(part("collect[]=checks").await, (200, false, false, true, true));
+        assert_eq!(part("collect[]=nope").await.0, 400);
+        assert_eq!(*shown.missed.load_full(), ["of the whole"], "a part says nothing of the rest");
     }
 
     #[tokio::test]

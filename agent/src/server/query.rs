@@ -35,7 +35,7 @@ pub(super) fn parse(query: &str) -> Result<BTreeMap<String, String>, BadQuery> {
     Ok(parameters)
 }
 
-fn decode(text: &str) -> Result<String, BadQuery> {
+pub(super) fn decode(text: &str) -> Result<String, BadQuery> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -22,6 +22,8 @@ pub enum Page {
     Livez,
     /// Whether we take work.
     Readyz,
+    /// The configuration is to be read again.
+    Reload,
     /// The style of the pages.
     Style,
     /// A job reports.
@@ -58,6 +60,10 @@ pub const ROUTES: &[Route] = &[
     Route::asked("/discovery", Page::Discovery),
     Route::asked("/livez", Page::Livez),
     Route::asked("/readyz", Page::Readyz),
+    // As exporters of Prometheus have them.
+    Route::asked("/-/healthy", Page::Livez),
+    Route::asked("/-/ready", Page::Readyz),
+    Route { path: "/-/reload", methods: &["POST"], page: Page::Reload, longest: LONGEST },
     Route::asked("/style.css", Page::Style),
     Route {
         path: "/ping/{id}",
@@ -103,6 +109,7 @@ impl Route {
             Page::Discovery => "discovery",
             Page::Livez => "livez",
             Page::Readyz => "readyz",
+            Page::Reload => "reload",
             Page::Style => "style",
             Page::Ping => "ping",
             Page::Push => "push",

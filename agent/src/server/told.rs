@@ -1,4 +1,4 @@
-//! What jobs tell us: the only requests that change something.
+//! What jobs and administrators tell us: the only requests that change something.
 //!
 //! ```text
 //! POST             /ping/ID             it has ended well
@@ -9,12 +9,14 @@
 //! GET, HEAD        the same, where the heartbeat says `get: true`
 //! PUT, POST        /metrics/job/NAME{/LABEL/VALUE}   metrics, in place of the group's or of those names
 //! DELETE                                             takes a group back
+//! POST             /-/reload            reads the configuration again, as SIGHUP does
 //! ```
 //!
-//! Invariant: a request changes one check that the configuration names, and nothing else; its body is
-//! text for people, of which a bounded part is kept.
+//! Invariant: a job's request changes one check that the configuration names, and nothing else; its
+//! body is text for people, of which a bounded part is kept.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use base::http::{
 use base::sample::Timestamp;
 use hyper::body::{Body, Bytes};
 use hyper::http::request::Parts;
+use tokio::sync::oneshot;
 
 use super::{Shown, text};
 use crate::heartbeat::{MAX_OUTPUT, Told};
@@ -99,7 +102,7 @@ async fn read_push<B: Body<Data = Bytes, Error: Display>>(
     if format.is_none() && !is_protobuf(content_type) {
         let why = "only the text format, OpenMetrics and delimited protobuf are read".to_owned();
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
-    };
+    }
     let body = read_body(body, MAX_BODY, PATIENCE).await.map_err(|error| {
         let status = match error {
             BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -142,6 +145,31 @@ fn by_post() -> Response<Full<Bytes>> {
     );
     refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
     refused
+}
+
+/// An administrator asks for the configuration to be read again. Where nobody is asked who they are,
+/// only this host may (X28).
+pub(super) async fn reload(shown: &Shown, peer: SocketAddr) -> Response<Full<Bytes>> {
+    let stopping = "starting or stopping\n";
+    let Some(lifecycle) = shown.lifecycle.get() else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, stopping);
+    };
+    if lifecycle.guard.asks_nobody() && !peer.ip().to_canonical().is_loopback() {
+        let why = "without a password, token or certificate only this host may ask for that\n";
+        return text(StatusCode::FORBIDDEN, why);
+    }
+    let (answer, answered) = oneshot::channel();
+    if lifecycle.reload.try_send(answer).is_err() {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "a reload is under way\n");
+    }
+    match answered.await {
+        Ok(Ok(())) => text(StatusCode::OK, ""),
+        Ok(Err(faults)) => {
+            let why = format!("the configuration before stays in use:\n{faults}");
+            said(StatusCode::INTERNAL_SERVER_ERROR, why)
+        }
+        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, stopping),
+    }
 }
 
 /// A job reports; `rest` is what follows `/ping/`.
@@ -187,4 +215,41 @@ fn find(shown: &Shown, rest: &str) -> Option<(Arc<Slot>, Option<Told>)> {
     }
     let (id, what) = rest.rsplit_once('/')?;
     Some((of(id)?, Told::from_path(what)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use base::http::web::{Guard, Web};
+    use tokio::sync::mpsc;
+
+    use super::super::{Lifecycle, Reload};
+    use super::*;
+    use crate::host::HostNumbers;
+
+    #[tokio::test]
+    async fn whoever_is_asked_nothing_reloads_from_this_host_alone_x28() {
+        let shown = Shown::new(Arc::default(), HostNumbers::new(None), Reload::default());
+        let status = async |from: &str| {
+            let peer = SocketAddr::new(from.parse::<IpAddr>().unwrap(), 1);
+            reload(&shown, peer).await.status().as_u16()
+        };
+        assert_eq!(status("127.0.0.1").await, 503, "it is not listened to yet");
+        let guard = Arc::new(Guard::new(Web::open().unwrap(), "http", shown.own()));
+        let (reload, mut asked) = mpsc::channel(1);
+        assert!(shown.lifecycle.set(Lifecycle { guard, reload }).is_ok());
+        for stranger in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"] {
+            assert_eq!(status(stranger).await, 403, "{stranger}");
+        }
+        assert!(asked.try_recv().is_err(), "nothing was done");
+        for (result, expected) in [(Ok(()), 200), (Err("agent.yml:1:1: wrong".to_owned()), 500)] {
+            let answer = async {
+                let answer = asked.recv().await.unwrap();
+                answer.send(result).unwrap();
+            };
+            let (got, ()) = tokio::join!(status("::1"), answer);
+            assert_eq!(got, expected);
+        }
+    }
 }

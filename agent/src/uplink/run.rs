@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use base::backoff::Backoff;
-use base::family::MetricFamily;
+use base::exposition::OUTPUTS_HEADER;
+use base::family::{LabelPairs, MetricFamily};
 use base::remote_write::{Sender, Sent, Version};
 use base::sample::Timestamp;
 use hyper::body::Bytes;
@@ -22,6 +23,7 @@ use super::buffer::{Buffer, Place, Record};
 use super::collect::Collector;
 use super::config::Settings;
 use super::join::{Batch, MOST, join};
+use super::outputs::{self, Outputs};
 use super::status::Status;
 
 /// The delays after failures, to begin with and at most.
@@ -37,7 +39,16 @@ struct Shared {
     status: Status,
 }
 
-/// Collects what `families` gives and sends it, until `stop`.
+/// What is sent.
+#[derive(Debug)]
+pub struct Source<M, O> {
+    /// Gives all metrics as of a time.
+    pub families: M,
+    /// Gives what each check said last, with the labels of everything that it measures.
+    pub outputs: O,
+}
+
+/// Collects what `source` gives and sends it, until `stop`.
 ///
 /// # Errors
 ///
@@ -45,7 +56,7 @@ struct Shared {
 pub async fn run<F: Future<Output = Vec<MetricFamily>>>(
     settings: Settings,
     status: Status,
-    families: impl Fn(Timestamp) -> F,
+    source: Source<impl Fn(Timestamp) -> F, impl Fn() -> Vec<(LabelPairs, String)>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (dir, limit) = (settings.dir.clone(), settings.max_size);
@@ -58,7 +69,11 @@ pub async fn run<F: Future<Output = Vec<MetricFamily>>>(
     info!(url = %settings.url, waiting, "the uplink runs");
     let buffer = Arc::new(Mutex::new(buffer));
     let shared = Shared { buffer, filled: Arc::default(), status };
-    tokio::join!(collect(&settings, &shared, families, &stop), send(&settings, &shared, &stop));
+    let Source { families, outputs } = source;
+    tokio::join!(
+        collect(&settings, &shared, families, &stop),
+        send(&settings, &shared, outputs, &stop)
+    );
     Ok(())
 }
 
@@ -88,7 +103,13 @@ async fn collect<F: Future<Output = Vec<MetricFamily>>>(
     }
 }
 
-async fn send(settings: &Settings, shared: &Shared, stop: &CancellationToken) {
+async fn send(
+    settings: &Settings,
+    shared: &Shared,
+    said: impl Fn() -> Vec<(LabelPairs, String)>,
+    stop: &CancellationToken,
+) {
+    let mut outputs = Outputs::new(&settings.labels);
     let mut sender = Sender::new(Arc::new(settings.destination()), settings.spoken());
     let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
     // How many are sent one by one, because they were refused together.
@@ -103,6 +124,11 @@ async fn send(settings: &Settings, shared: &Shared, stop: &CancellationToken) {
                 continue;
             }
         };
+        // Before the samples, so that whoever is told of them is told why.
+        let telling = tell(settings, shared, &mut outputs, &mut sender, &said);
+        if stop.run_until_cancelled(telling).await.is_none() {
+            return;
+        }
         // A request that is under way when we stop is sent again after the next start.
         let body = Bytes::copy_from_slice(&batch.body);
         let sending = sender.send(body, Version::V2);
@@ -114,6 +140,13 @@ async fn send(settings: &Settings, shared: &Shared, stop: &CancellationToken) {
                 alone = alone.saturating_sub(1);
                 shared.taken(settings, batch.parts, None).await;
                 backoff.reset();
+                // One that is new, or was away, has samples now that nothing explains.
+                if outputs.receiver_is(sender.answered().get(OUTPUTS_HEADER)) {
+                    let telling = tell(settings, shared, &mut outputs, &mut sender, &said);
+                    if stop.run_until_cancelled(telling).await.is_none() {
+                        return;
+                    }
+                }
                 continue;
             }
             // What is wrong with one of them is no reason to lose the others.
@@ -128,6 +161,7 @@ async fn send(settings: &Settings, shared: &Shared, stop: &CancellationToken) {
                 continue;
             }
             Sent::Later { why, after } => {
+                outputs.receiver_is_away();
                 let why = format!("{} does not take our samples: {why}", settings.url);
                 if shared.status.set_fault(Some(why.clone())) {
                     warn!("{why}; they wait on the disk");
@@ -138,6 +172,36 @@ async fn send(settings: &Settings, shared: &Shared, stop: &CancellationToken) {
         if stop.run_until_cancelled(sleep(delay)).await.is_none() {
             return;
         }
+    }
+}
+
+/// Tells the receiver what is news of what checks said, where it wants to know.
+async fn tell(
+    settings: &Settings,
+    shared: &Shared,
+    outputs: &mut Outputs,
+    sender: &mut Sender,
+    said: impl Fn() -> Vec<(LabelPairs, String)>,
+) {
+    if !outputs.may_be_told(Timestamp::now()) {
+        return;
+    }
+    for post in outputs.news(said()) {
+        let (_, sent) = sender.post_other(post.body.clone(), outputs::headers()).await;
+        let result = match &sent {
+            Sent::Taken => "sent",
+            Sent::Refused(_) => "refused",
+            Sent::Later { .. } => "",
+        };
+        if let Sent::Refused(why) | Sent::Later { why, .. } = &sent {
+            warn!("{} does not take what checks said: {why}", settings.url);
+        }
+        if result.is_empty() {
+            outputs.not_before(Timestamp::now());
+            return;
+        }
+        shared.status.outputs.with_label_values(&[result]).inc_by(post.count());
+        outputs.told(post);
     }
 }
 

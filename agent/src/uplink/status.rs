@@ -12,6 +12,7 @@ use base::own_metrics::{IntCounterVec, IntGauge, OwnMetrics};
 pub struct Status {
     pub(super) samples: IntCounterVec,
     pub(super) requests: IntCounterVec,
+    pub(super) outputs: IntCounterVec,
     pub(super) waiting: IntGauge,
     pub(super) bytes: IntGauge,
     pub(super) last_success: IntGauge,
@@ -31,6 +32,11 @@ impl Status {
                 "veilleur_uplink_requests_total",
                 "Requests to the receiver, by the status of the answer; `none` where there was none.",
                 &["code"],
+            ),
+            outputs: metrics.counters(
+                "veilleur_uplink_outputs_total",
+                "What checks said, by what became of it: sent, or refused by the evaluator.",
+                &["result"],
             ),
             waiting: metrics.gauge("veilleur_uplink_waiting_samples", "Samples that wait to be sent."),
             bytes: metrics.gauge("veilleur_uplink_buffer_bytes", "Bytes of the buffer on the disk."),

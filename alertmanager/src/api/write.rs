@@ -1,11 +1,16 @@
 //! `/api/v1/write`: samples that an agent or another Prometheus pushes (remote write 1.0 and 2.0).
 //!
+//! An agent of ours learns by a header of each answer that we take what its checks said, too: it
+//! posts that to the same address, with that header, in the text format. What stands in the header
+//! is another after a start of ours, because those texts are in memory only.
+//!
 //! Invariant: 2xx means stored; 4xx that the same would never be stored; 5xx that it may be sent again.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base::exposition::{Entry, Format, OUTPUTS_HEADER, ParseError, Parser};
 use base::remote_write::{Version, WRITTEN_HEADERS, decode};
 use base::sample::Timestamp;
 
@@ -15,6 +20,8 @@ use super::reply::{Failure, PATIENCE, whole};
 /// The most that a body may have, as it comes and when decompressed.
 const MAX_BODY: usize = 16 << 20;
 const MAX_MESSAGE: usize = 64 << 20;
+/// The most that texts of checks may have in one request.
+const MAX_OUTPUTS: usize = 4 << 20;
 
 /// Takes a message.
 pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: Body) -> Response {
@@ -24,6 +31,9 @@ pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: 
         return (StatusCode::NOT_FOUND, why).into_response();
     }
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    if headers.contains_key(OUTPUTS_HEADER) {
+        return outputs(&shown, body).await;
+    }
     let Some(version) = text(header::CONTENT_TYPE).and_then(Version::of_content_type) else {
         return unsupported("the content type is not one of remote write 1.0 or 2.0");
     };
@@ -56,12 +66,43 @@ pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: 
         true => StatusCode::NO_CONTENT.into_response(),
         false => Failure::bad_data(written.refused.join("; ")).into_response(),
     };
+    if let Ok(name) = shown.started.millis().to_string().parse() {
+        response.headers_mut().insert(OUTPUTS_HEADER, name);
+    }
     for (name, count) in counts {
         if let Ok(count) = count.parse() {
             response.headers_mut().insert(name, count);
         }
     }
     response
+}
+
+/// Takes what checks said.
+async fn outputs(shown: &Shown, body: Body) -> Response {
+    let Ok(_turn) = shown.writes.acquire().await else {
+        return Failure::unavailable("Veilleur is stopping").into_response();
+    };
+    let body = match whole(body, MAX_OUTPUTS, PATIENCE).await {
+        Ok(body) => body,
+        Err(why) => return Failure::from(why).into_response(),
+    };
+    let outputs = shown.outputs.clone();
+    let taken = tokio::task::spawn_blocking(move || {
+        let mut parser = Parser::new(Format::Text, MAX_OUTPUTS);
+        let mut entry = |entry: Entry<'_>| match entry {
+            Entry::Output { labels, text } if outputs.push(&labels, &text) => Ok(()),
+            _ => {
+                let reason = "this is no output of a check with `job`, `instance` and `check`";
+                Err(ParseError { line: 0, reason: reason.to_owned() })
+            }
+        };
+        parser.feed(&body, &mut entry).and_then(|()| parser.finish(&mut entry))
+    });
+    match taken.await {
+        Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Err(error)) => Failure::bad_data(error.to_string()).into_response(),
+        Err(panic) => Failure::internal(panic.to_string()).into_response(),
+    }
 }
 
 fn unsupported(why: &str) -> Response {

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use base::exposition::{Entry, Expecting, Format, ParseError, Parser, ProtobufParser};
+use base::exposition::{
+    Entry, Expecting, Format, OUTPUTS_HEADER, ParseError, Parser, ProtobufParser, is_protobuf,
+};
 use base::http::client::{Client, Connection, Origin, Phases};
 use base::http::{
     Body, Full, Gunzip, HeaderMap, Method, Request, Response, StatusCode, Uri, header,
@@ -17,9 +19,6 @@ use super::config::Job;
 use super::series::{Incoming, Refusal};
 use super::target::Target;
 
-/// By which an agent of ours knows that the outputs of its checks are wanted; since only the text
-/// format carries them, it answers in that.
-const OUTPUTS: &str = "veilleur-outputs";
 /// Redirects within one host that are followed.
 const MAX_REDIRECTS: usize = 5;
 
@@ -121,7 +120,8 @@ fn request(job: &Job, timeout: Period, uri: &Uri) -> Result<Request<Full<Bytes>>
         .header(header::ACCEPT, job.protocols.accept())
         .header(header::USER_AGENT, concat!("veilleur/", env!("CARGO_PKG_VERSION")))
         .header("x-prometheus-scrape-timeout-seconds", timeout.duration().as_secs_f64().to_string())
-        .header(OUTPUTS, "1")
+        // Since only the text format carries outputs, an agent of ours answers in that.
+        .header(OUTPUTS_HEADER, "1")
         .body(Full::new(Bytes::new()))
         .map_err(|error| error.to_string())?;
     if job.compressed {
@@ -173,13 +173,6 @@ impl Reader {
 }
 
 /// Whether a content type is that of families of metrics one behind the other.
-fn is_protobuf(content_type: &str) -> bool {
-    let has = |parameter: &str| content_type.contains(parameter);
-    content_type.starts_with("application/vnd.google.protobuf")
-        && has("io.prometheus.client.MetricFamily")
-        && has("delimited")
-}
-
 /// Where a redirect leads, which must be the same host and port: another host was not configured.
 fn redirected(origin: &Origin, from: &Uri, headers: &HeaderMap) -> Result<Uri, String> {
     let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());

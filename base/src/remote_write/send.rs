@@ -18,6 +18,7 @@ use tracing::info;
 use super::{Outgoing, VERSION_HEADER, Version, WRITTEN_HEADERS, decode, encode_all};
 use crate::http::access::HttpAccess;
 use crate::http::client::Origin;
+use crate::http::header::{HeaderName, HeaderValue};
 use crate::http::kept::{Answer, Kept};
 use crate::http::{Full, HeaderMap, Method, Request, Uri, header};
 
@@ -100,13 +101,14 @@ pub struct Sender {
     to: Arc<Destination>,
     spoken: Spoken,
     kept: Kept,
+    answered: HeaderMap,
 }
 
 impl Sender {
     /// A way to `to`; nothing is opened yet.
     pub fn new(to: Arc<Destination>, spoken: Spoken) -> Self {
         let kept = Kept::new(to.access.clone(), to.origin.clone());
-        Self { to, spoken, kept }
+        Self { to, spoken, kept, answered: HeaderMap::new() }
     }
 
     /// Sends `body`, a message of `version`: in 1.0 where the receiver knows no other. Returns the
@@ -127,9 +129,26 @@ impl Sender {
             }
             answer = self.post(&body, version, Version::V1).await;
         }
+        let judged = self.judged(answer.as_ref());
+        self.answered = answer.map_or_else(|_| HeaderMap::new(), |answer| answer.headers);
+        judged
+    }
+
+    /// The headers of the last answer to a message; none where there was no answer.
+    pub fn answered(&self) -> &HeaderMap {
+        &self.answered
+    }
+
+    /// Posts something that is no message of samples to the same address, with these headers.
+    pub async fn post_other(&mut self, body: Bytes, headers: HeaderMap) -> (Option<u16>, Sent) {
+        let answer = self.request(body, headers).await;
+        self.judged(answer.as_ref())
+    }
+
+    fn judged(&self, answer: Result<&Answer, &Sent>) -> (Option<u16>, Sent) {
         match answer {
-            Ok(answer) => (Some(answer.status), judge(&answer, self.to.passing)),
-            Err(sent) => (None, sent),
+            Ok(answer) => (Some(answer.status), judge(answer, self.to.passing)),
+            Err(sent) => (None, sent.clone()),
         }
     }
 
@@ -140,16 +159,24 @@ impl Sender {
             // What cannot be read now cannot be read later.
             false => in_1_0(body).map_err(Sent::Refused)?.into(),
         };
+        let value = HeaderValue::from_static;
+        let headers = [
+            (header::CONTENT_TYPE, value(to.content_type())),
+            (header::CONTENT_ENCODING, value("snappy")),
+            (HeaderName::from_static(VERSION_HEADER), value(to.header())),
+        ];
+        self.request(body, headers.into_iter().collect()).await
+    }
+
+    async fn request(&mut self, body: Bytes, headers: HeaderMap) -> Result<Answer, Sent> {
         let later = |why| Sent::Later { why, after: None };
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(&self.to.url)
-            .header(header::CONTENT_TYPE, to.content_type())
-            .header(header::CONTENT_ENCODING, "snappy")
             .header(header::USER_AGENT, self.to.user_agent)
-            .header(VERSION_HEADER, to.header())
             .body(Full::new(body))
             .map_err(|error| later(error.to_string()))?;
+        request.headers_mut().extend(headers);
         request.headers_mut().extend(self.to.headers.clone());
         self.kept.send(request, MAX_ANSWER, self.to.timeout).await.map_err(later)
     }

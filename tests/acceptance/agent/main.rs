@@ -2,6 +2,7 @@
 
 mod stage;
 mod life;
+mod lifecycle;
 mod host;
 mod local;
 mod services;
@@ -15,6 +16,8 @@ mod blackbox_websocket;
 mod seams;
 mod disguises;
 mod uplink;
+mod uplink_outputs;
+mod uplink_receivers;
 mod faults;
 mod web;
 mod nrpe;

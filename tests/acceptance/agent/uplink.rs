@@ -13,7 +13,7 @@ use tests::{escaped, get, peers, wait_until};
 use crate::stage::{Agent, Stage};
 
 /// The configuration of an agent with one check that pushes to `url` every second.
-fn configure(stage: &Stage, url: &str, more: &str) {
+pub(crate) fn configure(stage: &Stage, url: &str, more: &str) {
     let probe = stage.program("probe.sh", "#!/bin/sh\necho 'ORDERS OK - fine | waiting=3'\n");
     stage.configure(&format!(
         "host: {{enabled: false}}\nchecks:\n- {{name: orders, interval: 1s, \
@@ -24,14 +24,14 @@ fn configure(stage: &Stage, url: &str, more: &str) {
 }
 
 /// What a query API answers.
-fn answer(port: u16, query: &str) -> Value {
+pub(crate) fn answer(port: u16, query: &str) -> Value {
     let url = format!("http://127.0.0.1:{port}/api/v1/query?query={}", escaped(query));
     let body = get(&url).map_or_else(String::new, |(_, body)| body);
     serde_json::from_str::<Value>(&body).unwrap_or_default()["data"]["result"].clone()
 }
 
 /// The value of the first series.
-fn value(port: u16, query: &str) -> Option<f64> {
+pub(crate) fn value(port: u16, query: &str) -> Option<f64> {
     answer(port, query)[0]["value"][1].as_str()?.parse().ok()
 }
 
@@ -54,7 +54,7 @@ fn evaluator(stage: &Stage, port: u16) -> Program {
     program
 }
 
-fn waiting(agent: &Agent) -> f64 {
+pub(crate) fn waiting(agent: &Agent) -> f64 {
     agent.value("veilleur_uplink_waiting_samples").unwrap_or(0.0)
 }
 
@@ -176,6 +176,11 @@ fn a_receiver_that_ignores_2_0_is_sent_1_0() {
     configure(&stage, &receiver.url("/write"), "");
     let _agent = stage.start();
     wait_until("messages have come", || receiver.asked().len() >= 3);
+    // What checks said is for evaluators of ours alone.
+    for asked in receiver.asked() {
+        assert!(!asked.headers.contains_key("veilleur-outputs"), "{:?}", asked.headers);
+        assert!(asked.headers["content-type"].starts_with("application/x-protobuf"));
+    }
     let versions: Vec<_> = receiver
         .asked()
         .iter()

@@ -105,6 +105,11 @@ impl Guard {
         }
     }
 
+    /// Whether whoever reaches us is let in without a password, token or certificate.
+    pub fn asks_nobody(&self) -> bool {
+        self.current().asks_nobody()
+    }
+
     /// Who may reach us now.
     pub fn current(&self) -> Arc<Web> {
         self.web.load_full()
