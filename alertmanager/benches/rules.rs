@@ -5,7 +5,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alertmanager::rules::{BuiltinConfig, RuleFile, RuleGroup, Sources, builtin_group};
+use alertmanager::rules::{
+    BuiltinConfig, QueryLimits, RuleFile, RuleGroup, Sources, builtin_group,
+};
 use alertmanager::scrape::{Outputs, Targets};
 use base::diagnostic::Diagnostics;
 use base::labels::Labels;
@@ -99,6 +101,8 @@ fn sources() -> Sources {
         external_labels: Labels::empty(),
         external_url: "http://127.0.0.1:12912".into(),
         lookback: Duration::from_secs(300),
+        limits: QueryLimits::default(),
+        stop: Default::default(),
         subquery_step: Duration::from_secs(60),
         on_missing: Default::default(),
         features: promql::Features::default(),

@@ -60,6 +60,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_service::Service;
 
+use crate::agents::Agents;
 use crate::alerts::Alerts;
 use crate::config::ShownConfig;
 use crate::disk::Disk;
@@ -75,7 +76,7 @@ use crate::outbox::Outbox;
 use crate::pushed::Pushed;
 use crate::remote_store::RemoteStore;
 use crate::remote_write::RemoteStates;
-use crate::rules::Rules;
+use crate::rules::{QueryLimits, Rules};
 use crate::scrape::{Outputs, Targets};
 // Times of requests are read as everywhere.
 use crate::time;
@@ -83,12 +84,10 @@ use crate::time;
 pub use metrics::Gauges;
 pub use routes::{ROUTES, Route};
 
-/// The most queries at a time; one more waits.
-const QUERIES: usize = 4;
 /// The most messages with samples that are taken in at a time; one more waits.
 const WRITES: usize = 4;
-/// The longest that an answer to a request may take to make.
-const LONGEST: Duration = Duration::from_secs(150);
+/// How much longer than a query an answer to a request may take to make.
+const BEYOND: Duration = Duration::from_secs(30);
 
 /// What the API shows. Clones share it.
 #[derive(Clone, Debug)]
@@ -226,6 +225,8 @@ pub struct Parts {
     pub storage: Arc<Storage>,
     /// Takes samples that are pushed.
     pub ingest: Ingest,
+    /// Who pushes them.
+    pub agents: Agents,
     /// What is scraped, and how it is.
     pub targets: Targets,
     /// What checks said.
@@ -266,6 +267,8 @@ pub struct Parts {
     pub flags: Arc<BTreeMap<String, String>>,
     /// How far back a sample counts.
     pub lookback: Duration,
+    /// What expressions may take.
+    pub limits: QueryLimits,
     /// What is done otherwise than by default where expressions are evaluated.
     pub features: promql::Features,
     /// What may be asked of us that changes something.
@@ -286,11 +289,11 @@ impl Deref for Shown {
 impl Shown {
     /// What the API shows of `parts`.
     pub fn new(parts: Parts) -> Self {
-        let gauges = Gauges::new(&parts.metrics);
+        let (gauges, queries) = (Gauges::new(&parts.metrics), parts.limits.at_a_time);
         Self {
             parts,
             gauges,
-            queries: Arc::new(Semaphore::new(QUERIES)),
+            queries: Arc::new(Semaphore::new(queries)),
             writes: Arc::new(Semaphore::new(WRITES)),
         }
     }
@@ -342,17 +345,17 @@ fn router(shown: Shown) -> Router {
     routes::router()
         .fallback(|| async { reply::Failure::not_found("there is nothing here").into_response() })
         .layer(middleware::from_fn_with_state(shown.clone(), elsewhere::pass_on))
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(shown.limits.timeout + BEYOND, guard))
         .with_state(shown)
 }
 
 /// Sets the headers that every answer has, and refuses what a browser was tricked into.
-async fn guard(request: Request, next: Next) -> Response {
+async fn guard(State(longest): State<Duration>, request: Request, next: Next) -> Response {
     let asks_only = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = if !asks_only && base::http::is_foreign(request.headers()) {
         reply::Failure::forbidden("this request comes from another site").into_response()
     } else {
-        match tokio::time::timeout(LONGEST, next.run(request)).await {
+        match tokio::time::timeout(longest, next.run(request)).await {
             Ok(response) => response,
             Err(_) => reply::Failure::timeout("the answer took too long").into_response(),
         }

@@ -37,6 +37,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use crate::agents::{AgentParts, Agents};
 use crate::alerts::Alerts;
 use crate::api::{ConfigState, Enabled, Parts, Routing, Shown};
 use crate::config::Config;
@@ -51,15 +52,13 @@ use crate::news::News;
 use crate::notify::{LaneStates, NotifyMetrics};
 use crate::pushed::Pushed;
 use crate::remote_write::{RemoteStates, Writers};
-use crate::rules::{OnMissing, RuleMetrics, Rules};
+use crate::rules::{OnMissing, QueryLimits, RuleMetrics, Rules};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
 use first_round::Start;
 use folder::DataFolder;
 pub(crate) use folder::hold as hold_folder;
 use judging::Judging;
 
-/// How far back a sample counts.
-const LOOKBACK: Duration = Duration::from_secs(300);
 /// From one evaluation to the next in a subquery that says nothing about it.
 const SUBQUERY_STEP: Duration = Duration::from_secs(60);
 /// How long scrapes, and answers that are being made, have to end: with what `judging` takes for its
@@ -101,6 +100,10 @@ pub struct Settings {
     pub enabled: Enabled,
     /// Whether people may delete series and make copies over HTTP.
     pub admin_api: bool,
+    /// How far back a sample counts.
+    pub lookback: Duration,
+    /// What expressions may take.
+    pub limits: QueryLimits,
     /// What is done otherwise than by default where expressions are evaluated.
     pub features: promql::Features,
     /// Counts what the log lost.
@@ -124,6 +127,7 @@ struct App {
     writers: Writers,
     config: Arc<ConfigState>,
     intake: Intake,
+    agents: Agents,
 }
 
 /// The time, for commands that ask about it.
@@ -240,6 +244,14 @@ impl App {
         let escalations = Escalations::open(&data.state, &metrics)?;
         let intake =
             Intake::open(data.state.clone(), alerts.clone(), pushed.clone(), &metrics).await?;
+        let agents = AgentParts {
+            storage: Arc::clone(&data.storage),
+            state: data.state.clone(),
+            targets: scraper.targets.clone(),
+            news: scraper.news.clone(),
+            appended: scraper.metrics.appended().clone(),
+        };
+        let agents = Agents::open(agents, started).await?;
         let disk = Disk::default();
         let parts = Parts {
             disk: disk.clone(),
@@ -250,6 +262,7 @@ impl App {
                 scraper.metrics.appended().clone(),
                 &metrics,
             ),
+            agents: agents.clone(),
             targets: scraper.targets.clone(),
             outputs: scraper.outputs.clone(),
             rules: Rules::default(),
@@ -269,7 +282,8 @@ impl App {
             clock: clock.clone(),
             started,
             flags: Arc::new(settings.flags(address, &external_url)),
-            lookback: LOOKBACK,
+            lookback: settings.lookback,
+            limits: settings.limits,
             features: settings.features,
             enabled: settings.enabled,
             snapshots: settings.admin_api.then(|| settings.data.join("snapshots")),
@@ -297,7 +311,9 @@ impl App {
                 targets: scraper.targets.clone(),
                 external_labels: config.external_labels.clone(),
                 external_url: Arc::clone(&external_url),
-                lookback: LOOKBACK,
+                lookback: settings.lookback,
+                limits: settings.limits,
+                stop: Default::default(),
                 subquery_step: SUBQUERY_STEP,
                 on_missing: settings.on_missing,
                 features: settings.features,
@@ -322,8 +338,9 @@ impl App {
             storm: Arc::default(),
             disk: disk.clone(),
             start,
-            clock,
+            clock: clock.clone(),
         };
+        let ticks = clock;
         let (jobs, wanted) = watch::channel(Vec::new());
         let config_state = Arc::clone(&parts.config);
         let pushed = parts.pushed.clone();
@@ -346,6 +363,7 @@ impl App {
             writers,
             config: config_state,
             intake,
+            agents: agents.clone(),
         };
         app.take_over(&config, blind).await?;
         upkeep::start(&everything, data, settings.history_retention, &metrics);
@@ -354,6 +372,7 @@ impl App {
         everything.supervise("data folder", move |stop| {
             upkeep::watch(Arc::clone(&folder), Arc::clone(&lock), disk.clone(), stop)
         });
+        everything.supervise("agents", move |stop| agents.clone().run(ticks.clone(), stop));
         everything.supervise("pushed alerts", move |stop| pushed.clone().run(stop));
         let scope = app.collecting.clone();
         app.collecting.spawn("targets", scraper.run(wanted, scope));
@@ -430,6 +449,7 @@ impl App {
     async fn take_over(&mut self, config: &Config, blind: Duration) -> anyhow::Result<()> {
         self.guard.replace(config.web.clone());
         self.intake.set_sources(config.sources.clone());
+        self.agents.set_forget_after(config.forget_agents_after);
         self.config.set_loaded(Timestamp::now());
         self.config.set_store(config.store.clone());
         self.config.set_routing(Routing {

@@ -5,6 +5,7 @@
 
 mod evaluator;
 mod features;
+mod foreign;
 mod check;
 mod query;
 mod backtest;
@@ -31,7 +32,7 @@ use tracing::warn;
 use crate::api::Enabled;
 use crate::app::{self, Origin, Settings};
 use crate::config::Reading;
-use crate::rules::OnMissing;
+use crate::rules::{OnMissing, QueryLimits};
 
 /// More threads than these only get into each other's way.
 const MAX_THREADS: usize = 8;
@@ -92,10 +93,16 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A prometheus.yml, taken as it is: what is not done here is told, and is no fault
-    #[arg(long = "config.prometheus", value_name = "FILE", conflicts_with = "config")]
+    #[arg(
+        long = "config.prometheus",
+        alias = "config.file",
+        value_name = "FILE",
+        conflicts_with = "config"
+    )]
     prometheus: Option<PathBuf>,
     /// The address to serve on
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12912", value_parser = address)]
+    #[arg(long, alias = "web.listen-address", value_name = "ADDRESS",
+          default_value = "127.0.0.1:12912", value_parser = address)]
     listen: SocketAddr,
     /// Accept an address that others can reach, without TLS and passwords
     #[arg(long)]
@@ -104,13 +111,15 @@ struct RunArgs {
     #[arg(long = "web.config.file", value_name = "FILE")]
     web_file: Option<PathBuf>,
     /// The folder for samples, alerts and the outbox
-    #[arg(long, value_name = "FOLDER", default_value = "veilleur-data")]
+    #[arg(long, aliases = ["storage.tsdb.path", "storage.path"], value_name = "FOLDER",
+          default_value = "veilleur-data")]
     data: PathBuf,
     /// How long samples are kept
-    #[arg(long, value_name = "PERIOD", default_value = "15d")]
+    #[arg(long, aliases = ["storage.tsdb.retention.time", "storage.tsdb.retention"],
+          value_name = "PERIOD", default_value = "15d")]
     retention: Period,
     /// The most that samples may take on disk, such as 50GB; then the oldest go, whatever their age
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, alias = "storage.tsdb.retention.size", value_name = "SIZE", value_parser = size)]
     retention_size: Option<u64>,
     /// How much older than the newest of its series a sample may be
     #[arg(long, value_name = "PERIOD", default_value = "0s")]
@@ -154,8 +163,24 @@ struct RunArgs {
     /// promql-delayed-name-removal, use-start-timestamps
     #[arg(long = "enable-feature", value_name = "NAMES", value_parser = features::named)]
     features: Vec<promql::Features>,
+    /// How long a query, or the expression of a rule, may take
+    #[arg(long = "query.timeout", value_name = "PERIOD", default_value = "2m",
+          value_parser = positive)]
+    timeout: Period,
+    /// How many queries are evaluated at a time; one more waits
+    #[arg(long = "query.max-concurrency", value_name = "NUMBER", default_value_t = 4,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    at_a_time: u32,
+    /// The most samples that a query, or the expression of a rule, may have in memory
+    #[arg(long = "query.max-samples", value_name = "NUMBER", default_value_t = 50_000_000,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    samples: u32,
+    /// How far back a query looks for the newest sample of a series
+    #[arg(long = "query.lookback-delta", value_name = "PERIOD", default_value = "5m",
+          value_parser = positive)]
+    lookback: Period,
     /// How much is logged: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, alias = "log.level", value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
 }
 
@@ -231,6 +256,12 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         },
         admin_api: args.admin_api,
         on_missing: args.on_missing,
+        lookback: args.lookback.duration(),
+        limits: QueryLimits {
+            timeout: args.timeout.duration(),
+            at_a_time: args.at_a_time as usize,
+            samples: args.samples as usize,
+        },
         features: features::all(&args.features),
         dropped,
         external_url: args.external_url.map(|url| url.trim_end_matches('/').to_owned()),
@@ -255,7 +286,19 @@ impl RunArgs {
 
 /// The address of a listener.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "write it like `127.0.0.1:12912` or `[::1]:12912`".to_owned())
+    // As Prometheus takes it: all addresses, or this host.
+    let written = match text.split_once(':') {
+        Some(("", port)) => format!("0.0.0.0:{port}"),
+        Some(("localhost", port)) => format!("127.0.0.1:{port}"),
+        _ => text.to_owned(),
+    };
+    let wrong = |_| "write it like `127.0.0.1:12912`, `[::1]:12912` or `:12912`".to_owned();
+    written.parse().map_err(wrong)
+}
+
+fn positive(text: &str) -> Result<Period, String> {
+    let period: Period = text.parse().map_err(|error| format!("{error}"))?;
+    if period.is_zero() { Err("it cannot be zero".to_owned()) } else { Ok(period) }
 }
 
 /// Help and version are what was asked for; everything else is a mistake.
@@ -268,6 +311,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     if error.use_stderr() {
         complain(&text);
+        foreign::instead(error).iter().for_each(|hint| complain(hint));
         return ExitCode::from(2);
     }
     match print(&text) {

@@ -34,7 +34,8 @@ use prometheus::{
 };
 use serde::Deserialize;
 
-use crate::discovery::{matching, relative_to};
+use crate::agents::AgentsConfig;
+use crate::discovery::{is_foreign, matching, relative_to};
 use crate::dispatch::{Lanes, Route, RouteConfig, World};
 use crate::hygiene::{Hygiene, SilencesConfig};
 use crate::intake::{self, Source, SourceConfig};
@@ -77,6 +78,7 @@ struct FileConfig {
     sources: Vec<Spanned<SourceConfig>>,
     watchdog: Option<Spanned<WatchdogConfig>>,
     otlp: OtlpConfig,
+    agents: AgentsConfig,
     remote_write: List<RemoteWriteConfig>,
     // What Prometheus does with them we do not; told by name, so that nobody believes it happens.
     alerting: Option<Spanned<AlertingConfig>>,
@@ -141,6 +143,8 @@ pub struct Config {
     pub windows: Vec<Arc<Window>>,
     /// Who may tell us something in their own words.
     pub sources: Vec<Arc<Source>>,
+    /// How long an agent that pushes is missed before it counts as removed.
+    pub forget_agents_after: Duration,
     /// What tells somebody outside that we are well.
     pub watchdog: Option<Watchdog>,
     /// How samples are made of what OpenTelemetry pushes.
@@ -312,7 +316,19 @@ fn build(
     let windows = mute::build_windows(&file.maintenance, folder, &names, &mut diagnostics);
     let sources = intake::build_sources(&file.sources, folder, &mut diagnostics);
     let otlp = Arc::new(file.otlp.build(&mut diagnostics));
+    let forget_agents_after = file.agents.forget_after();
     let resolve_timeout = global.resolve_timeout.map_or(Duration::from_secs(300), Period::duration);
+    if reading != Reading::Own {
+        // Its other jobs, and other targets of the same job, are no worse for it.
+        diagnostics.retain(|fault| {
+            if !is_foreign(fault) {
+                return true;
+            }
+            let place = fault.place().map_or_else(String::new, |place| format!("{place}:"));
+            notes.push(format!("{}:{place} {}", fault.file(), fault.message()));
+            false
+        });
+    }
     notes.extend(diagnostics.notes());
     let missing = diagnostics.missing();
     let Some(mut web) = web else { return Err(diagnostics) };
@@ -334,6 +350,7 @@ fn build(
         hygiene,
         windows,
         sources,
+        forget_agents_after,
         watchdog,
         otlp,
         keeping,

@@ -27,6 +27,7 @@ pub mod discovery;
 mod discovering;
 pub mod scrape;
 pub mod ingest;
+pub mod agents;
 pub mod otlp;
 pub mod remote_write;
 pub mod remote_read;

@@ -38,6 +38,16 @@ pub struct RelabelConfig {
     pub action: Option<Spanned<String>>,
 }
 
+/// Which names labels may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// All.
+    #[default]
+    Any,
+    /// Those of letters, digits and `_` (`metric_name_validation_scheme: legacy`).
+    Classic,
+}
+
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
@@ -78,6 +88,7 @@ pub struct Relabel {
     regex: Regex,
     modulus: u64,
     replacement: String,
+    names: Names,
 }
 
 impl Relabel {
@@ -95,6 +106,23 @@ impl Relabel {
         what: &str,
         diagnostics: &mut Diagnostics,
     ) -> Vec<Self> {
+        Self::build_each((what, Names::Any), configs, diagnostics)
+    }
+
+    /// As [`Self::build_all`], where labels may have these `names`.
+    pub fn build_all_with(
+        names: Names,
+        configs: &[Spanned<RelabelConfig>],
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<Self> {
+        Self::build_each(("target", names), configs, diagnostics)
+    }
+
+    fn build_each(
+        (what, names): (&str, Names),
+        configs: &[Spanned<RelabelConfig>],
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<Self> {
         let mut steps = Vec::new();
         for config in configs {
             if config.value == RelabelConfig::default() {
@@ -104,13 +132,17 @@ impl Relabel {
                     "a relabel action cannot be empty; take the rule out, or say what it does",
                 );
             } else {
-                steps.extend(Self::build(config, diagnostics));
+                steps.extend(Self::build(config, names, diagnostics));
             }
         }
         steps
     }
 
-    fn build(config: &Spanned<RelabelConfig>, diagnostics: &mut Diagnostics) -> Option<Self> {
+    fn build(
+        config: &Spanned<RelabelConfig>,
+        names: Names,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Self> {
         let (config, place) = (&config.value, config.place);
         let name = config.action.as_ref().map_or("replace", |action| action.value.as_str());
         let named = ACTIONS.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
@@ -126,6 +158,9 @@ impl Relabel {
         };
         let before = diagnostics.faults().len();
         config.check(action, name, place, diagnostics);
+        if names == Names::Classic && diagnostics.faults().len() == before {
+            config.check_classic(action, name, place, diagnostics);
+        }
         let pattern = config.regex.as_ref().map_or("(.*)", |regex| regex.value.as_str());
         let regex = match anchored(pattern) {
             Ok(regex) => regex,
@@ -148,6 +183,7 @@ impl Relabel {
             regex,
             modulus: config.modulus.unwrap_or(0),
             replacement: text(&config.replacement, "$1"),
+            names,
         })
     }
 
@@ -199,7 +235,8 @@ impl Relabel {
     fn replace(&self, joined: &str, labels: &mut LabelsBuilder) {
         let Some(found) = self.regex.captures(joined) else { return };
         let target = expand(&found, &self.target_label);
-        if !target.is_empty() {
+        let is_name = self.names == Names::Any || is_legacy_label_name(&target);
+        if !target.is_empty() && is_name {
             labels.set(&target, &expand(&found, &self.replacement));
         }
     }
@@ -250,6 +287,61 @@ impl RelabelConfig {
             diagnostics.report(place, message);
         }
     }
+}
+
+impl RelabelConfig {
+    /// Reports what can be no classic name, whatever a pattern finds.
+    fn check_classic(
+        &self,
+        action: Action,
+        name: &str,
+        place: Place,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let target = self.target_label.as_ref().map_or("", |label| label.value.as_str());
+        let replacement = self.replacement.as_deref().unwrap_or("$1");
+        let (what, written, is_right) = match action {
+            Action::Replace => ("target_label", target, may_be_classic(target)),
+            Action::LabelMap => ("replacement", replacement, may_be_classic(replacement)),
+            Action::Keep | Action::Drop | Action::LabelDrop | Action::LabelKeep => return,
+            _ => ("target_label", target, is_legacy_label_name(target)),
+        };
+        if !is_right {
+            let message = format!(
+                "`{written}` is no `{what}` for `{name}` where names are classic \
+                 (metric_name_validation_scheme)"
+            );
+            let at = self.target_label.as_ref().filter(|_| what == "target_label");
+            diagnostics.report(at.map_or(place, Place::from), message);
+        }
+    }
+}
+
+/// Whether a template can come to a classic name: `$1`, `$name` and `${name}` may stand for any part.
+fn may_be_classic(template: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let (mut rest, mut is_first) = (template, true);
+    while let Some(c) = rest.chars().next() {
+        rest = match rest.strip_prefix('$') {
+            Some(group) => {
+                let (name, behind) = match group.strip_prefix('{') {
+                    Some(braced) => match braced.split_once('}') {
+                        Some(parts) => parts,
+                        None => return false,
+                    },
+                    None => group.split_at(group.find(|c| !is_word(c)).unwrap_or(group.len())),
+                };
+                if name.is_empty() || !name.chars().all(is_word) {
+                    return false;
+                }
+                behind
+            }
+            None if is_word(c) && !(is_first && c.is_ascii_digit()) => &rest[1..],
+            None => return false,
+        };
+        is_first = false;
+    }
+    !is_first
 }
 
 /// `$1`, `${1}`, `$name` and `${name}` replaced by what the group matched, `$$` by `$`.

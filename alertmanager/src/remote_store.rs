@@ -20,6 +20,8 @@ use bytes::Bytes;
 use promql::Query;
 use serde_json::Value;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// How long an expression may take where nothing is said.
 const TIMEOUT: Period = Period::from_secs(30);
@@ -125,9 +127,23 @@ impl Elsewhere {
     ///
     /// # Errors
     ///
-    /// The store gave no whole answer, and why.
-    pub fn instant(&self, query: &Query, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
-        self.runtime.block_on(self.store.instant(query, at))
+    /// The store gave no whole answer, and why; not within `longest`, or before `stop`.
+    pub fn instant(
+        &self,
+        query: &Query,
+        at: Timestamp,
+        (longest, stop): (Duration, &CancellationToken),
+    ) -> Result<Vec<(Labels, f64)>, String> {
+        let asking = timeout(longest, self.store.instant(query, at));
+        match self.runtime.block_on(stop.run_until_cancelled(asking)) {
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) => Err(format!(
+                "the store {} gave no answer within {} (--query.timeout)",
+                self.store.url,
+                Period::from(longest)
+            )),
+            None => Err("query was cancelled".to_owned()),
+        }
     }
 }
 

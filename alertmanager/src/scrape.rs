@@ -13,6 +13,7 @@
 //! Invariant: a target that fails is data, `up 0`, and no target delays another.
 
 mod global;
+mod resolution;
 mod config;
 mod protocol;
 mod target;
@@ -36,4 +37,4 @@ pub use metadata::{Described, Metadata};
 pub use outputs::Outputs;
 pub use run::{ScrapeMetrics, Scraper};
 pub use target::{Target, TargetKey};
-pub use targets::{Dropped, Health, SourceState, TargetState, Targets};
+pub use targets::{Dropped, Health, PUSHED, SourceState, TargetState, Targets};

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alertmanager::rules::{RuleGroup, Sources, Unknown, read_file};
+use alertmanager::rules::{QueryLimits, RuleGroup, Sources, Unknown, read_file};
 use alertmanager::scrape::{Outputs, Targets};
 use alertmanager::unit_test::{Options, run_file};
 use base::labels::Labels;
@@ -146,6 +146,8 @@ fn sources(started: Timestamp) -> Sources {
         external_labels: Labels::empty(),
         external_url: "http://veilleur.example".into(),
         lookback: Duration::from_secs(300),
+        limits: QueryLimits::default(),
+        stop: Default::default(),
         subquery_step: Duration::from_secs(60),
         on_missing: Default::default(),
         features: promql::Features::default(),

@@ -78,7 +78,15 @@ pub(super) fn parts(shown: &Shown, now: Timestamp) -> Vec<Part> {
     };
     let output = match down {
         0 => String::new(),
-        _ => format!("{down} of {} targets do not answer", targets.len()),
+        _ => {
+            let mut all = targets.iter();
+            let first = all.find(|(_, target)| target.health == TargetHealth::Down);
+            let why = first.map_or_else(String::new, |(key, target)| {
+                let instance = key.labels.get("instance").unwrap_or(&key.url);
+                format!(", `{instance}` among them: {}", target.last_error)
+            });
+            format!("{down} of {} targets do not answer{why}", targets.len())
+        }
     };
     parts.push(part("targets", "component", health, output));
 

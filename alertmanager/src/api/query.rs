@@ -23,8 +23,6 @@ use super::native::write_histogram;
 use super::reply::{Failure, Remarks, raw_success};
 use super::time::{parse_duration, parse_time};
 
-/// The longest that a query may take, unless it asks for less.
-const LONGEST: Duration = Duration::from_secs(120);
 /// The most values of one series in an answer.
 const MOST_STEPS: i64 = 11_000;
 /// The most warnings and the most remarks of an answer.
@@ -194,7 +192,9 @@ async fn run(
     query: Query,
     range: Range,
 ) -> Result<Evaluated, Failure> {
-    let longest = parameters.duration("timeout")?.unwrap_or(LONGEST).min(LONGEST);
+    let limits = shown.limits;
+    // It may ask for less.
+    let longest = parameters.duration("timeout")?.unwrap_or(limits.timeout).min(limits.timeout);
     let lookback = parameters.duration("lookback_delta")?.filter(|l| !l.is_zero());
     let (lookback, features) = (lookback.unwrap_or(shown.lookback), shown.features);
 
@@ -211,7 +211,13 @@ async fn run(
             let watch = Stopwatch::start();
             let is_cancelled = || cancelled.load(Ordering::Relaxed);
             let cancelled = &is_cancelled;
-            let options = Options { lookback, features, cancelled, ..Options::default() };
+            let options = Options {
+                lookback,
+                features,
+                cancelled,
+                max_samples: limits.samples,
+                ..Options::default()
+            };
             let session = Session::new(&storage, [&query], range, &options);
             let output = session.evaluate(&query)?;
             Ok(Evaluated { output, usage: session.usage(), waited, took: watch.elapsed() })

@@ -25,6 +25,8 @@ pub struct Route {
 #[derive(Clone, Copy, Debug)]
 enum Page {
     Index,
+    /// A page of Prometheus, and what shows the same here.
+    Elsewhere(&'static str),
     Health,
     Metrics,
     Ready,
@@ -90,6 +92,16 @@ const ALL: &[&str] = &["GET", "HEAD", "POST", "DELETE"];
 /// All of them.
 pub const ROUTES: &[Route] = &[
     Route::new("/", ASK, Page::Index),
+    Route::new("/graph", ASK, Page::Elsewhere(".")),
+    Route::new("/query", ASK, Page::Elsewhere(".")),
+    Route::new("/alerts", ASK, Page::Elsewhere("./#alerts")),
+    Route::new("/targets", ASK, Page::Elsewhere("./#targets")),
+    Route::new("/rules", ASK, Page::Elsewhere("api/v1/rules")),
+    Route::new("/config", ASK, Page::Elsewhere("api/v1/status/config")),
+    Route::new("/flags", ASK, Page::Elsewhere("api/v1/status/flags")),
+    Route::new("/tsdb-status", ASK, Page::Elsewhere("api/v1/status/tsdb")),
+    Route::new("/service-discovery", ASK, Page::Elsewhere("api/v1/targets")),
+    Route::new("/status", ASK, Page::Elsewhere("health")),
     Route::new("/silences", ASK_OR_POST, Page::SilenceList),
     Route::new("/silences/new", ASK_OR_POST, Page::SilenceForm),
     Route::new("/acknowledge", ASK_OR_POST, Page::Acknowledge),
@@ -152,6 +164,7 @@ impl Route {
     fn answering(&self) -> MethodRouter<Shown> {
         match self.page {
             Page::Index => get(page::index),
+            Page::Elsewhere(to) => get(move |uri| async move { server::lead(&uri, to) }),
             Page::Health => get(health::health),
             Page::Metrics => get(metrics::metrics),
             Page::Ready => get(ready),

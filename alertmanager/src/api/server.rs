@@ -6,8 +6,9 @@ use std::collections::HashMap;
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use base::http::percent_encoded;
 use base::labels::METRIC_NAME;
 use base::sample::Timestamp;
 use serde_json::{Value, json};
@@ -21,6 +22,18 @@ use super::time::print_time;
 /// How many entries each list of the storage's status has, where nothing is said, and at most.
 const LISTED: usize = 10;
 const MOST_LISTED: usize = 10_000;
+
+/// Leads from a page of Prometheus `to` what shows the same here, from where that one stands. A link to an
+/// expression leads to its value.
+pub(super) fn lead(uri: &Uri, to: &str) -> Response {
+    let asked = super::query::decode(uri.query().unwrap_or("").as_bytes()).unwrap_or_default();
+    let expression = asked.into_iter().find(|(name, _)| name == "g0.expr");
+    let to = match expression.filter(|_| to == ".") {
+        Some((_, text)) => format!("api/v1/query?query={}", percent_encoded(&text)),
+        None => to.to_owned(),
+    };
+    (StatusCode::FOUND, [(header::LOCATION, to)]).into_response()
+}
 
 /// `/api/v1/alertmanagers`: alerts go to receivers without a detour.
 pub(super) async fn alertmanagers(headers: HeaderMap) -> Response {

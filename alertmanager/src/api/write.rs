@@ -23,6 +23,9 @@ const MAX_MESSAGE: usize = 64 << 20;
 /// The most that texts of checks may have in one request.
 const MAX_OUTPUTS: usize = 4 << 20;
 
+/// How an agent of ours begins to say who it is. What others pass on of agents is theirs to miss.
+const AGENT: &str = "veilleur-agent/";
+
 /// Takes a message.
 pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: Body) -> Response {
     if !shown.enabled.remote_write {
@@ -48,9 +51,14 @@ pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: 
         Ok(body) => body,
         Err(why) => return Failure::from(why).into_response(),
     };
-    let (ingest, now) = (shown.ingest.clone(), Timestamp::now());
+    let is_agent = text(header::USER_AGENT).is_some_and(|who| who.starts_with(AGENT));
+    let (ingest, agents) = (shown.ingest.clone(), is_agent.then(|| shown.agents.clone()));
+    let (clock, now) = (shown.clock.clone(), Timestamp::now());
     let written = tokio::task::spawn_blocking(move || {
-        decode(&body, version, MAX_MESSAGE).map(|received| ingest.write(&received, now))
+        decode(&body, version, MAX_MESSAGE).map(|received| match agents {
+            Some(agents) => agents.write(&ingest, received, clock.now()),
+            None => ingest.write(&received, now),
+        })
     });
     let written = match written.await {
         Ok(Ok(Ok(written))) => written,

@@ -44,6 +44,10 @@ impl Settings {
             ("web.enable-lifecycle", self.enabled.lifecycle.to_string()),
             ("web.enable-remote-write-receiver", self.enabled.remote_write.to_string()),
             ("web.enable-otlp-receiver", self.enabled.otlp.to_string()),
+            ("query.timeout", period(self.limits.timeout)),
+            ("query.max-concurrency", self.limits.at_a_time.to_string()),
+            ("query.max-samples", self.limits.samples.to_string()),
+            ("query.lookback-delta", period(self.lookback)),
             ("out-of-order", period(self.out_of_order)),
         ];
         settings.map(|(name, value)| (name.to_owned(), value)).into()

@@ -30,7 +30,7 @@ use crate::outbox::Outbox;
 use crate::own_alerts::{self, OwnAlerts, Storm};
 use crate::pushed::Pushed;
 use crate::remote_store::Elsewhere;
-use crate::rules::{OnMissing, RuleGroup, RuleMetrics, RuleRunner, Rules, Sources};
+use crate::rules::{OnMissing, RuleGroup, RuleMetrics, RuleRunner, Rules, Sources, taken_over};
 use crate::state::State;
 
 /// How long evaluations that are under way have to end at a reload; a message that is on its way to
@@ -120,7 +120,8 @@ impl Judging {
         blind: Duration,
         now: Timestamp,
     ) -> anyhow::Result<()> {
-        let stored = self.state.rule_alerts().await?;
+        let mut stored = self.state.rule_alerts().await?;
+        let (moved, mut left) = taken_over(groups, &mut stored);
         let mut firing: Vec<Alert> = Vec::new();
         let mut views = Vec::with_capacity(groups.len());
         for group in groups {
@@ -144,9 +145,8 @@ impl Judging {
         }
         self.alerts.put(firing.into_iter().chain(ended));
         self.rules.replace(views);
-        let gone: Vec<_> =
-            gone.into_iter().map(|row| (row.rule.clone(), row.labels.clone())).collect();
-        self.state.save_rule_alerts(&[], &gone).await?;
+        left.extend(gone.into_iter().map(|row| (row.rule.clone(), row.labels.clone())));
+        self.state.save_rule_alerts(&moved, &left).await?;
         Ok(())
     }
 

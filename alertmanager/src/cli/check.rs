@@ -56,6 +56,25 @@ enum CheckCommand {
     Rules(RulesArgs),
     /// Tell what is worth a look in metrics, read from standard input in the text format
     Metrics,
+    /// Check files of Prometheus, as promtool does: the same as `check --prometheus`
+    Config(ConfigArgs),
+    /// Ask whether the running evaluator lives
+    Healthy(EvaluatorArgs),
+    /// Ask whether the running evaluator is ready
+    Ready(EvaluatorArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configurations
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// They are of Prometheus in agent mode
+    #[arg(long)]
+    agent: bool,
+    /// Look at the files only: secrets, certificates and rule files that they name need not be there
+    #[arg(long)]
+    syntax_only: bool,
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +103,9 @@ pub(super) fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         Some(CheckCommand::Rules(args)) => rules(args),
         Some(CheckCommand::Metrics) => metrics(),
+        Some(CheckCommand::Config(args)) => configurations(args),
+        Some(CheckCommand::Healthy(evaluator)) => is_well(&evaluator, "/-/healthy", "healthy"),
+        Some(CheckCommand::Ready(evaluator)) => is_well(&evaluator, "/-/ready", "ready"),
         None => configuration(&args.origin()),
     }
 }
@@ -125,6 +147,28 @@ fn configuration(origin: &Origin) -> anyhow::Result<ExitCode> {
         }
         Err(faults) => Ok(wrong(&faults)),
     }
+}
+
+/// The worst status counts.
+fn configurations(args: ConfigArgs) -> anyhow::Result<ExitCode> {
+    let reading = if args.agent { Reading::PrometheusAgent } else { Reading::Prometheus };
+    let files = if args.syntax_only { Files::Spared } else { Files::Needed };
+    let mut status = ExitCode::SUCCESS;
+    for file in args.files {
+        let checked = configuration(&Origin::of(reading, file, None).with_files(files))?;
+        status = if checked == ExitCode::SUCCESS { status } else { checked };
+    }
+    Ok(status)
+}
+
+fn is_well(evaluator: &EvaluatorArgs, path: &str, what: &str) -> anyhow::Result<ExitCode> {
+    let status = runtime()?.block_on(evaluator.status(path))?;
+    if status == 200 {
+        print(&format!("the evaluator is {what}\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    complain(&format!("veilleur: the evaluator is not {what}: it answers {status}\n"));
+    Ok(ExitCode::FAILURE)
 }
 
 fn metrics() -> anyhow::Result<ExitCode> {

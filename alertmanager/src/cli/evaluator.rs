@@ -93,12 +93,43 @@ impl EvaluatorArgs {
         }
     }
 
+    /// The status of the answer to a request for `path`.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub(super) async fn status(&self, path: &str) -> anyhow::Result<u16> {
+        match timeout(CONNECTING, self.answer(Method::GET, path, None)).await {
+            Ok(answer) => Ok(answer?.0),
+            Err(_) => bail!("{} did not answer within {CONNECTING:?}", self.url),
+        }
+    }
+
     async fn exchange(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<(u16, Value)> {
+        let (status, text) = self.answer(method, path, body).await?;
+        match (serde_json::from_str(&text), status) {
+            (Ok(value), _) => Ok((status, value)),
+            (Err(_), 200..300) if text.trim().is_empty() => Ok((status, Value::Null)),
+            (Err(_), 401) => bail!(
+                "{} answers 401: {}; say who asks by `--token-file` or `--user-file`",
+                self.url,
+                printable(text.trim())
+            ),
+            (Err(_), _) => bail!("{} answers {status}: {}", self.url, printable(text.trim())),
+        }
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<(u16, String)> {
         let access = self.access()?;
         let wrong = || format!("--url `{}`: write it like `http://127.0.0.1:12912`", self.url);
         let uri = format!("{}{path}", self.url.trim_end_matches('/'));
@@ -137,17 +168,7 @@ impl EvaluatorArgs {
                 bail!("the answer of {} is longer than {MAX_ANSWER} bytes", self.url);
             }
         }
-        let text = String::from_utf8_lossy(&bytes);
-        match (serde_json::from_str(&text), status) {
-            (Ok(value), _) => Ok((status, value)),
-            (Err(_), 200..300) if text.trim().is_empty() => Ok((status, Value::Null)),
-            (Err(_), 401) => bail!(
-                "{} answers 401: {}; say who asks by `--token-file` or `--user-file`",
-                self.url,
-                printable(text.trim())
-            ),
-            (Err(_), _) => bail!("{} answers {status}: {}", self.url, printable(text.trim())),
-        }
+        Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     fn access(&self) -> anyhow::Result<HttpAccess> {

@@ -50,8 +50,8 @@ pub(super) struct GlobalConfig {
     pub(super) convert_classic_histograms_to_nhcb: bool,
     pub(super) extra_scrape_metrics: bool,
     /// Where Prometheus writes queries and failed scrapes to; nothing is written here.
-    pub(super) query_log_file: Option<PathBuf>,
-    pub(super) scrape_failure_log_file: Option<PathBuf>,
+    pub(super) query_log_file: Option<Spanned<PathBuf>>,
+    pub(super) scrape_failure_log_file: Option<Spanned<PathBuf>>,
     pub(super) external_labels: BTreeMap<Spanned<String>, String>,
     /// Alerts that are pushed without an end last for it; ours end when their data say so.
     pub(super) resolve_timeout: Option<Period>,

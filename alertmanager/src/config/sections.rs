@@ -122,6 +122,25 @@ impl FileConfig {
             ("runtime", self.runtime.as_ref().map(Place::from), Some("it is about Go")),
         ];
         let mut notes = Vec::new();
+        let global = &self.global;
+        let jobs = self.scrape_configs.iter().filter_map(|job| job.value.as_ref());
+        let failures = jobs.filter_map(|job| job.scrape_failure_log_file.as_ref());
+        let failures = failures.chain(&global.scrape_failure_log_file).map(Place::from);
+        let failures = failures.map(|place| {
+            (place, "scrape_failure_log_file", "`/api/v1/targets` says why one failed")
+        });
+        let queries = global.query_log_file.iter().map(Place::from);
+        let queries = queries.map(|place| (place, "query_log_file", "queries are not logged"));
+        for (place, name, instead) in queries.chain(failures) {
+            let message = format!("`{name}` is not written");
+            match reading {
+                Reading::Own => {
+                    let help = format!("take it out; {instead}");
+                    diagnostics.report_with_help(place, message, help);
+                }
+                _ => notes.push(format!("{}:{place}: {message}; {instead}", diagnostics.file())),
+            }
+        }
         for (name, place, instead) in sections {
             let Some(place) = place else { continue };
             let what = if instead.is_some() { "has no use here" } else { "is not supported yet" };

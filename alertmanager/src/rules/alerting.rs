@@ -10,10 +10,12 @@ use base::sample::Timestamp;
 use promql::{Query, Session};
 
 use super::group::Sources;
+use super::identity::Identity;
 use super::measured::Measured;
 use super::missing::{Inputs, OnMissing, Watched};
 use super::states::{Active, AlertStates, Changes, Fate, Found};
 use super::template::{Seen, Texts};
+use super::turn::Turn;
 use crate::state::RuleAlertState;
 use crate::template::QuerySample;
 
@@ -38,24 +40,14 @@ pub(super) struct AlertingRule {
     pub(super) annotations: Texts,
     pub(super) written_labels: BTreeMap<String, String>,
     pub(super) written_annotations: BTreeMap<String, String>,
-    /// What makes it the same rule after a restart: name, expression and labels, but neither its
-    /// file, its group, nor how long it waits (F43).
-    pub(super) id: String,
+    /// What makes it the same rule after a reload or a restart.
+    pub(super) identity: Identity,
 }
 
 /// A sample that a rule writes.
 pub(super) type Written = (Labels, Measured);
 
 impl AlertingRule {
-    /// The id of a rule.
-    pub(super) fn id(name: &str, query: &Query, labels: &BTreeMap<String, String>) -> String {
-        let mut text = format!("{query}");
-        for (label, value) in labels {
-            text.push_str(&format!("\n{label}={value}"));
-        }
-        format!("{name}-{:016x}", Labels::from_pairs([("rule", text)]).fingerprint())
-    }
-
     /// One evaluation at `now`, of data as of `at`.
     ///
     /// # Errors
@@ -187,17 +179,21 @@ impl Sources {
         query: &Query,
         now: Timestamp,
     ) -> Result<Vec<(Labels, Measured)>, String> {
-        let (options, range) = (self.options(), promql::Range::instant(now));
-        self.judged(query, now, &Session::new(&self.storage, [query], range, &options))
+        let turn = Turn::new(self.limits, &self.stop);
+        let is_over = || turn.is_over();
+        let (options, range) = (self.options(&is_over), promql::Range::instant(now));
+        let session = Session::new(&self.storage, [query], range, &options);
+        self.judged(query, now, &session).map_err(|error| turn.why(error))
     }
 
-    /// How expressions are evaluated.
-    pub(super) fn options(&self) -> promql::Options<'static> {
+    /// How expressions are evaluated, until they are `cancelled`.
+    pub(super) fn options<'a>(&self, cancelled: &'a dyn Fn() -> bool) -> promql::Options<'a> {
         promql::Options {
             lookback: self.lookback,
             subquery_step: self.subquery_step,
+            max_samples: self.limits.samples,
             features: self.features,
-            ..promql::Options::default()
+            cancelled,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a file with a fault gives no group; all its faults are told at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::alerting::AlertingRule;
 use super::group::{Rule, RuleGroup};
+use super::identity::Identity;
 use super::missing::OnMissing;
 use super::recording::RecordingRule;
 use super::template::Texts;
@@ -111,13 +112,14 @@ impl RuleFile {
                 diagnostics.report(zero, "the interval cannot be zero");
             }
             check_labels(&config.labels, diagnostics);
-            let rules: Vec<_> = config
+            let mut rules: Vec<_> = config
                 .rules
                 .into_iter()
                 .filter_map(|rule| {
                     rule.value.build(rule.place, (&config.labels, config.on_missing), diagnostics)
                 })
                 .collect();
+            identify(&mut rules, name, &config.name.value);
             groups.push(RuleGroup {
                 name: config.name.value,
                 file: name.to_owned(),
@@ -229,7 +231,7 @@ impl RuleConfig {
         let query = query?;
         let written_labels = Texts::written(&self.labels);
         Some(Rule::Alerting(AlertingRule {
-            id: AlertingRule::id(&name, &query, &written_labels),
+            identity: Identity::new(&name, &query, &written_labels),
             name,
             query,
             hold: self.hold.map_or_else(Default::default, |period| period.value.duration()),
@@ -242,6 +244,17 @@ impl RuleConfig {
             written_labels,
             written_annotations: Texts::written(&self.annotations),
         }))
+    }
+}
+
+/// Tells the rules of a group from each other.
+fn identify(rules: &mut [Rule], file: &str, group: &str) {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for rule in rules {
+        let Rule::Alerting(rule) = rule else { continue };
+        let count = counts.entry(rule.identity.rule().to_owned()).or_default();
+        rule.identity = std::mem::take(&mut rule.identity).at(file, group, *count);
+        *count += 1;
     }
 }
 

@@ -14,14 +14,17 @@ use base::period::Period;
 use base::sample::{Ended, Timestamp};
 use promql::{Query, Range, Session};
 use storage::{AppendError, Beside, Point, Storage};
+use tokio_util::sync::CancellationToken;
 
 use super::alerting::{AlertingRule, Written};
+use super::identity::{self, Identity};
 use super::measured::{Measured, samples};
 use super::missing::OnMissing;
 use super::recording::RecordingRule;
 use super::states::{Active, AlertStates, Changes};
+use super::turn::{QueryLimits, Turn};
 use super::view::{AlertView, GroupView, RuleKind, RuleView};
-use super::watch::Watch;
+use super::watch::{Place, Watch};
 use crate::alerts::{Alert, Ending};
 use crate::remote_store::Elsewhere;
 use crate::scrape::{Outputs, Targets};
@@ -73,6 +76,10 @@ pub struct Sources {
     pub external_url: Arc<str>,
     /// How far back a sample counts.
     pub lookback: Duration,
+    /// What an expression may take.
+    pub limits: QueryLimits,
+    /// Ends what is being evaluated.
+    pub stop: CancellationToken,
     /// From one evaluation to the next in a subquery that says nothing about it.
     pub subquery_step: Duration,
     /// What becomes of alerts whose data are missing, where their rule does not say so.
@@ -173,12 +180,16 @@ impl RuleGroup {
         self.rules.iter().any(|rule| matches!(rule, Rule::Recording(rule) if rule.name == name))
     }
 
-    /// The ids of its rules that make alerts.
-    pub fn alerting_ids(&self) -> impl Iterator<Item = &str> {
+    fn identities(&self) -> impl Iterator<Item = &Identity> {
         self.rules.iter().filter_map(|rule| match rule {
-            Rule::Alerting(rule) => Some(rule.id.as_str()),
+            Rule::Alerting(rule) => Some(&rule.identity),
             Rule::Recording(_) => None,
         })
+    }
+
+    /// The ids of its rules that make alerts.
+    pub fn alerting_ids(&self) -> impl Iterator<Item = &str> {
+        self.identities().map(Identity::key)
     }
 
     /// What it remembers at the start: the alerts in `stored` that are its rules'. Nobody evaluated
@@ -187,7 +198,7 @@ impl RuleGroup {
         let restore = |rule: &Rule| {
             let mut state = RuleState::default();
             if let Rule::Alerting(rule) = rule {
-                for alert in stored.iter().filter(|alert| alert.rule == rule.id) {
+                for alert in stored.iter().filter(|alert| alert.rule == rule.identity.key()) {
                     state.alerts.restore(alert.clone(), blind);
                 }
             }
@@ -203,7 +214,7 @@ impl RuleGroup {
         for (rule, state) in self.rules.iter().zip(&mut state.rules) {
             if let Rule::Alerting(rule) = rule {
                 let credited = state.alerts.credit(blind);
-                waiting.extend(credited.map(|active| active.to_stored(&rule.id)));
+                waiting.extend(credited.map(|active| active.to_stored(rule.identity.key())));
             }
         }
         waiting
@@ -230,11 +241,14 @@ impl RuleGroup {
         let sources = &own;
         let mut evaluation = Evaluation::default();
         // What several rules read is read once.
-        let (options, range) = (sources.options(), Range::instant(at));
+        let turn = Turn::new(sources.limits, &sources.stop);
+        let is_over = || turn.is_over();
+        let (options, range) = (sources.options(&is_over), Range::instant(at));
         let queries = self.rules.iter().map(Rule::query);
         let session = Session::new(&sources.storage, queries, range, &options);
         for (rule, state) in self.rules.iter().zip(&mut state.rules) {
             let watch = Stopwatch::start();
+            turn.next();
             let result = match rule {
                 Rule::Recording(rule) => rule
                     .evaluate(at, self.limit, (sources, &session))
@@ -246,17 +260,24 @@ impl RuleGroup {
             state.error = match result {
                 Ok((changes, written)) => {
                     if let Rule::Alerting(rule) = rule {
-                        evaluation.add(&rule.id, changes, sources);
+                        evaluation.add(rule.identity.key(), changes, sources);
                     }
                     state.write(written, at, sources, &session).err().map(|error| error.to_string())
                 }
-                Err(error) => Some(error),
+                Err(error) => Some(turn.why(error)),
             };
             evaluation.failed += usize::from(state.error.is_some());
             state.duration = watch.elapsed();
             state.evaluated_at = Some(now);
-            if self.file != BUILTIN_FILE && sources.elsewhere.is_none() {
-                state.watch.look(rule.query(), |name| self.records(name), &sources.storage, now);
+            if self.file != BUILTIN_FILE {
+                let limits = (sources.limits.timeout, &sources.stop);
+                let there = sources.elsewhere.as_ref();
+                let ask = there.map(|there| move |query: &Query| there.instant(query, at, limits));
+                let place = match &ask {
+                    Some(ask) => Place::Elsewhere(ask),
+                    None => Place::Here(&sources.storage),
+                };
+                state.watch.look(rule.query(), |name| self.records(name), place, now);
             }
         }
         evaluation
@@ -279,6 +300,25 @@ impl RuleGroup {
                 .collect(),
         }
     }
+}
+
+/// The alerts of rules that were edited or moved, as those of the rules in `groups` that took their
+/// places; what was stored of each under another id.
+pub fn taken_over(
+    groups: &[Arc<RuleGroup>],
+    stored: &mut [StoredAlert],
+) -> (Vec<StoredAlert>, Vec<(String, Labels)>) {
+    let rules: Vec<&Identity> = groups.iter().flat_map(|group| group.identities()).collect();
+    let successors = identity::successors(&rules, stored);
+    let (mut moved, mut before) = (Vec::new(), Vec::new());
+    for alert in stored {
+        if let Some(successor) = successors.get(&alert.rule) {
+            let rule = std::mem::replace(&mut alert.rule, successor.clone());
+            before.push((rule, alert.labels.clone()));
+            moved.push(alert.clone());
+        }
+    }
+    (moved, before)
 }
 
 impl RuleState {
@@ -366,7 +406,7 @@ impl Sources {
         match &self.elsewhere {
             None => session.evaluate(query).and_then(samples).map_err(|error| error.to_string()),
             Some(elsewhere) => {
-                let found = elsewhere.instant(query, at)?;
+                let found = elsewhere.instant(query, at, (self.limits.timeout, &self.stop))?;
                 Ok(found.into_iter().map(|(l, value)| (l, Measured::Float(value))).collect())
             }
         }
@@ -401,6 +441,8 @@ impl Sources {
             external_labels: Labels::default(),
             external_url: "http://v".into(),
             lookback: Duration::from_secs(300),
+            limits: QueryLimits::default(),
+            stop: CancellationToken::new(),
             subquery_step: Duration::from_secs(60),
             on_missing: OnMissing::default(),
             features: promql::Features::default(),

@@ -100,7 +100,8 @@ impl RuleRunner {
     ///
     /// The state failed, or an evaluation did so badly that its thread ended; started again, it
     /// goes on from the state.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        self.sources.stop = stop.clone();
         let stored = self.state.rule_alerts().await?;
         let mut state = self.group.restore(&stored, self.blind);
         self.go_on(self.group.firing(&state, &self.sources), self.clock.now());
@@ -204,6 +205,10 @@ impl RuleRunner {
         .await?;
         self.state.save_rule_alerts(&evaluation.stored, &evaluation.ended).await?;
         self.say(flapping.pass(evaluation.alerts, now));
+        // What was cut short says nothing of its rule.
+        if evaluation.failed > 0 && self.sources.stop.is_cancelled() {
+            return Ok(state);
+        }
         self.rules.set(self.group.view(&state, Some(now)));
         let name = self.group.name();
         let good = self.group.len() - evaluation.failed;

@@ -23,6 +23,19 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(300);
 
+/// How far back is looked for who had it last, and in which steps.
+const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
+const STEP: Duration = Duration::from_secs(600);
+
+/// Where is looked.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// In the samples here.
+    Here(&'a Storage),
+    /// In another store, which answers queries.
+    Elsewhere(&'a dyn Fn(&Query) -> Result<Vec<(Labels, f64)>, String>),
+}
+
 /// A selector that has found nothing for an hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadSelector {
@@ -48,6 +61,8 @@ struct Watched {
     /// When it found something, or was looked at first.
     since: Timestamp,
     last: Option<Labels>,
+    /// Whether was looked in the past for who had it last: a restart forgets that.
+    was_searched: bool,
 }
 
 impl Watch {
@@ -57,7 +72,7 @@ impl Watch {
         &mut self,
         query: &Query,
         recorded: impl Fn(&str) -> bool,
-        storage: &Storage,
+        place: Place<'_>,
         now: Timestamp,
     ) {
         if self.looked_at.is_some_and(|at| now.since(at) < EVERY) {
@@ -68,11 +83,21 @@ impl Watch {
         }
         self.looked_at = Some(now);
         for selector in &mut self.selectors {
-            let fresh = now - EVERY;
-            if let Some(labels) = storage.alive(&selector.matchers, fresh) {
-                selector.since = now;
-                let target = |name: &str| matches!(name, "job" | "instance");
-                selector.last = Some(labels.filter(target));
+            let target = |labels: Labels| labels.filter(|name| matches!(name, "job" | "instance"));
+            match place.alive(selector, now) {
+                Ok(Some(labels)) => (selector.since, selector.last) = (now, Some(target(labels))),
+                // Nobody knows.
+                Err(_) => selector.since = now,
+                Ok(None) if now.since(selector.since) < PATIENCE => {}
+                Ok(None) => {
+                    let is_unknown = selector.last.is_none();
+                    if is_unknown
+                        && !std::mem::replace(&mut selector.was_searched, true)
+                        && let Some((labels, at)) = place.before(selector)
+                    {
+                        (selector.last, selector.since) = (Some(target(labels)), at);
+                    }
+                }
             }
         }
     }
@@ -88,6 +113,50 @@ impl Watch {
         })
         .collect()
     }
+}
+
+impl Place<'_> {
+    /// A series that a selector finds at `now`.
+    fn alive(self, selector: &Watched, now: Timestamp) -> Result<Option<Labels>, String> {
+        match self {
+            Self::Here(storage) => Ok(storage.alive(&selector.matchers, now - EVERY)),
+            Self::Elsewhere(ask) => first(ask, &format!("topk(1, {})", selector.text)),
+        }
+    }
+
+    /// A series that it found last, before it is known to find nothing, and when that was.
+    fn before(self, selector: &Watched) -> Option<(Labels, Timestamp)> {
+        let storage = match self {
+            Self::Here(storage) => storage,
+            Self::Elsewhere(ask) => {
+                let days = base::period::Period::from(REMEMBERED);
+                let text = format!("topk(1, last_over_time({}[{days}]))", selector.text);
+                return Some((first(ask, &text).ok()??, selector.since));
+            }
+        };
+        let (mut to, end) = (selector.since, selector.since - REMEMBERED);
+        while to > end {
+            let from = to - STEP;
+            let found = storage.select(&selector.matchers, from, to).ok()?.into_iter();
+            let last = |series: storage::SeriesSamples| {
+                let at = Timestamp::from_millis(*series.times.last()?);
+                Some((series.labels, at))
+            };
+            if let Some(found) = found.filter_map(last).max_by_key(|(_, at)| *at) {
+                return Some(found);
+            }
+            to = from;
+        }
+        None
+    }
+}
+
+fn first(
+    ask: &dyn Fn(&Query) -> Result<Vec<(Labels, f64)>, String>,
+    text: &str,
+) -> Result<Option<Labels>, String> {
+    let query = Query::new(text).map_err(|faults| faults.to_string())?;
+    Ok(ask(&query)?.into_iter().next().map(|(labels, _)| labels))
 }
 
 /// The selectors of an expression without which it finds nothing, in the order in which they are
@@ -123,7 +192,7 @@ fn selectors(query: &Query, recorded: impl Fn(&str) -> bool, now: Timestamp) -> 
             continue;
         }
         let matchers = selector.matchers.clone();
-        found.push(Watched { text, matchers, since: now, last: None });
+        found.push(Watched { text, matchers, since: now, last: None, was_searched: false });
     }
     found
 }
@@ -160,16 +229,60 @@ mod tests {
         };
         for minute in 0..=60 {
             store(&storage, minute, 1.0);
-            watch.look(&query, recorded, &storage, at(minute));
+            watch.look(&query, recorded, Place::Here(&storage), at(minute));
             assert_eq!(told(&watch), if minute < 60 { "" } else { "z 0" }, "{minute}");
         }
         store(&storage, 61, Ended::Gone.value());
         for minute in 61..=120 {
-            watch.look(&query, recorded, &storage, at(minute));
+            watch.look(&query, recorded, Place::Here(&storage), at(minute));
         }
         assert_eq!(told(&watch), "x 60{instance=\"i\", job=\"j\"}; z 0");
         store(&storage, 125, 1.0);
-        watch.look(&query, recorded, &storage, at(125));
+        watch.look(&query, recorded, Place::Here(&storage), at(125));
         assert_eq!(told(&watch), "z 0");
+    }
+
+    #[test]
+    fn who_had_it_last_is_found_in_the_samples_of_before_a_restart() {
+        let storage = Storage::in_memory(Options::default());
+        let query = Query::new("x > 1 and z > 1").unwrap();
+        store(&storage, 10, 1.0);
+        // Started again an hour later: that it is dead is known after another.
+        let mut watch = Watch::default();
+        for minute in 70..130 {
+            watch.look(&query, |_| false, Place::Here(&storage), at(minute));
+            assert!(watch.dead().is_empty(), "{minute}");
+        }
+        watch.look(&query, |_| false, Place::Here(&storage), at(130));
+        let [x, z] = &watch.dead()[..] else { panic!("{:?}", watch.dead()) };
+        assert_eq!((x.since, z.since), (at(10), at(70)));
+        assert_eq!(x.last.as_ref().unwrap().to_string(), "{instance=\"i\", job=\"j\"}");
+        assert_eq!(z.last, None);
+    }
+
+    #[test]
+    fn another_store_is_asked_and_its_failures_kill_no_selector() {
+        let query = Query::new("x > 1").unwrap();
+        let labels = || Labels::from_pairs([("job", "j"), ("instance", "i"), ("a", "b")]);
+        let told = |answers: &dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String>| {
+            let mut watch = Watch::default();
+            let ask = |query: &Query| answers(&query.to_string());
+            (0..=60).for_each(|minute| {
+                watch.look(&query, |_| false, Place::Elsewhere(&ask), at(minute));
+            });
+            let dead = watch.dead();
+            dead.first().map(|d| d.last.as_ref().map_or(String::new(), Labels::to_string))
+        };
+        assert_eq!(told(&|_| Err("away".to_owned())), None);
+        assert_eq!(told(&|_| Ok(vec![(labels(), 1.0)])), None);
+        assert_eq!(told(&|_| Ok(Vec::new())), Some(String::new()));
+        let before = |query: &str| match query {
+            "topk(1, last_over_time(x[7d]))" | "topk(1, last_over_time(x[1w]))" => {
+                Ok(vec![(labels(), 1.0)])
+            }
+            _ => Ok(Vec::new()),
+        };
+        let expected = "{instance=\"i\", job=\"j\"}";
+        assert_eq!(told(&before).as_deref(), Some(expected));
     }
 }

@@ -12,9 +12,10 @@ use base::period::Period;
 
 use super::global::{GlobalScrape, size_of};
 use super::protocol::Protocols;
+use super::resolution::Resolution;
 use super::target::Target;
 use crate::discovery::{Discovered, FileSd, Source};
-use crate::relabel::{Relabel, RelabelConfig};
+use crate::relabel::{Names, Relabel, RelabelConfig};
 
 /// What a scrape may be where nobody says: far above what exporters send, far below what hurts.
 const DEFAULT_BODY: usize = 128 << 20;
@@ -91,7 +92,7 @@ discovering_settings! {
         pub metric_name_escaping_scheme: Option<Spanned<String>>,
         /// Where Prometheus writes failed scrapes to; ours are shown with their reason.
         #[serde(default)]
-        pub scrape_failure_log_file: Option<PathBuf>,
+        pub scrape_failure_log_file: Option<Spanned<PathBuf>>,
         /// Rewrites a target's labels; can drop it.
         #[serde(default)]
         pub relabel_configs: Vec<Spanned<RelabelConfig>>,
@@ -130,6 +131,7 @@ pub(super) struct Limits {
     pub(super) labels: usize,
     pub(super) name_length: usize,
     pub(super) value_length: usize,
+    pub(super) resolution: Resolution,
     pub(super) targets: usize,
     /// Dropped targets that are shown.
     pub(super) dropped: usize,
@@ -185,10 +187,12 @@ impl ScrapeConfig {
             diagnostics.report(&scheme, format!("`{}` is not `http` or `https`", scheme.value));
         }
         let sources = self.discovery(folder, diagnostics);
-        let relabel = Relabel::build_all(&self.relabel_configs, diagnostics);
-        let metric_relabel = Relabel::build_all(&self.metric_relabel_configs, diagnostics);
-        let limits = self.limits(&global, diagnostics);
         let protocols = Protocols::build(&self, &global, diagnostics);
+        let names = if protocols.classic_names { Names::Classic } else { Names::Any };
+        let relabel = Relabel::build_all_with(names, &self.relabel_configs, diagnostics);
+        let metric_relabel =
+            Relabel::build_all_with(names, &self.metric_relabel_configs, diagnostics);
+        let limits = self.limits(&global, diagnostics);
         let mut access = self.http(folder).build_following(place, diagnostics)?;
         access.client = access.client.in_pieces(PIECE);
         let job = Job {
@@ -234,6 +238,10 @@ impl ScrapeConfig {
                 self.label_value_length_limit,
                 global.label_value_length_limit,
                 usize::MAX,
+            ),
+            resolution: Resolution::new(
+                self.native_histogram_bucket_limit,
+                self.native_histogram_min_bucket_factor,
             ),
             targets: or(self.target_limit, global.target_limit, usize::MAX),
             dropped: or(self.keep_dropped_targets, global.keep_dropped_targets, DEFAULT_DROPPED),

@@ -51,6 +51,8 @@ pub(super) enum Refusal {
     NameTooLong(String, usize),
     #[error("the value of `{0}` is longer than {1} bytes")]
     ValueTooLong(String, usize),
+    #[error("a native histogram has more than {0} buckets (native_histogram_bucket_limit)")]
+    TooManyBuckets(usize),
     #[error("`{0}` is no classic name, and `metric_name_validation_scheme` is `legacy`")]
     NameNotClassic(String),
     #[error("{0}")]
@@ -219,8 +221,7 @@ impl<'a> Incoming<'a> {
                 self.sample(sample, value)
             }
             Entry::Histogram(sample, histogram) => {
-                let value = storage::histogram_value(self.beside.histograms.len());
-                self.beside.histograms.push(Arc::new(histogram));
+                let value = self.native(histogram)?;
                 self.sample(sample, value)
             }
             Entry::Output { labels, text } => {
@@ -281,13 +282,21 @@ impl<'a> Incoming<'a> {
         self.check_count()
     }
 
+    /// Puts a native histogram beside the points, as fine as it may be; the value that stands for it.
+    fn native(&mut self, histogram: Histogram) -> Result<f64, Refusal> {
+        let resolution = self.job.limits.resolution;
+        let fitting = resolution.fitting(histogram);
+        let histogram = fitting.ok_or(Refusal::TooManyBuckets(resolution.buckets()))?;
+        self.beside.histograms.push(Arc::new(histogram));
+        Ok(storage::histogram_value(self.beside.histograms.len() - 1))
+    }
+
     /// Adds the classic histograms that were taken, as native ones.
     fn add_converted(&mut self) -> Result<(), Refusal> {
         let Some(classics) = self.classics.take() else { return Ok(()) };
         for Converted { labels, histogram, timestamp: at, start, exemplar } in classics.converted()
         {
-            let value = storage::histogram_value(self.beside.histograms.len());
-            self.beside.histograms.push(Arc::new(histogram));
+            let value = self.native(histogram)?;
             // No series of a text begins so.
             let text = format!("\u{1}{labels}");
             self.add(&text, || Ok(labels), About { at, start, exemplar, value })?;

@@ -78,6 +78,9 @@ pub struct Dropped {
     pub shown: Vec<Labels>,
 }
 
+/// The address of a target that is not asked, but pushes.
+pub const PUSHED: &str = "push:";
+
 /// All targets. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Targets {
@@ -114,6 +117,12 @@ impl Targets {
         inner.unseen.as_ref().is_some_and(BTreeSet::is_empty)
     }
 
+    /// Whether a target with these labels is scraped.
+    pub(crate) fn is_scraped(&self, labels: &Labels) -> bool {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.states.keys().any(|key| key.url != PUSHED && key.labels == *labels)
+    }
+
     /// The targets that there are; only the first call counts.
     pub(super) fn expect<'a>(&self, keys: impl Iterator<Item = &'a TargetKey>) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +154,7 @@ impl Targets {
         inner.metadata.insert(key.clone(), metadata);
     }
 
-    pub(super) fn set(&self, key: &TargetKey, state: TargetState) {
+    pub(crate) fn set(&self, key: &TargetKey, state: TargetState) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if state.last_scrape.is_some() {
             inner.saw(key);
@@ -153,7 +162,7 @@ impl Targets {
         inner.states.insert(key.clone(), state);
     }
 
-    pub(super) fn remove(&self, key: &TargetKey) {
+    pub(crate) fn remove(&self, key: &TargetKey) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.saw(key);
         inner.states.remove(key);

@@ -372,3 +372,17 @@ async fn names_that_are_not_classic_are_refused_where_only_those_are_valid() {
     check(legacy, "a{\"a.b\"=\"c\"} 1\n", why).await;
     check(legacy, "a:b{c=\"d\"} 1\n", "").await;
 }
+
+#[tokio::test]
+async fn a_native_histogram_with_too_many_buckets_refuses_the_scrape() {
+    let body = "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 4\nh_count 3\na 1\n";
+    for (limit, expected) in
+        [(2, ""), (1, "a native histogram has more than 1 buckets (native_histogram_bucket_limit)")]
+    {
+        let settings = format!(
+            "convert_classic_histograms_to_nhcb: true, native_histogram_bucket_limit: {limit}"
+        );
+        let mut world = world(&settings, vec![ok(body)]).await;
+        assert_eq!(world.scrape().await, expected);
+    }
+}

@@ -19,6 +19,8 @@ pub enum NoteKind {
     Calendar,
     /// A signed message that was taken; by its source and digest.
     Delivery,
+    /// An agent that pushes, when it was last heard; by its labels.
+    Agent,
 }
 
 impl NoteKind {
@@ -28,6 +30,7 @@ impl NoteKind {
             Self::Window => "window",
             Self::Calendar => "calendar",
             Self::Delivery => "delivery",
+            Self::Agent => "agent",
         }
     }
 }

@@ -15,7 +15,7 @@ use storage::{SeriesRef, Storage};
 use super::plan::{Plan, Test};
 use super::sampled::Sampled;
 use crate::alerts::Alerts;
-use crate::rules::{AlertView, GroupState, RuleGroup, RuleKind, Sources};
+use crate::rules::{AlertView, GroupState, QueryLimits, RuleGroup, RuleKind, Sources};
 use crate::scrape::{Outputs, Targets};
 use crate::state::RuleAlertState;
 
@@ -80,6 +80,8 @@ impl<'a> Simulation<'a> {
             external_labels: external_labels.unwrap_or_else(Labels::empty),
             external_url: test.external_url.as_str().into(),
             lookback: LOOKBACK,
+            limits: QueryLimits::default(),
+            stop: Default::default(),
             subquery_step: plan.every.unwrap_or(Duration::from_secs(60)),
             on_missing: plan.on_missing,
             features: plan.features,

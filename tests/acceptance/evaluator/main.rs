@@ -3,6 +3,7 @@
 //! Invariant: every test stands on its own, on ports and in folders that no other uses.
 
 mod rig;
+mod agents;
 mod amtool;
 mod beside_prometheus;
 mod beside_rules;

@@ -92,6 +92,53 @@ fn a_wait_goes_on_over_reloads_f08() {
     assert_eq!(told(&chat), [["Waits"]]);
 }
 
+#[test]
+fn an_alert_stays_while_the_expression_of_its_rule_is_edited() {
+    let chat = HttpServer::sink();
+    let mut evaluator = Evaluator::new();
+    let rules = |threshold: u32| {
+        format!(
+            "groups:\n- name: g\n  rules:\n  - {{alert: Fires, expr: vector(9) > {threshold}}}\n  \
+             - {{alert: Waits, expr: vector(9) > {threshold}, for: 10m}}\n"
+        )
+    };
+    let more = "rule_files: [rules.yml]\nglobal: {evaluation_interval: 1s}\n";
+    evaluator.write("veilleur.yml", &format!("{}{more}", config(&chat, "0s", "")));
+    evaluator.write("rules.yml", &rules(1));
+    evaluator.start();
+    let active = |evaluator: &Evaluator| -> Vec<String> {
+        let data = evaluator.data("/api/v1/alerts");
+        let alerts = data["alerts"].as_array().cloned().unwrap_or_default();
+        let mut shown: Vec<_> =
+            alerts.iter().map(|a| format!("{} {}", a["state"], a["activeAt"])).collect();
+        shown.sort();
+        shown
+    };
+    wait_until("one fires and is told, one waits", || {
+        active(&evaluator).len() == 2 && told(&chat) == [["Fires"]]
+    });
+    let before = active(&evaluator);
+    evaluator.write("rules.yml", &rules(2));
+    reload(&evaluator);
+    evaluator.let_evaluate(2);
+    assert_eq!(active(&evaluator), before);
+    // While nobody looks it is edited once more; the time that nobody watched does not count for the one
+    // that waits.
+    evaluator.kill();
+    evaluator.write("rules.yml", &rules(3));
+    evaluator.start();
+    evaluator.let_evaluate(2);
+    assert_eq!(active(&evaluator)[0], before[0]);
+    assert_eq!(evaluator.alerts("pending"), ["Waits"]);
+    // Its condition is over: that is told, once.
+    evaluator.write("rules.yml", &rules(10));
+    reload(&evaluator);
+    wait_until("the end is told", || chat.asked().len() > 1);
+    assert_eq!(told(&chat), [["Fires"], ["Fires"]]);
+    let last = chat.asked().last().map(|asked| asked.json()).unwrap();
+    assert_eq!(last["status"], "resolved");
+}
+
 /// Rounds of six reloads, each as soon as the one before is answered: a thousand in less than a minute.
 const ROUNDS: usize = 170;
 

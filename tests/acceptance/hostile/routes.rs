@@ -47,7 +47,7 @@ fn table(kind: Kind) -> Vec<(String, Vec<&'static str>)> {
         "/debug/pprof/",
         "/api/v1/admin/tsdb/quit",
         "/api/v2/config",
-        "/config",
+        "/consoles/index.html",
         "/nothing",
         "/..%2f",
         "/.env",

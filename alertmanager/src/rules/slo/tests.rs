@@ -131,7 +131,7 @@ async fn maintenance_is_left_out_and_the_budget_is_told_both_ways_a5_1() {
     let near = |selector: &str, expected: f64| {
         let query = Query::new(selector).unwrap();
         let range = Range::instant(at(149));
-        let options = sources.options();
+        let options = sources.options(&|| false);
         let session = Session::new(&storage, [&query], range, &options);
         let found = samples(session.evaluate(&query).unwrap()).unwrap();
         let [(_, got)] = &found[..] else { panic!("{selector}: {found:?}") };
