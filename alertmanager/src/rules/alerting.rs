@@ -41,7 +41,7 @@ pub(super) struct AlertingRule {
     pub(super) written_labels: BTreeMap<String, String>,
     pub(super) written_annotations: BTreeMap<String, String>,
     /// What makes it the same rule after a reload or a restart.
-    pub(super) identity: Identity,
+    pub(super) identity: Box<Identity>,
 }
 
 /// A sample that a rule writes.

@@ -231,7 +231,7 @@ impl RuleConfig {
         let query = query?;
         let written_labels = Texts::written(&self.labels);
         Some(Rule::Alerting(AlertingRule {
-            identity: Identity::new(&name, &query, &written_labels),
+            identity: Box::new(Identity::new(&name, &query, &written_labels)),
             name,
             query,
             hold: self.hold.map_or_else(Default::default, |period| period.value.duration()),
@@ -253,7 +253,8 @@ fn identify(rules: &mut [Rule], file: &str, group: &str) {
     for rule in rules {
         let Rule::Alerting(rule) = rule else { continue };
         let count = counts.entry(rule.identity.rule().to_owned()).or_default();
-        rule.identity = std::mem::take(&mut rule.identity).at(file, group, *count);
+        let identity = std::mem::take(&mut *rule.identity);
+        *rule.identity = identity.at(file, group, *count);
         *count += 1;
     }
 }

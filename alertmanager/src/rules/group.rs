@@ -182,7 +182,7 @@ impl RuleGroup {
 
     fn identities(&self) -> impl Iterator<Item = &Identity> {
         self.rules.iter().filter_map(|rule| match rule {
-            Rule::Alerting(rule) => Some(&rule.identity),
+            Rule::Alerting(rule) => Some(rule.identity.as_ref()),
             Rule::Recording(_) => None,
         })
     }

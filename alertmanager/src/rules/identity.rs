@@ -67,6 +67,9 @@ impl Identity {
     }
 }
 
+/// What of a rule is compared with the parts of keys.
+type Way = fn(&Identity) -> (&str, &str);
+
 /// The parts of a key; nothing of one that an earlier build wrote.
 fn parts(key: &str) -> Option<(&str, &str, &str)> {
     let (rest, expression) = key.rsplit_once('~')?;
@@ -95,7 +98,7 @@ pub(super) fn successors(rules: &[&Identity], stored: &[StoredAlert]) -> HashMap
     let mut going: HashSet<&str> =
         stored.iter().map(|alert| alert.rule.as_str()).filter(|key| known.contains(key)).collect();
     // First of all what is surely the same.
-    let ways: [fn(&Identity) -> (&str, &str); 3] = [
+    let ways: [Way; 3] = [
         |rule| (&rule.former, ""),
         |rule| (&rule.rule, &rule.expression),
         |rule| (&rule.rule, &rule.place),

@@ -27,13 +27,16 @@ const EVERY: Duration = Duration::from_secs(300);
 const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
 const STEP: Duration = Duration::from_secs(600);
 
+/// What another store answers.
+type Answer = Result<Vec<(Labels, f64)>, String>;
+
 /// Where is looked.
 #[derive(Clone, Copy)]
 pub(super) enum Place<'a> {
     /// In the samples here.
     Here(&'a Storage),
     /// In another store, which answers queries.
-    Elsewhere(&'a dyn Fn(&Query) -> Result<Vec<(Labels, f64)>, String>),
+    Elsewhere(&'a dyn Fn(&Query) -> Answer),
 }
 
 /// A selector that has found nothing for an hour.
@@ -151,10 +154,7 @@ impl Place<'_> {
     }
 }
 
-fn first(
-    ask: &dyn Fn(&Query) -> Result<Vec<(Labels, f64)>, String>,
-    text: &str,
-) -> Result<Option<Labels>, String> {
+fn first(ask: &dyn Fn(&Query) -> Answer, text: &str) -> Result<Option<Labels>, String> {
     let query = Query::new(text).map_err(|faults| faults.to_string())?;
     Ok(ask(&query)?.into_iter().next().map(|(labels, _)| labels))
 }
@@ -264,7 +264,7 @@ mod tests {
     fn another_store_is_asked_and_its_failures_kill_no_selector() {
         let query = Query::new("x > 1").unwrap();
         let labels = || Labels::from_pairs([("job", "j"), ("instance", "i"), ("a", "b")]);
-        let told = |answers: &dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String>| {
+        let told = |answers: &dyn Fn(&str) -> Answer| {
             let mut watch = Watch::default();
             let ask = |query: &Query| answers(&query.to_string());
             (0..=60).for_each(|minute| {
