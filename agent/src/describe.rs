@@ -9,6 +9,7 @@ pub(crate) mod tests;
 
 pub(crate) use markdown::markdown;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use base::diagnostic::nearest;
@@ -34,11 +35,19 @@ struct Setting {
 /// How deep settings in settings are told.
 const DEPTH: usize = 3;
 
+/// Every kind of probe, and what stands in place of one, by name.
+fn known(root: &Value) -> Option<BTreeMap<&str, &Value>> {
+    let check = &root["$defs"]["CheckConfig"]["properties"];
+    let others = ["heartbeat", "push"].map(|name| (name, &check[name]));
+    let kinds = kinds(root)?.iter().map(|(name, written)| (name.as_str(), written));
+    Some(kinds.chain(others).collect())
+}
+
 /// Every kind with one line.
 pub(crate) fn list() -> String {
     let root = schema();
     let mut text = String::new();
-    for (kind, written) in kinds(&root).into_iter().flatten() {
+    for (kind, written) in known(&root).into_iter().flatten() {
         let _ = writeln!(text, "{kind:<12} {}", about(written));
     }
     text.push_str("\n`veilleur-agent describe KIND` tells all of one kind.\n");
@@ -52,9 +61,9 @@ pub(crate) fn list() -> String {
 /// There is no such kind, or its page is wrong.
 pub(crate) fn kind(name: &str) -> Result<String, String> {
     let root = schema();
-    let known = kinds(&root).ok_or("the schema has no kinds")?;
+    let known = known(&root).ok_or("the schema has no kinds")?;
     let Some(written) = known.get(name) else {
-        let names = known.keys().map(String::as_str);
+        let names = known.keys().copied();
         return Err(match nearest(name, names) {
             Some(near) => format!("there is no kind `{name}`; did you mean `{near}`?"),
             None => format!("there is no kind `{name}`; `veilleur-agent describe` lists them"),

@@ -26,7 +26,8 @@ use std::time::Duration;
 use base::family::MetricFamily;
 use base::period::Period;
 use base::sample::Timestamp;
-use probes::{Measurement, Outcome, Reason};
+use probes::thresholds::{Limits, Value};
+use probes::{Outcome, Reason, Status};
 
 use crate::schedule::Schedule;
 
@@ -42,7 +43,11 @@ pub struct Heartbeat {
     grace: Duration,
     max_runtime: Duration,
     first_by: Option<Duration>,
+    limits: Limits,
 }
+
+/// How long the job took: a value that limits can be set for.
+const RUNTIME: &str = "runtime";
 
 /// When the next report must come.
 #[derive(Clone, Debug)]
@@ -80,9 +85,13 @@ impl Heartbeat {
         let mut outcome = self.verdict(state, last, now);
         outcome.details = state.output.clone();
         if let Some(runtime) = last.runtime {
-            let (value, unit) = (runtime.as_secs_f64(), "s".to_owned());
-            let label = "runtime".to_owned();
-            outcome.measurements.push(Measurement { label, value, unit, ..Measurement::default() });
+            let value = Value { name: RUNTIME, value: runtime.as_secs_f64(), unit: "s" };
+            let verdict = self.limits.judge(&[value]);
+            if outcome.status == Status::Ok && verdict.status != Status::Ok {
+                outcome.summary = format!("{}; {}", verdict.text, outcome.summary);
+                (outcome.status, outcome.reason) = (verdict.status, Reason::Threshold);
+            }
+            outcome.measurements = verdict.measurements;
         }
         let mut gauge = |name, help, time: Timestamp| {
             outcome.families.push(MetricFamily::gauge(name, help).with(&[], time.seconds()));

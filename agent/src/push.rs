@@ -27,7 +27,7 @@ use std::time::Duration;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::period::Period;
 use base::sample::Timestamp;
-use probes::prometheus::{SeriesConfig, SeriesList};
+use probes::series::{SeriesConfig, SeriesList};
 use probes::{Outcome, Reason};
 use serde::Deserialize;
 

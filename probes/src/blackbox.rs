@@ -22,7 +22,7 @@ mod config;
 
 pub use config::{Modules, accepts_encoding};
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,9 +245,7 @@ impl Seen {
         gauge("probe_dns_lookup_time_seconds", help, resolve.unwrap_or_default().as_secs_f64());
         let protocol = address.map_or(0.0, |a| if a.is_ipv4() { 4.0 } else { 6.0 });
         gauge("probe_ip_protocol", "Specifies whether probe ip protocol is IP4 or IP6", protocol);
-        let help =
-            "Specifies the hash of IP address. It's useful to detect if the IP address changes.";
-        gauge("probe_ip_addr_hash", help, address.map_or(0.0, |a| f64::from(hash(a.ip()))));
+        self.metrics.address_hash(address.map(|address| address.ip()));
     }
 }
 
@@ -264,19 +262,6 @@ struct Seen {
     metrics: Metrics,
     /// Whether it is something that has an address.
     has_address: bool,
-}
-
-/// The hash by which a change of address is seen: FNV-1a of its bytes.
-fn hash(address: IpAddr) -> u32 {
-    let fold = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-    };
-    match address.to_canonical() {
-        IpAddr::V4(v4) => fold(&v4.octets()),
-        IpAddr::V6(v6) => fold(&v6.octets()),
-    }
 }
 
 /// What a failure to do it in time is.

@@ -1,78 +1,73 @@
 //! Message brokers: connecting, logging in, and a question that they answer.
 //!
-//! ```yaml
-//! mqtt: {address: broker.example, username: watch, password: '${env:MQTT_PASSWORD}'}
-//! nats: {address: broker.example, tls: {}}
-//! amqp:
-//!   address: broker.example
-//!   virtual_host: shop
-//!   queue: orders                        # measures `messages` and `consumers`
-//!   thresholds: {messages: {warn: 100}, consumers: {crit: '1:'}}
+//! ```text
+//! mqtt, nats, amqp: XConfig ─▶ Common + Question ─▶ BrokerProbe ─▶ login, question ─▶ Expected
 //! ```
 //!
-//! Invariant: nothing is published, subscribed to or declared.
+//! Invariant: nothing is published but a request that is configured, and nothing is declared; a
+//! subscription ends with the connection.
 
 mod amqp;
 mod mqtt;
 mod nats;
 
+pub use amqp::AmqpConfig;
+pub use mqtt::MqttConfig;
+pub use nats::NatsConfig;
+
 use async_trait::async_trait;
-use base::diagnostic::{Diagnostics, Spanned};
+use base::diagnostic::{Diagnostics, Place, Spanned};
 use base::http::tls::TlsConfig;
 use base::secret::Secret;
-use serde::Deserialize;
+use regex::bytes::Regex;
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::Trust;
+use crate::network::regex;
 use crate::session::{DAYS_LEFT, Endpoint, SECONDS, Session};
+use crate::text::shown_line;
 use crate::thresholds::{Limits, LimitsConfig};
 use crate::wire::Failed;
-use crate::{Outcome, Probe};
+use crate::{Outcome, Probe, Reason};
 
-/// A probe of a broker, as written.
-#[derive(Debug, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BrokerConfig {
-    /// `host`, or `host:port` for another port than the usual.
+/// What every broker's probe has, as written.
+struct Common {
     address: Spanned<String>,
-    /// Makes a TLS handshake: at once, with NATS after the server's greeting.
-    #[serde(default)]
+    /// The port where none is written.
+    usual: u16,
     tls: Option<Spanned<TlsConfig>>,
-    /// Who we are; `guest` with AMQP where nothing is said.
-    #[serde(default)]
     username: Option<Spanned<String>>,
-    /// Our password; with NATS and without a user name a token.
-    #[serde(default)]
     password: Option<Secret>,
-    /// The virtual host, with AMQP; `/` where nothing is said.
-    #[serde(default)]
-    virtual_host: Option<Spanned<String>>,
-    /// A queue to be measured, with AMQP.
-    #[serde(default)]
-    queue: Option<Spanned<String>>,
-    /// Limits on `seconds`, with TLS on `days_left`, with a queue on `messages` and `consumers`.
-    #[serde(default)]
     thresholds: LimitsConfig,
-}
-
-/// What a broker speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broker {
-    Mqtt,
-    Amqp,
-    Nats,
 }
 
 /// Looks at a broker.
 #[derive(Debug)]
 pub struct BrokerProbe {
-    broker: Broker,
     endpoint: Endpoint,
     trust: Option<Trust>,
     login: Login,
-    virtual_host: String,
-    queue: Option<String>,
+    question: Question,
     limits: Limits,
+}
+
+/// What a broker is asked.
+#[derive(Debug)]
+enum Question {
+    Mqtt {
+        topic: Option<String>,
+        expected: Expected,
+    },
+    Amqp {
+        virtual_host: String,
+        queue: Option<String>,
+    },
+    Nats {
+        /// With the request whose reply is wanted, where one is.
+        subject: Option<(String, Option<Secret>)>,
+        expected: Expected,
+    },
 }
 
 /// Who we are.
@@ -88,55 +83,96 @@ impl Login {
     }
 }
 
-impl BrokerConfig {
-    /// The probe, reporting everything that is wrong with it.
-    pub(crate) fn build(
+/// What a message should be.
+#[derive(Debug)]
+struct Expected {
+    matches: Option<Regex>,
+}
+
+impl Expected {
+    /// What is written under `expect`, which needs the setting `from` that says what is asked.
+    fn build(
+        expect: Option<&Spanned<String>>,
+        asked: Option<Place>,
+        from: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
+        if let (Some(expect), None) = (expect, asked) {
+            diagnostics.report(expect, format!("`expect` needs a `{from}`"));
+        }
+        let matches = expect.and_then(|text| regex(&text.value, text.place, diagnostics));
+        Self { matches }
+    }
+
+    /// Holds a message of `name` against it.
+    fn judge(
+        &self,
+        session: &mut Session,
+        probe: &BrokerProbe,
+        name: &str,
+        message: &[u8],
+    ) -> Result<String, Failed> {
+        let shown = shown_line(message, 200);
+        let mismatch = |summary| Err(Failed::new(Reason::AnswerMismatch, summary));
+        match number(message) {
+            Some(number) => session.value("value", number, ""),
+            None if probe.limits.has("value") => {
+                return mismatch(format!("`{name}` says `{shown}`, which is no number"));
+            }
+            None => {}
+        }
+        match &self.matches {
+            Some(expect) if !expect.is_match(message) => {
+                mismatch(format!("`{name}` says `{shown}`, does not match `{expect}`"))
+            }
+            _ => Ok(format!("`{name}` says `{shown}`")),
+        }
+    }
+}
+
+/// The number that a message begins with; a unit may stand behind it.
+fn number(message: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(message).ok()?;
+    let number = text.split_whitespace().next()?.parse::<f64>().ok()?;
+    number.is_finite().then_some(number)
+}
+
+/// A name that nobody else has.
+fn random_name() -> Result<String, Failed> {
+    let mut random = [0; 8];
+    let filled = SystemRandom::new().fill(&mut random);
+    filled.map_err(|_| Failed::new(Reason::Internal, "the system has no random numbers"))?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl Common {
+    /// The probe, whose answer has `values`, reporting everything that is wrong with it.
+    fn build(
         self,
-        broker: Broker,
+        values: &[&'static str],
+        question: Question,
         diagnostics: &mut Diagnostics,
     ) -> Option<BrokerProbe> {
-        let usual = match (broker, self.tls.is_some()) {
-            (Broker::Mqtt, false) => 1883,
-            (Broker::Mqtt, true) => 8883,
-            (Broker::Amqp, false) => 5672,
-            (Broker::Amqp, true) => 5671,
-            (Broker::Nats, _) => 4222,
-        };
-        let endpoint = Endpoint::build(&self.address, Some(usual), diagnostics);
+        let endpoint = Endpoint::build(&self.address, Some(self.usual), diagnostics);
         let trust = Trust::optional(self.tls.as_ref(), diagnostics);
-        for (name, text) in [("virtual_host", &self.virtual_host), ("queue", &self.queue)] {
-            let Some(text) = text else { continue };
-            if broker != Broker::Amqp {
-                diagnostics.report(text, format!("`{name}` is known to AMQP only"));
-            }
-            if text.value.len() > 255 {
-                diagnostics.report(text, format!("`{name}` is over 255 bytes"));
-            }
-        }
         if let (Some(username), None) = (&self.username, &self.password) {
             diagnostics.report(username, "a user name needs a `password`");
         }
-        let mut known = vec![SECONDS, DAYS_LEFT];
-        if broker == Broker::Amqp {
-            known.extend(["messages", "consumers"]);
-        }
+        let known = [&[SECONDS, DAYS_LEFT], values].concat();
         let limits = Limits::build(&self.thresholds, &known, diagnostics);
         let username = self.username.map(|name| name.value);
         let login = Login { username, password: self.password };
-        let virtual_host = self.virtual_host.map_or_else(|| "/".to_owned(), |name| name.value);
-        let queue = self.queue.map(|name| name.value);
-        let (endpoint, trust) = (endpoint?, trust?);
-        Some(BrokerProbe { broker, endpoint, trust, login, virtual_host, queue, limits })
+        Some(BrokerProbe { endpoint: endpoint?, trust: trust?, login, question, limits })
     }
 }
 
 #[async_trait]
 impl Probe for BrokerProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
-        let kind = match self.broker {
-            Broker::Mqtt => "mqtt",
-            Broker::Amqp => "amqp",
-            Broker::Nats => "nats",
+        let kind = match self.question {
+            Question::Mqtt { .. } => "mqtt",
+            Question::Amqp { .. } => "amqp",
+            Question::Nats { .. } => "nats",
         };
         let mut session = Session::start(kind, &["resolve", "connect", "tls", "login", "request"]);
         let result = stop.run_until_cancelled(self.look(&mut session)).await;
@@ -146,38 +182,40 @@ impl Probe for BrokerProbe {
 
 impl BrokerProbe {
     async fn look(&self, session: &mut Session) -> Result<String, Failed> {
-        let at_once = self.trust.as_ref().filter(|_| self.broker != Broker::Nats);
-        let mut wire = session.open(&self.endpoint, at_once).await?;
-        let waiting = |what: &str| format!("`{}` has not {what}", self.endpoint);
-        match self.broker {
-            Broker::Mqtt => {
-                let login = mqtt::login(&mut wire, &self.login);
-                session.phase("login", waiting("answered the login"), login).await?;
-                let ping = mqtt::ping(&mut wire);
-                session.phase("request", waiting("answered a ping"), ping).await?;
-                Ok("the broker answers".to_owned())
+        match &self.question {
+            Question::Mqtt { topic, expected } => {
+                let mut wire = session.open(&self.endpoint, self.trust.as_ref()).await?;
+                mqtt::look(&mut wire, session, self, (topic.as_deref(), expected)).await
             }
-            Broker::Nats => {
-                let greet = nats::greeting(&mut wire);
-                let version = session.phase("login", waiting("greeted"), greet).await?;
-                if let Some(trust) = &self.trust {
-                    wire = session.secure(wire, &self.endpoint, trust).await?;
-                }
-                let ping = nats::ping(&mut wire, &self.login);
-                session.phase("request", waiting("answered a ping"), ping).await?;
-                Ok(format!("NATS {version} answers"))
+            Question::Amqp { virtual_host, queue } => {
+                let mut wire = session.open(&self.endpoint, self.trust.as_ref()).await?;
+                amqp::look(&mut wire, session, self, (virtual_host, queue.as_deref())).await
             }
-            Broker::Amqp => {
-                let login = amqp::login(&mut wire, &self.login, &self.virtual_host);
-                session.phase("login", waiting("answered the login"), login).await?;
-                let Some(queue) = &self.queue else { return Ok("the broker answers".to_owned()) };
-                let look = amqp::queue(&mut wire, queue);
-                let (messages, consumers) =
-                    session.phase("request", waiting("answered about the queue"), look).await?;
-                session.value("messages", messages, "");
-                session.value("consumers", consumers, "");
-                Ok(format!("`{queue}` has {messages} messages and {consumers} consumers"))
+            Question::Nats { subject, expected } => {
+                let wire = session.connect(&self.endpoint).await?;
+                nats::look(wire, session, self, (subject.as_ref(), expected)).await
             }
+        }
+    }
+
+    /// What the broker has not done when the time is up.
+    fn waiting(&self, what: &str) -> String {
+        format!("`{}` has not {what}", self.endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_begins_with_its_number() {
+        let check = |text: &[u8], expected| assert_eq!(number(text), expected, "{text:?}");
+        check(b"21.5", Some(21.5));
+        check(b" -3 \n", Some(-3.0));
+        check(b"431 seconds", Some(431.0));
+        for text in [&b""[..], b"ok", b"21.5C", b"NaN", b"inf", b"{\"a\": 1}", b"\xff1", b"x 1"] {
+            check(text, None);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base::diagnostic::{Diagnostics, Spanned};
 use base::http::client::is_http2;
-use base::http::tls::{TlsConfig, TlsError};
+use base::http::tls::{Stamp, TlsConfig, TlsError};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{
@@ -28,12 +28,25 @@ use crate::network::{Metrics, earliest_expiry};
 use crate::text::shown_line;
 use crate::wire::{Duplex, Failed, Wire};
 
-/// Whom to trust, and what to offer.
+/// Whom to trust, and what to offer. The system's authorities are read at the first handshake, and
+/// files again when they have changed (F56); where the new ones are of no use, the old ones stay.
 #[derive(Clone)]
 pub(crate) struct Trust {
+    tls: Arc<TlsConfig>,
+    /// Offered by ALPN.
+    protocols: Vec<Vec<u8>>,
+    /// Whether the handshakes are within QUIC.
+    is_quic: bool,
+    server_name: Option<String>,
+    ready: Arc<Mutex<Option<Ready>>>,
+}
+
+/// What handshakes are made with.
+#[derive(Clone)]
+struct Ready {
+    stamps: Vec<Stamp>,
     config: Arc<ClientConfig>,
     verifier: Arc<dyn ServerCertVerifier>,
-    server_name: Option<String>,
 }
 
 impl std::fmt::Debug for Trust {
@@ -53,6 +66,8 @@ pub(crate) struct Seen {
     pub(crate) version: Option<&'static str>,
     /// The cipher suite.
     pub(crate) cipher: Option<String>,
+    /// Whether the chain was verified, or nobody asked; nothing of one that was refused.
+    is_verified: Option<bool>,
     /// Whether both sides want to go on by HTTP/2.
     pub(crate) is_http2: bool,
     verdict: Option<rustls::Error>,
@@ -66,55 +81,79 @@ impl Trust {
         protocols: &[&[u8]],
         diagnostics: &mut Diagnostics,
     ) -> Option<Self> {
-        let config = tls.value.build().and_then(|config| Ok((config, tls.value.verifier()?)));
-        let (config, verifier) = match config {
-            Ok(config) => config,
-            Err(error) => {
-                diagnostics.report(tls, error.to_string());
-                return None;
-            }
-        };
-        let server_name = tls.value.server_name.clone();
-        if let Some(name) = &server_name
+        let protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let trust = Self::new(&tls.value, protocols, false);
+        let plain =
+            TlsConfig { server_name: tls.value.server_name.clone(), ..TlsConfig::default() };
+        if tls.value != plain
+            && let Err(error) = trust.ready()
+        {
+            diagnostics.report(tls, error.to_string());
+            return None;
+        }
+        if let Some(name) = &trust.server_name
             && ServerName::try_from(name.as_str()).is_err()
         {
             diagnostics.report(tls, format!("`{name}` is not a host name"));
         }
-        let mut config = ClientConfig::clone(&config);
-        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        // A session that goes on shows no certificate.
-        config.resumption = Resumption::disabled();
-        Some(Self { config: Arc::new(config), verifier, server_name })
+        Some(trust)
     }
 
     /// Trust as `tls` says, for handshakes within QUIC that lead to HTTP/3. Nobody tells which cipher
     /// is used there, but the length of its secrets does as long as it is one of two: those of AES.
-    ///
-    /// # Errors
-    ///
-    /// A file cannot be used.
-    pub(crate) fn for_quic(tls: &TlsConfig) -> Result<Self, TlsError> {
+    pub(crate) fn for_quic(tls: &TlsConfig) -> Self {
+        Self::new(tls, vec![b"h3".to_vec()], true)
+    }
+
+    fn new(tls: &TlsConfig, protocols: Vec<Vec<u8>>, is_quic: bool) -> Self {
+        let server_name = tls.server_name.clone();
+        Self { tls: Arc::new(tls.clone()), protocols, is_quic, server_name, ready: Arc::default() }
+    }
+
+    fn ready(&self) -> Result<Ready, TlsError> {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = self.tls.stamps();
+        if let Some(ready) = ready.as_ref().filter(|ready| ready.stamps == stamps) {
+            return Ok(ready.clone());
+        }
+        let (config, verifier) = match (self.read(), ready.as_ref()) {
+            (Ok(both), _) => both,
+            (Err(_), Some(before)) => (Arc::clone(&before.config), Arc::clone(&before.verifier)),
+            (Err(error), None) => return Err(error),
+        };
+        Ok(ready.insert(Ready { stamps, config, verifier }).clone())
+    }
+
+    fn read(&self) -> Result<(Arc<ClientConfig>, Arc<dyn ServerCertVerifier>), TlsError> {
         let mut provider = ring::default_provider();
-        provider.cipher_suites.retain(|suite| {
-            let suite = suite.suite();
-            suite == CipherSuite::TLS13_AES_128_GCM_SHA256 || suite == LONG_SECRETS
-        });
-        let mut config = ClientConfig::clone(&*tls.build_with(provider)?);
-        config.alpn_protocols = vec![b"h3".to_vec()];
+        if self.is_quic {
+            provider.cipher_suites.retain(|suite| {
+                let suite = suite.suite();
+                suite == CipherSuite::TLS13_AES_128_GCM_SHA256 || suite == LONG_SECRETS
+            });
+        }
+        let mut config = ClientConfig::clone(&*self.tls.build_with(provider)?);
+        config.alpn_protocols.clone_from(&self.protocols);
+        // A session that goes on shows no certificate.
         config.resumption = Resumption::disabled();
-        let (verifier, server_name) = (tls.verifier()?, tls.server_name.clone());
-        Ok(Self { config: Arc::new(config), verifier, server_name })
+        Ok((Arc::new(config), self.tls.verifier()?))
     }
 
     /// Settings for one handshake that is made elsewhere, and what tells of it afterwards.
-    pub(crate) fn watched(&self) -> (ClientConfig, Watched) {
-        let verifier = Arc::clone(&self.verifier);
+    ///
+    /// # Errors
+    ///
+    /// The system has no authorities.
+    pub(crate) fn watched(&self) -> Result<(ClientConfig, Watched), Failed> {
+        let ready = self.ready();
+        let Ready { config, verifier, .. } =
+            ready.map_err(|error| Failed::new(Reason::TlsFailed, error.to_string()))?;
         let (seen, secret) = (Mutex::default(), AtomicUsize::new(0));
         let inspector = Arc::new(Inspector { verifier, seen, secret });
-        let mut config = ClientConfig::clone(&self.config);
+        let mut config = ClientConfig::clone(&config);
         config.dangerous().set_certificate_verifier(Arc::<Inspector>::clone(&inspector));
         config.key_log = Arc::<Inspector>::clone(&inspector);
-        (config, Watched(inspector))
+        Ok((config, Watched(inspector)))
     }
 
     /// As [`Self::build`], where there need not be TLS; nothing where something is wrong.
@@ -143,7 +182,7 @@ impl Trust {
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| Failed::new(Reason::CertificateName, format!("`{name}` is no name")))?;
-        let (config, watched) = self.watched();
+        let (config, watched) = self.watched()?;
         let connector = TlsConnector::from(Arc::new(config));
         let result = connector.connect(name, stream).await;
         *seen = watched.seen();
@@ -152,6 +191,7 @@ impl Trust {
         }
         let stream = result.map_err(|error| broken(&error))?;
         let connection = stream.get_ref().1;
+        seen.is_verified = Some(!self.tls.insecure_skip_verify);
         seen.is_http2 = is_http2(connection);
         seen.version = connection.protocol_version().map(|version| match version {
             rustls::ProtocolVersion::TLSv1_2 => "TLS 1.2",
@@ -313,6 +353,9 @@ impl Seen {
         if let Some(expiry) = self.expiry() {
             let help = "Returns last SSL chain expiry in unixtime";
             metrics.gauge("probe_ssl_earliest_cert_expiry", help, expiry);
+            if let Some(is_verified) = self.is_verified {
+                metrics.chain_expiry(expiry, is_verified);
+            }
         }
         if let Some(leaf) = self.leaf() {
             let digest = ::ring::digest::digest(&::ring::digest::SHA256, &self.chain[0]);

@@ -11,7 +11,7 @@ use base::diagnostic::{Diagnostics, Spanned};
 use serde::Deserialize;
 
 use crate::Probe;
-use crate::broker::{Broker, BrokerConfig};
+use crate::broker::{AmqpConfig, MqttConfig, NatsConfig};
 use crate::dns::DnsConfig;
 use crate::grpc::GrpcConfig;
 use crate::health::HealthConfig;
@@ -73,12 +73,12 @@ pub enum ProbeConfig {
     Mysql(Box<MysqlConfig>),
     /// Logs in to a MongoDB server.
     Mongodb(Box<MongodbConfig>),
-    /// Looks at an MQTT broker.
-    Mqtt(Box<BrokerConfig>),
+    /// Looks at an MQTT broker, and at a message of it.
+    Mqtt(Box<MqttConfig>),
     /// Looks at an AMQP broker, and at a queue of it.
-    Amqp(Box<BrokerConfig>),
-    /// Looks at a NATS server.
-    Nats(Box<BrokerConfig>),
+    Amqp(Box<AmqpConfig>),
+    /// Looks at a NATS server, and at a message or a reply.
+    Nats(Box<NatsConfig>),
     /// Binds to a directory.
     Ldap(Box<LdapConfig>),
     /// Asks a device for a value.
@@ -126,9 +126,9 @@ impl ProbeConfig {
             Self::Postgres(config) => Arc::new(config.build(diagnostics)?),
             Self::Mysql(config) => Arc::new(config.build(diagnostics)?),
             Self::Mongodb(config) => Arc::new(config.build(diagnostics)?),
-            Self::Mqtt(config) => Arc::new(config.build(Broker::Mqtt, diagnostics)?),
-            Self::Amqp(config) => Arc::new(config.build(Broker::Amqp, diagnostics)?),
-            Self::Nats(config) => Arc::new(config.build(Broker::Nats, diagnostics)?),
+            Self::Mqtt(config) => Arc::new(config.build(diagnostics)?),
+            Self::Amqp(config) => Arc::new(config.build(diagnostics)?),
+            Self::Nats(config) => Arc::new(config.build(diagnostics)?),
             Self::Ldap(config) => Arc::new(config.build(diagnostics)?),
             Self::Snmp(config) => Arc::new(config.build(diagnostics)?),
             Self::Websocket(config) => Arc::new(config.build(diagnostics)?),

@@ -6,6 +6,8 @@
 //!   url: http://shop.example:8080/actuator/health
 //!   format: spring              # auto, health_json, spring, aspnet, microprofile, kubernetes
 //!   ignore: [diskSpace]         # components by name or path that count for nothing
+//!   components: {'db:latency': {warn: 100, crit: 500}}    # their numbers
+//!   thresholds: {seconds: {warn: 1}}
 //! ```
 //!
 //! ```text
@@ -19,6 +21,7 @@ mod format;
 mod json;
 mod ours;
 mod identity;
+mod limits;
 
 pub use format::Format;
 pub use identity::identity;
@@ -35,9 +38,10 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use self::format::{Said, read};
-use crate::http::BasicAuthConfig;
-use crate::page::{Page, PageConfig, Visit};
+use crate::http::config::{AuthorizationConfig, BasicAuthConfig, OAuth2Config};
+use crate::http::page::{Page, PageConfig, Visit};
 use crate::script::ByteSize;
+use crate::thresholds::{LimitsConfig, Thresholds, ThresholdsConfig};
 use crate::{Component, Outcome, Probe, Reason, Status, Tree};
 
 /// How much of a page is read where nothing is said.
@@ -64,15 +68,27 @@ pub struct HealthConfig {
     /// Further headers of the request.
     #[serde(default)]
     headers: BTreeMap<String, Spanned<Secret>>,
-    /// Who we are.
+    /// Who we are, by name and password.
     #[serde(default)]
     basic_auth: Option<Spanned<BasicAuthConfig>>,
+    /// Who we are, by a token.
+    #[serde(default)]
+    authorization: Option<Spanned<AuthorizationConfig>>,
+    /// Who we are, by a token that is asked for.
+    #[serde(default)]
+    oauth2: Option<Spanned<OAuth2Config>>,
     /// Whom to trust, and who we are.
     #[serde(default)]
     tls: Option<Spanned<TlsConfig>>,
     /// How much of the page is read; `1MiB` where nothing is said.
     #[serde(default)]
     body_limit: Option<Spanned<ByteSize>>,
+    /// Limits on the numbers that components show, by their paths; one that shows none is unknown.
+    #[serde(default)]
+    components: BTreeMap<String, Spanned<ThresholdsConfig>>,
+    /// Limits on `seconds`, the phases, and with TLS on `days_left`.
+    #[serde(default)]
+    thresholds: LimitsConfig,
 }
 
 /// Reads an application's health page.
@@ -81,6 +97,8 @@ pub struct HealthProbe {
     page: Page,
     format: Format,
     ignore: Vec<String>,
+    /// Of the numbers of components, by path.
+    limits: BTreeMap<String, Thresholds>,
     /// What our own pages call us.
     ourselves: String,
 }
@@ -94,30 +112,48 @@ impl HealthConfig {
             ignore: Vec::new(),
             headers: BTreeMap::new(),
             basic_auth: None,
+            authorization: None,
+            oauth2: None,
             tls: None,
             body_limit: None,
+            components: BTreeMap::new(),
+            thresholds: LimitsConfig::new(),
         }
     }
 
     /// The probe, reporting everything that is wrong with it.
     pub fn build(self, diagnostics: &mut Diagnostics) -> Option<HealthProbe> {
-        let (url, headers, basic_auth) = (self.url, self.headers, self.basic_auth);
-        let (tls, body_limit) = (self.tls, self.body_limit);
-        let page = PageConfig { url, headers, basic_auth, tls, body_limit };
-        let page = page.build(ACCEPT, BODY_LIMIT, diagnostics)?;
-        Some(HealthProbe { page, format: self.format, ignore: self.ignore, ourselves: identity() })
+        let limits = self.components.iter();
+        let limits = limits.map(|(path, limits)| (path.clone(), limits.value.build(diagnostics)));
+        let limits = limits.collect();
+        let page = PageConfig {
+            url: self.url,
+            headers: self.headers,
+            basic_auth: self.basic_auth,
+            authorization: self.authorization,
+            oauth2: self.oauth2,
+            tls: self.tls,
+            body_limit: self.body_limit,
+            thresholds: self.thresholds,
+        };
+        let page = page.build("health", ACCEPT, BODY_LIMIT, diagnostics)?;
+        let (format, ignore, ourselves) = (self.format, self.ignore, identity());
+        Some(HealthProbe { page, format, ignore, limits, ourselves })
     }
 }
 
 #[async_trait]
 impl Probe for HealthProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
-        self.page.look(stop, |visit| self.judge(visit)).await
+        let mut outcome = self.page.look(stop, |visit| self.judge(visit)).await;
+        let (status, reason, said) = (outcome.status, outcome.reason, outcome.summary.clone());
+        add_itself(&mut outcome.tree, status, reason, said);
+        outcome
     }
 }
 
 impl HealthProbe {
-    fn judge(&self, visit: &Visit) -> Outcome {
+    fn judge(&self, visit: &Visit<'_>) -> Outcome {
         let good = (200..300).contains(&visit.status);
         let mut said = match read(&visit.body, &visit.content_type, self.format) {
             Ok(said) => said,
@@ -140,8 +176,19 @@ impl HealthProbe {
             true => (by_parts, Reason::ComponentFailed),
             false => own_word(&said, by_parts, good),
         };
-        let reason = if status == Status::Ok { Reason::None } else { reason };
-        describe(said, status, reason, visit.status)
+        let held = limits::hold(&mut said.tree, &self.limits);
+        let (status, reason) = match status.worse(held.status) {
+            Status::Ok => (Status::Ok, Reason::None),
+            worse if worse != status => (worse, Reason::Threshold),
+            _ => (status, reason),
+        };
+        let mut outcome = describe(said, status, reason, visit.status);
+        outcome.measurements = held.measurements;
+        if let Some(path) = held.missing.first() {
+            let why = format!("no component `{path}` shows a number");
+            outcome.worsen(Status::Unknown, Reason::AnswerMismatch, &why);
+        }
+        outcome
     }
 }
 
@@ -165,11 +212,7 @@ fn describe(mut said: Said, status: Status, reason: Reason, code: u16) -> Outcom
     let mut outcome = Outcome::new(status, reason, itself.clone());
     let mut count = 0_usize;
     said.tree.visit(&mut |_, component| count += usize::from(component.parts.is_empty()));
-    // The truth is in the leaves: where none is as bad as the page, the page itself is one.
-    if count > 0 && said.tree.standing().worse(status) != said.tree.standing() {
-        let leaf = Component { reason, ..Component::new("itself", status, itself.clone()) };
-        said.tree.components.push(leaf);
-    }
+    add_itself(&mut said.tree, status, reason, itself);
     match said.tree.culprit() {
         Some((path, culprit)) if status != Status::Ok => {
             if said.tree.agent.is_some() {
@@ -187,6 +230,14 @@ fn describe(mut said: Said, status: Status, reason: Reason, code: u16) -> Outcom
     outcome.families = families(&said.tree);
     outcome.tree = Box::new(said.tree);
     outcome
+}
+
+/// The truth is in the leaves: where there are some, and none is as bad as the page, the page itself
+/// is one, of which `said` is to be said.
+fn add_itself(tree: &mut Tree, status: Status, reason: Reason, said: String) {
+    if !tree.components.is_empty() && tree.standing().worse(status) != tree.standing() {
+        tree.components.push(Component { reason, ..Component::new("itself", status, said) });
+    }
 }
 
 /// What is wrong with a part, in a line.

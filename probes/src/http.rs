@@ -33,13 +33,13 @@ pub(crate) mod fetch;
 mod json;
 mod variables;
 pub(crate) mod oauth2;
-mod expect;
+pub(crate) mod expect;
 mod step;
 mod tell;
+pub(crate) mod page;
 pub(crate) mod config;
 
 pub use config::HttpConfig;
-pub(crate) use config::{BasicAuthConfig, add_header, url};
 
 use async_trait::async_trait;
 use base::clock::Stopwatch;

@@ -7,11 +7,13 @@
 //!   username: cn=watch,dc=example
 //!   password: ${env:LDAP_PASSWORD}
 //!   base: ou=people,dc=example           # searches; else binding is all
-//!   filter: (uid=ann)
+//!   filter: (&(objectClass=person)(!(mail=*)))
 //!   thresholds: {entries: {crit: '1:'}}
 //! ```
 //!
 //! Invariant: nothing is changed; no more entries are asked for than [`MAX_ENTRIES`].
+
+mod filter;
 
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Spanned};
@@ -62,7 +64,8 @@ pub struct LdapConfig {
     /// Where to search, with everything below it.
     #[serde(default)]
     base: Option<Spanned<String>>,
-    /// What to search: `(attribute=value)` or `(attribute=*)`; all entries where nothing is said.
+    /// What to search, as in RFC 4515: `(&(uid=an*)(!(mail=*))(uidNumber>=1000))`; all entries where
+    /// nothing is said.
     #[serde(default)]
     filter: Option<Spanned<String>>,
     /// Limits on `entries`, `seconds`, and with TLS on `days_left`.
@@ -104,16 +107,16 @@ impl LdapConfig {
             }
         };
         let filter = match &self.filter {
-            None => Some(tlv(0x87, &[b"objectClass"])),
-            Some(text) => {
-                let filter = filter(&text.value);
-                if filter.is_none() {
-                    let message = format!("`{}` is not a filter that is known here", text.value);
-                    let help = "write it like `(uid=ann)` or `(uid=*)`";
+            None => Some(filter::any()),
+            Some(text) => match filter::parse(&text.value) {
+                Ok(filter) => Some(filter),
+                Err(why) => {
+                    let message = format!("`{}` is not a filter: {why}", text.value);
+                    let help = "write it like `(uid=ann)` or `(&(cn=an*)(!(mail=*)))`";
                     diagnostics.report_with_help(text, message, help);
+                    None
                 }
-                filter
-            }
+            },
         };
         if let (Some(filter), None) = (&self.filter, &self.base) {
             diagnostics.report(filter, "a `filter` needs a `base`");
@@ -123,24 +126,6 @@ impl LdapConfig {
         let search = self.base.map(|base| base.value).zip(filter);
         let (endpoint, trust, starttls) = (endpoint?, trust?, self.starttls);
         Some(LdapProbe { endpoint, trust, starttls, login, search, limits })
-    }
-}
-
-/// A filter as it is sent: whether an attribute is there, or has a value.
-fn filter(text: &str) -> Option<Vec<u8>> {
-    let inner = text.strip_prefix('(')?.strip_suffix(')')?;
-    let (attribute, value) = inner.split_once('=')?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    if attribute.is_empty() || !attribute.chars().all(plain) {
-        return None;
-    }
-    match value {
-        "*" => Some(tlv(0x87, &[attribute.as_bytes()])),
-        value if value.is_empty() || value.contains(['*', '(', ')', '\\']) => None,
-        value => Some(tlv(
-            0xa3,
-            &[&tlv(OCTETS, &[attribute.as_bytes()]), &tlv(OCTETS, &[value.as_bytes()])],
-        )),
     }
 }
 
@@ -160,14 +145,7 @@ impl LdapProbe {
         let mut wire = session.open(&self.endpoint, at_once).await?;
         let waiting = |what: &str| format!("`{}` has not {what}", self.endpoint);
         if let (true, Some(trust)) = (self.starttls, &self.trust) {
-            let agree = async {
-                send(&mut wire, 1, &tlv(EXTENDED, &[&tlv(0x80, &[STARTTLS])])).await?;
-                let (tag, answer) = receive(&mut wire).await?;
-                done(tag, EXTENDED_DONE, &answer).map_err(|failed| match failed.reason {
-                    Reason::ProtocolError => failed,
-                    _ => Failed::new(Reason::StarttlsMissing, failed.summary),
-                })
-            };
+            let agree = begin_tls(&mut wire);
             session.phase("starttls", waiting("agreed to begin TLS"), agree).await?;
             wire = session.secure(wire, &self.endpoint, trust).await?;
         }
@@ -190,6 +168,16 @@ impl LdapProbe {
         session.value("entries", f64::from(entries), "");
         Ok(format!("bound as {who}, {entries} entries found"))
     }
+}
+
+/// Asks for TLS, which begins at once then.
+pub(crate) async fn begin_tls(wire: &mut Wire) -> Result<(), Failed> {
+    send(wire, 1, &tlv(EXTENDED, &[&tlv(0x80, &[STARTTLS])])).await?;
+    let (tag, answer) = receive(wire).await?;
+    done(tag, EXTENDED_DONE, &answer).map_err(|failed| match failed.reason {
+        Reason::ProtocolError => failed,
+        _ => Failed::new(Reason::StarttlsMissing, failed.summary),
+    })
 }
 
 /// How many entries a search finds.
@@ -278,18 +266,4 @@ fn done(tag: u8, wanted: u8, mut answer: &[u8]) -> Result<(), Failed> {
         _ => "",
     };
     Err(Failed::new(reason, format!("the server answers {code}{name}: `{said}`")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn filters_are_simple() {
-        assert_eq!(filter("(uid=*)").unwrap(), b"\x87\x03uid");
-        assert_eq!(filter("(uid=ann)").unwrap(), b"\xa3\x0a\x04\x03uid\x04\x03ann");
-        for text in ["", "uid=ann", "(uid=)", "(=x)", "(uid=a*)", "(&(a=b)(c=d))", "(uid=\\2a)"] {
-            assert_eq!(filter(text), None, "{text}");
-        }
-    }
 }

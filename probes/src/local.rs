@@ -34,18 +34,6 @@ fn judged(limits: &Limits, values: &[Value], summary: &str) -> Outcome {
     outcome
 }
 
-/// Makes `outcome` at least as bad as `status`, which then says why.
-fn worsen(outcome: &mut Outcome, status: Status, reason: Reason, why: &str) {
-    if outcome.status.worse(status) == outcome.status {
-        if status != Status::Ok {
-            outcome.summary = format!("{}; {why}", outcome.summary);
-        }
-        return;
-    }
-    outcome.summary = format!("{why}; {}", outcome.summary);
-    (outcome.status, outcome.reason) = (status, reason);
-}
-
 /// Whether what was written is a path from the root, reporting where it is not.
 fn absolute(path: &Spanned<String>, diagnostics: &mut Diagnostics) -> bool {
     let good = path.value.starts_with('/') && !path.value.contains('\0');

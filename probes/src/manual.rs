@@ -1,17 +1,19 @@
-//! What is told of each kind of probe beside its settings: what it measures, what its outcomes can
-//! have as a reason, and an example.
+//! What is told of each kind of probe, and of what stands in place of one, beside its settings: what
+//! it measures, what its outcomes can have as a reason, and an example.
 //!
 //! A kind's page is a file of its own in `manual/`; the settings are told by the structs that read
 //! them.
 //!
 //! Invariant: every kind has a page, and an example in it that is right; a test of the agent tries
-//! them all.
+//! them all. What a probe tells in a test is on its page ([`Manual::leaves_out`]).
 
 use std::collections::BTreeMap;
 
 use base::diagnostic::Diagnostics;
 use base::yaml;
 use serde::Deserialize;
+
+use crate::{Outcome, Reason};
 
 /// The pages, by the name of the kind.
 const PAGES: &[(&str, &str)] = &[
@@ -21,6 +23,7 @@ const PAGES: &[(&str, &str)] = &[
     ("file", include_str!("manual/file.yml")),
     ("grpc", include_str!("manual/grpc.yml")),
     ("health", include_str!("manual/health.yml")),
+    ("heartbeat", include_str!("manual/heartbeat.yml")),
     ("http", include_str!("manual/http.yml")),
     ("icmp", include_str!("manual/icmp.yml")),
     ("imap", include_str!("manual/imap.yml")),
@@ -37,6 +40,7 @@ const PAGES: &[(&str, &str)] = &[
     ("postgres", include_str!("manual/postgres.yml")),
     ("process", include_str!("manual/process.yml")),
     ("prometheus", include_str!("manual/prometheus.yml")),
+    ("push", include_str!("manual/push.yml")),
     ("redis", include_str!("manual/redis.yml")),
     ("script", include_str!("manual/script.yml")),
     ("smtp", include_str!("manual/smtp.yml")),
@@ -66,6 +70,19 @@ pub struct Manual {
     /// An entry under `checks:`, as it stands behind `---`.
     #[serde(skip)]
     pub example: String,
+}
+
+impl Manual {
+    /// What an outcome has that is not told: names of metrics, its reason.
+    pub fn leaves_out(&self, outcome: &Outcome) -> Vec<String> {
+        let names = outcome.families.iter().map(|family| family.name.clone());
+        let mut left: Vec<_> = names.filter(|name| !self.metrics.contains_key(name)).collect();
+        let reason = outcome.reason.as_str();
+        if outcome.reason != Reason::None && !self.reasons.iter().any(|told| told == reason) {
+            left.push(reason.to_owned());
+        }
+        left
+    }
 }
 
 /// The page of a kind.

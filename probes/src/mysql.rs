@@ -14,6 +14,8 @@
 
 mod packet;
 
+use std::borrow::BorrowMut;
+
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::http::tls::TlsConfig;
@@ -27,7 +29,7 @@ use crate::postgres::number;
 use crate::session::{DAYS_LEFT, Endpoint, SECONDS, Session};
 use crate::text::shown_line;
 use crate::thresholds::{Limits, LimitsConfig};
-use crate::wire::Failed;
+use crate::wire::{Failed, Wire};
 use crate::{Outcome, Probe, Reason};
 
 /// How many packets the answer to a query may have.
@@ -115,18 +117,11 @@ impl MysqlProbe {
     async fn look(&self, session: &mut Session) -> Result<String, Failed> {
         let mut packets = Packets::new(session.connect(&self.endpoint).await?);
         let waiting = |what: &str| format!("`{}` has not {what}", self.endpoint);
-        let greet = async {
-            let packet = Packets::checked(packets.receive().await?)?;
-            Greeting::decode(&packet).ok_or_else(|| Failed::protocol("MySQL", &packet))
-        };
+        let greet = greet(&mut packets);
         let greeting = session.phase("greeting", waiting("greeted"), greet).await?;
         let version = shown_line(&greeting.version, 100);
         if let Some(trust) = &self.trust {
-            if greeting.capabilities & WITH_TLS == 0 {
-                let summary = "the server does not offer TLS";
-                return Err(Failed::new(Reason::StarttlsMissing, summary));
-            }
-            packets.send(&self.head()).await?;
+            ask_for_tls(&mut packets, &greeting, &self.head()).await?;
             packets.wire = session.secure(packets.wire, &self.endpoint, trust).await?;
         }
         let Some((username, password)) = &self.login else { return Ok(version) };
@@ -145,19 +140,9 @@ impl MysqlProbe {
 
     /// What a login begins with, and all that asks for TLS.
     fn head(&self) -> Vec<u8> {
-        let mut capabilities = CAPABILITIES;
-        if self.trust.is_some() {
-            capabilities |= WITH_TLS;
-        }
-        if self.database.is_some() {
-            capabilities |= WITH_DATABASE;
-        }
-        let mut head = capabilities.to_le_bytes().to_vec();
-        head.extend_from_slice(&(1_u32 << 24).to_le_bytes());
-        // utf8
-        head.push(33);
-        head.resize(32, 0);
-        head
+        let with_tls = if self.trust.is_some() { WITH_TLS } else { 0 };
+        let with_database = if self.database.is_some() { WITH_DATABASE } else { 0 };
+        head(CAPABILITIES | with_tls | with_database)
     }
 
     async fn login(
@@ -220,6 +205,41 @@ impl MysqlProbe {
         let summary = "the server wants the password in clear, without encryption";
         Err(Failed::new(Reason::TlsPolicy, summary))
     }
+}
+
+/// What a login begins with.
+fn head(capabilities: u32) -> Vec<u8> {
+    let mut head = capabilities.to_le_bytes().to_vec();
+    head.extend_from_slice(&(1_u32 << 24).to_le_bytes());
+    // utf8
+    head.push(33);
+    head.resize(32, 0);
+    head
+}
+
+/// Waits for the server's greeting.
+async fn greet<W: BorrowMut<Wire>>(packets: &mut Packets<W>) -> Result<Greeting, Failed> {
+    let packet = Packets::checked(packets.receive().await?)?;
+    Greeting::decode(&packet).ok_or_else(|| Failed::protocol("MySQL", &packet))
+}
+
+/// Asks for TLS, of a server that says that it can.
+async fn ask_for_tls<W: BorrowMut<Wire>>(
+    packets: &mut Packets<W>,
+    greeting: &Greeting,
+    head: &[u8],
+) -> Result<(), Failed> {
+    if greeting.capabilities & WITH_TLS == 0 {
+        return Err(Failed::new(Reason::StarttlsMissing, "the server does not offer TLS"));
+    }
+    packets.send(head).await
+}
+
+/// Says all that has to be said until the handshake can begin.
+pub(crate) async fn begin_tls(wire: &mut Wire) -> Result<(), Failed> {
+    let mut packets = Packets::new(wire);
+    let greeting = greet(&mut packets).await?;
+    ask_for_tls(&mut packets, &greeting, &head(CAPABILITIES | WITH_TLS)).await
 }
 
 /// Asks a query; returns the first column of the first row, if there is one.

@@ -113,6 +113,31 @@ impl Metrics {
         self.0.push(family);
     }
 
+    /// When the chain that leads to somebody whom we trust ends; Go's zero time of one that nobody
+    /// has verified, as blackbox_exporter tells it.
+    pub(crate) fn chain_expiry(&mut self, expiry: f64, is_verified: bool) {
+        const NEVER: f64 = -62_135_596_800.0;
+        let name = "probe_ssl_last_chain_expiry_timestamp_seconds";
+        let help = "Returns last SSL chain expiry in timestamp";
+        self.gauge(name, help, if is_verified { expiry } else { NEVER });
+    }
+
+    /// The hash by which a change of address is seen: FNV-1a of its bytes; 0 where there is none.
+    pub(crate) fn address_hash(&mut self, address: Option<IpAddr>) {
+        let fold = |bytes: &[u8]| {
+            bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+                (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+            })
+        };
+        let hash = address.map(|address| match address.to_canonical() {
+            IpAddr::V4(v4) => fold(&v4.octets()),
+            IpAddr::V6(v6) => fold(&v6.octets()),
+        });
+        let help =
+            "Specifies the hash of IP address. It's useful to detect if the IP address changes.";
+        self.gauge("probe_ip_addr_hash", help, hash.map_or(0.0, f64::from));
+    }
+
     /// A family as it is.
     pub(crate) fn push(&mut self, family: MetricFamily) {
         self.0.push(family);
@@ -162,6 +187,7 @@ impl Metrics {
                 "Specifies whether probe ip protocol is IP4 or IP6",
                 protocol,
             );
+            self.address_hash(Some(peer.ip()));
         }
         outcome.families = self.0;
         outcome

@@ -290,6 +290,18 @@ impl Outcome {
         }
     }
 
+    /// Makes it at least as bad as `status`, which then says why.
+    pub(crate) fn worsen(&mut self, status: Status, reason: Reason, why: &str) {
+        if self.status.worse(status) == self.status {
+            if status != Status::Ok {
+                self.summary = format!("{}; {why}", self.summary);
+            }
+            return;
+        }
+        self.summary = format!("{why}; {}", self.summary);
+        (self.status, self.reason) = (status, reason);
+    }
+
     /// The outcome with one more family.
     #[must_use]
     pub fn with_family(mut self, family: MetricFamily) -> Self {

@@ -10,14 +10,10 @@
 //!     warn: '20e9:'
 //!     crit: '5e9:'
 //!     missing: critical       # ok, warning, critical or unknown, which is the default
+//!   thresholds: {seconds: {warn: 1}}
 //! ```
 //!
 //! Invariant: what the exporter offers is not handed on, but for the values that were selected.
-
-mod selector;
-mod series;
-
-pub use series::{SeriesConfig, SeriesList};
 
 use std::collections::BTreeMap;
 
@@ -29,11 +25,12 @@ use base::secret::Secret;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use self::series::Found;
-use crate::http::BasicAuthConfig;
-use crate::page::{Page, PageConfig, Visit};
+use crate::http::config::{AuthorizationConfig, BasicAuthConfig, OAuth2Config};
+use crate::http::page::{Page, PageConfig, Visit};
 use crate::script::ByteSize;
+use crate::series::{Found, SeriesConfig, SeriesList};
 use crate::text::shown;
+use crate::thresholds::LimitsConfig;
 use crate::{Outcome, Probe, Reason};
 
 /// How much of a page is read where nothing is said: node_exporter's has some 100 KiB.
@@ -41,6 +38,7 @@ const BODY_LIMIT: ByteSize = ByteSize(16 << 20);
 /// The formats that we read.
 const ACCEPT: &str =
     "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4,*/*;q=0.1";
+
 /// A Prometheus probe, as written.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -52,15 +50,24 @@ pub struct PrometheusConfig {
     /// Further headers of the request.
     #[serde(default)]
     headers: BTreeMap<String, Spanned<Secret>>,
-    /// Who we are.
+    /// Who we are, by name and password.
     #[serde(default)]
     basic_auth: Option<Spanned<BasicAuthConfig>>,
+    /// Who we are, by a token.
+    #[serde(default)]
+    authorization: Option<Spanned<AuthorizationConfig>>,
+    /// Who we are, by a token that is asked for.
+    #[serde(default)]
+    oauth2: Option<Spanned<OAuth2Config>>,
     /// Whom to trust, and who we are.
     #[serde(default)]
     tls: Option<Spanned<TlsConfig>>,
     /// How much of the page is read; `16MiB` where nothing is said.
     #[serde(default)]
     body_limit: Option<Spanned<ByteSize>>,
+    /// Limits on `seconds`, the phases, and with TLS on `days_left`.
+    #[serde(default)]
+    thresholds: LimitsConfig,
 }
 
 /// Scrapes an exporter.
@@ -78,10 +85,17 @@ impl PrometheusConfig {
             diagnostics.report_with_help(&self.series, "no series are looked at", help);
         }
         let series = SeriesList::build(self.series.value, diagnostics);
-        let (url, headers, basic_auth) = (self.url, self.headers, self.basic_auth);
-        let (tls, body_limit) = (self.tls, self.body_limit);
-        let page = PageConfig { url, headers, basic_auth, tls, body_limit };
-        let page = page.build(ACCEPT, BODY_LIMIT, diagnostics);
+        let page = PageConfig {
+            url: self.url,
+            headers: self.headers,
+            basic_auth: self.basic_auth,
+            authorization: self.authorization,
+            oauth2: self.oauth2,
+            tls: self.tls,
+            body_limit: self.body_limit,
+            thresholds: self.thresholds,
+        };
+        let page = page.build("prometheus", ACCEPT, BODY_LIMIT, diagnostics);
         Some(PrometheusProbe { page: page?, series: series? })
     }
 }
@@ -94,7 +108,7 @@ impl Probe for PrometheusProbe {
 }
 
 impl PrometheusProbe {
-    fn judge(&self, visit: &Visit) -> Outcome {
+    fn judge(&self, visit: &Visit<'_>) -> Outcome {
         if visit.status != 200 {
             let summary = format!("HTTP status {}, wanted 200", visit.status);
             return Outcome::critical(Reason::HttpStatus, summary);

@@ -7,6 +7,7 @@
 //!   output: nagios                        # or json, or {metrics: {prefix: shop_}}
 //!   limits: {memory: 512MiB, processes: 50, open_files: 64, cpu: 5s, file_size: 10MiB}
 //!   user: backup                          # in place of ours, where we are root
+//!   thresholds: {/: {warn: 8e9}}          # on what it measures, beside its own word
 //! ```
 //!
 //! ```text
@@ -59,6 +60,8 @@ use self::runs::Run;
 use self::spawn::Command;
 use self::start::Start;
 use self::wait::Ended;
+use crate::series::{SeriesConfig, SeriesList};
+use crate::thresholds::{Limits as ValueLimits, LimitsConfig as LimitsOfValues};
 use crate::{Outcome, Probe, Reason, Status};
 
 /// A script, as written.
@@ -83,6 +86,10 @@ pub struct ScriptConfig {
     /// capabilities.
     #[serde(default)]
     keep_privileges: bool,
+    /// Limits on what it measures, by the names in its performance data or its JSON; a value that
+    /// is missing is unknown. They can only make its result worse.
+    #[serde(default)]
+    thresholds: LimitsOfValues,
 }
 
 /// The form of a script's output.
@@ -104,13 +111,16 @@ enum OutputConfig {
 struct MetricsConfig {
     /// What the name of every metric begins with.
     prefix: Spanned<String>,
+    /// Values that are held against thresholds.
+    #[serde(default)]
+    series: Vec<SeriesConfig>,
 }
 
 /// The form of a script's output.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Output {
     Nagios,
-    Metrics(String),
+    Metrics { prefix: String, series: SeriesList },
     Json,
 }
 
@@ -119,6 +129,7 @@ enum Output {
 pub struct ScriptProbe {
     start: Arc<Start>,
     output: Output,
+    limits: ValueLimits,
 }
 
 impl ScriptConfig {
@@ -132,6 +143,7 @@ impl ScriptConfig {
             limits: LimitsConfig::default(),
             user: None,
             keep_privileges: false,
+            thresholds: LimitsOfValues::new(),
         }
     }
 
@@ -168,11 +180,18 @@ impl ScriptConfig {
                 }
             }
         }
+        if let (OutputConfig::Metrics(_), Some(first)) =
+            (&self.output, self.thresholds.values().next())
+        {
+            let help = "name the series under `output: {metrics: {series: [...]}}`";
+            diagnostics.report_with_help(first, "metrics have no values by name", help);
+        }
+        let on_values = ValueLimits::of_any(&self.thresholds, diagnostics);
         let output = self.output.build(diagnostics);
         let command = Command { arguments, environment };
         let keeps_privileges = self.keep_privileges;
         let start = Start { program, command, limits, user, keeps_privileges };
-        ScriptProbe { start: Arc::new(start), output }
+        ScriptProbe { start: Arc::new(start), output, limits: on_values }
     }
 }
 
@@ -242,7 +261,8 @@ impl ScriptProbe {
             command.environment.push(CString::new(format!("{name}={value}")).ok()?);
         }
         let start = Start { command, ..Start::clone(&self.start) };
-        Some(Self { start: Arc::new(start), output: self.output.clone() })
+        let (output, limits) = (self.output.clone(), self.limits.clone());
+        Some(Self { start: Arc::new(start), output, limits })
     }
 }
 
@@ -250,11 +270,12 @@ impl OutputConfig {
     fn build(self, diagnostics: &mut Diagnostics) -> Output {
         /// Names that mean something else on the same page.
         const TAKEN: [&str; 4] = ["veilleur_", "probe_", "process_", "scrape_"];
-        let prefix = match self {
+        let MetricsConfig { prefix, series } = match self {
             Self::Nagios => return Output::Nagios,
             Self::Json => return Output::Json,
-            Self::Metrics(metrics) => metrics.prefix,
+            Self::Metrics(metrics) => metrics,
         };
+        let series = SeriesList::build(series, diagnostics).unwrap_or_default();
         let text = &prefix.value;
         if !is_legacy_metric_name(text) || !text.ends_with('_') {
             let message = format!("`{text}` is not a prefix of names");
@@ -264,7 +285,7 @@ impl OutputConfig {
         } else if TAKEN.iter().any(|taken| text.starts_with(taken)) {
             diagnostics.report(&prefix, format!("names with `{text}` are not a script's to give"));
         }
-        Output::Metrics(prefix.value)
+        Output::Metrics { prefix: prefix.value, series }
     }
 }
 
@@ -273,7 +294,7 @@ impl Probe for ScriptProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
         let watch = Stopwatch::start();
         match self.see_through(stop).await {
-            Ok(ended) => judge::judge(&ended, &self.output, watch.seconds()),
+            Ok(ended) => judge::judge(&ended, &self.output, &self.limits, watch.seconds()),
             Err(outcome) => outcome,
         }
     }

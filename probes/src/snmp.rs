@@ -103,10 +103,15 @@ impl SnmpProbe {
             let summary = format!("the device has no `{oid}`");
             return Err(Failed::new(Reason::AnswerMismatch, summary));
         };
-        if let Some(number) = number {
-            session.value("value", number, "");
-        }
         let shown = shown_line(&text, 200);
+        match number {
+            Some(number) => session.value("value", number, ""),
+            None if self.limits.has("value") => {
+                let summary = format!("`{oid}` is `{shown}`, which is no number");
+                return Err(Failed::new(Reason::AnswerMismatch, summary));
+            }
+            None => {}
+        }
         match &self.expect {
             Some(expect) if !expect.is_match(&text) => {
                 let summary = format!("`{oid}` is `{shown}`, does not match `{expect}`");

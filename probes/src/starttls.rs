@@ -3,8 +3,6 @@
 //!
 //! Invariant: nothing but what asks for encryption is said before it is there.
 
-use serde::Deserialize;
-
 use crate::Reason;
 use crate::text::shown_line;
 use crate::wire::{Failed, Wire};
@@ -13,8 +11,7 @@ use crate::wire::{Failed, Wire};
 const MAX_LINES: usize = 100;
 
 /// A protocol that begins without TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Starttls {
     /// RFC 3207.
     Smtp,

@@ -144,6 +144,13 @@ impl Limits {
         Self(limits)
     }
 
+    /// The limits on values whose names are known only when they are measured, reporting ranges that
+    /// are none.
+    pub fn of_any(config: &LimitsConfig, diagnostics: &mut Diagnostics) -> Self {
+        let limits = config.iter();
+        Self(limits.map(|(name, one)| (name.clone(), one.value.build(diagnostics))).collect())
+    }
+
     /// These limits, with those given for a value that has none.
     #[must_use]
     pub fn with_default(mut self, name: &str, warn: &str, crit: &str) -> Self {
@@ -155,6 +162,24 @@ impl Limits {
     /// Whether there is a limit on the value of that name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
+    }
+
+    /// Holds what was measured elsewhere against the limits that there are for it, which stand in
+    /// place of its own. Returns the worst with a text that says why, and the first name that has
+    /// limits and was not measured.
+    pub(crate) fn hold(&self, measured: &mut [Measurement]) -> (Status, String, Option<&str>) {
+        let mut verdict =
+            Verdict { status: Status::Ok, text: String::new(), measurements: Vec::new() };
+        for one in &mut *measured {
+            let Some(thresholds) = self.0.get(&one.label) else { continue };
+            let shown = thresholds.measurement("", one.value, "");
+            (one.warn, one.crit) = (shown.warn, shown.crit);
+            let (status, text) = thresholds.told(&one.label, one.value, &one.unit);
+            verdict.add(status, text.as_deref());
+        }
+        let is_there = |name: &String| measured.iter().any(|one| one.label == *name);
+        let missing = self.0.keys().find(|name| !is_there(name)).map(String::as_str);
+        (verdict.status, verdict.text, missing)
     }
 
     /// Judges what was measured.

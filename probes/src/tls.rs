@@ -3,7 +3,7 @@
 //! ```yaml
 //! tls:
 //!   address: mail.example:25
-//!   starttls: smtp                        # imap, pop3, ftp, postgres
+//!   starttls: smtp                        # imap, pop3, ftp, postgres, mysql, ldap
 //!   tls: {ca_file: /etc/ssl/our-ca.pem}   # the system's authorities where nothing is said
 //!   min_version: '1.3'
 //!   names: [mail.example, smtp.example]   # further names that the certificate must be for
@@ -24,8 +24,8 @@ use crate::session::{DAYS_LEFT, Endpoint, SECONDS, Session};
 use crate::starttls::Starttls;
 use crate::text::Texts;
 use crate::thresholds::{Limits, LimitsConfig};
-use crate::wire::Failed;
-use crate::{Outcome, Probe, Reason};
+use crate::wire::{Failed, Wire};
+use crate::{Outcome, Probe, Reason, ldap, mysql};
 
 /// The limits on the days left, where none are written.
 const WARN: &str = "14:";
@@ -39,7 +39,7 @@ pub struct TlsProbeConfig {
     address: Spanned<String>,
     /// What is spoken before TLS begins; TLS begins at once where nothing is said.
     #[serde(default)]
-    starttls: Option<Starttls>,
+    starttls: Option<Before>,
     /// Whom to trust, and who we are.
     #[serde(default)]
     tls: Spanned<TlsConfig>,
@@ -64,7 +64,7 @@ pub struct TlsProbeConfig {
 #[derive(Debug)]
 pub struct TlsProbe {
     endpoint: Endpoint,
-    starttls: Option<Starttls>,
+    starttls: Option<Before>,
     trust: Trust,
     only_newest: bool,
     names: Vec<String>,
@@ -72,16 +72,58 @@ pub struct TlsProbe {
     limits: Limits,
 }
 
+/// What is spoken before TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Before {
+    /// RFC 3207.
+    Smtp,
+    /// RFC 2595.
+    Imap,
+    /// RFC 2595.
+    Pop3,
+    /// RFC 4217.
+    Ftp,
+    /// The SSLRequest of PostgreSQL.
+    Postgres,
+    /// The SSLRequest of MySQL and MariaDB.
+    Mysql,
+    /// RFC 4511, 4.14.
+    Ldap,
+}
+
+impl Before {
+    fn port(self) -> u16 {
+        match self {
+            Self::Smtp => 25,
+            Self::Imap => 143,
+            Self::Pop3 => 110,
+            Self::Ftp => 21,
+            Self::Postgres => 5432,
+            Self::Mysql => 3306,
+            Self::Ldap => 389,
+        }
+    }
+
+    /// Says all that has to be said until the handshake can begin.
+    async fn begin(self, wire: &mut Wire) -> Result<(), Failed> {
+        let starttls = match self {
+            Self::Smtp => Starttls::Smtp,
+            Self::Imap => Starttls::Imap,
+            Self::Pop3 => Starttls::Pop3,
+            Self::Ftp => Starttls::Ftp,
+            Self::Postgres => Starttls::Postgres,
+            Self::Mysql => return mysql::begin_tls(wire).await,
+            Self::Ldap => return ldap::begin_tls(wire).await,
+        };
+        starttls.begin(wire).await.map(|_| ())
+    }
+}
+
 impl TlsProbeConfig {
     /// The probe, reporting everything that is wrong with it.
     pub fn build(mut self, diagnostics: &mut Diagnostics) -> Option<TlsProbe> {
-        let usual = self.starttls.map_or(443, |starttls| match starttls {
-            Starttls::Smtp => 25,
-            Starttls::Imap => 143,
-            Starttls::Pop3 => 110,
-            Starttls::Ftp => 21,
-            Starttls::Postgres => 5432,
-        });
+        let usual = self.starttls.map_or(443, Before::port);
         let endpoint = Endpoint::build(&self.address, Some(usual), diagnostics);
         if self.tls.place == Default::default() {
             self.tls.place = self.address.place;

@@ -154,6 +154,7 @@ async fn has_no_other_metrics_than_blackbox_exporter() {
         "probe_duration_seconds",
         "probe_dns_lookup_time_seconds",
         "probe_ip_protocol",
+        "probe_ip_addr_hash",
         "probe_http_duration_seconds",
         "probe_http_status_code",
         "probe_http_redirects",

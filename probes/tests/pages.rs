@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use base::exposition::{Encoding, Escaping, Format, encode};
 use common::{faults, probe, run, run_for};
+use probes::manual::manual;
 use probes::{Outcome, Reason, Status, health};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -70,6 +71,9 @@ fn scraper(address: SocketAddr, series: &str) -> std::sync::Arc<dyn probes::Prob
 
 #[track_caller]
 fn check(outcome: &Outcome, status: Status, reason: Reason, summary: &str) {
+    // What is told stands in the manual, by the page of one kind or of the other.
+    let is_told = |kind: &&str| manual(kind).unwrap().leaves_out(outcome).is_empty();
+    assert!(["health", "prometheus"].iter().any(is_told), "{outcome:?}");
     assert_eq!((outcome.status, outcome.reason), (status, reason), "{outcome:?}");
     assert!(outcome.summary.contains(summary), "{} has not {summary}", outcome.summary);
 }
@@ -146,7 +150,7 @@ async fn what_is_no_health_page_is_never_well() {
     let o = health(200, "[+]ping ok\nx check passed", ", format: spring").await;
     check(&o, Critical, OutputInvalid, "not JSON");
     let o = health(200, SPRING, ", body_limit: 20B").await;
-    check(&o, Critical, BodyTooLarge, "the page is over 20 bytes");
+    check(&o, Critical, BodyTooLarge, "the body is over 20 bytes");
     // A redirect is not followed.
     check(&health(302, "", "").await, Critical, HttpStatus, "HTTP status 302");
 }
@@ -183,7 +187,7 @@ async fn each_failure_of_the_network_has_its_reason_f54() {
         check(&look(closed, kind).await.0, Critical, ConnectionRefused, "connect");
         let silent = server(String::new(), true).await;
         let (o, took) = look(silent, kind).await;
-        check(&o, Critical, Timeout, "there is no answer from `127.0.0.1` after 0.3 s");
+        check(&o, Critical, Timeout, "there is no answer from `127.0.0.1:");
         assert!(took < Duration::from_millis(400), "{took:?}");
         let slow = server(page(200, "text/plain", "ok").replace("h: 2", "h: 9"), true).await;
         check(&look(slow, kind).await.0, Critical, Timeout, "not complete, with 2 bytes");
@@ -209,6 +213,112 @@ async fn it_says_what_it_wants_and_who_it_is() {
     for part in ["get /a?b http", "application/health+json", "x-a: b", "basic dtpw"] {
         check(&o, Critical, ComponentFailed, part);
     }
+}
+
+#[tokio::test]
+async fn an_exporter_is_told_who_asks_too() {
+    let answer = "HTTP/1.1 200 X\r\ncontent-type: {asked}\r\n\r\n";
+    let address = server(answer.to_owned(), false).await;
+    let ask = |who: &str| {
+        let more =
+            format!("headers: {{accept: a, user-agent: b}}, series: [{{select: up}}], {who}");
+        probe(&format!("prometheus: {{url: 'http://{address}/', {more}}}"))
+    };
+    let o = run(ask("authorization: {credentials: t0ken}").as_ref()).await;
+    check(&o, Critical, OutputInvalid, "authorization: bearer t0ken");
+    let o = run(ask("basic_auth: {username: u, password: p}").as_ref()).await;
+    check(&o, Critical, OutputInvalid, "authorization: basic dtpw");
+    let token = r#"{"access_token": "abc", "token_type": "Bearer"}"#;
+    let tokens = serving(200, "application/json", token).await;
+    let grant = format!("client_id: a, client_secret: b, token_url: 'http://{tokens}/'");
+    let o = run(ask(&format!("oauth2: {{{grant}}}")).as_ref()).await;
+    check(&o, Critical, OutputInvalid, "authorization: bearer abc");
+    has_one(&o, "probe_prometheus_duration_seconds{phase=\"token\"}");
+    let none = grant.replace(&tokens.to_string(), &address.to_string());
+    let o = run(ask(&format!("oauth2: {{{none}}}")).as_ref()).await;
+    check(&o, Critical, Reason::TokenFailed, "no token from");
+    has(&o, "probe_success 0");
+    let both = "health: {url: 'http://x/', authorization: {credentials: a}, \
+                basic_auth: {username: u, password: p}}";
+    assert_eq!(
+        faults(both),
+        "test.yml:1:43: only one of `basic_auth`, `authorization` and `oauth2` can be given"
+    );
+}
+
+/// There is one series that begins so.
+#[track_caller]
+fn has_one(outcome: &Outcome, start: &str) {
+    let mut text = String::new();
+    let encoding = Encoding { format: Format::Text, names: Escaping::Underscores };
+    encode(&outcome.families, encoding, &mut text);
+    let count = text.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!(count, 1, "{start} in\n{text}");
+}
+
+#[tokio::test]
+async fn limits_hold_for_the_time_of_a_page() {
+    let up = r#"{"status":"UP","components":{"db":{"status":"UP"}}}"#;
+    let o = health(200, up, ", thresholds: {seconds: {crit: '@0:'}, processing: {warn: 60}}").await;
+    check(&o, Critical, Threshold, "critical by `@0:`; 1 component is well");
+    has(&o, "probe_success 0");
+    for phase in ["resolve", "connect", "tls", "processing", "transfer"] {
+        has_one(&o, &format!("probe_health_duration_seconds{{phase=\"{phase}\"}}"));
+    }
+    let labels: Vec<_> = o.measurements.iter().map(|m| m.label.as_str()).collect();
+    assert_eq!(labels, ["seconds", "processing"]);
+    // The tree does not say that all is well then.
+    assert_eq!(o.tree.culprit().map(|(path, _)| path).as_deref(), Some("itself"));
+    // What is worse by the page's own word stays as it is.
+    let o = health(503, SPRING, ", thresholds: {seconds: {crit: '@0:'}}").await;
+    check(&o, Critical, ComponentFailed, "db: refused");
+    let address = serving(200, "text/plain", METRICS).await;
+    let settings = "series: [{select: load, warn: '1'}], thresholds: {transfer: {crit: '@0:'}}";
+    let both = probe(&format!("prometheus: {{url: 'http://{address}/', {settings}}}"));
+    check(
+        &run(both.as_ref()).await,
+        Critical,
+        Threshold,
+        "critical by `@0:`; load is 7.5, outside of 1",
+    );
+    assert_eq!(
+        faults("health: {url: 'http://x/', thresholds: {second: {}}, components: {a: {warn: x}}}"),
+        "test.yml:1:49: no value `second` is measured\n  help: did you mean `seconds`?\n\
+         test.yml:1:77: `x` is not a range; write it like `10`, `10:`, `~:10`, `10:20` or `@10:20`"
+    );
+}
+
+#[tokio::test]
+async fn the_numbers_of_components_have_limits() {
+    let page = |status: &str, value: &str| {
+        let node =
+            format!(r#"{{"status":"{status}","observedValue":{value},"observedUnit":"ms"}}"#);
+        format!(r#"{{"status":"pass","checks":{{"db:time":[{node}],"q":[{node},{node}]}}}}"#)
+    };
+    let limits = ", components: {'db:time': {warn: 100, crit: 500}, q/2: {warn: 200}}";
+    let o = health(200, &page("pass", "20"), limits).await;
+    check(&o, Ok, Reason::None, "components are well");
+    let m = &o.measurements[0];
+    assert_eq!((m.label.as_str(), m.value, m.unit.as_str()), ("db:time", 20.0, "ms"));
+    assert_eq!((m.warn.as_deref(), m.crit.as_deref()), (Some("100"), Some("500")));
+    let o = health(200, &page("pass", "150"), limits).await;
+    check(&o, Warning, Threshold, "db:time: `value` is 150ms, warning by `100`");
+    let o = health(200, &page("pass", "600"), limits).await;
+    check(&o, Critical, Threshold, "db:time: `value` is 600ms, critical by `500`");
+    assert!(
+        o.details.contains("warning: q/2: `value` is 600ms, warning by `200`"),
+        "{}",
+        o.details
+    );
+    has(&o, "veilleur_health_component_status{component=\"db:time\"} 2");
+    has(&o, "veilleur_health_component_status{component=\"q/1\"} 0");
+    // What fails by its own word fails for that.
+    let o = health(200, &page("fail", "150"), limits).await;
+    check(&o, Warning, ComponentFailed, "db:time is not well");
+    // What has a limit and no number is not held to be well.
+    let o =
+        health(200, r#"{"status":"pass","checks":{"db:time":[{"status":"pass"}]}}"#, limits).await;
+    check(&o, Unknown, Reason::AnswerMismatch, "no component `db:time` shows a number");
 }
 
 const METRICS: &str =

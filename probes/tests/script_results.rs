@@ -114,6 +114,58 @@ async fn a_json_object_is_taken_whole() {
 }
 
 #[tokio::test]
+async fn what_a_script_measures_has_limits() {
+    let limits = ", thresholds: {waiting: {warn: 5, crit: '@10:20'}}";
+    let json = format!("{limits}, output: json");
+    let say = |n: u32| format!("echo '{{\"metrics\": {{\"waiting\": {n}, \"other\": 99}}}}'");
+    check(&outcome(&say(3), &json).await, Status::Ok, Reason::None, "2 metrics");
+    let o = outcome(&say(7), &json).await;
+    let told = "`waiting` is 7, warning by `5`; 2 metrics";
+    check(&o, Status::Warning, Reason::Threshold, told);
+    let waiting = o.measurements.iter().find(|m| m.label == "waiting").unwrap();
+    assert_eq!((waiting.warn.as_deref(), waiting.crit.as_deref()), (Some("5"), Some("@10:20")));
+    let o = outcome(&say(15), &json).await;
+    let told = "`waiting` is 15, critical by `@10:20`; 2 metrics";
+    check(&o, Status::Critical, Reason::Threshold, told);
+    // What is missing is not well, and what is worse by its own word stays so.
+    let o = outcome("echo '{\"metrics\": {\"others\": 1}}'", &json).await;
+    let told = "it has not printed the value `waiting`; 1 metrics";
+    check(&o, Status::Unknown, Reason::OutputInvalid, told);
+    check(
+        &outcome("echo broken; exit 2", limits).await,
+        Status::Critical,
+        Reason::Threshold,
+        "broken",
+    );
+    let o = outcome("echo 'all well | waiting=7ms;100;200'", limits).await;
+    let told = "`waiting` is 7ms, warning by `5`; all well";
+    check(&o, Status::Warning, Reason::Threshold, told);
+    assert_eq!(o.measurements[0].warn.as_deref(), Some("5"));
+}
+
+#[tokio::test]
+async fn metrics_of_a_script_have_limits() {
+    let more = ", output: {metrics: {prefix: shop_, series: [{select: shop_a, warn: 5}, \
+                {select: 'shop_b{x=\"y\"}', crit: '1:', missing: critical}]}}";
+    let o = outcome("echo shop_a 3; echo 'shop_b{x=\"y\"} 1'", more).await;
+    check(&o, Status::Ok, Reason::None, "2 samples");
+    assert_eq!(o.measurements.len(), 2);
+    let o = outcome("echo shop_a 7; echo 'shop_b{x=\"y\"} 1'", more).await;
+    check(&o, Status::Warning, Reason::Threshold, "shop_a is 7, outside of 5; 2 samples");
+    let o = outcome("echo shop_a 7", more).await;
+    let told = "there is no series `shop_b{x=\"y\"}`, and 1 more; 1 sample";
+    check(&o, Status::Critical, Reason::SeriesMissing, told);
+    assert_eq!(o.families.len(), 1);
+    assert_eq!(
+        faults(
+            "script: {command: [/bin/true], thresholds: {a: {}}, output: {metrics: {prefix: s_}}}"
+        ),
+        "test.yml:1:48: metrics have no values by name\n  \
+         help: name the series under `output: {metrics: {series: [...]}}`"
+    );
+}
+
+#[tokio::test]
 async fn a_limit_on_memory_holds() {
     let script = "a=$(head -c 200000000 /dev/zero | tr '\\0' x); echo ${#a}";
     let o = outcome(script, ", limits: {memory: 64MiB}").await;

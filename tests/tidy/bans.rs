@@ -46,7 +46,7 @@ const ENVIRONMENT: Ban = Ban {
     words: &["env::var", "env::vars", "env::set_var"],
     allowed: &[
         ("base/src/yaml.rs", "variables that a configuration names, or asks for"),
-        ("probes/src/blackbox/config/proxy.rs", "`proxy_from_environment` of a module"),
+        ("probes/src/http/config/proxy.rs", "`proxy_from_environment` of a module or a check"),
         ("alertmanager/src/crash.rs", "where a debug build is to die, for its tests"),
     ],
 };

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use probes::manual::manual;
 use serde_json::Value;
 
-use super::{about, settings};
-use crate::schema::{kinds, schema};
+use super::{about, known, settings};
+use crate::schema::schema;
 
 /// Every kind with its settings, values, phases, metrics and reasons.
 ///
@@ -17,7 +17,7 @@ use crate::schema::{kinds, schema};
 /// The page of a kind is wrong or missing.
 pub(crate) fn markdown() -> Result<String, String> {
     let root = schema();
-    let known = kinds(&root).ok_or("the schema has no kinds")?;
+    let known = known(&root).ok_or("the schema has no kinds")?;
     let mut text = String::new();
     for (kind, written) in known {
         one(&mut text, &root, kind, written)?;

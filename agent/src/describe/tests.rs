@@ -8,9 +8,9 @@ use std::path::Path;
 use probes::Reason;
 use probes::manual::manual;
 
-use super::{kind, list, markdown};
+use super::{kind, known, list, markdown};
 use crate::config::{Source, Terms};
-use crate::schema::{kinds, schema};
+use crate::schema::schema;
 
 /// A configuration as it can be tried anywhere: programs and variables that need not be here are
 /// replaced.
@@ -25,7 +25,7 @@ pub(crate) fn here(text: &str) -> String {
 fn every_kind_has_a_page_with_an_example_that_is_right() {
     let root = schema();
     let mut wrong = Vec::new();
-    for name in kinds(&root).unwrap().keys() {
+    for name in known(&root).unwrap().keys() {
         let page = match manual(name) {
             Ok(page) => page,
             Err(diagnostics) => {
@@ -41,7 +41,7 @@ fn every_kind_has_a_page_with_an_example_that_is_right() {
         if let Err(diagnostics) = source.load(Terms { once: true, ..Terms::default() }) {
             wrong.push(format!("the example of {name}: {diagnostics}\n{text}"));
         }
-        if !text.contains(&format!("    {name}:\n")) {
+        if !text.contains(&format!("  {name}:\n")) {
             wrong.push(format!("the example of {name} has no `{name}`"));
         }
         let told = kind(name).unwrap();
@@ -56,6 +56,10 @@ fn every_kind_has_a_page_with_an_example_that_is_right() {
 #[test]
 fn a_kind_that_there_is_not_is_told() {
     assert_eq!(kind("htpp").unwrap_err(), "there is no kind `htpp`; did you mean `http`?");
+    assert_eq!(
+        kind("hartbeat").unwrap_err(),
+        "there is no kind `hartbeat`; did you mean `heartbeat`?"
+    );
     assert!(kind("xyzzy").unwrap_err().contains("`veilleur-agent describe` lists them"));
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use base::diagnostic::{Diagnostics, Spanned};
 use base::period::Period;
+use probes::thresholds::{Limits, LimitsConfig};
 use serde::Deserialize;
 
-use super::{Expected, Heartbeat};
+use super::{Expected, Heartbeat, RUNTIME};
 use crate::schedule::{Schedule, report};
 
 /// How late a report may be where nothing is said.
@@ -46,6 +47,9 @@ pub struct HeartbeatConfig {
     /// Whether GET and HEAD report as POST does.
     #[serde(default)]
     get: bool,
+    /// Limits on `runtime`, from `/start` to the end, in seconds.
+    #[serde(default)]
+    thresholds: LimitsConfig,
 }
 
 impl HeartbeatConfig {
@@ -69,6 +73,7 @@ impl HeartbeatConfig {
                 diagnostics.report(period, "a period cannot be 0");
             }
         }
+        let limits = Limits::build(&self.thresholds, &[RUNTIME], diagnostics);
         let expected = self.expected(name, diagnostics)?;
         let duration = |period: &Option<Spanned<Period>>| -> Option<Duration> {
             period.as_ref().map(|period| period.value.duration())
@@ -80,6 +85,7 @@ impl HeartbeatConfig {
             grace: grace.duration(),
             max_runtime: duration(&self.max_runtime).unwrap_or(grace.duration()),
             first_by: duration(&self.first_by),
+            limits,
         })
     }
 

@@ -287,6 +287,28 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_takes_long_is_over_a_limit() {
+        story(
+            "{period: 1d, max_runtime: 30m, thresholds: {runtime: {warn: '60:600', crit: 1200}}}",
+            DAY,
+            "10 start
+             15 ok
+             15 ?ok: reported 0s ago
+             20 start
+             32 ok
+             33 ?warning: `runtime` is 720s, warning by `60:600`; reported 1m ago
+             40 start
+             61 ok
+             61 ?critical: `runtime` is 1260s, critical by `1200`; reported
+             70 start
+             95 fail no room
+             95 ?critical: failed 0s ago: no room
+             100 ok
+             100 ?ok: reported",
+        );
+    }
+
+    #[test]
     fn a_calendar_expects_each_run_once_a10_6() {
         let yaml = "{cron: '30 2 * * *', timezone: Europe/Berlin, grace: 10m}";
         // 2:30 does not exist on March 29th: it is expected at 3:00, which is 1:00 in UTC.

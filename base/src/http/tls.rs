@@ -106,8 +106,8 @@ struct Built {
     tls: Arc<ClientConfig>,
 }
 
-/// The size of a file and when it was changed.
-type Stamp = Option<(u64, SystemTime)>;
+/// The size of a file and when it was changed; nothing where it cannot be looked at.
+pub type Stamp = Option<(u64, SystemTime)>;
 
 impl Trust {
     pub(super) fn new(config: TlsConfig, protocols: Vec<Vec<u8>>) -> Self {
@@ -238,7 +238,8 @@ impl TlsConfig {
         [&self.ca_file, &self.cert_file, &self.key_file].into_iter().flatten()
     }
 
-    fn stamps(&self) -> Vec<Stamp> {
+    /// How the files are now: what was built is good for as long as this is the same (F56).
+    pub fn stamps(&self) -> Vec<Stamp> {
         let of = |path: &PathBuf| {
             let file = std::fs::metadata(path).ok()?;
             Some((file.len(), file.modified().ok()?))

@@ -10,9 +10,6 @@ use x509_parser::x509::X509Name;
 
 use crate::network::{Metrics, earliest_expiry};
 
-/// What Go's zero time is in seconds since 1970: the expiry of a chain that nobody has verified.
-const NEVER: f64 = -62_135_596_800.0;
-
 /// The attributes of a name in the order in which Go prints them.
 const ATTRIBUTES: [(&str, &str); 9] = [
     ("2.5.4.5", "SERIALNUMBER"),
@@ -35,9 +32,7 @@ pub(super) fn measure(session: &TlsSession, is_verified: bool, metrics: &mut Met
     let Some(expiry) = earliest_expiry(chain) else { return };
     let help = "Returns last SSL chain expiry in unixtime";
     metrics.gauge("probe_ssl_earliest_cert_expiry", help, expiry);
-    let last = if is_verified { expiry } else { NEVER };
-    let help = "Returns last SSL chain expiry in timestamp";
-    metrics.gauge("probe_ssl_last_chain_expiry_timestamp_seconds", help, last);
+    metrics.chain_expiry(expiry, is_verified);
     identity(session, metrics);
 }
 

@@ -10,7 +10,6 @@
 //! does less than it says.
 
 mod auth;
-mod proxy;
 mod http;
 mod tcp;
 mod dns;

@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use super::cel::Expression;
 use super::{Seen, chain, timed_out};
 use crate::Reason;
+use crate::chain::Trust;
 use crate::guard::{Guard, Way};
 use crate::http::coding::{Coding, Fault, Unpacked};
 use crate::http::fetch::{Fetch, Plan};
 use crate::http::oauth2::OAuth2;
 use crate::http::route::Proxies;
-use crate::http::three::QuicTrust;
 use crate::network::{Failed, Metrics};
 use crate::target::{BadTarget, HostPort, parse_url};
 use crate::text::shown_line;
@@ -39,7 +39,7 @@ pub(super) struct HttpModule {
     /// Who gives the tokens that we show.
     pub(super) oauth2: Option<Box<OAuth2>>,
     /// Whom to trust where nothing but HTTP/3 is spoken.
-    pub(super) quic: Option<Box<QuicTrust>>,
+    pub(super) quic: Option<Box<Trust>>,
     /// The most that is kept of the body when it is unpacked, in bytes.
     pub(super) unpacked_limit: usize,
     /// How the body is packed, whatever the server says of it.

@@ -1,11 +1,92 @@
 //! AMQP 0-9-1: the login, and how many messages and consumers a queue has.
 //!
+//! ```yaml
+//! amqp:
+//!   address: broker.example
+//!   virtual_host: shop
+//!   queue: orders                        # measures `messages` and `consumers`
+//!   thresholds: {messages: {warn: 100}, consumers: {crit: '1:'}}
+//! ```
+//!
 //! Invariant: a queue is only ever declared passively: one that is not there does not come to be.
 
-use super::Login;
+use base::diagnostic::{Diagnostics, Spanned};
+use base::http::tls::TlsConfig;
+use base::secret::Secret;
+use serde::Deserialize;
+
+use super::{BrokerProbe, Common, Login, Question};
 use crate::Reason;
+use crate::session::Session;
 use crate::text::shown_line;
+use crate::thresholds::LimitsConfig;
 use crate::wire::{Failed, Wire};
+
+/// An AMQP probe, as written.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AmqpConfig {
+    /// `host`, or `host:port` for another port than the usual.
+    address: Spanned<String>,
+    /// Makes a TLS handshake at once.
+    #[serde(default)]
+    tls: Option<Spanned<TlsConfig>>,
+    /// Who we are; `guest`, with that as the password, where nothing is said.
+    #[serde(default)]
+    username: Option<Spanned<String>>,
+    /// Our password.
+    #[serde(default)]
+    password: Option<Secret>,
+    /// The virtual host; `/` where nothing is said.
+    #[serde(default)]
+    virtual_host: Option<Spanned<String>>,
+    /// A queue to be measured.
+    #[serde(default)]
+    queue: Option<Spanned<String>>,
+    /// Limits on `seconds`, with TLS on `days_left`, with a queue on `messages` and `consumers`.
+    #[serde(default)]
+    thresholds: LimitsConfig,
+}
+
+impl AmqpConfig {
+    /// The probe, reporting everything that is wrong with it.
+    pub fn build(self, diagnostics: &mut Diagnostics) -> Option<BrokerProbe> {
+        for (name, text) in [("virtual_host", &self.virtual_host), ("queue", &self.queue)] {
+            if let Some(text) = text.as_ref().filter(|text| text.value.len() > 255) {
+                diagnostics.report(text, format!("`{name}` is over 255 bytes"));
+            }
+        }
+        let values: &[_] = if self.queue.is_some() { &["messages", "consumers"] } else { &[] };
+        let common = Common {
+            address: self.address,
+            usual: if self.tls.is_some() { 5671 } else { 5672 },
+            tls: self.tls,
+            username: self.username,
+            password: self.password,
+            thresholds: self.thresholds,
+        };
+        let virtual_host = self.virtual_host.map_or_else(|| "/".to_owned(), |name| name.value);
+        let queue = self.queue.map(|name| name.value);
+        common.build(values, Question::Amqp { virtual_host, queue }, diagnostics)
+    }
+}
+
+/// Logs in and asks.
+pub(super) async fn look(
+    wire: &mut Wire,
+    session: &mut Session,
+    probe: &BrokerProbe,
+    (host, name): (&str, Option<&str>),
+) -> Result<String, Failed> {
+    let login = login(wire, &probe.login, host);
+    session.phase("login", probe.waiting("answered the login"), login).await?;
+    let Some(name) = name else { return Ok("the broker answers".to_owned()) };
+    let waiting = probe.waiting("answered about the queue");
+    let (messages, consumers) = session.phase("request", waiting, queue(wire, name)).await?;
+    session.value("messages", messages, "");
+    session.value("consumers", consumers, "");
+    Ok(format!("`{name}` has {messages} messages and {consumers} consumers"))
+}
 
 /// A method by its class and its number.
 type Method = (u16, u16);
@@ -23,7 +104,7 @@ const CHANNEL_CLOSE: Method = (20, 40);
 const QUEUE_DECLARE: Method = (50, 10);
 const QUEUE_DECLARE_OK: Method = (50, 11);
 
-pub(super) async fn login(wire: &mut Wire, login: &Login, host: &str) -> Result<(), Failed> {
+async fn login(wire: &mut Wire, login: &Login, host: &str) -> Result<(), Failed> {
     wire.send(b"AMQP\0\0\x09\x01").await?;
     receive(wire, START).await?;
 
@@ -67,7 +148,7 @@ pub(super) async fn login(wire: &mut Wire, login: &Login, host: &str) -> Result<
 }
 
 /// How many messages and consumers a queue has.
-pub(super) async fn queue(wire: &mut Wire, name: &str) -> Result<(f64, f64), Failed> {
+async fn queue(wire: &mut Wire, name: &str) -> Result<(f64, f64), Failed> {
     send(wire, 1, CHANNEL_OPEN, &[0]).await?;
     receive(wire, CHANNEL_OPEN_OK).await?;
     let mut declare = vec![0, 0];

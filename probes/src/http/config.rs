@@ -4,24 +4,27 @@
 //! extracted before it is used.
 
 mod identity;
+mod proxy;
 mod step;
 
 use identity::ProxyConfig;
-pub(crate) use identity::{BasicAuthConfig, OAuth2Config};
+pub(crate) use identity::{AuthorizationConfig, BasicAuthConfig, IdentityConfig, OAuth2Config};
+pub(crate) use proxy::ProxySettings;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use base::diagnostic::{Diagnostics, Place, Spanned};
-use base::http::access::AuthorizationConfig;
 use base::http::client::{HTTP2_OR_1, Origin};
 use base::http::header::{HeaderName, HeaderValue};
 use base::http::tls::TlsConfig;
 use base::http::{HeaderMap, Method, Uri};
 use base::secret::Secret;
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::HttpProbe;
-use super::route::{IpChoice, Route};
+use super::route::{IpChoice, Proxies, Route};
 use super::step::{Access, PHASES};
 use crate::chain::Trust;
 use crate::script::ByteSize;
@@ -61,6 +64,10 @@ macro_rules! with_request {
             /// Who passes requests on.
             #[serde(default)]
             proxy: Option<Spanned<ProxyConfig>>,
+            /// Whether `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of our environment say who passes
+            /// requests on.
+            #[serde(default)]
+            proxy_from_environment: Option<Spanned<bool>>,
             /// Whether HTTP/2 is offered, over TLS only; it is where nothing is said.
             #[serde(default)]
             http2: Option<bool>,
@@ -118,8 +125,12 @@ with_request! {
     method: Spanned<String>,
     /// The body of the request, which may have a password in it.
     body: Spanned<Secret>,
+    /// The file with the body, which is sent as it is; read when the configuration is.
+    body_file: Spanned<PathBuf>,
     /// The statuses that are wanted: `200`, `300-399`, `2xx`; `2xx` where nothing is said.
     expect_status: Spanned<Texts>,
+    /// The versions that are wanted: `HTTP/1.0`, `HTTP/1.1`, `HTTP/2.0`; any where nothing is said.
+    expect_versions: Spanned<Texts>,
     /// Headers that must be there, with what their values must match.
     expect_headers: BTreeMap<String, Spanned<String>>,
     /// Headers that must not be there with a value that matches.
@@ -218,7 +229,12 @@ impl HttpConfig {
         let origins = steps.iter().filter(|step| !step.url.host_varies());
         let origins = origins.filter_map(|step| step.url.source_origin()).collect();
         let route = self.route(place, diagnostics);
-        let identity = self.identity(route.as_ref(), diagnostics);
+        let identity = IdentityConfig {
+            basic_auth: self.basic_auth.as_ref(),
+            authorization: self.authorization.as_ref(),
+            oauth2: self.oauth2.as_ref(),
+        };
+        let identity = identity.build(route.as_ref(), diagnostics);
         let access = Access { route: route?, identity: identity?, origins };
         (!steps.is_empty()).then_some(HttpProbe { access, steps, is_journey, limits })
     }
@@ -251,12 +267,21 @@ impl HttpConfig {
                 None
             }
         };
-        let proxy = match &self.proxy {
-            Some(proxy) => Some(proxy.value.build(diagnostics)?),
-            None => None,
+        let from_environment = self.proxy_from_environment.as_ref();
+        if let (Some(at), Some(_)) = (from_environment.filter(|at| at.value), &self.proxy) {
+            diagnostics.report(at, "`proxy_from_environment` says it all; take `proxy` away");
+        }
+        let proxies = match &self.proxy {
+            Some(proxy) => Proxies::both(proxy.value.build(diagnostics)?),
+            None => {
+                let (headers, skips_resolve) = (&BTreeMap::new(), false);
+                let (url, except) = (None, None);
+                ProxySettings { url, except, from_environment, headers, skips_resolve }
+                    .build(diagnostics)
+            }
         };
         let ip = IpChoice { v4, falls_back: self.ip_fallback };
-        Some(Route { trust: trust?, ip, proxy })
+        Some(Route { trust: trust?, ip, proxies })
     }
 }
 
@@ -275,6 +300,18 @@ pub(crate) fn url(text: &Spanned<String>, diagnostics: &mut Diagnostics) -> Opti
         Err(error) => {
             diagnostics.report(text, error.to_string());
             None
+        }
+    }
+}
+
+/// The body of a request, from a file.
+pub(crate) fn read_body(file: &Spanned<PathBuf>, diagnostics: &mut Diagnostics) -> Bytes {
+    match std::fs::read(&file.value) {
+        Ok(bytes) => Bytes::from(bytes),
+        Err(error) => {
+            let shown = file.value.display();
+            diagnostics.report(file, format!("`{shown}` cannot be read: {error}"));
+            Bytes::new()
         }
     }
 }

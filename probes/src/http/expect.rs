@@ -1,6 +1,7 @@
 //! What an answer should be.
 //!
-//! Invariant: the first thing that is wrong is told: status, then headers, then body.
+//! Invariant: the first thing that is wrong is told: status, then version and encryption, then
+//! headers, then body.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -53,10 +54,23 @@ impl fmt::Display for Statuses {
     }
 }
 
+/// A version of HTTP by the name that it has in an answer.
+pub(crate) fn version_of(text: &str) -> Option<f64> {
+    Some(match text {
+        "HTTP/1.0" => 1.0,
+        "HTTP/1.1" => 1.1,
+        "HTTP/2.0" => 2.0,
+        "HTTP/3.0" => 3.0,
+        _ => return None,
+    })
+}
+
 /// Everything that is expected of an answer.
 #[derive(Debug)]
 pub(super) struct Expectations {
     pub(super) status: Statuses,
+    /// Any where empty.
+    pub(super) versions: Vec<f64>,
     /// Each header must be there with a value that matches.
     pub(super) headers: Vec<(HeaderName, Regex)>,
     /// None of these may be there with a value that matches.
@@ -88,6 +102,12 @@ impl Expectations {
         if !self.status.0.iter().any(|range| range.contains(&status)) {
             let summary = format!("HTTP status {status}, wanted {}", self.status);
             return Err(Failed::new(Reason::HttpStatus, summary));
+        }
+        let version = fetch.version().unwrap_or_default();
+        if !self.versions.is_empty() && !self.versions.contains(&version) {
+            let wanted: Vec<_> = self.versions.iter().map(|one| format!("{one:.1}")).collect();
+            let summary = format!("HTTP version {version:.1}, wanted {}", wanted.join(", "));
+            return Err(Failed::new(Reason::ProtocolError, summary));
         }
         match (self.encrypted, fetch.is_tls()) {
             (Some(true), false) => {

@@ -26,9 +26,9 @@ use super::cookies::Cookies;
 use super::line::{Body, Line};
 use super::location;
 use super::route::{Proxies, Route};
-use super::three::{QuicTrust, Three};
+use super::three::Three;
 use crate::Reason;
-use crate::chain::Seen;
+use crate::chain::{Seen, Trust};
 use crate::guard::Guard;
 use crate::network::{Failed, reason_of};
 use crate::target;
@@ -122,7 +122,7 @@ enum Road<'p> {
         client: &'p Client,
         proxies: &'p Proxies,
         /// Whom to trust where nothing but HTTP/3 is spoken.
-        quic: Option<&'p QuicTrust>,
+        quic: Option<&'p Trust>,
     },
 }
 
@@ -156,7 +156,7 @@ impl<'p> Fetch<'p> {
     }
 
     /// The same by HTTP/3 alone, where there is somebody to trust, and past all proxies.
-    pub(crate) fn over_quic(mut self, trust: Option<&'p QuicTrust>) -> Self {
+    pub(crate) fn over_quic(mut self, trust: Option<&'p Trust>) -> Self {
         if let Road::Guarded { quic, .. } = &mut self.road {
             *quic = trust;
         }

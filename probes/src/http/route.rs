@@ -23,7 +23,7 @@ use crate::wire::Duplex;
 pub(crate) struct Route {
     pub(super) trust: Trust,
     pub(super) ip: IpChoice,
-    pub(super) proxy: Option<Proxy>,
+    pub(super) proxies: Proxies,
 }
 
 /// Which addresses of a name are dialled.
@@ -35,8 +35,8 @@ pub(super) struct IpChoice {
     pub(super) falls_back: bool,
 }
 
-/// Who passes on what goes to places that a stranger chose.
-#[derive(Debug, Default)]
+/// Who passes requests on.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Proxies {
     /// For pages without TLS.
     pub(crate) plain: Option<Proxy>,
@@ -47,6 +47,11 @@ pub(crate) struct Proxies {
 }
 
 impl Proxies {
+    /// One proxy for all pages.
+    pub(super) fn both(proxy: Proxy) -> Self {
+        Self { plain: Some(proxy.clone()), secured: Some(proxy), skips_resolve: false }
+    }
+
     /// The proxy that passes on what goes to `origin`, where there is one.
     pub(super) fn to(&self, origin: &Origin) -> Option<&Proxy> {
         let proxy = if origin.tls { &self.secured } else { &self.plain };
@@ -93,12 +98,12 @@ impl IpChoice {
 impl Route {
     /// The way without a proxy, to any address.
     pub(crate) fn direct(trust: Trust) -> Self {
-        Self { trust, ip: IpChoice::default(), proxy: None }
+        Self { trust, ip: IpChoice::default(), proxies: Proxies::default() }
     }
 
     /// The proxy that passes on what goes to `origin`, where there is one.
     pub(super) fn proxy_to(&self, origin: &Origin) -> Option<&Proxy> {
-        self.proxy.as_ref().filter(|proxy| proxy.serves(origin))
+        self.proxies.to(origin)
     }
 
     /// Whether a connection for `origin` that was dialled at `peer` ends on this host or this link.

@@ -7,6 +7,7 @@
 //! Invariant: what we are known by goes only to origins that are written in the configuration.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub(super) struct Access {
 
 /// As whom we ask.
 #[derive(Debug)]
-pub(super) enum Identity {
+pub(crate) enum Identity {
     Nobody,
     Fixed(HeaderValue),
     Token { scheme: String, token: SecretSource },
@@ -54,7 +55,8 @@ pub(super) enum Identity {
 }
 
 impl Identity {
-    async fn authorization(&self) -> Result<Option<HeaderValue>, Failed> {
+    /// The header `Authorization`, where there is one to be.
+    pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, Failed> {
         match self {
             Self::Nobody => Ok(None),
             Self::Fixed(value) => Ok(Some(value.clone())),
@@ -68,6 +70,14 @@ impl Identity {
                 Ok(Some(value))
             }
             Self::OAuth2(oauth2) => oauth2.authorization().await.map(Some),
+        }
+    }
+
+    /// What it waits for while it finds out.
+    pub(super) fn waiting(&self) -> String {
+        match self {
+            Self::OAuth2(oauth2) => oauth2.waiting(),
+            _ => "it is not known who we are".to_owned(),
         }
     }
 }
@@ -90,7 +100,7 @@ pub(super) struct Step {
     pub(super) url: Template,
     pub(super) method: Method,
     pub(super) headers: Vec<(HeaderName, Template)>,
-    pub(super) body: Template,
+    pub(super) body: Content,
     /// How variables stand in the body.
     pub(super) escape: Escape,
     pub(super) redirects: Option<u32>,
@@ -99,6 +109,23 @@ pub(super) struct Step {
     pub(super) json: Vec<JsonRule>,
     pub(super) extract: Vec<Extract>,
     pub(super) limits: Limits,
+}
+
+/// What is sent.
+pub(super) enum Content {
+    Text(Template),
+    /// What a file has, as it is.
+    Bytes(Bytes),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => fmt::Debug::fmt(text, f),
+            // It may be secret.
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+        }
+    }
 }
 
 /// What a step has seen of its page.
@@ -114,6 +141,8 @@ pub(super) struct Page {
     pub(super) length: u64,
     pub(super) is_tls: bool,
     pub(super) version: Option<f64>,
+    /// In seconds since 1970.
+    pub(super) last_modified: Option<f64>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) seen: Seen,
 }
@@ -237,7 +266,10 @@ impl Step {
         let plan = Plan {
             method: self.method.clone(),
             headers,
-            body: Bytes::from(self.body.render(variables, self.escape)),
+            body: match &self.body {
+                Content::Text(text) => Bytes::from(text.render(variables, self.escape)),
+                Content::Bytes(bytes) => bytes.clone(),
+            },
             redirects: self.redirects,
             body_limit: self.body_limit,
             keeps_body: true,
@@ -284,6 +316,7 @@ impl Step {
             length: length.unwrap_or(fetch.length),
             is_tls: fetch.is_tls(),
             version: fetch.version(),
+            last_modified: fetch.last_modified(),
             peer: fetch.peer,
             seen: std::mem::take(&mut fetch.seen),
         };
@@ -328,6 +361,6 @@ impl Step {
     }
 }
 
-fn timed_out(phase: &str, watch: Stopwatch) -> Failed {
+pub(super) fn timed_out(phase: &str, watch: Stopwatch) -> Failed {
     Failed::new(Reason::Timeout, format!("{phase} after {:.1} s", watch.seconds()))
 }

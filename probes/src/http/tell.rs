@@ -122,6 +122,10 @@ impl HttpProbe {
             let help = "Returns the version of HTTP of the probe response";
             gauge("probe_http_version", help, version);
         }
+        if let Some(modified) = last.last_modified {
+            let help = "Returns the Last-Modified HTTP response header in unixtime";
+            gauge("probe_http_last_modified_timestamp_seconds", help, modified);
+        }
         if self.steps.iter().any(|step| step.expect.has_regex()) {
             let by_regex = matches!(reason, Reason::BodyMismatch | Reason::HeaderMismatch);
             let help = "Indicates if probe failed due to regex";

@@ -8,12 +8,11 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::clock::Stopwatch;
 use base::http::client::{Origin, Phases, TlsSession, address_of};
-use base::http::tls::TlsConfig;
 use base::http::{Full, Request, Response, header};
 use bytes::{Buf, Bytes};
 use h3::client::{RequestStream, SendRequest};
@@ -44,29 +43,6 @@ const NO_ERROR: VarInt = VarInt::from_u32(0x100);
 const OF_CONNECTIONS: [&str; 5] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
-/// Whom to trust within QUIC. The authorities are read when the first connection is opened.
-#[derive(Debug)]
-pub(crate) struct QuicTrust {
-    tls: TlsConfig,
-    built: OnceLock<Trust>,
-}
-
-impl QuicTrust {
-    /// Trust as `tls` says, whose files were read before.
-    pub(crate) fn new(tls: TlsConfig) -> Self {
-        Self { tls, built: OnceLock::new() }
-    }
-
-    fn get(&self) -> Result<&Trust, Failed> {
-        if let Some(trust) = self.built.get() {
-            return Ok(trust);
-        }
-        let trust = Trust::for_quic(&self.tls)
-            .map_err(|error| Failed::new(Reason::TlsFailed, error.to_string()))?;
-        Ok(self.built.get_or_init(|| trust))
-    }
-}
-
 /// A connection.
 pub(super) struct Three {
     work: Work,
@@ -84,12 +60,12 @@ impl Three {
     pub(super) async fn open(
         (socket, peer): (UdpSocket, SocketAddr),
         origin: &Origin,
-        trust: &QuicTrust,
+        trust: &Trust,
         name: &str,
         phases: &mut Phases,
     ) -> Result<Self, Failed> {
         let watch = Stopwatch::start();
-        let (tls, watched) = trust.get()?.watched();
+        let (tls, watched) = trust.watched()?;
         let crypto = QuicClientConfig::try_from(tls).map_err(|error| internal(&error))?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::new(transport()));

@@ -21,7 +21,7 @@ use x509_parser::parse_x509_certificate;
 use x509_parser::pem::Pem;
 
 use super::blocking::Blocking;
-use super::{absolute, judged, worsen};
+use super::{absolute, judged};
 use crate::thresholds::{Limits, LimitsConfig, Value};
 use crate::{Outcome, Probe, Reason, Status, glob};
 
@@ -126,10 +126,10 @@ fn look(pattern: &str, limits: &Limits, now: Timestamp) -> Outcome {
         outcome.reason = Reason::CertificateExpired;
     }
     for why in early {
-        worsen(&mut outcome, Status::Critical, Reason::CertificateExpired, &why);
+        outcome.worsen(Status::Critical, Reason::CertificateExpired, &why);
     }
     for why in faults {
-        worsen(&mut outcome, Status::Critical, Reason::CannotRead, &why);
+        outcome.worsen(Status::Critical, Reason::CannotRead, &why);
     }
     if found.more {
         outcome.details = format!("only the first {MOST_FILES} files were read");

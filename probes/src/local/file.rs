@@ -22,7 +22,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::{Blocking, Look};
-use super::{absolute, judged, worsen};
+use super::{absolute, judged};
 use crate::thresholds::{Limits, LimitsConfig, Value};
 use crate::{Outcome, Probe, Reason, Status, glob};
 
@@ -149,7 +149,7 @@ impl What {
                 Some(why) => why.clone(),
                 None => format!("there is no `{}`", self.path),
             };
-            worsen(&mut outcome, self.missing, Reason::FileMissing, &why);
+            outcome.worsen(self.missing, Reason::FileMissing, &why);
         } else if let Some(expected) = &self.sha256 {
             self.compare(expected, look.stop, &mut outcome);
         }
@@ -198,7 +198,7 @@ impl What {
                 (Status::Critical, Reason::CannotRead, why)
             }
         };
-        worsen(outcome, status, reason, &why);
+        outcome.worsen(status, reason, &why);
     }
 }
 

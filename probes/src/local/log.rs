@@ -26,10 +26,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::absolute;
 use super::blocking::{Blocking, Look};
 use super::keep::Kept;
 use super::patterns::{Counts, PatternConfig, Patterns};
-use super::{absolute, worsen};
 use crate::{Outcome, Probe, Reason, Status, glob};
 use follow::Follow;
 
@@ -150,10 +150,10 @@ impl What {
         let mut outcome = self.patterns.finish(run, &mut state.counts, now, ("path", &self.path));
         if found.paths.is_empty() && !self.may_be_missing {
             let why = format!("there is no `{}`", self.path);
-            worsen(&mut outcome, Status::Critical, Reason::FileMissing, &why);
+            outcome.worsen(Status::Critical, Reason::FileMissing, &why);
         }
         for why in faults {
-            worsen(&mut outcome, Status::Critical, Reason::CannotRead, &why);
+            outcome.worsen(Status::Critical, Reason::CannotRead, &why);
         }
         let mut notes = Vec::new();
         if found.more {

@@ -5,6 +5,7 @@
 //!   listening: [22, 127.0.0.1:5432, udp/53]
 //!   allowed: [tcp/9100]
 //!   nothing_else: true
+//!   thresholds: {unexpected: {warn: 5}}
 //! ```
 //!
 //! Invariant: looks at the kernel's own lists of sockets and connects to nobody.
@@ -21,7 +22,8 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::Blocking;
-use super::worsen;
+use super::judged;
+use crate::thresholds::{Limits, LimitsConfig, Value};
 use crate::{Outcome, Probe, Reason, Status};
 
 /// How many ports are named.
@@ -43,12 +45,17 @@ pub struct PortConfig {
     /// Whether `nothing_else` holds for UDP, too: programs that ask others have ports there.
     #[serde(default)]
     udp: bool,
+    /// Limits of `unexpected` (how many listen that are not expected to), `tcp` and `udp` (how many
+    /// listen at all).
+    #[serde(default)]
+    thresholds: LimitsConfig,
 }
 
 /// Looks at who listens.
 #[derive(Debug)]
 pub struct PortProbe {
     expect: Expect,
+    limits: Limits,
     turn: Blocking<()>,
 }
 
@@ -127,7 +134,9 @@ impl PortConfig {
             nothing_else: self.nothing_else,
             udp: self.udp,
         };
-        Some(PortProbe { expect, turn: Blocking::new(()) })
+        let known = ["unexpected", "tcp", "udp"];
+        let limits = Limits::build(&self.thresholds, &known, diagnostics);
+        Some(PortProbe { expect, limits, turn: Blocking::new(()) })
     }
 }
 
@@ -148,13 +157,13 @@ fn parse(text: &str) -> Option<Port> {
 #[async_trait]
 impl Probe for PortProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
-        let expect = self.expect.clone();
-        self.turn.run(stop, move |_| expect.look()).await
+        let (expect, limits) = (self.expect.clone(), self.limits.clone());
+        self.turn.run(stop, move |_| expect.look(&limits)).await
     }
 }
 
 impl Expect {
-    fn look(&self) -> Outcome {
+    fn look(&self, limits: &Limits) -> Outcome {
         let listeners = match listeners(&self.procfs) {
             Ok(listeners) => listeners,
             Err(why) => return Outcome::unknown(Reason::CannotRead, why),
@@ -166,28 +175,34 @@ impl Expect {
             let mut ports = self.listening.iter().chain(&self.allowed);
             ports.any(|port| port.is_met_by(listener))
         };
-        let judged = |listener: &&Listener| {
+        let is_judged = |listener: &&Listener| {
             (listener.protocol == Protocol::Tcp || self.udp)
                 && !listener.address.ip().to_canonical().is_loopback()
         };
         let others: Vec<_> = listeners
             .iter()
-            .filter(judged)
+            .filter(is_judged)
             .filter(|listener| !known(listener))
             .map(Listener::to_string)
             .collect();
         let tcp = listeners.iter().filter(|listener| listener.protocol == Protocol::Tcp).count();
-        let mut outcome =
-            Outcome::ok(format!("{tcp} listen with TCP, {} with UDP", listeners.len() - tcp));
+        let udp = listeners.len() - tcp;
+        let values = [
+            Value { name: "unexpected", value: others.len() as f64, unit: "" },
+            Value { name: "tcp", value: tcp as f64, unit: "" },
+            Value { name: "udp", value: udp as f64, unit: "" },
+        ];
+        let summary = format!("{tcp} listen with TCP, {udp} with UDP");
+        let mut outcome = judged(limits, &values, &summary);
         if self.nothing_else && !others.is_empty() {
             let named = others[..others.len().min(MOST_NAMED)].join(", ");
             let why = format!("not expected to listen: {named}");
-            worsen(&mut outcome, Status::Critical, Reason::PortUnexpected, &why);
+            outcome.worsen(Status::Critical, Reason::PortUnexpected, &why);
         }
         if !missing.is_empty() {
             let why = format!("nobody listens on {}", missing.join(", "));
             outcome.status = Status::Ok;
-            worsen(&mut outcome, Status::Critical, Reason::PortClosed, &why);
+            outcome.worsen(Status::Critical, Reason::PortClosed, &why);
         }
         let mut listening = MetricFamily::gauge(
             "veilleur_port_listening",
@@ -299,7 +314,7 @@ mod tests {
         let mut probe = config.build(&mut diagnostics).unwrap();
         assert!(diagnostics.is_empty(), "{diagnostics}");
         probe.expect.procfs = folder.path().to_owned();
-        let outcome = probe.expect.look();
+        let outcome = probe.expect.look(&probe.limits);
         let got = (outcome.status, outcome.reason, outcome.summary.as_str());
         assert_eq!(got, (status, reason, summary), "{text}");
     }
@@ -320,6 +335,10 @@ mod tests {
         let text = "{listening: ['22'], nothing_else: true, udp: true}";
         let why = "not expected to listen: tcp/[::]:80, udp/0.0.0.0:53";
         check(text, Status::Critical, Reason::PortUnexpected, &format!("{why}; {seen}"));
+        let text = "{listening: ['22'], thresholds: {unexpected: {warn: 0}, udp: {warn: '1:'}}}";
+        let why = "`unexpected` is 1, warning by `0`";
+        check(text, Status::Warning, Reason::Threshold, &format!("{why}; {seen}"));
+        ok("{listening: ['22'], thresholds: {unexpected: {crit: 1}, tcp: {crit: '3:3'}}}");
     }
 
     #[test]

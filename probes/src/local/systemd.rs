@@ -21,7 +21,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{judged, worsen};
+use super::judged;
 use crate::script::Tool;
 use crate::text::shown_line;
 use crate::thresholds::{Limits, LimitsConfig, Value};
@@ -167,7 +167,7 @@ impl SystemdProbe {
         if !wrong.is_empty() {
             let named = wrong[..wrong.len().min(MOST_NAMED)].join(", ");
             outcome.status = Status::Ok;
-            worsen(&mut outcome, Status::Critical, Reason::UnitState, &named);
+            outcome.worsen(Status::Critical, Reason::UnitState, &named);
         }
         outcome.families = families(&units, failed.len());
         Ok(outcome)

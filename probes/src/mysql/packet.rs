@@ -2,6 +2,8 @@
 //!
 //! Invariant: packets come in order; one out of turn is not taken.
 
+use std::borrow::BorrowMut;
+
 use ring::digest::{self, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
 use crate::Reason;
@@ -9,13 +11,13 @@ use crate::text::shown_line;
 use crate::wire::{Failed, Wire};
 
 /// A connection that speaks in numbered packets.
-pub(super) struct Packets {
-    pub(super) wire: Wire,
+pub(super) struct Packets<W = Wire> {
+    pub(super) wire: W,
     next: u8,
 }
 
-impl Packets {
-    pub(super) fn new(wire: Wire) -> Self {
+impl<W: BorrowMut<Wire>> Packets<W> {
+    pub(super) fn new(wire: W) -> Self {
         Self { wire, next: 0 }
     }
 
@@ -28,19 +30,20 @@ impl Packets {
         let mut head = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
         head[3] = self.next;
         self.next = self.next.wrapping_add(1);
-        self.wire.send(&[&head, body].concat()).await
+        self.wire.borrow_mut().send(&[&head, body].concat()).await
     }
 
     pub(super) async fn receive(&mut self) -> Result<Vec<u8>, Failed> {
-        let head = self.wire.peek(4).await?;
+        let wire: &mut Wire = self.wire.borrow_mut();
+        let head = wire.peek(4).await?;
         let (length, number) = ([head[0], head[1], head[2], 0], head[3]);
         if number != self.next {
-            let said = self.wire.unread().to_vec();
+            let said = wire.unread().to_vec();
             return Err(Failed::protocol("MySQL", &said));
         }
         self.next = self.next.wrapping_add(1);
-        self.wire.exact(4).await?;
-        self.wire.exact(u32::from_le_bytes(length) as usize).await.and_then(|body| {
+        wire.exact(4).await?;
+        wire.exact(u32::from_le_bytes(length) as usize).await.and_then(|body| {
             // No packet of the server is empty.
             if body.is_empty() { Err(Failed::protocol("MySQL", b"")) } else { Ok(body) }
         })

@@ -9,7 +9,9 @@ use super::spawn::Exit;
 use super::wait::{End, Ended, MAX_OUTPUT};
 use super::{Output, json, metrics, nagios};
 use crate::outcome::{Outcome, Reason, Status};
+use crate::series::SeriesList;
 use crate::text::{shown, shown_line};
+use crate::thresholds::Limits;
 
 /// The longest summary.
 const MAX_SUMMARY: usize = 1 << 10;
@@ -18,18 +20,20 @@ const MAX_DETAILS: usize = 16 << 10;
 /// How much of what a script printed as errors is shown.
 const MAX_ERRORS: usize = 4 << 10;
 
-/// Judges a run that took `seconds`, by the form in which the script was declared to print.
-pub(super) fn judge(ended: &Ended, output: &Output, seconds: f64) -> Outcome {
+/// Judges a run that took `seconds`, by the form in which the script was declared to print, and by
+/// the limits on what it measures.
+pub(super) fn judge(ended: &Ended, output: &Output, limits: &Limits, seconds: f64) -> Outcome {
     let mut outcome = match ended.end {
         End::Exit(Exit::Code(code)) => match output {
             Output::Nagios => by_nagios(code, ended),
-            Output::Metrics(prefix) => by_metrics(code, ended, prefix),
+            Output::Metrics { prefix, series } => by_metrics(code, ended, prefix, series),
             Output::Json => by_json(code, ended),
         },
         end => by_force(end, ended, seconds),
     };
     if let End::Exit(Exit::Code(code)) = ended.end {
         outcome.exit_code = Some(code);
+        hold(&mut outcome, limits);
     }
     if outcome.status != Status::Ok {
         let errors = shown(&ended.stderr.text, MAX_ERRORS);
@@ -44,6 +48,17 @@ pub(super) fn judge(ended: &Ended, output: &Output, seconds: f64) -> Outcome {
         n => add_detail(&mut outcome, &format!("{n} processes that it left behind were ended")),
     }
     outcome
+}
+
+/// Makes an outcome as bad as limits say of what was measured; one that is ok otherwise is unknown
+/// where a value is missing.
+fn hold(outcome: &mut Outcome, limits: &Limits) {
+    let (status, text, missing) = limits.hold(&mut outcome.measurements);
+    outcome.worsen(status, Reason::Threshold, &text);
+    if let Some(name) = missing.filter(|_| outcome.status == Status::Ok) {
+        let why = format!("it has not printed the value `{name}`");
+        outcome.worsen(Status::Unknown, Reason::OutputInvalid, &why);
+    }
 }
 
 /// What a plugin said in a run that took `seconds`, for somebody else to take apart.
@@ -163,7 +178,7 @@ fn invalid(code: i32, what: &str, why: &str) -> Outcome {
     }
 }
 
-fn by_metrics(code: i32, ended: &Ended, prefix: &str) -> Outcome {
+fn by_metrics(code: i32, ended: &Ended, prefix: &str, series: &SeriesList) -> Outcome {
     if ended.stdout.is_cut() {
         return Outcome::unknown(Reason::OutputTooLong, cut(&ended.stdout));
     }
@@ -188,6 +203,14 @@ fn by_metrics(code: i32, ended: &Ended, prefix: &str) -> Outcome {
             for (_, value) in &mut sample.labels {
                 *value = shown(value.as_bytes(), MAX_SUMMARY);
             }
+        }
+    }
+    if !series.is_empty() {
+        let held = series.judge(&outcome.families);
+        outcome.worsen(held.status, held.reason, &held.summary);
+        outcome.measurements = held.measurements;
+        if !held.details.is_empty() {
+            add_detail(&mut outcome, &held.details);
         }
     }
     outcome

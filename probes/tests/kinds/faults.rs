@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use probes::manual::manual;
 use probes::{Outcome, Probe, Reason, Status};
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
@@ -62,13 +63,21 @@ fn expected(fault: Fault, kind: &Kind) -> &'static [Reason] {
         Fault::WrongProtocol | Fault::InvalidUtf8 if tls => &[Reason::TlsFailed],
         Fault::WrongProtocol | Fault::InvalidUtf8 if kind.name == "tcp" => &[Reason::BodyMismatch],
         // A web server is what a WebSocket begins with.
-        Fault::WrongProtocol if matches!(kind.name, "http" | "websocket") => &[Reason::HttpStatus],
+        Fault::WrongProtocol
+            if matches!(kind.name, "http" | "websocket" | "health" | "prometheus") =>
+        {
+            &[Reason::HttpStatus]
+        }
         Fault::WrongProtocol | Fault::InvalidUtf8 => &[Reason::ProtocolError],
     }
 }
 
-fn judge(result: Result<Outcome, String>, reasons: &[Reason]) -> Result<(), String> {
+fn judge(kind: &Kind, result: Result<Outcome, String>, reasons: &[Reason]) -> Result<(), String> {
     let outcome = result?;
+    let untold = manual(kind.name).unwrap().leaves_out(&outcome);
+    if !untold.is_empty() {
+        return Err(format!("its page leaves out {}", untold.join(", ")));
+    }
     let shown = format!("{:?} {}", outcome.reason, outcome.summary);
     let fits = outcome.status == Status::Critical && reasons.contains(&outcome.reason);
     let success = outcome.families.iter().find(|family| family.name == "probe_success");
@@ -93,13 +102,13 @@ async fn every_fault_of_a_connection_has_its_reason() {
             if fault == Fault::Refused {
                 drop(listener);
                 let outcome = probe.run(&CancellationToken::new()).await;
-                let result = judge(Ok(outcome), expected(fault, kind));
+                let result = judge(kind, Ok(outcome), expected(fault, kind));
                 broken.extend(result.err().map(|why| format!("{yaml} {fault:?}: {why}")));
                 continue;
             }
             let hangs = matches!(fault, Fault::Silent | Fault::Slow);
             let result = beside(probe.as_ref(), misbehave(listener, kind, fault), hangs).await;
-            let result = judge(result, expected(fault, kind));
+            let result = judge(kind, result, expected(fault, kind));
             broken.extend(result.err().map(|why| format!("{yaml} {fault:?}: {why}")));
         }
     }
@@ -127,7 +136,7 @@ async fn every_fault_of_a_datagram_has_its_reason() {
             };
             let hangs = reasons == [Reason::Timeout];
             let result = beside(probe(&yaml).as_ref(), mumble(socket, kind, fault), hangs).await;
-            let result = judge(result, reasons);
+            let result = judge(kind, result, reasons);
             broken.extend(result.err().map(|why| format!("{yaml} {fault:?}: {why}")));
         }
     }
@@ -156,7 +165,7 @@ async fn every_fault_of_a_certificate_has_its_reason() {
                 names.contains(&"probe_ssl_earliest_cert_expiry")
                     && names.contains(&"probe_ssl_last_chain_info")
             });
-            let result = judge(result, &[reason]);
+            let result = judge(kind, result, &[reason]);
             broken.extend(result.err().map(|why| format!("{yaml} {name}: {why}")));
             broken.extend((!seen).then(|| format!("{yaml} {name}: the chain is not measured")));
         }

@@ -28,6 +28,9 @@ const fn asked(kind: Kind) -> Kind {
     Kind { is_asked: true, ..kind }
 }
 
+/// The greeting of a MySQL server that offers TLS.
+const MYSQL: &[u8] = b"\x2f\0\0\0\x0a8\0\x01\0\0\0abcdefgh\0\xff\xff\x21\x02\0\xff\xff\0\0\0\0\0\0\0\0\0\0\0ijklmnopqrst\0";
+
 /// Every kind that opens a connection.
 pub(crate) const KINDS: &[Kind] = &[
     over_tls("tcp", "tcp: {address: 'ADDRESS', tls: {}, query_response: [{expect: ^220}]}", b"22"),
@@ -41,6 +44,19 @@ pub(crate) const KINDS: &[Kind] = &[
         before_tls: Some(b"S"),
         ..asked(plain("tls", "tls: {address: 'ADDRESS', tls: {}, starttls: postgres}", b""))
     },
+    Kind {
+        before_tls: Some(MYSQL),
+        asks_tls: 36,
+        ..plain("tls", "tls: {address: 'ADDRESS', tls: {}, starttls: mysql}", b"\x4a\0\0\0\x0a")
+    },
+    Kind {
+        before_tls: Some(b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\0\x04\0\x04\0"),
+        ..asked(plain(
+            "tls",
+            "tls: {address: 'ADDRESS', tls: {}, starttls: ldap}",
+            b"\x30\x0c\x02\x01\x01\x78",
+        ))
+    },
     over_tls("smtp", "smtp: {address: 'ADDRESS', tls: {}}", b"220-"),
     plain("smtp", "smtp: {address: 'ADDRESS', starttls: true}", b"220-"),
     over_tls("imap", "imap: {address: 'ADDRESS', tls: {}}", b"* OK"),
@@ -53,9 +69,7 @@ pub(crate) const KINDS: &[Kind] = &[
     },
     plain("mysql", "mysql: {address: 'ADDRESS'}", b"\x4a\0\0\0\x0a"),
     Kind {
-        before_tls: Some(
-            b"\x2f\0\0\0\x0a8\0\x01\0\0\0abcdefgh\0\xff\xff\x21\x02\0\xff\xff\0\0\0\0\0\0\0\0\0\0\0ijklmnopqrst\0",
-        ),
+        before_tls: Some(MYSQL),
         asks_tls: 36,
         ..plain("mysql", "mysql: {address: 'ADDRESS', tls: {}}", b"")
     },
@@ -65,18 +79,45 @@ pub(crate) const KINDS: &[Kind] = &[
         b"\x50\0\0\0\x07\0\0\0\x01\0\0\0\xdd\x07\0\0",
     )),
     asked(over_tls("mqtt", "mqtt: {address: 'ADDRESS', tls: {}}", b"\x20\x02\0")),
+    // It lets us in, and begins a message.
+    asked(plain(
+        "mqtt",
+        "mqtt: {address: 'ADDRESS', topic: a}",
+        b"\x20\x02\0\0\x30\xff\x7f\xff\xff",
+    )),
     asked(over_tls("amqp", "amqp: {address: 'ADDRESS', tls: {}}", b"\x01\0\0\0\0\0\x10\0\x0a")),
     plain("nats", "nats: {address: 'ADDRESS'}", b"INFO {"),
+    plain(
+        "nats",
+        "nats: {address: 'ADDRESS', subject: a, request: b}",
+        b"INFO {}\r\nPONG\r\nMSG a 1 999\r\n",
+    ),
     Kind {
         before_tls: Some(b"INFO {}\r\n"),
         ..plain("nats", "nats: {address: 'ADDRESS', tls: {}}", b"")
     },
     asked(over_tls("ldap", "ldap: {address: 'ADDRESS', tls: {}}", b"\x30\x0c\x02\x01\x02\x61")),
     asked(plain("ldap", "ldap: {address: 'ADDRESS', starttls: true}", b"\x30\x0c\x02\x01\x01\x78")),
-    asked(plain("websocket", "websocket: {url: 'ws://ADDRESS/'}", b"HTTP/1.1 101 Switching Protocols\r\n")),
+    asked(plain(
+        "websocket",
+        "websocket: {url: 'ws://ADDRESS/'}",
+        b"HTTP/1.1 101 Switching Protocols\r\n",
+    )),
     asked(over_tls("websocket", "websocket: {url: 'wss://ADDRESS/', tls: {}}", b"")),
     asked(plain("http", "http: {url: 'http://ADDRESS/'}", b"HTTP/1.1 200 OK\r\n")),
     asked(over_tls("http", "http: {url: 'https://ADDRESS/', tls: {}}", b"")),
+    asked(plain("health", "health: {url: 'http://ADDRESS/'}", b"HTTP/1.1 200 OK\r\n")),
+    asked(over_tls("health", "health: {url: 'https://ADDRESS/', tls: {}}", b"")),
+    asked(plain(
+        "prometheus",
+        "prometheus: {url: 'http://ADDRESS/', series: [{select: up}]}",
+        b"HTTP/1.1 200 OK\r\n",
+    )),
+    asked(over_tls(
+        "prometheus",
+        "prometheus: {url: 'https://ADDRESS/', tls: {}, series: [{select: up}]}",
+        b"",
+    )),
     // Settings, and the beginning of what follows them.
     asked(over_tls("grpc", "grpc: {address: 'ADDRESS', tls: {}}", b"\0\0\0\x04\0\0\0\0\0\0\0")),
     asked(over_tls("redis", "redis: {address: 'ADDRESS', tls: {}}", b"+PO")),

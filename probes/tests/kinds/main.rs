@@ -5,6 +5,7 @@
 //! kinds     a row for each kind: how it is configured, what its server says first
 //! server    a server that misbehaves
 //! faults    every kind against every fault
+//! manual    the pages of the manual beside what probes tell
 //! written   what is wrong with a configuration is told with its place
 //! ```
 
@@ -15,5 +16,6 @@ mod common;
 
 mod faults;
 mod kinds;
+mod manual;
 mod server;
 mod written;

@@ -95,7 +95,20 @@ fn what_is_wrong_with_the_other_kinds_is_told_with_its_place() {
          test.yml:1:48: a text for the server cannot have a NUL in it",
     );
     check("mysql: {address: a, query: x}", "test.yml:1:28: a query needs a `username`");
-    check("nats: {address: a, queue: x}", "test.yml:1:27: `queue` is known to AMQP only");
+    check("nats: {address: a, request: x}", "test.yml:1:29: a `request` needs a `subject`");
+    check(
+        "nats: {address: a, subject: 'a.*', request: x, expect: '('}",
+        "test.yml:1:29: `a.*` is not a subject\n  help: write it like `shop.orders`; `*` stands for one \
+         part and `>`, at the end, for all, but not for a request\n\
+         test.yml:1:56: `(` is not a regular expression: unclosed group",
+    );
+    check(
+        "mqtt: {address: a, topic: 'a/#/b', thresholds: {values: {}}}",
+        "test.yml:1:27: `a/#/b` is not a topic\n  help: write it like `shop/orders/waiting`; `+` stands \
+         for one level and `#`, at the end, for all\n\
+         test.yml:1:57: no value `values` is measured\n  help: did you mean `value`?",
+    );
+    check("mqtt: {address: a, expect: x}", "test.yml:1:28: `expect` needs a `topic`");
     check(
         "mqtt: {address: a, thresholds: {messages: {}}}",
         "test.yml:1:43: no value `messages` is measured\n  help: measured here: `seconds`, `days_left`",
@@ -106,6 +119,11 @@ fn what_is_wrong_with_the_other_kinds_is_told_with_its_place() {
          test.yml:1:45: `grpc-timeout` is not a name that metadata can have\n\
          test.yml:1:51: the value of `x` has characters that metadata cannot have\n\
          test.yml:1:78: no value `ttl` is measured\n  help: measured here: `seconds`, `days_left`",
+    );
+    check(
+        "ldap: {address: a, base: b, filter: (&(a=b)(c))}",
+        "test.yml:1:37: `(&(a=b)(c))` is not a filter: `c` has no `=`\n  \
+         help: write it like `(uid=ann)` or `(&(cn=an*)(!(mail=*)))`",
     );
     check(
         "tcp: {address: 'a:1', query_response: [{expect: '('}]}",

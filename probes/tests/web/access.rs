@@ -7,7 +7,7 @@ use std::time::Duration;
 use probes::Reason;
 use tokio::net::TcpListener;
 
-use crate::common::{probe, run, run_for};
+use crate::common::{faults, probe, run, run_for};
 use crate::server::{Server, check, has, look, ok};
 
 /// Takes tokens: the first is good for an hour, the next ones for ever.
@@ -148,6 +148,43 @@ async fn a_proxy_passes_on_and_its_failures_are_its_own() {
     let o = look(&format!("http: {{url: 'http://x.invalid/', proxy: {{url: 'http://{closed}'}}}}"))
         .await;
     check(&o, Reason::ConnectionRefused, "the proxy: connect to");
+}
+
+/// What the environment says is read in a process of its own, so that it is nobody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_names_a_proxy() {
+    let ask = "http: {url: 'http://shop.invalid/a', proxy_from_environment: true}";
+    if std::env::var_os("VEILLEUR_TEST_OF_PROXIES").is_some() {
+        check(&look(ask).await, Reason::None, "HTTP status 200");
+        let direct = "http: {url: 'http://direct.invalid/a', proxy_from_environment: true}";
+        for ask in [direct, "http: {url: 'http://shop.invalid/a'}"] {
+            let o = look(ask).await;
+            assert!(matches!(o.reason, Reason::NoSuchName | Reason::ResolveFailed), "{o:?}");
+        }
+        return;
+    }
+    let proxy = Server::start(ok).await;
+    let address = proxy.address.to_string();
+    let child = tokio::task::spawn_blocking(move || {
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["access::the_environment_names_a_proxy", "--exact", "--nocapture"])
+            .env("VEILLEUR_TEST_OF_PROXIES", "1")
+            .env("HTTP_PROXY", address)
+            .env("NO_PROXY", "direct.invalid")
+            .output()
+            .unwrap()
+    });
+    let told = child.await.unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let asked = proxy.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].starts_with("GET http://shop.invalid/a HTTP/1.1\r\n"), "{asked:?}");
+    assert_eq!(
+        faults(
+            "http: {url: 'http://x/', proxy: {url: 'http://p:1'}, proxy_from_environment: true}"
+        ),
+        "test.yml:1:78: `proxy_from_environment` says it all; take `proxy` away"
+    );
 }
 
 #[tokio::test]

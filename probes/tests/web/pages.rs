@@ -1,4 +1,4 @@
-//! Kinds of addresses, methods, limits, packed bodies.
+//! Kinds of addresses, methods, versions, bodies of files, limits, packed bodies.
 
 use std::io::Write;
 
@@ -8,6 +8,7 @@ use probes::Reason;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
+use crate::common::faults;
 use crate::server::{Server, check, has, look, ok, request, value};
 
 #[tokio::test]
@@ -62,4 +63,45 @@ async fn a_packed_body_is_unpacked_within_the_limit() {
         Reason::ProtocolError,
         "cannot be unpacked",
     );
+}
+
+#[tokio::test]
+async fn a_version_of_http_is_wanted() {
+    let old =
+        Server::saying("HTTP/1.0 200 OK\r\nlast-modified: Tue, 01 Sep 2026 10:00:00 GMT\r\n\r\n");
+    let old = old.await;
+    let o = old.ask(", expect_versions: [HTTP/1.1, HTTP/2.0]").await;
+    check(&o, Reason::ProtocolError, "HTTP version 1.0, wanted 1.1, 2.0");
+    let o = old.ask(", expect_versions: HTTP/1.0").await;
+    check(&o, Reason::None, "");
+    has(&o, "probe_http_last_modified_timestamp_seconds 1.7882568e+09");
+    // FNV-1a of 127.0.0.1, as blackbox_exporter has it.
+    has(&o, "probe_ip_addr_hash 3.668918509e+09");
+    assert_eq!(
+        faults("http: {url: 'http://x/', expect_versions: [HTTP/3.0]}"),
+        "test.yml:1:43: `HTTP/3.0` is not a version of HTTP that is spoken here\n  \
+         help: write `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`"
+    );
+}
+
+#[tokio::test]
+async fn a_body_comes_from_a_file_as_it_is() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "${name} of $$ \n").unwrap();
+    let path = file.path().display();
+    let server = Server::start(|_| ok("fine")).await;
+    let o = server.ask(&format!(", method: POST, body_file: {path}")).await;
+    check(&o, Reason::None, "");
+    let asked = server.asked().pop().unwrap();
+    assert!(asked.ends_with("\r\n\r\n${name} of $$ \n"), "{asked}");
+    let step = format!("  - {{url: 'http://HOST/', method: POST, body_file: {path}}}");
+    check(&server.walk(&step).await, Reason::None, "");
+    let asked = server.asked().pop().unwrap();
+    assert!(asked.ends_with("\r\n\r\n${name} of $$ \n"), "{asked}");
+    assert_eq!(
+        faults(&format!("http: {{url: 'http://x/', body: a, body_file: {path}}}")),
+        "test.yml:1:46: only one of `body` and `body_file` can be given"
+    );
+    let missing = faults("http: {url: 'http://x/', body_file: /nowhere}");
+    assert!(missing.starts_with("test.yml:1:37: `/nowhere` cannot be read: "), "{missing}");
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use base::exposition::{Encoding, Escaping, Format, encode};
+use probes::manual::manual;
 use probes::{Outcome, Reason, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,7 +58,10 @@ impl Server {
 }
 
 pub(crate) async fn look(yaml: &str) -> Outcome {
-    run(probe(yaml).as_ref()).await
+    let outcome = run(probe(yaml).as_ref()).await;
+    let untold = manual("http").unwrap().leaves_out(&outcome);
+    assert!(untold.is_empty(), "the page of http leaves out {untold:?}");
+    outcome
 }
 
 /// Reads a request with its body.

@@ -161,6 +161,9 @@ fn a_mariadb_server_lets_us_in_and_answers() {
     let o = good(&format!("{new}{tls}"), "MariaDB");
     assert!(value(&o, "days_left") > 19.0);
     good(&format!(", username: secure, password: s3cret{tls}"), "MariaDB");
+    let only_tls =
+        "tls: {address: '127.0.0.1:PORT', starttls: mysql, tls: {ca_file: DIR/cert.pem}}";
+    stage.check(only_tls, Reason::None, "good for 19 days");
     bad(", username: secure, password: s3cret", Reason::AuthenticationFailed, "1045");
     bad(", tls: {}", Reason::CertificateSelfSigned, "");
     let o = bad(", username: new, password: guess", Reason::AuthenticationFailed, "1045");

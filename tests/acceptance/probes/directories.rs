@@ -4,7 +4,7 @@ use std::process::Command;
 
 use probes::Reason;
 
-use crate::stage::{Stage, run, value};
+use crate::stage::{Stage, metric, run, value};
 
 const SLAPD: &str = "include /etc/ldap/schema/core.schema
 pidfile DIR/pid
@@ -57,13 +57,33 @@ fn a_directory_lets_us_in_and_finds_entries() {
     let o = good(&format!("{tls}{admin}"), "bound as cn=admin");
     assert!(value(&o, "days_left") > 19.0);
     bad(", starttls: true", Reason::CertificateSelfSigned, "");
+    let only_tls = "tls: {address: '127.0.0.1:PORT', starttls: ldap, tls: {ca_file: DIR/cert.pem}}";
+    let o = stage.check(only_tls, Reason::None, "good for 19 days");
+    assert!(metric(&o, "probe_tls_duration_seconds{phase=\"starttls\"}") > 0.0);
     let guess = admin.replace("s3cret", "guess");
     bad(&guess, Reason::AuthenticationFailed, "invalid credentials");
     let base = ", base: 'dc=shop,dc=test'";
     let o = good(&format!("{admin}{base}"), "3 entries found");
     assert_eq!(value(&o, "entries"), 3.0);
     good(&format!("{admin}{base}, filter: (cn=*)"), "2 entries found");
-    good(&format!("{admin}{base}, filter: (cn=ann)"), "1 entries found");
+    let found = |filter: &str, count: usize| {
+        let more = format!("{admin}{base}, filter: '{filter}'");
+        good(&more, &format!("{count} entries found"));
+    };
+    found("(cn=ann)", 1);
+    found("(&(objectClass=person)(!(cn=ann)))", 1);
+    found("(|(cn=ann)(cn=bob)(dc=shop))", 3);
+    found("(!(objectClass=person))", 1);
+    found("(cn=a*)", 1);
+    found("(cn=*n*)", 1);
+    found("(sn=B*o*b)", 1);
+    found("(cn=\\62ob)", 1);
+    found("(cn~=ann)", 1);
+    found("(cn:caseExactMatch:=ANN)", 0);
+    found("(cn:caseIgnoreMatch:=ANN)", 1);
+    found("(ou:dn:=people)", 0);
+    found("(createTimestamp>=20200101000000Z)", 3);
+    found("(createTimestamp<=20200101000000Z)", 0);
     let none = format!("{admin}{base}, filter: (cn=eve), thresholds: {{entries: {{crit: '1:'}}}}");
     bad(&none, Reason::Threshold, "`entries` is 0, critical by `1:`");
     let elsewhere = format!("{admin}, base: 'dc=none,dc=test'");

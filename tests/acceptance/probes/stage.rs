@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use base::diagnostic::Diagnostics;
+use probes::manual::manual;
 use probes::{Outcome, ProbeConfig, Reason, Status};
 use tempfile::TempDir;
 use tests::program::{Program, free_port};
@@ -80,8 +81,14 @@ impl Stage {
     /// What the probe finds; `DIR` and `PORT` in its configuration stand for those of the server.
     #[track_caller]
     pub(crate) fn look(&self, yaml: &str) -> Outcome {
+        self.look_for(yaml, Duration::from_secs(30))
+    }
+
+    /// As [`Self::look`], for so long at most.
+    #[track_caller]
+    pub(crate) fn look_for(&self, yaml: &str, time: Duration) -> Outcome {
         let folder = self.folder.path().display().to_string();
-        look(&yaml.replace("DIR", &folder).replace("PORT", &self.port.to_string()))
+        look_for(&yaml.replace("DIR", &folder).replace("PORT", &self.port.to_string()), time)
     }
 
     /// Looks, and holds what is found against what should be; the summary has `part`.
@@ -104,22 +111,32 @@ impl Stage {
 /// What the probe finds.
 #[track_caller]
 pub(crate) fn look(yaml: &str) -> Outcome {
+    look_for(yaml, Duration::from_secs(30))
+}
+
+/// What the probe finds in so much time.
+#[track_caller]
+fn look_for(yaml: &str, time: Duration) -> Outcome {
     let mut diagnostics = Diagnostics::new("p.yml");
     let config: Option<ProbeConfig> = base::yaml::read(yaml, &mut diagnostics);
     let probe = config.and_then(|config| config.build(&mut diagnostics));
     assert!(diagnostics.is_empty(), "{diagnostics}\n{yaml}");
-    let probe = probe.unwrap();
+    let (probe, kind) = (probe.unwrap(), yaml.split(':').next().unwrap().trim());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let run = probe.run(&stop);
         tokio::pin!(run);
         tokio::select! {
             outcome = &mut run => return outcome,
-            () = tokio::time::sleep(Duration::from_secs(30)) => stop.cancel(),
+            () = tokio::time::sleep(time) => stop.cancel(),
         }
         run.await
-    })
+    });
+    // Whatever it tells stands in its manual.
+    let untold = manual(kind).unwrap().leaves_out(&outcome);
+    assert!(untold.is_empty(), "the page of {kind} leaves out {untold:?}");
+    outcome
 }
 
 /// The value of a metric without labels, or with those given as `name="value",...`.

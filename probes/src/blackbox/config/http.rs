@@ -16,13 +16,15 @@ use bytes::Bytes;
 use super::super::cel::Expression;
 use super::super::http::{Expect, HeaderRule, HttpModule};
 use super::auth::{AuthorizationConfig, Credentials, TokenConfig, read};
-use super::proxy::ProxySettings;
 use super::{client, way};
+use crate::chain::Trust;
 use crate::http::coding::{CODINGS, Coding};
-use crate::http::config::{BasicAuthConfig, add_header, header_name, method};
+use crate::http::config::{
+    BasicAuthConfig, ProxySettings, add_header, header_name, method, read_body,
+};
+use crate::http::expect::version_of;
 use crate::http::fetch::Plan;
 use crate::http::oauth2::OAuth2;
-use crate::http::three::QuicTrust;
 use crate::network::regex;
 use crate::script::ByteSize;
 
@@ -146,7 +148,7 @@ impl HttpModuleConfig {
     }
 
     /// Whom to trust where nothing but HTTP/3 is spoken.
-    fn quic(&self, diagnostics: &mut Diagnostics) -> Option<Box<QuicTrust>> {
+    fn quic(&self, diagnostics: &mut Diagnostics) -> Option<Box<Trust>> {
         let wanted = self.enable_http3.as_ref().filter(|enabled| enabled.value);
         let others = self.valid_http_versions.iter();
         let Some(enabled) = wanted else {
@@ -170,7 +172,7 @@ impl HttpModuleConfig {
             diagnostics.report(place, "HTTP/3 does not go through a proxy");
         }
         let tls = self.tls_config.as_ref().map(|tls| tls.value.clone());
-        Some(Box::new(QuicTrust::new(tls.unwrap_or_default())))
+        Some(Box::new(Trust::for_quic(&tls.unwrap_or_default())))
     }
 
     /// Who gives tokens, where nothing else says who we are.
@@ -256,27 +258,13 @@ impl HttpModuleConfig {
         if !self.body.value.is_empty() {
             diagnostics.report(&self.body, "only one of `body` and `body_file` can be given");
         }
-        match std::fs::read(&file.value) {
-            Ok(bytes) => Bytes::from(bytes),
-            Err(error) => {
-                let shown = file.value.display();
-                diagnostics.report(file, format!("`{shown}` cannot be read: {error}"));
-                Bytes::new()
-            }
-        }
+        read_body(file, diagnostics)
     }
 
     fn expect(self, diagnostics: &mut Diagnostics) -> Expect {
-        let mut versions = Vec::new();
-        for version in &self.valid_http_versions {
-            match version.value.as_str() {
-                "HTTP/1.0" => versions.push(1.0),
-                "HTTP/1.1" => versions.push(1.1),
-                "HTTP/2.0" => versions.push(2.0),
-                "HTTP/3.0" => versions.push(3.0),
-                _ => {}
-            }
-        }
+        // As with blackbox_exporter, what is no version is one that never comes.
+        let versions = self.valid_http_versions.iter();
+        let versions: Vec<_> = versions.filter_map(|version| version_of(&version.value)).collect();
         if let (Some(first), true) = (self.valid_http_versions.first(), versions.is_empty()) {
             let message = "HTTP/3.0, HTTP/2.0, HTTP/1.1 and HTTP/1.0 are spoken here, and none is \
                            wanted";

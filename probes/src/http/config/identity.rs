@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::super::oauth2::OAuth2;
 use super::super::route::Route;
 use super::super::step::Identity;
-use super::{HttpConfig, url};
+use super::url;
 use crate::chain::Trust;
 
 /// A user name and a password.
@@ -46,6 +46,21 @@ pub(super) struct ProxyConfig {
     /// What is dialled directly: names with all below them, addresses, networks.
     #[serde(default)]
     no_proxy: Vec<Spanned<String>>,
+}
+
+/// A token, as written; the names are Prometheus's.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuthorizationConfig {
+    /// The scheme; `Bearer` by default.
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    /// The token.
+    #[serde(default)]
+    credentials: Option<Secret>,
+    /// The file with the token; read when it is used.
+    #[serde(default)]
+    credentials_file: Option<PathBuf>,
 }
 
 /// Client credentials of OAuth 2, as written; the names are Prometheus's.
@@ -133,26 +148,34 @@ impl ProxyConfig {
     }
 }
 
-impl HttpConfig {
-    /// Who we are, whichever way that is said.
-    pub(super) fn identity(
-        &self,
+/// Who we are, as written: in one of three ways, or not at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdentityConfig<'c> {
+    pub(crate) basic_auth: Option<&'c Spanned<BasicAuthConfig>>,
+    pub(crate) authorization: Option<&'c Spanned<AuthorizationConfig>>,
+    pub(crate) oauth2: Option<&'c Spanned<OAuth2Config>>,
+}
+
+impl IdentityConfig<'_> {
+    /// Who we are, whichever way that is said; tokens are asked for by `route`.
+    pub(crate) fn build(
+        self,
         route: Option<&Route>,
         diagnostics: &mut Diagnostics,
     ) -> Option<Identity> {
         let places = [
-            self.basic_auth.as_ref().map(|auth| auth.place),
-            self.authorization.as_ref().map(|auth| auth.place),
-            self.oauth2.as_ref().map(|auth| auth.place),
+            self.basic_auth.map(|auth| auth.place),
+            self.authorization.map(|auth| auth.place),
+            self.oauth2.map(|auth| auth.place),
         ];
         if let [_, second, ..] = places.into_iter().flatten().collect::<Vec<_>>().as_slice() {
             let message = "only one of `basic_auth`, `authorization` and `oauth2` can be given";
             diagnostics.report(*second, message);
         }
-        if let Some(auth) = &self.basic_auth {
+        if let Some(auth) = self.basic_auth {
             return auth.value.build(auth, diagnostics).map(Identity::Fixed);
         }
-        if let Some(auth) = &self.authorization {
+        if let Some(auth) = self.authorization {
             let names = ("credentials", "credentials_file");
             let (value, file) = (&auth.value.credentials, &auth.value.credentials_file);
             let token =
@@ -164,7 +187,7 @@ impl HttpConfig {
             let scheme = auth.value.kind.clone().unwrap_or_else(|| "Bearer".to_owned());
             return Some(Identity::Token { scheme, token: token? });
         }
-        match &self.oauth2 {
+        match self.oauth2 {
             Some(oauth2) => {
                 let built = oauth2.value.build(oauth2.place, route, diagnostics)?;
                 Some(Identity::OAuth2(Box::new(built)))
@@ -213,7 +236,7 @@ impl OAuth2Config {
         }
         Some(OAuth2 {
             url: url?,
-            route: Route { trust, ip: route.ip, proxy: route.proxy.clone() },
+            route: Route { trust, ip: route.ip, proxies: route.proxies.clone() },
             grant: Grant {
                 client_id: self.client_id.clone(),
                 client_secret: secret?,

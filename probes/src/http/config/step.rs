@@ -9,11 +9,11 @@ use base::http::client::Origin;
 use base::http::header::{self, HeaderName, HeaderValue};
 use base::secret::Secret;
 
-use super::super::expect::{Expectations, Statuses};
+use super::super::expect::{Expectations, Statuses, version_of};
 use super::super::json::{JsonRule, Path};
-use super::super::step::Step;
+use super::super::step::{Content, Step};
 use super::super::variables::{Escape, Extract, Source, Template, is_name};
-use super::{ExtractConfig, JsonConfig, StepConfig, header_name, method, url};
+use super::{ExtractConfig, JsonConfig, StepConfig, header_name, method, read_body, url};
 use crate::http::coding::CODINGS;
 use crate::network::regex;
 use crate::script::ByteSize;
@@ -69,6 +69,10 @@ impl StepConfig {
         let headers = self.headers(&texts, diagnostics);
         let body = self.body.as_ref();
         let body = body.map(|body| texts.read(body.value.expose(), body.place, diagnostics));
+        if let (Some(_), Some(file)) = (&body, &self.body_file) {
+            diagnostics.report(file, "only one of `body` and `body_file` can be given");
+        }
+        let file = self.body_file.as_ref().map(|file| read_body(file, diagnostics));
         let limits = Limits::build(&self.thresholds, measured, diagnostics);
         if let (Some(true), Some(true)) = (self.fail_if_ssl, self.fail_if_not_ssl) {
             let help = "remove `fail_if_ssl` or `fail_if_not_ssl`";
@@ -84,7 +88,10 @@ impl StepConfig {
             method: method?,
             escape: escape(&headers),
             headers,
-            body: body.unwrap_or_default(),
+            body: match file {
+                Some(bytes) => Content::Bytes(bytes),
+                None => Content::Text(body.unwrap_or_default()),
+            },
             redirects: match (self.follow_redirects, self.max_redirects) {
                 (Some(false), _) => None,
                 (_, most) => Some(most.unwrap_or(MAX_REDIRECTS)),
@@ -148,6 +155,18 @@ impl StepConfig {
         if written.value.0.is_empty() {
             status.0.push(200..=299);
         }
+        let mut versions = Vec::new();
+        let written = self.expect_versions.unwrap_or_default();
+        for text in &written.value.0 {
+            match version_of(text).filter(|version| *version < 3.0) {
+                Some(version) => versions.push(version),
+                None => {
+                    let message = format!("`{text}` is not a version of HTTP that is spoken here");
+                    let help = "write `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`";
+                    diagnostics.report_with_help(&written, message, help);
+                }
+            }
+        }
         let mut conditions = |headers: &Option<BTreeMap<String, Spanned<String>>>| {
             let mut conditions = Vec::new();
             for (name, pattern) in headers.iter().flatten() {
@@ -173,7 +192,16 @@ impl StepConfig {
         let contains = self.body_contains.unwrap_or_default();
         let (all, place) = (contains.value.0.iter(), contains.place);
         let contains = all.map(|text| texts.read(text, place, diagnostics)).collect();
-        Expectations { status, headers, reject_headers, contains, matches, not_matches, encrypted }
+        Expectations {
+            status,
+            versions,
+            headers,
+            reject_headers,
+            contains,
+            matches,
+            not_matches,
+            encrypted,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Through which proxies a module asks, as written: in its file, or in our environment.
+//! Through which proxies pages are asked for, as written: in a file, or in our environment.
 //!
-//! A proxy dials where we cannot look. So a target is resolved and judged here as it is without a
-//! proxy, unless its module leaves names to the proxy (`skip_resolve_phase_with_proxy`); then it is
+//! A proxy dials where we cannot look. So a target that a stranger chose is resolved and judged here
+//! as it is without a proxy, unless its module leaves names to the proxy (`skip_resolve_phase_with_proxy`); then it is
 //! judged by its name alone.
 //!
 //! Invariant: a proxy's password is in no message.
@@ -13,20 +13,20 @@ use base::http::HeaderMap;
 use base::http::client::{Except, Proxy};
 use base::secret::Secret;
 
-use crate::http::config::add_header;
-use crate::http::route::Proxies;
+use super::super::route::Proxies;
+use super::add_header;
 
 /// The settings of a section that say through which proxies its requests go.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ProxySettings<'c> {
-    pub(super) url: Option<&'c Spanned<Secret>>,
+pub(crate) struct ProxySettings<'c> {
+    pub(crate) url: Option<&'c Spanned<Secret>>,
     /// What is dialled directly, with commas in between.
-    pub(super) except: Option<&'c Spanned<String>>,
-    pub(super) from_environment: Option<&'c Spanned<bool>>,
+    pub(crate) except: Option<&'c Spanned<String>>,
+    pub(crate) from_environment: Option<&'c Spanned<bool>>,
     /// Headers of the request to connect.
-    pub(super) headers: &'c BTreeMap<String, Vec<Spanned<Secret>>>,
+    pub(crate) headers: &'c BTreeMap<String, Vec<Spanned<Secret>>>,
     /// Whether the proxy resolves the names, and we do not.
-    pub(super) skips_resolve: bool,
+    pub(crate) skips_resolve: bool,
 }
 
 /// A variable of our environment.
@@ -37,7 +37,7 @@ fn variable(name: &str) -> Option<String> {
 
 impl ProxySettings<'_> {
     /// The proxies, reporting what is wrong with them.
-    pub(super) fn build(self, diagnostics: &mut Diagnostics) -> Proxies {
+    pub(crate) fn build(self, diagnostics: &mut Diagnostics) -> Proxies {
         self.build_with(variable, diagnostics)
     }
 

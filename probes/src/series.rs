@@ -2,6 +2,8 @@
 //!
 //! Invariant: of all that is offered at most [`MAX_SERIES`] values are kept.
 
+mod selector;
+
 use std::fmt::Write;
 
 use base::diagnostic::{Diagnostics, Spanned};
@@ -10,7 +12,7 @@ use base::labels::Labels;
 use base::number::shortest;
 use serde::Deserialize;
 
-use super::selector::Selector;
+use self::selector::Selector;
 use crate::range::Range;
 use crate::text::shown;
 use crate::{Measurement, Outcome, Reason, Status};
@@ -46,7 +48,7 @@ pub struct SeriesConfig {
 }
 
 /// What is looked at, and how it should be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SeriesList(Vec<Series>);
 
 /// Series with their thresholds.
@@ -63,7 +65,7 @@ struct Series {
 }
 
 /// A value that was selected.
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Which of the series of the configuration it is.
     series: usize,
     labels: Labels,
@@ -83,7 +85,7 @@ impl SeriesList {
     }
 
     /// Notes the value of a series for everything that means it; at most one over the limit.
-    pub(super) fn select(&self, labels: &Labels, value: f64, found: &mut Vec<Found>) {
+    pub(crate) fn select(&self, labels: &Labels, value: f64, found: &mut Vec<Found>) {
         for (n, series) in self.0.iter().enumerate() {
             if found.len() <= MAX_SERIES && series.select.matches(labels) {
                 found.push(Found { series: n, labels: labels.clone(), value });
@@ -107,7 +109,7 @@ impl SeriesList {
     }
 
     /// Holds what was found against the thresholds.
-    pub(super) fn hold(&self, found: &[Found]) -> Outcome {
+    pub(crate) fn hold(&self, found: &[Found]) -> Outcome {
         if found.len() > MAX_SERIES {
             let summary = format!("more than {MAX_SERIES} series are selected");
             return Outcome::critical(Reason::OutputTooLong, summary);
