@@ -183,7 +183,7 @@ impl RuleRunner {
     async fn resume(&self, state: &mut GroupState, pause: Duration) -> anyhow::Result<Timestamp> {
         warn!(group = self.group.name(), ?pause, "nobody evaluated: this time does not count");
         let waiting = self.group.credit(state, pause);
-        self.state.save_rule_alerts(&waiting, &[]).await?;
+        self.state.keep_rule_alerts(&waiting, &[]).await;
         Ok(self.next_tick(self.clock.now()) + self.group.interval().duration())
     }
 
@@ -202,7 +202,7 @@ impl RuleRunner {
             (state, evaluation)
         })
         .await?;
-        self.state.save_rule_alerts(&evaluation.stored, &evaluation.ended).await?;
+        self.state.keep_rule_alerts(&evaluation.stored, &evaluation.ended).await;
         self.say(flapping.pass(evaluation.alerts, now));
         self.rules.set(self.group.view(&state, Some(now)));
         let name = self.group.name();
