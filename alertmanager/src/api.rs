@@ -21,6 +21,7 @@ mod metadata;
 mod admin;
 mod read;
 mod elsewhere;
+mod promise;
 mod v2;
 mod silences;
 mod maintenance;
@@ -77,6 +78,7 @@ use crate::pushed::Pushed;
 use crate::remote_store::RemoteStore;
 use crate::remote_write::RemoteStates;
 use crate::rules::{QueryLimits, Rules};
+use crate::safe_mode::SafeMode;
 use crate::scrape::{Outputs, Targets};
 // Times of requests are read as everywhere.
 use crate::time;
@@ -221,6 +223,8 @@ pub struct Enabled {
 pub struct Parts {
     /// How the data folder is.
     pub disk: Disk,
+    /// Whether there are no samples, and why.
+    pub safe: Option<SafeMode>,
     /// The samples.
     pub storage: Arc<Storage>,
     /// Takes samples that are pushed.
@@ -345,6 +349,7 @@ fn router(shown: Shown) -> Router {
     routes::router()
         .fallback(|| async { reply::Failure::not_found("there is nothing here").into_response() })
         .layer(middleware::from_fn_with_state(shown.clone(), elsewhere::pass_on))
+        .layer(middleware::from_fn_with_state(shown.clone(), promise::keep))
         .layer(middleware::from_fn_with_state(shown.limits.timeout + BEYOND, guard))
         .with_state(shown)
 }

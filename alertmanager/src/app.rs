@@ -4,6 +4,7 @@
 //! configuration ─▶ port ─▶ data folder ─▶ scrape ─▶ rules ─▶ dispatch ─▶ lanes ─▶ pages
 //! HUP, POST /-/reload: all of it is read again, and taken over only if it is right
 //! TERM, INT: the stages end in the order of the data, what waits stays in the outbox
+//! after three crashes: no samples, scrapes and rules; then all of it again, in the same process
 //! ```
 //!
 //! Invariant: nothing runs before the configuration is right, the port is ours and the data folder
@@ -13,29 +14,28 @@ mod folder;
 mod flags;
 mod first_round;
 mod judging;
+mod life;
 mod origin;
 mod upkeep;
 
+pub use life::run;
 pub use origin::Origin;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use base::clock::{SteadyClock, Stopwatch};
-use base::http::server::listen;
 use base::http::web::Guard;
 use base::own_metrics::{IntCounter, OwnMetrics};
 use base::sample::Timestamp;
-use base::signals::{self, Signals};
 use base::supervisor::Supervisor;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::agents::{AgentParts, Agents};
 use crate::alerts::Alerts;
@@ -53,6 +53,7 @@ use crate::notify::{LaneStates, NotifyMetrics};
 use crate::pushed::Pushed;
 use crate::remote_write::{RemoteStates, Writers};
 use crate::rules::{OnMissing, QueryLimits, RuleMetrics, Rules};
+use crate::safe_mode::{SafeMode, Wanted};
 use crate::scrape::{Outputs, ScrapeMetrics, Scraper, Targets};
 use first_round::Start;
 use folder::DataFolder;
@@ -90,6 +91,10 @@ pub struct Settings {
     pub max_exemplars: Option<usize>,
     /// How long attempts to deliver something are kept.
     pub history_retention: Duration,
+    /// When to start without samples, and for how long.
+    pub safe_mode: Wanted,
+    /// How long that lasts the first time.
+    pub safe_mode_for: Duration,
     /// The path under which everything is served, without a slash at its end.
     pub route_prefix: String,
     /// Where people reach us, if not at the address that we serve on.
@@ -149,47 +154,15 @@ impl Settings {
         }
     }
 
-    fn keeping(self, keeping: Keeping) -> Self {
+    fn keeping(&self, keeping: Keeping) -> Self {
         Self {
             retention: keeping.retention.unwrap_or(self.retention),
             retention_bytes: keeping.retention_bytes.or(self.retention_bytes),
             out_of_order: keeping.out_of_order.unwrap_or(self.out_of_order),
             max_exemplars: keeping.max_exemplars.or(self.max_exemplars),
-            ..self
+            ..self.clone()
         }
     }
-}
-
-/// Runs the evaluator with `config`, which was read from `origin`, until a signal ends it.
-///
-/// # Errors
-///
-/// The port or the data folder cannot be had, or the system gives us no signals.
-pub async fn run(origin: Origin, config: Config, settings: Settings) -> anyhow::Result<ExitCode> {
-    let settings = settings.keeping(config.keeping);
-    // First of all: until then a signal ends us, also one that asks for something else.
-    let mut signals = Signals::take().context("the system gives us no signals")?;
-    let listener = listen(settings.listen).await?;
-    let data = DataFolder::open(&settings.data, settings.samples()).await?;
-    let (reload, mut asked) = mpsc::channel(1);
-    let mut app = App::start(origin, config, &settings, &data, listener, reload).await?;
-    loop {
-        tokio::select! {
-            told = signals.next() => match told {
-                signals::Asked::Reload => drop(app.reload().await?),
-                signals::Asked::End => break,
-            },
-            // Whoever asked may have gone.
-            Some(answer) = asked.recv() => drop(answer.send(app.reload().await?)),
-        }
-    }
-    info!("stopping");
-    let watch = Stopwatch::start();
-    tokio::select! {
-        () = app.stop(&data) => info!(after = ?watch.elapsed(), "stopped"),
-        () = signals.end() => return Ok(at_once()),
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The name in a URL.
@@ -198,17 +171,13 @@ fn host_of(url: &str) -> Option<&str> {
     rest.split(['/', ':']).next()
 }
 
-fn at_once() -> ExitCode {
-    warn!("told again to stop: at once");
-    ExitCode::FAILURE
-}
-
 impl App {
     async fn start(
         origin: Origin,
-        config: Config,
+        config: &Config,
         settings: &Settings,
         data: &DataFolder,
+        safe: Option<SafeMode>,
         listener: TcpListener,
         reload: mpsc::Sender<Asked>,
     ) -> anyhow::Result<Self> {
@@ -225,6 +194,9 @@ impl App {
         // Samples come more often than signs of life.
         let watched = data.state.last_alive().await?.max(data.storage.max_time());
         let blind = watched.map_or(Duration::ZERO, |at| started.since(at));
+        // Longer where there was safe mode: others could push meanwhile, and we did not judge.
+        let judged = data.state.last_judging().await?.max(data.storage.max_time());
+        let not_judged = judged.map_or(Duration::ZERO, |at| started.since(at));
         let everything = Supervisor::new();
         let metrics = OwnMetrics::new();
         metrics.adopt(&settings.dropped);
@@ -255,6 +227,7 @@ impl App {
         let disk = Disk::default();
         let parts = Parts {
             disk: disk.clone(),
+            safe: safe.clone(),
             storage: Arc::clone(&data.storage),
             ingest: Ingest::new(
                 Arc::clone(&data.storage),
@@ -298,8 +271,6 @@ impl App {
             at: started,
             since,
         };
-        // Before anybody is told anything.
-        start.begin(&config, watched.is_some());
         let judging = Judging {
             around: everything.clone(),
             scope: everything.child(),
@@ -337,9 +308,12 @@ impl App {
             notify_metrics: NotifyMetrics::new(&metrics),
             storm: Arc::default(),
             disk: disk.clone(),
+            safe,
             start,
             clock: clock.clone(),
         };
+        // Before anybody is told anything.
+        judging.start.begin(&judging.wanted(config), watched.is_some());
         let ticks = clock;
         let (jobs, wanted) = watch::channel(Vec::new());
         let config_state = Arc::clone(&parts.config);
@@ -365,7 +339,7 @@ impl App {
             intake,
             agents: agents.clone(),
         };
-        app.take_over(&config, blind).await?;
+        app.take_over(config, not_judged).await?;
         upkeep::start(&everything, data, settings.history_retention, &metrics);
         let (folder, lock): (Arc<Path>, _) =
             (settings.data.as_path().into(), Arc::clone(&data.lock));
@@ -465,8 +439,10 @@ impl App {
             otlp: Arc::clone(&config.otlp),
         });
         self.judging.take_over(config, blind).await?;
-        self.writers.take_over(&config.remotes).await;
-        self.jobs.send_replace(config.jobs.clone());
+        if self.judging.safe.is_none() {
+            self.writers.take_over(&config.remotes).await;
+            self.jobs.send_replace(config.jobs.clone());
+        }
         Ok(())
     }
 

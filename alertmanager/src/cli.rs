@@ -33,6 +33,7 @@ use crate::api::Enabled;
 use crate::app::{self, Origin, Settings};
 use crate::config::Reading;
 use crate::rules::{OnMissing, QueryLimits};
+use crate::safe_mode::Wanted;
 
 /// More threads than these only get into each other's way.
 const MAX_THREADS: usize = 8;
@@ -131,6 +132,12 @@ struct RunArgs {
     /// How long it is kept what was told to whom, and when
     #[arg(long, value_name = "PERIOD", default_value = "90d")]
     history_retention: Period,
+    /// After starts that crashed: alerts and messages only, without samples, scrapes and rules; auto, on or off
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    safe_mode: Wanted,
+    /// How long that lasts until all of it is tried again; longer where that crashes, too
+    #[arg(long, value_name = "PERIOD", default_value = "10m")]
+    safe_mode_for: Period,
     /// Where people reach this program, for the links in messages
     #[arg(long, value_name = "URL")]
     external_url: Option<String>,
@@ -248,6 +255,8 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         max_series: args.max_series as usize,
         max_exemplars: None,
         history_retention: args.history_retention.duration(),
+        safe_mode: args.safe_mode,
+        safe_mode_for: args.safe_mode_for.duration(),
         route_prefix: args.route_prefix.trim_end_matches('/').to_owned(),
         enabled: Enabled {
             lifecycle: args.lifecycle,

@@ -16,6 +16,7 @@ pub mod alerts;
 pub mod drill;
 pub mod news;
 pub mod disk;
+pub mod safe_mode;
 pub mod state;
 pub mod escalation;
 pub mod outbox;

@@ -70,6 +70,11 @@ enum Room {
 }
 
 impl Outbox {
+    /// Whether what is put in now is in memory only, because the disk takes nothing.
+    pub fn is_adrift(&self) -> bool {
+        self.state.journal().is_adrift()
+    }
+
     /// Reads what a run before left.
     ///
     /// # Errors

@@ -36,8 +36,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::sample::Timestamp;
+use rule_alerts::Owed;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
+use tokio::sync::Mutex as Turn;
 use unsaved::Unsaved;
 
 use crate::crash;
@@ -112,6 +114,8 @@ pub struct State {
     pool: AnyPool,
     journal: Journal,
     unsaved: Arc<Mutex<Unsaved>>,
+    /// Held while alerts of rules are written, so that the newest is written last.
+    owed: Arc<Turn<Owed>>,
 }
 
 impl State {
@@ -145,7 +149,7 @@ impl State {
             Err(panic) => return Err(std::io::Error::other(panic).into()),
         };
         let unsaved = Arc::new(Mutex::new(Unsaved::read(&journal)?));
-        let state = Self { pool, journal, unsaved };
+        let state = Self { pool, journal, unsaved, owed: Arc::default() };
         state.migrate().await?;
         Ok(state)
     }
@@ -167,7 +171,7 @@ impl State {
             .await?;
         let journal = Journal::in_memory()?;
         let unsaved = Arc::new(Mutex::new(Unsaved::read(&journal)?));
-        let state = Self { pool, journal, unsaved };
+        let state = Self { pool, journal, unsaved, owed: Arc::default() };
         state.migrate().await?;
         Ok(state)
     }
@@ -212,7 +216,33 @@ impl State {
     ///
     /// The database failed.
     pub async fn last_alive(&self) -> Result<Option<Timestamp>, StateError> {
-        let fact = self.fact("alive_at").await?;
+        self.time("alive_at").await
+    }
+
+    /// Notes that rules are judged at `now`.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn set_judging(&self, now: Timestamp) -> Result<(), StateError> {
+        self.set_fact("judging_at", &now.millis().to_string()).await
+    }
+
+    /// When rules were last judged before this start; as long ago as we were alive where nobody has
+    /// noted it.
+    ///
+    /// # Errors
+    ///
+    /// The database failed.
+    pub async fn last_judging(&self) -> Result<Option<Timestamp>, StateError> {
+        match self.time("judging_at").await? {
+            None => self.last_alive().await,
+            known => Ok(known),
+        }
+    }
+
+    async fn time(&self, name: &str) -> Result<Option<Timestamp>, StateError> {
+        let fact = self.fact(name).await?;
         Ok(fact.and_then(|text| text.parse().ok()).map(Timestamp::from_millis))
     }
 
@@ -241,6 +271,8 @@ impl State {
 
     /// Waits until everything is written and lets go of the file.
     pub async fn close(&self) {
+        self.settle().await;
+        self.journal.land().await;
         if let Err(error) = self.save_history().await {
             tracing::error!(%error, "the end of the history stays in the journal");
         }

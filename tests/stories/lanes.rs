@@ -204,6 +204,8 @@ impl House {
             pushed: pushed.clone(),
             mutes: mutes.clone(),
             disk: Default::default(),
+            safe: None,
+            alerts: alerts.clone(),
             storm: Arc::new(Mutex::new(Storm::default())),
             fallbacks: fallbacks.clone(),
             started: at(now),

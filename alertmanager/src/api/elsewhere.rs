@@ -1,6 +1,8 @@
-//! Questions about samples, where another store holds them (`storage: {remote: ..}`).
+//! Questions about samples, where another store holds them (`storage: {remote: ..}`), or where ours are
+//! not opened (safe mode).
 //!
-//! Invariant: with another store no answer about samples is from ours; without one all are.
+//! Invariant: with another store no answer about samples is from ours; without one all are, and in safe
+//! mode none is: that nothing is found would be wrong, and what is pushed would be lost.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -20,6 +22,16 @@ fn is_about_samples(path: &str) -> bool {
     path.strip_prefix("/api/v1/").is_some_and(|rest| {
         known.contains(&rest) || rest.starts_with("label/") && rest.ends_with("/values")
     })
+}
+
+/// The paths at which something of our own samples is done or shown, besides.
+fn needs_samples(path: &str) -> bool {
+    let known = ["write", "read", "otlp/v1/metrics", "status/tsdb"];
+    is_about_samples(path)
+        || path == "/federate"
+        || path
+            .strip_prefix("/api/v1/")
+            .is_some_and(|rest| known.contains(&rest) || rest.starts_with("admin/tsdb/"))
 }
 
 /// Passes on what the other store is to answer.
@@ -46,7 +58,13 @@ pub(super) async fn pass_on(State(shown): State<Shown>, request: Request, next: 
                 }
             }
         }
-        _ => next.run(request).await,
+        _ => match &shown.safe {
+            // Whoever pushes keeps it, and pushes it again.
+            Some(safe) if needs_samples(request.uri().path()) => {
+                Failure::unavailable(safe.summary()).into_response()
+            }
+            _ => next.run(request).await,
+        },
     }
 }
 
@@ -67,6 +85,10 @@ mod tests {
             ("/", false),
         ] {
             assert_eq!(is_about_samples(path), expected, "{path}");
+            assert_eq!(needs_samples(path), expected, "{path}");
+        }
+        for path in ["/api/v1/write", "/federate", "/api/v1/admin/tsdb/snapshot"] {
+            assert!(!is_about_samples(path) && needs_samples(path), "{path}");
         }
     }
 }

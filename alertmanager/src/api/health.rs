@@ -90,6 +90,12 @@ pub(super) fn parts(shown: &Shown, now: Timestamp) -> Vec<Part> {
     };
     parts.push(part("targets", "component", health, output));
 
+    if let Some(safe) = &shown.safe {
+        let output = format!("{}. {}", safe.summary(), safe.advice());
+        let since = Some(safe.since);
+        parts.push(Part { since, ..part("safe-mode", "system", Health::Fail, output) });
+    }
+
     let fault = shown.disk.fault();
     let health = if fault.is_some() { Health::Fail } else { Health::Pass };
     let (output, since) = fault.map(|fault| (fault.why, fault.since)).unzip();

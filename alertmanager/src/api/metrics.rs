@@ -23,6 +23,7 @@ pub struct Gauges {
     blocks: IntGauge,
     block_bytes: IntGauge,
     log_bytes: IntGauge,
+    unlogged: IntGauge,
     damaged_chunks: IntGauge,
     alerts: IntGaugeVec,
     waiting: IntGaugeVec,
@@ -34,6 +35,8 @@ pub struct Gauges {
     escalating: IntGaugeVec,
     config_good: IntGauge,
     set_back: IntGauge,
+    set_ahead: IntGauge,
+    safe_mode: IntGauge,
 }
 
 impl Gauges {
@@ -69,6 +72,10 @@ impl Gauges {
             damaged_chunks: gauge(
                 "veilleur_storage_damaged_chunks",
                 "How often a query met a damaged chunk of samples, and left it out.",
+            ),
+            unlogged: gauge(
+                "veilleur_storage_unlogged_samples",
+                "Samples since the sample log could last be written: only memory has them.",
             ),
             alerts: metrics.gauges("veilleur_alerts", "Alerts, by state.", &["state"]),
             waiting: metrics.gauges(
@@ -109,6 +116,14 @@ impl Gauges {
                 "veilleur_clock_set_back_seconds",
                 "How far the system's clock is behind the times of samples: it was set back.",
             ),
+            set_ahead: gauge(
+                "veilleur_clock_set_ahead_seconds",
+                "How far the system's clock is ahead of the times of samples: it was set ahead.",
+            ),
+            safe_mode: gauge(
+                "veilleur_safe_mode",
+                "Whether nothing is scraped and judged, because starts before this one crashed.",
+            ),
         }
     }
 
@@ -121,6 +136,7 @@ impl Gauges {
         self.blocks.set(whole(stats.blocks));
         self.block_bytes.set(i64::try_from(stats.block_bytes).unwrap_or(i64::MAX));
         self.log_bytes.set(i64::try_from(stats.log_bytes).unwrap_or(i64::MAX));
+        self.unlogged.set(i64::try_from(stats.unlogged).unwrap_or(i64::MAX));
         self.damaged_chunks.set(i64::try_from(stats.damaged_chunks).unwrap_or(i64::MAX));
         let (mut firing, mut stale) = (0, 0);
         for alert in shown.alerts.all().iter().filter(|alert| alert.is_firing()) {
@@ -161,6 +177,9 @@ impl Gauges {
         }
         let ahead = i64::try_from(shown.clock.ahead().as_secs()).unwrap_or(i64::MAX);
         self.set_back.set(ahead);
+        let behind = i64::try_from(shown.clock.held_back().as_secs()).unwrap_or(i64::MAX);
+        self.set_ahead.set(behind);
+        self.safe_mode.set(i64::from(shown.safe.is_some()));
         self.config_good.set(i64::from(shown.config.fault().is_none()));
     }
 }

@@ -55,6 +55,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Nothing: nobody looks.
+    pub(super) fn nothing() -> Self {
+        Self { within: MARGIN, has_targets: false, groups: Vec::new() }
+    }
+
     pub(super) fn of(config: &Config) -> Self {
         let has_targets = !config.jobs.is_empty();
         // The built-in rules are about targets.
@@ -75,8 +80,7 @@ impl Wanted {
 impl Start {
     /// Begins the round; `again` where we ran before, so that somebody may have tried to push
     /// something while we were away.
-    pub(super) fn begin(&self, config: &Config, again: bool) {
-        let wanted = Wanted::of(config);
+    pub(super) fn begin(&self, wanted: &Wanted, again: bool) {
         let again = again || self.had_pushed;
         self.round.begin(Round {
             judged_by: self.at + wanted.within,

@@ -37,6 +37,8 @@ impl Settings {
             ("retention", period(self.retention)),
             ("max-series", self.max_series.to_string()),
             ("history-retention", period(self.history_retention)),
+            ("safe-mode", self.safe_mode.as_str().to_owned()),
+            ("safe-mode-for", period(self.safe_mode_for)),
             ("rules.on-missing", self.on_missing.as_str().to_owned()),
             ("web.route-prefix", path.to_owned()),
             ("external-url", external_url.to_owned()),

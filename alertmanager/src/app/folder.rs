@@ -7,6 +7,7 @@
 //!   remote-write/   up to where other stores have it
 //!   state.db        timers of alerts, silences
 //!   state.journal   alerts that were pushed, what was told, the outbox, who has what in hand
+//!   starts          which starts may have crashed
 //! ```
 //!
 //! Invariant: nothing in the folder is read or written without the lock.
@@ -24,7 +25,7 @@ use tracing::{error, warn};
 use crate::mute::{Maintenance, Silences};
 use crate::news::TELLING;
 use crate::outbox::Outbox;
-use crate::state::State;
+use crate::state::{State, StateError};
 
 /// An orderly end leaves no more bytes of log than this to be read again: less than half a second.
 const READ_AGAIN: u64 = 16 << 20;
@@ -39,16 +40,27 @@ pub(super) struct DataFolder {
     pub(super) maintenance: Maintenance,
     /// Let go of when the process ends, however it ends.
     pub(super) lock: Arc<File>,
+    /// Whether the samples are its own, so that rules can be judged.
+    pub(super) has_samples: bool,
 }
 
 impl DataFolder {
-    /// Opens the folder, making it where there is none, for us alone to read.
-    pub(super) async fn open(folder: &Path, options: Options) -> anyhow::Result<Self> {
-        let lock = hold(folder)?;
-        let samples = folder.join("samples");
-        let options = Options { watched: &TELLING, ..options };
-        let open = move || Storage::open(&samples, options);
-        let storage = tokio::task::spawn_blocking(open).await??;
+    /// Opens the folder, of which we have the lock; without its samples where there is to be none.
+    pub(super) async fn open(
+        folder: &Path,
+        lock: Arc<File>,
+        options: Option<Options>,
+    ) -> anyhow::Result<Self> {
+        let has_samples = options.is_some();
+        let storage = match options {
+            None => Storage::in_memory(Options::default()),
+            Some(options) => {
+                let samples = folder.join("samples");
+                let options = Options { watched: &TELLING, ..options };
+                let open = move || Storage::open(&samples, options);
+                tokio::task::spawn_blocking(open).await??
+            }
+        };
         let file = folder.join("state.db");
         let state =
             State::open(&file).await.with_context(|| format!("cannot use {}", file.display()))?;
@@ -56,7 +68,7 @@ impl DataFolder {
         let silences = Silences::open(state.clone()).await?;
         let maintenance = Maintenance::open(state.clone()).await?;
         let storage = Arc::new(storage);
-        Ok(Self { storage, state, outbox, silences, maintenance, lock: Arc::new(lock) })
+        Ok(Self { storage, state, outbox, silences, maintenance, lock, has_samples })
     }
 
     /// Leaves everything durable, and notes that we were alive until now.
@@ -72,11 +84,24 @@ impl DataFolder {
             Ok(Err(error)) => error!(%error, "the last samples cannot be written"),
             Err(panic) => error!(%panic, "the last samples cannot be written"),
         }
-        if let Err(error) = self.state.set_alive(Timestamp::now()).await {
+        let noted = note_alive(&self.state, self.has_samples, Timestamp::now()).await;
+        if let Err(error) = noted {
             warn!(%error, "the time of the end cannot be written");
         }
         self.state.close().await;
     }
+}
+
+/// Notes in `state` that we are alive at `now`, and whether we judge.
+pub(super) async fn note_alive(
+    state: &State,
+    judges: bool,
+    now: Timestamp,
+) -> Result<(), StateError> {
+    if judges {
+        state.set_judging(now).await?;
+    }
+    state.set_alive(now).await
 }
 
 /// Makes the folder where there is none, for us alone to read, and locks it until the file is dropped:
@@ -127,6 +152,11 @@ mod tests {
         }
     }
 
+    async fn open(folder: &Path) -> DataFolder {
+        let lock = Arc::new(hold(folder).unwrap());
+        DataFolder::open(folder, lock, Some(Options::default())).await.unwrap()
+    }
+
     fn series(storage: &Storage) -> usize {
         storage.select(&[], Timestamp::MIN, Timestamp::MAX).unwrap().len()
     }
@@ -135,14 +165,14 @@ mod tests {
     async fn an_orderly_end_leaves_little_log_to_be_read() {
         let dir = tempfile::tempdir().unwrap();
         let samples = dir.path().join("samples");
-        let folder = DataFolder::open(dir.path(), Options::default()).await.unwrap();
+        let folder = open(dir.path()).await;
         fill(&folder.storage, READ_AGAIN / 2);
         folder.close().await;
         // That is read again in no time.
         assert!(!samples.join("head").exists());
         drop(folder);
 
-        let folder = DataFolder::open(dir.path(), Options::default()).await.unwrap();
+        let folder = open(dir.path()).await;
         let expected = series(&folder.storage);
         fill(&folder.storage, 2 * READ_AGAIN);
         let all = series(&folder.storage);
@@ -153,7 +183,7 @@ mod tests {
         for segment in fs::read_dir(samples.join("log")).unwrap() {
             fs::remove_file(segment.unwrap().path()).unwrap();
         }
-        let folder = DataFolder::open(dir.path(), Options::default()).await.unwrap();
+        let folder = open(dir.path()).await;
         assert_eq!(series(&folder.storage), all);
     }
 }

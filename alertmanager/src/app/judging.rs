@@ -31,6 +31,7 @@ use crate::own_alerts::{self, OwnAlerts, Storm};
 use crate::pushed::Pushed;
 use crate::remote_store::Elsewhere;
 use crate::rules::{OnMissing, RuleGroup, RuleMetrics, RuleRunner, Rules, Sources, taken_over};
+use crate::safe_mode::SafeMode;
 use crate::state::State;
 
 /// How long evaluations that are under way have to end at a reload; a message that is on its way to
@@ -71,6 +72,8 @@ pub(super) struct Judging {
     pub(super) notify_metrics: NotifyMetrics,
     pub(super) storm: Arc<Mutex<Storm>>,
     pub(super) disk: Disk,
+    /// Whether nothing is judged, and why.
+    pub(super) safe: Option<SafeMode>,
     pub(super) start: Start,
     pub(super) clock: SteadyClock,
 }
@@ -103,7 +106,7 @@ impl Judging {
         crash::point("reload.adopted");
         self.start_keeping(config, blind);
         self.start_lanes(config);
-        for group in &config.groups {
+        for group in config.groups.iter().filter(|_| self.safe.is_none()) {
             self.start_group(Arc::clone(group), blind);
         }
         self.start_own_alerts(config, now);
@@ -129,6 +132,12 @@ impl Judging {
             firing.extend(group.firing(&state, &self.sources));
             views.push(group.view(&state, None));
         }
+        // Nobody looks whether it still holds.
+        if let Some(safe) = &self.safe {
+            firing
+                .iter_mut()
+                .for_each(|alert| alert.stale_since = alert.stale_since.or(Some(safe.since)));
+        }
         let known: HashSet<&str> = groups.iter().flat_map(|group| group.alerting_ids()).collect();
         let gone: Vec<_> = stored.iter().filter(|row| !known.contains(row.rule.as_str())).collect();
         let fires: HashSet<Labels> = firing.iter().map(|alert| alert.labels.clone()).collect();
@@ -146,7 +155,7 @@ impl Judging {
         self.alerts.put(firing.into_iter().chain(ended));
         self.rules.replace(views);
         left.extend(gone.into_iter().map(|row| (row.rule.clone(), row.labels.clone())));
-        self.state.save_rule_alerts(&moved, &left).await?;
+        self.state.keep_rule_alerts(&moved, &left).await;
         Ok(())
     }
 
@@ -268,13 +277,14 @@ impl Judging {
             return None;
         }
         let (states, rules) = (self.lane_states.clone(), self.rules.clone());
+        let safe = self.safe.as_ref().map(SafeMode::summary);
         let patience = watchdog.interval * 2;
         Some(Gate::new(move |now| {
             let lanes = states.all().into_iter().filter(|(lane, _)| {
                 let receiver = lane.split('/').next().unwrap_or(lane);
                 receiver != WATCHDOG && !watchdog.despite.iter().any(|name| name == receiver)
             });
-            own_alerts::why_not_well(lanes, &rules.all(), patience, now)
+            safe.clone().or_else(|| own_alerts::why_not_well(lanes, &rules.all(), patience, now))
         }))
     }
 
@@ -312,15 +322,22 @@ impl Judging {
             mutes: self.mutes.clone(),
             storm: Arc::clone(&self.storm),
             disk: self.disk.clone(),
+            safe: self.safe.clone(),
+            alerts: self.alerts.clone(),
             fallbacks: config.receivers.fallbacks().clone(),
             started: now,
         };
         self.scope.supervise("own alerts", move |stop| own_alerts.clone().run(stop));
     }
 
+    /// What is to be looked at in the first round.
+    pub(super) fn wanted(&self, config: &Config) -> Wanted {
+        if self.safe.is_some() { Wanted::nothing() } else { Wanted::of(config) }
+    }
+
     /// The first round goes on over a reload.
     fn watch_first_round(&self, config: &Config) {
-        let (start, wanted) = (self.start.clone(), Wanted::of(config));
+        let (start, wanted) = (self.start.clone(), self.wanted(config));
         if !start.round.is_over() {
             self.scope
                 .supervise("first round", move |stop| start.clone().watch(wanted.clone(), stop));

@@ -15,10 +15,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::folder::DataFolder;
+use super::folder::{DataFolder, note_alive};
 use crate::disk::{self, Disk};
 use crate::mute::Silences;
-use crate::state::State;
+use crate::state::{State, StateError};
 
 /// How often appended samples, and the journal of the state, are made durable.
 const SYNC: Duration = Duration::from_secs(1);
@@ -66,8 +66,8 @@ pub(super) fn start(
     supervisor.supervise("maintenance", move |stop| maintenance.clone().run(stop));
     let state = data.state.clone();
     supervisor.supervise("journal", move |stop| sync_journal(state.clone(), stop));
-    let state = data.state.clone();
-    supervisor.supervise("alive", move |stop| stay_alive(state.clone(), stop));
+    let (state, judges) = (data.state.clone(), data.has_samples);
+    supervisor.supervise("alive", move |stop| stay_alive(state.clone(), judges, stop));
     let state = data.state.clone();
     let crowded_out = metrics.counter(
         "veilleur_history_crowded_out_total",
@@ -146,16 +146,28 @@ async fn forget_silences(silences: Silences, stop: CancellationToken) -> anyhow:
 
 /// What is written without a wait is on the disk a little later (G2), and the history in its table.
 async fn sync_journal(state: State, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut failed = false;
     while stop.run_until_cancelled(sleep(SYNC)).await.is_some() {
-        state.save_history().await?;
-        state.journal().sync().await?;
+        if state.journal().is_adrift() {
+            state.journal().land().await;
+        }
+        state.settle().await;
+        let synced = state.journal().sync().await.map_err(StateError::from);
+        // A full disk is full for a while: said once, and tried again a second later.
+        let saved = state.save_history().await.and(synced);
+        match &saved {
+            Err(error) if !failed => error!(%error, "the state cannot be written"),
+            Ok(()) if failed => info!("the state is written again"),
+            _ => {}
+        }
+        failed = saved.is_err();
     }
     Ok(())
 }
 
-async fn stay_alive(state: State, stop: CancellationToken) -> anyhow::Result<()> {
+async fn stay_alive(state: State, judges: bool, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
-        state.set_alive(Timestamp::now()).await?;
+        note_alive(&state, judges, Timestamp::now()).await?;
         if stop.run_until_cancelled(sleep(ALIVE)).await.is_none() {
             return Ok(());
         }

@@ -16,12 +16,15 @@ use crate::dispatch::{FAILED_LANE, FAILED_RECEIVER, NOTIFICATION_FAILED};
 use crate::notify::LaneState;
 use crate::outbox::{MOST_WAITING, Waiting};
 use crate::rules::GroupView;
+use crate::safe_mode::SafeMode;
 
 /// How long a lane may fail before people hear of it: two minutes after its first failure at the
 /// latest they have (G1).
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long people hear of a message that was taken in its minimal form only.
 const SHORTENED_FOR: Duration = Duration::from_secs(15 * 60);
+/// The alert that says so of safe mode.
+pub(super) const SAFE_MODE: &str = "SafeMode";
 /// How many intervals a group of rules may be late, if that is longer than its patience.
 const LATE_INTERVALS: u32 = 3;
 
@@ -123,6 +126,11 @@ pub(super) fn of_disk(fault: DiskFault) -> Fault {
     let summary = "the data folder fails: what happens now is forgotten at the next start";
     let texts = [summary.to_owned(), fault.why];
     Fault::new("DataFolderFailing", "critical", &[], texts, fault.since)
+}
+
+/// That nothing is judged.
+pub(super) fn of_safe_mode(safe: &SafeMode) -> Fault {
+    Fault::new(SAFE_MODE, "critical", &[], [safe.summary(), safe.advice()], safe.since)
 }
 
 /// The rules of a group that have a selector which finds nothing, so that they stay silent. One

@@ -6,15 +6,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::labels::Labels;
+use base::labels::{ALERT_NAME, Labels};
 use base::sample::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::faults::{Fault, PATIENCE, dead_rules, of_disk, of_group, of_lane};
+use super::faults::{
+    Fault, PATIENCE, SAFE_MODE, dead_rules, of_disk, of_group, of_lane, of_safe_mode,
+};
 use super::lists::of_job;
 use super::storm::{Begun, Seen, Storm};
+use crate::alerts::{Alert, Alerts};
 use crate::disk::Disk;
 use crate::dispatch::Fallbacks;
 use crate::mute::{Blind, MONITORING_BLIND, Mutes};
@@ -22,6 +25,7 @@ use crate::notify::LaneStates;
 use crate::outbox::Outbox;
 use crate::pushed::{Push, Pushed};
 use crate::rules::Rules;
+use crate::safe_mode::SafeMode;
 use crate::scrape::{Health, Targets};
 
 /// How often it looks.
@@ -51,6 +55,10 @@ pub struct OwnAlerts {
     pub storm: Arc<Mutex<Storm>>,
     /// How the data folder is.
     pub disk: Disk,
+    /// Whether nothing is judged, and why.
+    pub safe: Option<SafeMode>,
+    /// What fires: an alert of ours from before this start, too.
+    pub alerts: Alerts,
     /// How long each receiver may fail before others hear of its alerts.
     pub fallbacks: Fallbacks,
     /// Since when rules could be evaluated.
@@ -67,7 +75,7 @@ impl OwnAlerts {
     ///
     /// None: what the state does not take is pushed at the next look.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut told = Told::new();
+        let mut told = self.told_before(Timestamp::now());
         while !stop.is_cancelled() {
             let now = Timestamp::now();
             self.step(&mut told, now).await;
@@ -79,6 +87,18 @@ impl OwnAlerts {
             }
         }
         Ok(())
+    }
+
+    /// What a start before this one said, which may be over: safe mode, as it was left.
+    fn told_before(&self, now: Timestamp) -> Told {
+        let is_ours = |alert: &Alert| {
+            let label = |name| alert.labels.get(name);
+            alert.is_firing()
+                && label(ALERT_NAME) == Some(SAFE_MODE)
+                && label("job") == Some("veilleur")
+        };
+        let before = self.alerts.filter(is_ours).into_iter();
+        before.map(|alert| (alert.labels.clone(), (alert.annotations.clone(), now))).collect()
     }
 
     /// Looks at `now`, and pushes what has changed since what was `told`.
@@ -128,7 +148,9 @@ impl OwnAlerts {
             let patience = fallback.map_or(PATIENCE, |fallback| fallback.after.min(PATIENCE));
             faults.extend(of_lane(&lane, &state, waiting, patience, now));
         }
-        for group in self.rules.all() {
+        faults.extend(self.safe.as_ref().map(of_safe_mode));
+        // In safe mode nobody looks, which is told once.
+        for group in self.rules.all().into_iter().filter(|_| self.safe.is_none()) {
             faults.extend(of_group(&group, PATIENCE, self.started, now));
             faults.extend(dead_rules(&group));
         }

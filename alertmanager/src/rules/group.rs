@@ -348,7 +348,7 @@ impl RuleState {
             points.push(Point { series: storage.own_series(labels)?, timestamp: at, value });
         }
         let beside = Beside { histograms: &natives, starts: &[] };
-        let appended = storage.append_with(&points, beside)?;
+        let appended = storage.append_anyway(&points, beside)?;
         sources.appended.inc_by(appended.stored as u64);
         // The rules after it see what it wrote.
         now.union(&self.written).for_each(|labels| session.appended(labels));

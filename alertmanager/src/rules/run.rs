@@ -184,7 +184,7 @@ impl RuleRunner {
     async fn resume(&self, state: &mut GroupState, pause: Duration) -> anyhow::Result<Timestamp> {
         warn!(group = self.group.name(), ?pause, "nobody evaluated: this time does not count");
         let waiting = self.group.credit(state, pause);
-        self.state.save_rule_alerts(&waiting, &[]).await?;
+        self.state.keep_rule_alerts(&waiting, &[]).await;
         Ok(self.next_tick(self.clock.now()) + self.group.interval().duration())
     }
 
@@ -203,7 +203,7 @@ impl RuleRunner {
             (state, evaluation)
         })
         .await?;
-        self.state.save_rule_alerts(&evaluation.stored, &evaluation.ended).await?;
+        self.state.keep_rule_alerts(&evaluation.stored, &evaluation.ended).await;
         self.say(flapping.pass(evaluation.alerts, now));
         // What was cut short says nothing of its rule.
         if evaluation.failed > 0 && self.sources.stop.is_cancelled() {

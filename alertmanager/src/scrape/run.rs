@@ -117,9 +117,10 @@ impl Scraper {
         let mut running: HashMap<TargetKey, Running> = HashMap::new();
         let mut current: Vec<Job> = Vec::new();
         let mut asking = Asking::default();
-        let (mut changed, mut is_set_back) = (true, false);
+        let (mut changed, mut is_set_back, mut is_held) = (true, false, false);
         loop {
             is_set_back = self.look_at_clock(is_set_back);
+            is_held = self.look_ahead(is_held);
             if changed || jobs.has_changed().unwrap_or(false) {
                 current = take_over(current, &jobs.borrow_and_update());
                 asking.adjust(&current, &self.clock, &supervisor);
@@ -159,6 +160,22 @@ impl Scraper {
             info!("the system's clock has caught up with the samples");
         }
         is_set_back
+    }
+
+    /// Says once that the system's clock was set far ahead, and once what has become of that.
+    fn look_ahead(&self, was_held: bool) -> bool {
+        let by = self.clock.held_back();
+        let is_held = by > Duration::ZERO;
+        if is_held && !was_held {
+            error!(
+                ?by,
+                "the system's clock was set ahead; it is not followed until that has lasted"
+            );
+        } else if was_held && !is_held {
+            let now = self.clock.now();
+            info!(%now, "the system's clock is followed again: it was set right, or has stayed");
+        }
+        is_held
     }
 
     /// Starts, changes and ends loops so that they are those of `jobs`.
@@ -413,7 +430,7 @@ impl TargetLoop {
     }
 
     fn append(&mut self, points: &[Point], extras: &Extras) {
-        match self.scraper.storage.append_with(points, extras.beside()) {
+        match self.scraper.storage.append_anyway(points, extras.beside()) {
             Ok(appended) => {
                 let metrics = &self.scraper.metrics;
                 metrics.appended.inc_by(appended.stored as u64);

@@ -12,9 +12,13 @@
 //! are not held in memory, only where they stand; when most of the file is what was taken out, those
 //! that are left are copied to a new one.
 //!
+//! Where the disk takes nothing, the records go on in a file in memory until it does again: whoever is
+//! to be told is told, and what was done meanwhile is forgotten by a crash (F35).
+//!
 //! Invariant: what was written outlives the process when [`Journal::write`] returns, and the machine
-//! when [`Journal::commit`] does.
+//! when [`Journal::commit`] does, but while [`Journal::is_adrift`].
 
+mod adrift;
 mod replay;
 
 use std::collections::HashMap;
@@ -168,6 +172,8 @@ struct Inner {
     /// The disk failed: what the file holds is not known, so the next write begins another one
     /// (F33).
     suspect: bool,
+    /// The file is in memory, because the disk refused.
+    adrift: bool,
     /// A test has said that the disk is full.
     #[cfg(test)]
     full: bool,
@@ -207,6 +213,7 @@ impl Journal {
             live: replayed.live,
             file: Arc::new(replayed.file),
             suspect: replayed.damaged,
+            adrift: false,
             #[cfg(test)]
             full: false,
         };
@@ -214,7 +221,7 @@ impl Journal {
         Self { shared: Arc::new(shared), turn: Arc::default() }
     }
 
-    /// From now on the disk is full.
+    /// From now on the disk is full, and there is no memory either.
     #[cfg(test)]
     pub(crate) fn fill(&self) {
         self.shared.lock().full = true;
@@ -323,7 +330,7 @@ impl Shared {
         let (file, generation, written) = {
             let mut inner = self.lock();
             if inner.suspect {
-                inner.copy(self.path.as_deref())?;
+                inner.renew(self.path.as_deref())?;
             }
             (Arc::clone(&inner.file), inner.generation, inner.written)
         };
@@ -342,7 +349,8 @@ impl Shared {
             }
         }
         if inner.size > crash::sooner(SMALL, TINY) && inner.size / 3 > inner.live_bytes {
-            inner.copy(self.path.as_deref())?;
+            let path = self.path.as_deref().filter(|_| !inner.adrift);
+            inner.copy(path)?;
         }
         Ok(())
     }
@@ -351,17 +359,22 @@ impl Shared {
 impl Inner {
     /// Appends a batch; gives how much has been written with it.
     fn append(&mut self, path: Option<&Path>, batch: &mut Batch) -> io::Result<u64> {
-        if self.suspect {
-            self.copy(path)?;
-        }
         #[cfg(test)]
         if self.full {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        if self.suspect {
+            self.renew(path)?;
+        }
         let frame = batch.finish()?;
         if let Err(error) = self.file.write_all_at(frame, self.size) {
-            self.suspect = self.file.set_len(self.size).is_err();
-            return Err(error);
+            // What stands there of it a start would read.
+            let _ = self.file.set_len(self.size);
+            if path.is_none() || self.adrift {
+                return Err(error);
+            }
+            self.drift(&error)?;
+            self.file.write_all_at(frame, self.size)?;
         }
         crash::point("journal.appended");
         let (start, length) = (self.size, frame.len() as u64);
@@ -432,6 +445,9 @@ impl Inner {
         self.generation += 1;
         self.synced = self.written;
         self.suspect = false;
+        if path.is_some() && std::mem::take(&mut self.adrift) {
+            tracing::info!("the journal is on the disk again, with all that was in memory");
+        }
         Ok(())
     }
 }

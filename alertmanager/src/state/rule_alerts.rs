@@ -1,12 +1,18 @@
 //! How far each alert of each rule is, so that `for` goes on after a restart (F43).
 //!
+//! Where the database takes nothing, what it is owed is held in memory, shown as if it were there, and
+//! written as soon as it can be: rules go on to be judged (F35).
+//!
 //! Invariant: an alert that is neither pending nor firing has no row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use base::labels::Labels;
 use base::sample::Timestamp;
 use sqlx::{Any, Row, Transaction};
+use tokio::time::timeout;
+use tracing::{error, info};
 
 use super::{State, StateError};
 use crate::crash;
@@ -19,6 +25,13 @@ pub enum RuleAlertState {
     /// It fires.
     Firing,
 }
+
+/// How long a database may take that rules wait for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the database has not taken yet, by rule and labels: the newest, none where it is to be removed.
+/// Its bound is that of the alerts.
+pub(super) type Owed = HashMap<(String, Labels), Option<StoredAlert>>;
 
 /// An alert of a rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +69,46 @@ impl State {
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.iter().map(read).collect()
+        let stored: Vec<StoredAlert> = rows.iter().map(read).collect::<Result<_, _>>()?;
+        let owed = self.owed.lock().await;
+        if owed.is_empty() {
+            return Ok(stored);
+        }
+        let is_owed =
+            |alert: &StoredAlert| owed.contains_key(&(alert.rule.clone(), alert.labels.clone()));
+        let known = stored.into_iter().filter(|alert| !is_owed(alert));
+        Ok(known.chain(owed.values().flatten().cloned()).collect())
+    }
+
+    /// As [`State::save_rule_alerts`], but what the database does not take is held in memory until
+    /// [`State::settle`] has written it.
+    pub async fn keep_rule_alerts(&self, changed: &[StoredAlert], ended: &[(String, Labels)]) {
+        let mut owed = self.owed.lock().await;
+        if owed.is_empty() {
+            match timeout(PATIENCE, self.save_rule_alerts(changed, ended)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error!(%error, "alerts of rules are kept in memory for now"),
+                Err(_) => error!("the state database hangs: alerts of rules are kept in memory"),
+            }
+        }
+        let key = |alert: &StoredAlert| (alert.rule.clone(), alert.labels.clone());
+        owed.extend(changed.iter().map(|alert| (key(alert), Some(alert.clone()))));
+        owed.extend(ended.iter().map(|gone| (gone.clone(), None)));
+    }
+
+    /// Writes what the database is owed, if it takes it now.
+    pub async fn settle(&self) {
+        let mut owed = self.owed.lock().await;
+        if owed.is_empty() {
+            return;
+        }
+        let changed: Vec<_> = owed.values().flatten().cloned().collect();
+        let ended = owed.iter().filter(|(_, alert)| alert.is_none());
+        let ended: Vec<_> = ended.map(|(key, _)| key.clone()).collect();
+        if let Ok(Ok(())) = timeout(PATIENCE, self.save_rule_alerts(&changed, &ended)).await {
+            info!(alerts = owed.len(), "alerts of rules are in the state database again");
+            owed.clear();
+        }
     }
 
     /// Writes the alerts in `changed` and removes those in `ended`, all or nothing.
@@ -183,5 +235,50 @@ mod tests {
         }
         let state = State::open(&file).await.unwrap();
         assert_eq!(state.rule_alerts().await.unwrap(), [firing]);
+    }
+
+    #[tokio::test]
+    async fn what_the_database_does_not_take_is_held_until_it_does_f35() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state.db");
+        let alert = |name: &str, state| StoredAlert {
+            rule: "r".to_owned(),
+            labels: Labels::from_pairs([("alertname", name)]),
+            state,
+            active_at: Timestamp::from_millis(1),
+            fired_at: None,
+            keep_since: None,
+            stale_since: None,
+            value: 1.0,
+            annotations: BTreeMap::new(),
+        };
+        let (a, b) = (alert("a", RuleAlertState::Pending), alert("b", RuleAlertState::Pending));
+        let fires = StoredAlert { state: RuleAlertState::Firing, ..b.clone() };
+        let gone = [(a.rule.clone(), a.labels.clone())];
+        let state = State::open(&file).await.unwrap();
+        state.keep_rule_alerts(std::slice::from_ref(&a), &[]).await;
+        assert_eq!(state.rule_alerts().await.unwrap(), std::slice::from_ref(&a));
+        // As a disk that is full.
+        for (name, what) in [("i", "INSERT"), ("d", "DELETE"), ("u", "UPDATE")] {
+            let refuse = format!(
+                "CREATE TRIGGER {name} BEFORE {what} ON rule_alerts \
+                 BEGIN SELECT RAISE(ABORT, 'full'); END"
+            );
+            sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(&state.pool).await.unwrap();
+        }
+        state.keep_rule_alerts(&[b], &[]).await;
+        state.keep_rule_alerts(std::slice::from_ref(&fires), &gone).await;
+        state.settle().await;
+        assert_eq!(state.rule_alerts().await.unwrap(), std::slice::from_ref(&fires));
+        // Who asks for what is on the disk is told that it is not.
+        assert!(state.save_rule_alerts(std::slice::from_ref(&fires), &[]).await.is_err());
+        sqlx::raw_sql("DROP TRIGGER i; DROP TRIGGER d; DROP TRIGGER u")
+            .execute(&state.pool)
+            .await
+            .unwrap();
+        state.settle().await;
+        drop(state);
+        let state = State::open(&file).await.unwrap();
+        assert_eq!(state.rule_alerts().await.unwrap(), [fires]);
     }
 }

@@ -1,6 +1,7 @@
 //! Appending: first to the log, then to the head.
 //!
-//! Invariant: what is in the head is in the log, so a query never shows what a crash would lose.
+//! Invariant: what is in the head is in the log, so a query never shows what a crash would lose; but for
+//! what [`Storage::append_anyway`] takes while the disk takes nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -13,7 +14,7 @@ use base::sample::Timestamp;
 
 use crate::Storage;
 use crate::chunk::{Held, TABLE, UNKNOWN};
-use crate::head::{Fit, Head, Offer, SeriesRef};
+use crate::head::{Fit, Head, NoRoom, Offer, SeriesRef};
 use crate::log::{Batch, Log, Logged, More};
 
 /// A sample of a series.
@@ -91,16 +92,23 @@ pub enum AppendError {
     Io(#[from] io::Error),
 }
 
+/// No segment has this number: a series that was logged there is not defined in any.
+const NOWHERE: u32 = 0;
+/// The most samples that only memory has, some 200 MiB: then nobody takes more of them.
+const MOST_UNLOGGED: u64 = 1 << 27;
+
 /// Who holds this appends.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) log: Option<Log>,
     batch: Batch,
+    /// Samples since the disk last took one.
+    pub(crate) unlogged: u64,
 }
 
 impl Writer {
     pub(crate) fn new(log: Option<Log>) -> Self {
-        Self { log, batch: Batch::default() }
+        Self { log, batch: Batch::default(), unlogged: 0 }
     }
 }
 
@@ -135,11 +143,14 @@ impl Storage {
         if let Some(found) = head.find(labels) {
             return Ok(found);
         }
-        let room = has_room(&head, labels, self.options.max_series, shares);
-        if room.is_err() {
-            self.refused_series.fetch_add(1, Ordering::Relaxed);
-        }
-        room.map(|()| head.find_or_create(labels))
+        let most = self.options.max_series;
+        let refusal = match head.room_for(labels, most, shares) {
+            Ok(()) => return Ok(head.find_or_create(labels)),
+            Err(NoRoom::All) => AppendError::TooManySeries(most),
+            Err(NoRoom::Job { job, has }) => AppendError::TooManyOfJob { job, has, most },
+        };
+        self.refused_series.fetch_add(1, Ordering::Relaxed);
+        Err(refusal)
     }
 
     /// The labels of a series that is still known.
@@ -187,8 +198,34 @@ impl Storage {
         points: &[Point],
         beside: Beside<'_>,
     ) -> Result<Appended, AppendError> {
+        self.append_while(points, beside, |_| false)
+    }
+
+    /// As [`Storage::append_with`], but where the log cannot be written the samples are in memory only:
+    /// for what nobody would send again, and rules are to judge (F35). They are gone after a crash,
+    /// unless the disk takes what is in memory before. Of so many that they would take some hundred
+    /// MiB no more are taken until the log is written again.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Io`]: the log could not be written for too long.
+    pub fn append_anyway(
+        &self,
+        points: &[Point],
+        beside: Beside<'_>,
+    ) -> Result<Appended, AppendError> {
+        self.append_while(points, beside, |unlogged| unlogged < MOST_UNLOGGED)
+    }
+
+    /// Appends, also without the log where `without` says so of how many samples it lacks.
+    fn append_while(
+        &self,
+        points: &[Point],
+        beside: Beside<'_>,
+        without: impl Fn(u64) -> bool,
+    ) -> Result<Appended, AppendError> {
         let mut writer = self.writer();
-        let Writer { log, batch } = &mut *writer;
+        let Writer { log, batch, unlogged } = &mut *writer;
         let natives = if beside.histograms.is_empty() {
             Vec::new()
         } else {
@@ -205,7 +242,7 @@ impl Storage {
             held: held(at, point.value),
             start: beside.start(at),
         };
-        if let Some(log) = log {
+        let written: io::Result<()> = log.as_mut().map_or(Ok(()), |log| {
             let newest = points.iter().map(|point| point.timestamp).max();
             if newest.is_some_and(|newest| log.is_full(newest)) {
                 log.rotate()?;
@@ -213,9 +250,19 @@ impl Storage {
             prepare(&self.head(), points, &offer, log.number(), batch);
             if !batch.samples.is_empty() {
                 log.append(batch)?;
+                *unlogged = 0;
             }
-        }
-        let segment = log.as_ref().map_or(0, Log::number);
+            Ok(())
+        });
+        // The next sample that is written tells all of its series again.
+        let segment = match written {
+            Ok(()) => log.as_ref().map_or(NOWHERE, Log::number),
+            Err(_) if without(*unlogged) => {
+                *unlogged += points.len() as u64;
+                NOWHERE
+            }
+            Err(error) => return Err(AppendError::Io(error)),
+        };
         let mut head = self.head_mut();
         let mut appended = Appended::default();
         for (position, point) in points.iter().enumerate() {
@@ -236,23 +283,6 @@ impl Storage {
         }
         Ok(appended)
     }
-}
-
-/// Whether one more series may begin, where `most` may be there and a job `shares` with others.
-fn has_room(head: &Head, labels: &Labels, most: usize, shares: bool) -> Result<(), AppendError> {
-    if head.len() >= most {
-        return Err(AppendError::TooManySeries(most));
-    }
-    let share = most / 10;
-    if !shares || head.len() < most - share {
-        return Ok(());
-    }
-    let job = labels.get("job").unwrap_or_default();
-    let has = head.index().list("job", job).map_or(0, |list| list.len() as usize);
-    if has < share {
-        return Ok(());
-    }
-    Err(AppendError::TooManyOfJob { job: job.to_owned(), has, most })
 }
 
 /// The histograms among `points`, each with what its predecessor says about its beginning again.
@@ -355,4 +385,60 @@ fn without_predecessors(batch: &mut Batch) {
     }
     seen.clear();
     definitions.retain(|(slot, _)| seen.insert(*slot));
+}
+
+#[cfg(test)]
+mod tests {
+    use base::matcher::Matcher;
+
+    use super::*;
+    use crate::Options;
+
+    #[test]
+    fn what_the_log_does_not_take_is_in_memory_where_that_is_wanted_f35() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Storage::open(dir.path(), Options::default()).unwrap();
+        let storage = open();
+        let series = storage.series(&Labels::from_pairs([("__name__", "x")])).unwrap();
+        let point =
+            |n: i64| Point { series, timestamp: Timestamp::from_millis(n * 1000), value: n as f64 };
+        let times = |storage: &Storage| {
+            let all = [Matcher::equal("__name__", "x")];
+            storage.select(&all, Timestamp::MIN, Timestamp::MAX).unwrap().remove(0).times
+        };
+        let refuse = || storage.writer().log.as_mut().unwrap().refuse();
+        storage.append(&[point(1)]).unwrap();
+        refuse();
+        // Who would be told that it is kept is told that it is not.
+        assert!(matches!(storage.append(&[point(2)]), Err(AppendError::Io(_))));
+        assert_eq!(times(&storage), [1000]);
+        storage.append(&[point(2)]).unwrap();
+        refuse();
+        assert_eq!(storage.append_anyway(&[point(3)], Beside::default()).unwrap().stored, 1);
+        assert_eq!((times(&storage).len(), storage.stats().unlogged), (3, 1));
+        storage.append(&[point(4)]).unwrap();
+        assert_eq!((times(&storage).len(), storage.stats().unlogged), (4, 0));
+        storage.sync().unwrap();
+        // A crash now costs what was in memory only, and nothing behind it.
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::create_dir(copy.path().join("log")).unwrap();
+        for entry in std::fs::read_dir(dir.path().join("log")).unwrap() {
+            let path = entry.unwrap().path();
+            let to = copy.path().join("log").join(path.file_name().unwrap());
+            std::fs::copy(&path, to).unwrap();
+        }
+        let crashed = Storage::open(copy.path(), Options::default()).unwrap();
+        assert_eq!(times(&crashed), [1000, 2000, 4000]);
+        // The next head that is written has it.
+        storage.checkpoint(0);
+        drop(storage);
+        assert_eq!(times(&open()), [1000, 2000, 3000, 4000]);
+        // It has an end.
+        let storage = open();
+        let series = storage.series(&Labels::from_pairs([("__name__", "x")])).unwrap();
+        storage.writer().unlogged = MOST_UNLOGGED;
+        storage.writer().log.as_mut().unwrap().refuse();
+        let late = Point { series, ..point(5) };
+        assert!(storage.append_anyway(&[late], Beside::default()).is_err());
+    }
 }

@@ -22,7 +22,7 @@ use base::sample::Timestamp;
 use tracing::{info, warn};
 
 use crate::Storage;
-use crate::head::{Head, Kept, Sealed};
+use crate::head::{Head, Kept, Limit, Sealed};
 use crate::varint;
 
 const MAGIC: &[u8; 8] = b"VEILHED1";
@@ -145,22 +145,27 @@ fn put_series(to: &mut Vec<u8>, labels: &Labels, kept: &Kept) {
 }
 
 /// Reads the head of `dir` into `head`, as far as it is not in blocks; returns the segments that need
-/// not be read. Nothing where there is none, or none that is whole: `head` is of no use then.
-pub(crate) fn read(dir: &Path, head: &mut Head) -> io::Result<Option<Segments>> {
+/// not be read. Nothing where there is none, or none that is whole: `head` is of no use then. Of series
+/// there are no more than `limit`.
+pub(crate) fn read(dir: &Path, head: &mut Head, limit: &mut Limit) -> io::Result<Option<Segments>> {
     let file = match File::open(dir.join(NAME)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut file = BufReader::with_capacity(1 << 20, file);
-    let read = read_frames(&mut file, head)?;
+    let read = read_frames(&mut file, head, limit)?;
     if read.is_none() {
         warn!("the head on the disk is damaged or not whole; all of the log is read in its place");
     }
     Ok(read)
 }
 
-fn read_frames(file: &mut impl Read, head: &mut Head) -> io::Result<Option<Segments>> {
+fn read_frames(
+    file: &mut impl Read,
+    head: &mut Head,
+    limit: &mut Limit,
+) -> io::Result<Option<Segments>> {
     let mut magic = [0; MAGIC.len()];
     let mut payload = Vec::new();
     if !fill(file, &mut magic)? || &magic != MAGIC || !next_frame(file, &mut payload)? {
@@ -177,7 +182,7 @@ fn read_frames(file: &mut impl Read, head: &mut Head) -> io::Result<Option<Segme
         let mut rest = payload.as_slice();
         while !rest.is_empty() {
             let Some((labels, kept)) = take_series(&mut rest) else { return Ok(None) };
-            head.restore(&labels, kept);
+            head.restore(&labels, kept, limit);
         }
     }
 }
@@ -308,7 +313,7 @@ mod tests {
         let before = all(&storage);
         drop(storage);
         let mut head = crate::head_behind(&[], Options::default());
-        let segments = read(dir.path(), &mut head).unwrap().unwrap();
+        let segments = read(dir.path(), &mut head, &mut Limit::of(100)).unwrap().unwrap();
         assert!(!segments.is_empty());
         // The log before it is not read: without it everything is there.
         for (number, _) in &segments {
@@ -333,7 +338,7 @@ mod tests {
         let before = all(&storage);
         let first = |dir: &Path| {
             let mut head = crate::head_behind(&[], Options::default());
-            read(dir, &mut head).unwrap().unwrap();
+            read(dir, &mut head, &mut Limit::of(100)).unwrap().unwrap();
             head.iter().filter_map(|series| series.first_time()).min().unwrap()
         };
         assert_eq!(first(dir.path()), Timestamp::from_millis(0));

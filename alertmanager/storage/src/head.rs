@@ -3,8 +3,10 @@
 //! Invariant: a series' samples rise in time, and no chunk reaches over the end of a window of
 //! [`WINDOW`], so that whole chunks move into a block.
 
+mod room;
 mod series;
 
+pub(crate) use room::{Limit, NoRoom};
 pub(crate) use series::{Fit, HeadSeries, Kept, Offer, Sealed};
 
 use std::hash::BuildHasher;
@@ -226,8 +228,8 @@ impl Head {
         self.slots.len()
     }
 
-    /// Takes back a series as it was, but for what is in blocks since.
-    pub(crate) fn restore(&mut self, labels: &Labels, mut kept: Kept) {
+    /// Takes back a series as it was, but for what is in blocks since, where there is room for it.
+    pub(crate) fn restore(&mut self, labels: &Labels, mut kept: Kept, limit: &mut Limit) {
         if let Some(begin) = self.min_time {
             kept.chunks.retain(|chunk| chunk.last >= begin);
             kept.late.retain(|(time, _)| *time >= begin.millis());
@@ -235,9 +237,9 @@ impl Head {
                 return;
             }
         }
+        let Some(series) = limit.find_or_create(self, labels) else { return };
         self.max_time = self.max_time.max(kept.last.map(|(last, _)| last));
         self.has_natives |= kept.chunks.iter().any(Sealed::has_histograms);
-        let series = self.find_or_create(labels);
         if let Some(found) = self.get_mut(series) {
             found.restore(kept);
             if let Some(first) = found.first_time() {

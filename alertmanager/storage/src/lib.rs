@@ -34,6 +34,7 @@ mod delete;
 mod import;
 mod foreign;
 mod inspect;
+mod left_out;
 mod names;
 #[cfg(test)]
 mod noise;
@@ -64,7 +65,7 @@ use tracing::{info, warn};
 
 use append::Writer;
 use block::{Block, BlockError};
-use head::Head;
+use head::{Head, Limit};
 use log::Log;
 
 /// How much is kept.
@@ -143,13 +144,17 @@ impl Storage {
         let blocks = open_blocks(&dir.join("blocks")).map_err(failed)?;
         let mut head = head_behind(&blocks, options);
         let log_dir = dir.join("log");
-        let known = checkpoint::read(dir, &mut head).map_err(failed)?;
+        let mut limit = Limit::of(options.max_series);
+        let known = checkpoint::read(dir, &mut head, &mut limit).map_err(failed)?;
         if known.is_none() {
-            head = head_behind(&blocks, options);
+            (head, limit) = (head_behind(&blocks, options), Limit::of(options.max_series));
         }
         let known = known.unwrap_or_default();
         let used = known.last().map_or(0, |(number, _)| *number);
-        let replayed = log::replay(&log_dir, &mut head, &known).map_err(failed)?;
+        let replayed = log::replay(&log_dir, &mut head, &known, &mut limit).map_err(failed)?;
+        if limit.left_out > 0 {
+            left_out::keep(dir, limit.left_out).map_err(failed)?;
+        }
         if replayed.samples > 0 {
             info!(series = head.len(), samples = replayed.samples, "the log has been read");
         }

@@ -94,6 +94,12 @@ impl Log {
         })
     }
 
+    /// From now on the segment takes nothing, and cannot be mended.
+    #[cfg(test)]
+    pub(crate) fn refuse(&mut self) {
+        self.file = File::open(self.dir.join(file_name(self.number))).unwrap();
+    }
+
     /// The segment that is being written.
     pub(crate) fn number(&self) -> u32 {
         self.number

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a part of the log goes only after everything in it is in a block on the disk.
 
+mod believed;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -39,6 +41,8 @@ pub struct Stats {
     pub block_samples: u64,
     /// Bytes of the log's current segment.
     pub log_bytes: u64,
+    /// Samples that only memory has: the log could not be written.
+    pub unlogged: u64,
     /// How often a damaged chunk of a block was met and left out.
     pub damaged_chunks: u64,
 }
@@ -68,7 +72,10 @@ impl Storage {
     /// How much there is.
     pub fn stats(&self) -> Stats {
         let blocks = self.blocks();
-        let log_bytes = self.writer().log.as_ref().map_or(0, crate::log::Log::size);
+        let (log_bytes, unlogged) = {
+            let writer = self.writer();
+            (writer.log.as_ref().map_or(0, crate::log::Log::size), writer.unlogged)
+        };
         let head = self.head();
         Stats {
             series: head.len(),
@@ -79,6 +86,7 @@ impl Storage {
             block_bytes: blocks.iter().map(|block| block.bytes()).sum(),
             block_samples: blocks.iter().map(|block| block.samples()).sum(),
             log_bytes,
+            unlogged,
             damaged_chunks: blocks.iter().map(|block| block.damaged_chunks()).sum(),
         }
     }
@@ -145,7 +153,11 @@ impl Storage {
     /// Removes the blocks that have nothing since the retention. It is counted from the newest
     /// sample where that is older than `now`: after a jump of the clock nothing goes.
     fn expire(&self, now: Timestamp) -> io::Result<()> {
-        let newest = self.max_time().map_or(now, |newest| newest.min(now));
+        let blocks = self.blocks();
+        let mut spans: Vec<_> = blocks.iter().map(|b| (b.min_time(), b.max_time())).collect();
+        let first = self.head().iter().filter_map(HeadSeries::first_time).min();
+        spans.extend(first.zip(self.max_time()));
+        let newest = believed::newest(&spans).map_or(now, |newest| newest.min(now));
         let since = newest - self.options.retention;
         let gone = |block: &Arc<Block>| block.max_time() < since;
         for block in self.blocks().iter().filter(|block| gone(block)) {
@@ -294,6 +306,22 @@ mod tests {
         // It goes on as if nothing had been.
         append(&storage, "a", end, 600.0);
         assert_eq!(all(&storage)[0].times.len(), 601);
+    }
+
+    #[test]
+    fn samples_a_year_ahead_remove_nothing_until_a_day_has_followed_f25() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = filled(dir.path());
+        // A clock that was followed although it was wrong: or a host that was off for a year.
+        let year = 366 * 24 * 60;
+        for minute in (0..=25 * 60).step_by(30) {
+            append(&storage, "a", (year + minute) * MINUTE, 1.0);
+            storage.maintain(Timestamp::from_millis((year + minute) * MINUTE)).unwrap();
+            let oldest = all(&storage)[0].times[0];
+            let expected = if minute < 24 * 60 { 0 } else { year * MINUTE };
+            assert!(oldest == expected || (14..=24).contains(&(minute / 60)), "{minute}: {oldest}");
+        }
+        assert_eq!(all(&storage)[0].times[0], year * MINUTE);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The system's clock is set, and the machine sleeps, while the real program watches: F24, F26.
+//! The system's clock is set, and the machine sleeps, while the real program watches: F24 to F26.
 //!
 //! Invariant: only the wall clock is a pretended one (`faketime`), and only that of the program; the
 //! clock that nobody sets goes on as it does.
@@ -131,6 +131,41 @@ fn a_clock_that_is_set_back_two_hours_neither_fires_nor_ends_anything_f24() {
 }
 
 #[test]
+fn a_clock_that_is_set_ahead_is_not_followed_and_nothing_is_left_of_it_f25() {
+    let target = HttpServer::start(|_| Reply::text("broken 1\n"));
+    let chat = HttpServer::sink();
+    let Some(faked) = Faked::start(watching(&target, &chat)) else { return };
+    wait_until("it fires", || told(&chat) == ["Fires firing"]);
+    let ahead = || faked.own("veilleur_clock_set_ahead_seconds");
+    assert_eq!(ahead(), 0.0);
+    // Twenty minutes, and a year.
+    for (offset, work) in [(1_200, 3.0), (31_536_000, 10.0)] {
+        faked.set(&format!("+{offset}"));
+        wait_until("it is seen", || ahead() > 0.0);
+        assert!((ahead() - f64::from(offset)).abs() < 60.0, "{}", ahead());
+        faked.let_work(work);
+        let newest: f64 = faked.evaluator.value("timestamp(broken)").parse().unwrap();
+        let right = base::clock::since_epoch().as_secs_f64();
+        assert!((newest - right).abs() < 30.0, "{newest} is not {right}");
+        assert_eq!(faked.evaluator.alerts("firing"), ["Fires"]);
+        assert_eq!(faked.evaluator.alerts("pending"), ["Waits"]);
+        faked.set("+0");
+        wait_until("it is right again", || ahead() == 0.0);
+        faked.let_work(3.0);
+    }
+    // No sample is missing, none is left out, and nothing was told but what is true.
+    let recent: f64 = faked.evaluator.value("count_over_time(broken[10s])").parse().unwrap();
+    assert!(recent >= 8.0, "{recent} samples in ten seconds");
+    assert_eq!(faked.own("veilleur_scrape_samples_left_out_total"), 0.0);
+    assert_eq!(faked.own("veilleur_clock_set_back_seconds"), 0.0);
+    target.reply_with(|_| Reply::text("broken 0\n"));
+    wait_until("its end is told", || told(&chat).contains(&"Fires resolved".to_owned()));
+    let log = faked.program.log();
+    assert!(log.contains("the system's clock was set ahead"), "{log}");
+    assert!(log.contains("the system's clock is followed again"), "{log}");
+}
+
+#[test]
 fn a_machine_that_slept_half_an_hour_goes_on_without_a_burst_or_a_false_word_f26() {
     let target = HttpServer::start(|_| Reply::text("broken 1\n"));
     let chat = HttpServer::sink();
@@ -160,6 +195,11 @@ fn a_machine_that_slept_half_an_hour_goes_on_without_a_burst_or_a_false_word_f26
     let (more, seconds) = (target.asked().len() - asked, woken.elapsed().as_secs_f64());
     // One tick at once, and then one a second.
     assert!((more as f64) <= seconds + 2.0, "{more} scrapes in {seconds} s");
+    faked.let_work(4.0);
+    // Whether it slept, or its clock is wrong, is seen when that has lasted.
+    wait_until("the clock is followed", || {
+        faked.program.log().contains("this time does not count")
+    });
     faked.let_work(4.0);
     assert_eq!(faked.evaluator.alerts("firing"), ["Fires"]);
     let kept = faked.evaluator.get("/api/v2/alerts?filter=alertname%3DPushed").unwrap().1;

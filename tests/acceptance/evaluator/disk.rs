@@ -165,6 +165,9 @@ fn a_folder_that_takes_nothing_is_told_until_it_does_f35() {
     let target = HttpServer::start(|_| Reply::text("broken 0\n"));
     let chat = HttpServer::sink();
     let mut evaluator = watching(&target, &chat);
+    let rules = fs::read_to_string(evaluator.path("rules.yml")).unwrap();
+    let waited = "  - {alert: Waited, expr: broken == 1, for: 1s}\n";
+    evaluator.write("rules.yml", &(rules + waited));
     let disk = SmallDisk::at(evaluator.path("data"));
     evaluator.start();
     wait_until("it is scraped", || evaluator.value("broken") == "0");
@@ -174,6 +177,31 @@ fn a_folder_that_takes_nothing_is_told_until_it_does_f35() {
     let _ = fs::write(&filler, vec![0; 32 << 20]);
     wait_until("health says so", || data(&evaluator).1.contains("nothing can be written"));
     assert_eq!(data(&evaluator).0, "fail");
+    // What breaks now is told, after its wait as well, and that the disk is full; what is over, too.
+    target.reply_with(|_| Reply::text("broken 1\n"));
+    wait_until("it is told while nothing can be written", || {
+        ["Broken firing", "Waited firing", "DataFolderFailing firing"]
+            .iter()
+            .all(|one| told(&chat).contains(&(*one).into()))
+    });
+    assert!(evaluator.own("veilleur_storage_unlogged_samples") > 0.0);
+    // Who pushes an alert hears that it may be forgotten; it counts all the same.
+    let url = format!("http://127.0.0.1:{}/api/v2/alerts", evaluator.port);
+    let body = r#"[{"labels": {"alertname": "Pushed"}}]"#;
+    let (status, answer) = ask("POST", &url, "content-type: application/json\r\n", body).unwrap();
+    assert!(status == 503 && answer.contains("a restart forgets it"), "{status} {answer}");
+    wait_until("it is told", || told(&chat).contains(&"Pushed firing".to_owned()));
+    // A reload forgets nothing of that.
+    let url = format!("http://127.0.0.1:{}/-/reload", evaluator.port);
+    assert_eq!(ask("POST", &url, "", "").unwrap().0, 200);
+    evaluator.let_evaluate(2);
+    assert_eq!(evaluator.alerts("firing"), ["Broken", "Waited"]);
+    target.reply_with(|_| Reply::text("broken 0\n"));
+    wait_until("its end is told", || told(&chat).contains(&"Broken resolved".to_owned()));
+    target.reply_with(|_| Reply::text("broken 1\n"));
+    let again = || told(&chat).iter().filter(|one| *one == "Waited firing").count() == 2;
+    wait_until("it breaks again", again);
+    assert!(fs::metadata(&filler).unwrap().len() > 1 << 20, "there is room again");
     fs::remove_file(&filler).unwrap();
     wait_until("all is well again", || data(&evaluator).0 == "pass");
     assert!(evaluator.program().is_running());
@@ -182,4 +210,19 @@ fn a_folder_that_takes_nothing_is_told_until_it_does_f35() {
     wait_until("samples are stored again", || {
         evaluator.value("count_over_time(broken[5m])").parse::<f64>().is_ok_and(|n| n > before)
     });
+    // From now on what happened meanwhile is known after a crash, too.
+    wait_until("the state is written", || {
+        let log = evaluator.program().log();
+        log.contains("the journal is on the disk again")
+            && log.contains("in the state database again")
+            && evaluator.own("veilleur_storage_unlogged_samples") == 0.0
+    });
+    wait_until("that is told", || told(&chat).contains(&"DataFolderFailing resolved".to_owned()));
+    wait_until("it is noted", || evaluator.own("veilleur_outbox_waiting") == 0.0);
+    let known = told(&chat);
+    evaluator.kill();
+    evaluator.start();
+    evaluator.let_evaluate(3);
+    assert_eq!(evaluator.alerts("firing"), ["Broken", "Waited"]);
+    assert_eq!(told(&chat), known);
 }

@@ -1,4 +1,4 @@
-//! Targets that send more series than anybody wants: F37.
+//! Targets that send more series than anybody wants, and starts that read them again: F36, F37.
 //!
 //! Invariant: what one target does costs itself alone; each test says what its numbers stand for.
 
@@ -117,4 +117,37 @@ fn labels_that_never_repeat_fill_no_more_than_their_share_f37() {
     let series = evaluator.own("veilleur_storage_series");
     assert!(series <= MOST, "{series} series");
     assert_eq!(evaluator.value("up{job='good'}"), "1");
+}
+
+#[test]
+fn reading_everything_again_takes_little_more_memory_than_having_it_f36() {
+    let many: String = (0..50_000).map(|n| format!("many{{n=\"{n}\"}} {n}\n")).collect();
+    let many = HttpServer::start(move |_| Reply::text(&many));
+    let mut evaluator = Evaluator::new();
+    let jobs = jobs(&[("many", &many)]);
+    evaluator.write(
+        "veilleur.yml",
+        &format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{jobs}"),
+    );
+    evaluator.start();
+    wait_until("there are samples", || {
+        evaluator.own("veilleur_storage_appended_samples_total") > 1e6
+    });
+    let steady = peak(&mut evaluator);
+    evaluator.kill();
+    // Nobody to scrape: what is held now was read.
+    evaluator.write("veilleur.yml", "scrape_configs: []\n");
+    evaluator.start();
+    assert!(evaluator.own("veilleur_storage_series") >= 50_000.0);
+    let read = peak(&mut evaluator);
+    println!("{steady} MiB before the kill, {read} MiB after reading it again");
+    assert!(read * 10 <= steady * 11, "{read} MiB to read what took {steady} MiB");
+    // With a lower limit it takes no more of them than that.
+    evaluator.kill();
+    evaluator.start_with(&["--max-series", "1000"]);
+    assert!(evaluator.own("veilleur_storage_series") <= 1000.0);
+    assert!(peak(&mut evaluator) < read);
+    let log = evaluator.program().log();
+    assert!(log.contains("are left out"), "{log}");
+    assert!(evaluator.path("data/samples/left-out").is_dir());
 }

@@ -38,6 +38,7 @@ mod recipients;
 mod reloads;
 mod remote;
 mod rules_as_code;
+mod safe_mode;
 mod samples;
 mod servers;
 mod silence_page;

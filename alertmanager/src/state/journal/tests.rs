@@ -146,3 +146,45 @@ async fn a_copy_holds_what_is_left_and_goes_on() {
     assert_eq!(all(&journal), expected);
     assert_eq!(all(&Journal::open(&path).unwrap()), expected);
 }
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_is_done_without_until_it_does_f35() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.journal");
+    let put = |id| {
+        let mut batch = Batch::default();
+        batch.put(Table::Told, id, |to| to.push(id as u8));
+        batch
+    };
+    let ids = |journal: &Journal| {
+        let mut ids = Vec::new();
+        journal.each(Table::Told, |id, _| ids.push(id)).unwrap();
+        ids.sort_unstable();
+        ids
+    };
+    let journal = Journal::open(&path).unwrap();
+    journal.commit(put(1)).await.unwrap();
+    // A file that can only be read, and no room for another.
+    let blocked = path.with_extension("new");
+    fs::create_dir(&blocked).unwrap();
+    journal.shared.lock().file = Arc::new(File::open(&path).unwrap());
+    journal.commit(put(2)).await.unwrap();
+    journal.write(put(3)).unwrap();
+    let mut batch = Batch::default();
+    batch.remove(Table::Told, 1);
+    journal.commit(batch).await.unwrap();
+    assert!(journal.is_adrift());
+    assert_eq!(ids(&journal), [2, 3]);
+    assert!(!journal.land().await);
+    assert_eq!(ids(&journal), [2, 3]);
+    // A crash now forgets what happened since.
+    let copy = dir.path().join("copy.journal");
+    fs::copy(&path, &copy).unwrap();
+    assert_eq!(ids(&Journal::open(&copy).unwrap()), [1]);
+    fs::remove_dir(&blocked).unwrap();
+    assert!(journal.land().await);
+    assert!(!journal.is_adrift() && !journal.land().await);
+    journal.commit(put(4)).await.unwrap();
+    drop(journal);
+    assert_eq!(ids(&Journal::open(&path).unwrap()), [2, 3, 4]);
+}

@@ -15,7 +15,7 @@ use tracing::warn;
 use super::frame::{Change, Told};
 use super::{Batch, MAGIC, MAX_FRAME, segments};
 use crate::chunk::{Held, UNKNOWN};
-use crate::head::{Head, Offer, SeriesRef};
+use crate::head::{Head, Limit, Offer, SeriesRef};
 use crate::record;
 
 /// What a replay found.
@@ -40,13 +40,14 @@ pub(crate) struct Damage {
 }
 
 /// Reads the segments in `dir` into `head`, oldest first, and cuts off what is damaged: a copy is
-/// kept. Those in `known` are in `head` already.
+/// kept. Those in `known` are in `head` already; of series there are no more than `limit`.
 pub(crate) fn replay(
     dir: &Path,
     head: &mut Head,
     known: &[(u32, Timestamp)],
+    limit: &mut Limit,
 ) -> io::Result<Replayed> {
-    let replayed = read(dir, head, known)?;
+    let replayed = read(dir, head, known, limit)?;
     for Damage { segment, sound, lost } in &replayed.damage {
         warn!(
             segment = %segment.display(),
@@ -62,10 +63,15 @@ pub(crate) fn replay(
 
 /// Reads all segments in `dir` into `head`, oldest first, and changes nothing.
 pub(crate) fn check(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
-    read(dir, head, &[])
+    read(dir, head, &[], &mut Limit::of(usize::MAX))
 }
 
-fn read(dir: &Path, head: &mut Head, known: &[(u32, Timestamp)]) -> io::Result<Replayed> {
+fn read(
+    dir: &Path,
+    head: &mut Head,
+    known: &[(u32, Timestamp)],
+    limit: &mut Limit,
+) -> io::Result<Replayed> {
     let mut replayed = Replayed::default();
     if !dir.exists() {
         return Ok(replayed);
@@ -78,7 +84,7 @@ fn read(dir: &Path, head: &mut Head, known: &[(u32, Timestamp)]) -> io::Result<R
         let length = fs::metadata(&path)?.len();
         let mut file = BufReader::with_capacity(1 << 20, File::open(&path)?);
         let mut segment = Segment { series: Vec::new(), newest: Timestamp::MIN, samples: 0 };
-        let sound = segment.read(&mut file, head)?;
+        let sound = segment.read(&mut file, head, limit)?;
         replayed.segments.push((number, segment.newest));
         replayed.samples += segment.samples;
         replayed.bytes += sound;
@@ -138,7 +144,12 @@ impl Before {
 
 impl Segment {
     /// Reads frames to the end or to the first that is not sound; returns how far it came.
-    fn read(&mut self, file: &mut impl Read, head: &mut Head) -> io::Result<u64> {
+    fn read(
+        &mut self,
+        file: &mut impl Read,
+        head: &mut Head,
+        limit: &mut Limit,
+    ) -> io::Result<u64> {
         let mut magic = [0; MAGIC.len()];
         if !fill(file, &mut magic)? || &magic != MAGIC {
             return Ok(0);
@@ -160,7 +171,7 @@ impl Segment {
             // Not `resize`: a damaged length must not cost memory that the file does not have.
             if Read::by_ref(file).take(length as u64).read_to_end(&mut payload)? < length
                 || crc32fast::hash(&payload) != number(crc)
-                || self.apply(&payload, head).is_none()
+                || self.apply(&payload, head, limit).is_none()
             {
                 return Ok(sound);
             }
@@ -168,7 +179,7 @@ impl Segment {
         }
     }
 
-    fn apply(&mut self, payload: &[u8], head: &mut Head) -> Option<()> {
+    fn apply(&mut self, payload: &[u8], head: &mut Head, limit: &mut Limit) -> Option<()> {
         // All of it is read before any of it counts.
         let mut all = Vec::new();
         Batch::decode(payload, |told| {
@@ -178,13 +189,14 @@ impl Segment {
         for told in all {
             match told {
                 Told::Definition(slot, labels) => {
-                    let series = head.find_or_create(&labels);
-                    let before = Before { series, value: 0.0, start: UNKNOWN, native: None };
+                    let series = limit.find_or_create(head, &labels);
+                    let before =
+                        |series| Before { series, value: 0.0, start: UNKNOWN, native: None };
                     let slot = usize::try_from(slot).ok().filter(|slot| *slot < MAX_SLOT)?;
                     if self.series.len() <= slot {
                         self.series.resize_with(slot + 1, || None);
                     }
-                    self.series[slot] = Some(before);
+                    self.series[slot] = series.map(before);
                 }
                 Told::Sample(slot, time, change) => {
                     let known = self.series.get_mut(slot as usize).and_then(Option::as_mut);
