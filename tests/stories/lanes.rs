@@ -205,6 +205,8 @@ impl House {
             mutes: mutes.clone(),
             disk: Default::default(),
             safe: None,
+            clock: base::clock::SteadyClock::starting_at(at(now)),
+            behind: Duration::ZERO,
             alerts: alerts.clone(),
             storm: Arc::new(Mutex::new(Storm::default())),
             fallbacks: fallbacks.clone(),

@@ -278,8 +278,11 @@ impl Judging {
         }
         let (states, rules) = (self.lane_states.clone(), self.rules.clone());
         let safe = self.safe.as_ref().map(SafeMode::summary);
+        let clock = self.clock.clone();
         let patience = watchdog.interval * 2;
         Some(Gate::new(move |now| {
+            // Rules are judged by a clock that may not follow the system's.
+            let now = now - clock.held_back();
             let lanes = states.all().into_iter().filter(|(lane, _)| {
                 let receiver = lane.split('/').next().unwrap_or(lane);
                 receiver != WATCHDOG && !watchdog.despite.iter().any(|name| name == receiver)
@@ -323,6 +326,8 @@ impl Judging {
             storm: Arc::clone(&self.storm),
             disk: self.disk.clone(),
             safe: self.safe.clone(),
+            clock: self.clock.clone(),
+            behind: Duration::ZERO,
             alerts: self.alerts.clone(),
             fallbacks: config.receivers.fallbacks().clone(),
             started: now,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base::clock::SteadyClock;
 use base::labels::{ALERT_NAME, Labels};
 use base::sample::Timestamp;
 use tokio::time::sleep;
@@ -61,6 +62,10 @@ pub struct OwnAlerts {
     pub alerts: Alerts,
     /// How long each receiver may fail before others hear of its alerts.
     pub fallbacks: Fallbacks,
+    /// The time of evaluations.
+    pub clock: SteadyClock,
+    /// How far that is behind, where the system's clock was set ahead (F25).
+    pub behind: Duration,
     /// Since when rules could be evaluated.
     pub started: Timestamp,
 }
@@ -78,6 +83,11 @@ impl OwnAlerts {
         let mut told = self.told_before(Timestamp::now());
         while !stop.is_cancelled() {
             let now = Timestamp::now();
+            let before = std::mem::replace(&mut self.behind, self.clock.held_back());
+            // Evaluations go on at the time that the system's clock has.
+            if self.behind < before {
+                self.started = now;
+            }
             self.step(&mut told, now).await;
             stop.run_until_cancelled(sleep(LOOK)).await;
             let woken = Timestamp::now();
@@ -140,6 +150,7 @@ impl OwnAlerts {
     /// Everything that is wrong at `now`.
     fn faults(&self, now: Timestamp) -> Vec<Fault> {
         let waiting = self.outbox.waiting();
+        let judged = now - self.behind;
         let mut faults = Vec::new();
         for (lane, state) in self.states.all() {
             let waiting = waiting.get(&lane).copied().unwrap_or_default();
@@ -151,11 +162,11 @@ impl OwnAlerts {
         faults.extend(self.safe.as_ref().map(of_safe_mode));
         // In safe mode nobody looks, which is told once.
         for group in self.rules.all().into_iter().filter(|_| self.safe.is_none()) {
-            faults.extend(of_group(&group, PATIENCE, self.started, now));
+            faults.extend(of_group(&group, PATIENCE, self.started, judged));
             faults.extend(dead_rules(&group));
         }
         for (job, sources) in self.targets.sources() {
-            faults.extend(of_job(&job, &sources, self.started, now));
+            faults.extend(of_job(&job, &sources, self.started, judged));
         }
         faults.extend(self.disk.fault().map(of_disk));
         faults.extend(self.blind(now));

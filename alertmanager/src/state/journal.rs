@@ -327,25 +327,28 @@ impl Shared {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let (file, generation, written) = {
+        let (file, generation, written, adrift) = {
             let mut inner = self.lock();
             if inner.suspect {
                 inner.renew(self.path.as_deref())?;
             }
-            (Arc::clone(&inner.file), inner.generation, inner.written)
+            (Arc::clone(&inner.file), inner.generation, inner.written, inner.adrift)
         };
-        // Others write meanwhile.
-        let result = file.sync_data();
+        // Others write meanwhile. For what is in memory there is nothing to wait for.
+        let result = if adrift { Ok(()) } else { file.sync_data() };
         let mut inner = self.lock();
         match result {
             Ok(()) => {
                 crash::point("journal.synced");
                 inner.synced = inner.synced.max(written);
             }
+            // Another file holds it all by now.
+            Err(_) if inner.generation != generation => {}
+            // What the system could not write it may have forgotten: all of it is written anew.
             Err(error) => {
-                // What the system could not write it may have forgotten.
-                inner.suspect |= inner.generation == generation;
-                return Err(error);
+                tracing::error!(%error, "the disk failed at the journal");
+                inner.suspect = true;
+                inner.renew(self.path.as_deref())?;
             }
         }
         if inner.size > crash::sooner(SMALL, TINY) && inner.size / 3 > inner.live_bytes {

@@ -160,6 +160,8 @@ fn a_clock_that_is_set_ahead_is_not_followed_and_nothing_is_left_of_it_f25() {
     assert_eq!(faked.own("veilleur_clock_set_back_seconds"), 0.0);
     target.reply_with(|_| Reply::text("broken 0\n"));
     wait_until("its end is told", || told(&chat).contains(&"Fires resolved".to_owned()));
+    let others: Vec<_> = told(&chat).into_iter().filter(|one| !one.starts_with("Fires ")).collect();
+    assert_eq!(others, [""; 0], "what fires because of the clock");
     let log = faked.program.log();
     assert!(log.contains("the system's clock was set ahead"), "{log}");
     assert!(log.contains("the system's clock is followed again"), "{log}");

@@ -177,18 +177,27 @@ fn a_folder_that_takes_nothing_is_told_until_it_does_f35() {
     let _ = fs::write(&filler, vec![0; 32 << 20]);
     wait_until("health says so", || data(&evaluator).1.contains("nothing can be written"));
     assert_eq!(data(&evaluator).0, "fail");
-    // What breaks now is told, after its wait as well, and that the disk is full; what is over, too.
-    target.reply_with(|_| Reply::text("broken 1\n"));
+    // What breaks now is told, after its wait as well, and that the disk is full; what is over, too. More
+    // than fits into the pages that the files have already.
+    let more = |n: u32| format!("more{{n=\"{n}\"}} 1\n");
+    let broken = format!("broken 1\n{}", (0..500).map(more).collect::<String>());
+    target.reply_with(move |_| Reply::text(&broken));
     wait_until("it is told while nothing can be written", || {
         ["Broken firing", "Waited firing", "DataFolderFailing firing"]
             .iter()
             .all(|one| told(&chat).contains(&(*one).into()))
     });
-    assert!(evaluator.own("veilleur_storage_unlogged_samples") > 0.0);
+    wait_until("samples are in memory only", || {
+        evaluator.own("veilleur_storage_unlogged_samples") > 500.0
+    });
+    assert_eq!(evaluator.value("count(more)"), "500");
     // Who pushes an alert hears that it may be forgotten; it counts all the same.
     let url = format!("http://127.0.0.1:{}/api/v2/alerts", evaluator.port);
-    let body = r#"[{"labels": {"alertname": "Pushed"}}]"#;
-    let (status, answer) = ask("POST", &url, "content-type: application/json\r\n", body).unwrap();
+    let text = "x".repeat(10_000);
+    let body = format!(
+        r#"[{{"labels": {{"alertname": "Pushed"}}, "annotations": {{"text": "{text}"}}}}]"#
+    );
+    let (status, answer) = ask("POST", &url, "content-type: application/json\r\n", &body).unwrap();
     assert!(status == 503 && answer.contains("a restart forgets it"), "{status} {answer}");
     wait_until("it is told", || told(&chat).contains(&"Pushed firing".to_owned()));
     // A reload forgets nothing of that.
