@@ -278,7 +278,7 @@ impl Judging {
         }
         let (states, rules) = (self.lane_states.clone(), self.rules.clone());
         let safe = self.safe.as_ref().map(SafeMode::summary);
-        let clock = self.clock.clone();
+        let (clock, disk) = (self.clock.clone(), self.disk.clone());
         let patience = watchdog.interval * 2;
         Some(Gate::new(move |now| {
             // Rules are judged by a clock that may not follow the system's.
@@ -287,7 +287,9 @@ impl Judging {
                 let receiver = lane.split('/').next().unwrap_or(lane);
                 receiver != WATCHDOG && !watchdog.despite.iter().any(|name| name == receiver)
             });
-            safe.clone().or_else(|| own_alerts::why_not_well(lanes, &rules.all(), patience, now))
+            // What is only in memory is not well, although nobody waits for it.
+            let ill = || own_alerts::why_not_well(lanes, &rules.all(), patience, now);
+            safe.clone().or_else(ill).or_else(|| disk.fault().map(|fault| fault.why))
         }))
     }
 

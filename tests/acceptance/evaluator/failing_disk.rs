@@ -64,6 +64,9 @@ fn what_a_disk_failed_at_is_not_believed_f33() {
     wait_until("a silence is refused", || silence(&evaluator, "refused") == 500);
     target.reply_with(|_| Reply::text("broken 1\n"));
     wait_until("it is told nevertheless", || told(&chat).contains(&"Broken firing".to_owned()));
+    wait_until("it has failed at samples, too", || {
+        evaluator.program().log().contains("task=\"sync\"")
+    });
     drop(failing);
     // A segment of which the kernel has forgotten what it could not write is replaced.
     wait_until("samples are written anew", || {
