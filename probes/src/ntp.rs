@@ -141,14 +141,25 @@ impl Answer {
         }
         let stratum = f64::from(self.stratum);
         let values = [
-            ("offset", self.offset, "s", "How far the server's clock is ahead of ours"),
-            ("delay", self.delay, "s", "How long the question and the answer were under way"),
-            ("root_dispersion", self.root_dispersion, "s", "How far off the server may be"),
-            ("stratum", stratum, "", "How many servers are between the server and a clock"),
+            (
+                ("offset", "s", self.offset),
+                ("probe_ntp_offset_seconds", "How far the server's clock is ahead of ours"),
+            ),
+            (
+                ("delay", "s", self.delay),
+                ("probe_ntp_delay_seconds", "How long the question and the answer were under way"),
+            ),
+            (
+                ("root_dispersion", "s", self.root_dispersion),
+                ("probe_ntp_root_dispersion_seconds", "How far off the server may be"),
+            ),
+            (
+                ("stratum", "", stratum),
+                ("probe_ntp_stratum", "How many servers are between the server and a clock"),
+            ),
         ];
-        for (name, value, unit, help) in values {
-            let unit_name = if unit == "s" { "_seconds" } else { "" };
-            session.metrics.gauge(&format!("probe_ntp_{name}{unit_name}"), help, value);
+        for ((name, unit, value), (metric, help)) in values {
+            session.metrics.gauge(metric, help, value);
             session.value(name, value, unit);
         }
         if self.leap == 3 || self.stratum == 0 || self.stratum >= 16 {
