@@ -43,7 +43,12 @@ fn times(port: u16) -> Vec<i64> {
 }
 
 fn evaluator(stage: &Stage, port: u16) -> Program {
-    std::fs::write(stage.path("veilleur.yml"), "{}").unwrap();
+    evaluator_of(stage, port, "{}")
+}
+
+/// An evaluator that has this configuration, ready.
+pub(crate) fn evaluator_of(stage: &Stage, port: u16, config: &str) -> Program {
+    std::fs::write(stage.path("veilleur.yml"), config).unwrap();
     let (config, data) = (stage.text("veilleur.yml"), stage.text("data"));
     let listen = format!("127.0.0.1:{port}");
     let arguments = ["--config", &config, "--data", &data, "--listen", &listen];

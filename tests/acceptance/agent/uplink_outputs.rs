@@ -10,6 +10,7 @@ use tests::program::{Program, free_port};
 use tests::{exchange, get, wait_until};
 
 use crate::stage::Stage;
+use crate::uplink::evaluator_of;
 
 /// Starts an evaluator that tells the chat service what fails at once.
 fn evaluator(stage: &Stage, port: u16, chat: &HttpServer) -> Program {
@@ -21,15 +22,7 @@ fn evaluator(stage: &Stage, port: u16, chat: &HttpServer) -> Program {
          receivers: [{{name: ops, slack_configs: [{{channel: '#ops'}}]}}]\n",
         chat.url("/chat")
     );
-    fs::write(stage.path("veilleur.yml"), config).unwrap();
-    let (config, data) = (stage.text("veilleur.yml"), stage.text("data"));
-    let listen = format!("127.0.0.1:{port}");
-    let arguments = ["--config", &config, "--data", &data, "--listen", &listen];
-    let program = Program::start("veilleur", arguments);
-    wait_until("the evaluator is ready", || {
-        get(&format!("http://127.0.0.1:{port}/-/ready")).is_some_and(|(status, _)| status == 200)
-    });
-    program
+    evaluator_of(stage, port, &config)
 }
 
 /// The description of the alert of a check that failed; empty where none fires.

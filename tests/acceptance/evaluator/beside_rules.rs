@@ -6,8 +6,9 @@
 //! takes. Then `ALERTS` of both are laid side by side. `BESIDE_SECONDS` says for how long (60); who has
 //! more than five minutes judges every five seconds, else every two.
 //!
-//! What is there for less than an interval may be seen by one of them only; the numbers that the rule sets
-//! judge change all the time. So what one of them had for a single evaluation is no difference.
+//! What is there for less than an interval may be seen by one of them only. The pages of programs change
+//! at every look, so [`Held`] shows each for as long as the rule sets' interval: both judge the same numbers.
+//! What one of them had for a single evaluation, at the change of a page, is no difference.
 //!
 //! Invariant: an alert that one of them has and the other has not, or that changes at another time
 //! than the two differ by nature in (when each scrapes and judges), is a difference.
@@ -15,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use base::sample::Timestamp;
@@ -85,6 +87,27 @@ fn shown(millis: i64) -> String {
         page.push_str("sometimes 1\n");
     }
     page
+}
+
+/// Pages of programs, each shown as it was at the beginning of its time.
+struct Held {
+    seconds: i64,
+    pages: Mutex<BTreeMap<String, (i64, String)>>,
+}
+
+impl Held {
+    fn page(&self, address: &str) -> Reply {
+        let time = Timestamp::now().millis() / 1000 / self.seconds;
+        let mut pages = self.pages.lock().unwrap();
+        let held = pages.get(address).filter(|(of, _)| *of == time);
+        let page = held.map(|(_, page)| page.clone()).or_else(|| {
+            let (status, page) = ask("GET", &format!("http://{address}/metrics"), "", "")?;
+            (status == 200).then_some(page)
+        });
+        let Some(page) = page else { return Reply::status(503) };
+        pages.insert(address.to_owned(), (time, page.clone()));
+        Reply::text(&page)
+    }
 }
 
 /// The rule sets that Prometheus takes.
@@ -218,17 +241,20 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
     let seconds: i64 = seconds.unwrap_or(60);
     let interval = if seconds > 300 { 5 } else { 2 };
     let (apart, sets_interval) = (APART * interval, SETS * interval);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let ports = [free_port(), free_port(), free_port()];
+    let held = Held { seconds: sets_interval, pages: Mutex::default() };
     let target = HttpServer::start(move |asked| {
         let millis = Timestamp::now().millis() / interval;
         match asked.path.as_str() {
             // It fails for a third of the time.
             "/flaky" if millis.rem_euclid(30_000) < 10_000 => Reply::status(500),
+            "/prometheus" => held.page(&format!("127.0.0.1:{}", ports[1])),
+            "/node" => held.page(&format!("127.0.0.1:{}", ports[2])),
             _ => Reply::text(&shown(millis)),
         }
     });
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let ports = [free_port(), free_port(), free_port()];
     let exporter = peers::program("prometheus-node-exporter").map(|program| {
         let mut command = Command::new(program);
         command.arg(format!("--web.listen-address=127.0.0.1:{}", ports[2]));
@@ -241,12 +267,10 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
          rule_files:\n- waves.yml\n{}scrape_configs:\n\
          - job_name: waves\n  static_configs: [{{targets: ['{1}']}}]\n\
          - job_name: flaky\n  metrics_path: /flaky\n  static_configs: [{{targets: ['{1}']}}]\n\
-         - job_name: prometheus\n  static_configs: [{{targets: ['127.0.0.1:{2}']}}]\n\
-         - job_name: node\n  static_configs: [{{targets: ['127.0.0.1:{3}']}}]\n",
+         - job_name: prometheus\n  metrics_path: /prometheus\n  static_configs: [{{targets: ['{1}']}}]\n\
+         - job_name: node\n  metrics_path: /node\n  static_configs: [{{targets: ['{1}']}}]\n",
         files.concat(),
         target.address(),
-        ports[1],
-        ports[2],
     );
     std::fs::write(path("waves.yml"), rules(interval)).unwrap();
     std::fs::write(path("prometheus.yml"), yaml).unwrap();
