@@ -23,6 +23,7 @@ mod select;
 mod smooth;
 mod scalar;
 mod window;
+mod slide;
 mod grouping;
 mod aggregate;
 mod operator;
@@ -44,9 +45,10 @@ pub(crate) use grouping::Groups;
 pub(crate) use histograms::Cell;
 pub(crate) use key::{Key, KeyRef};
 pub(crate) use scalar::Column;
+pub(crate) use slide::slide;
 pub(crate) use steps::Steps;
 pub(crate) use table::{ABSENT, Sink, Table, has_value, is_absent};
-pub(crate) use window::{Native, OverTimeCall, Samples, Slide, Window, slide};
+pub(crate) use window::{Native, OverTimeCall, Samples, Slide, Window};
 
 use storage::Storage;
 

@@ -7,6 +7,7 @@
 
 mod values;
 mod date;
+mod sorted;
 mod over_time;
 mod start;
 mod native_rate;

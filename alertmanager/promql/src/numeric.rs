@@ -117,6 +117,12 @@ impl Variance {
 /// The `quantile` of `values`, between two of them where it lies between; sorts the values, those
 /// that are not a number first. A quantile below 0 or above 1 is an infinity.
 pub(crate) fn quantile(quantile: f64, values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(|a, b| smaller_first(*a, *b));
+    quantile_of_sorted(quantile, values)
+}
+
+/// As [`quantile`], of values that are sorted.
+pub(crate) fn quantile_of_sorted(quantile: f64, values: &[f64]) -> f64 {
     if values.is_empty() || quantile.is_nan() {
         return f64::NAN;
     }
@@ -126,7 +132,6 @@ pub(crate) fn quantile(quantile: f64, values: &mut [f64]) -> f64 {
     if quantile > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| smaller_first(*a, *b));
     let last = values.len() - 1;
     let rank = quantile * last as f64;
     let below = rank.floor();

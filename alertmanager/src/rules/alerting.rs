@@ -187,7 +187,10 @@ impl Sources {
     }
 
     /// How expressions are evaluated, until they are `cancelled`.
-    pub(super) fn options<'a>(&self, cancelled: &'a dyn Fn() -> bool) -> promql::Options<'a> {
+    pub(super) fn options<'a>(
+        &self,
+        cancelled: &'a (dyn Fn() -> bool + Sync),
+    ) -> promql::Options<'a> {
         promql::Options {
             lookback: self.lookback,
             subquery_step: self.subquery_step,

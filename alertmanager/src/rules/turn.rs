@@ -3,7 +3,7 @@
 //! Invariant: the evaluation of a rule ends soon after its time is up, or after nobody waits for it any
 //! more.
 
-use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base::clock::Stopwatch;
@@ -31,7 +31,7 @@ impl Default for QueryLimits {
 /// The evaluation of rules, one after the other.
 #[derive(Debug)]
 pub(super) struct Turn {
-    begun: Cell<Stopwatch>,
+    begun: Mutex<Stopwatch>,
     timeout: Duration,
     stop: CancellationToken,
 }
@@ -39,13 +39,13 @@ pub(super) struct Turn {
 impl Turn {
     /// Each may take as long as `limits` say, and all end with `stop`.
     pub(super) fn new(limits: QueryLimits, stop: &CancellationToken) -> Self {
-        let (begun, stop) = (Cell::new(Stopwatch::start()), stop.clone());
+        let (begun, stop) = (Mutex::new(Stopwatch::start()), stop.clone());
         Self { begun, timeout: limits.timeout, stop }
     }
 
     /// The next one begins.
     pub(super) fn next(&self) {
-        self.begun.set(Stopwatch::start());
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Stopwatch::start();
     }
 
     /// Whether the one that is under way is to end.
@@ -54,7 +54,8 @@ impl Turn {
     }
 
     fn is_late(&self) -> bool {
-        self.begun.get().elapsed() >= self.timeout
+        let begun = *self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.elapsed() >= self.timeout
     }
 
     /// Why it failed with `error`.

@@ -50,6 +50,7 @@ pub use import::{ImportError, Imported};
 pub use inspect::{Census, Checked, Fault, check};
 pub use log::{Followed, Follower, LogPosition, Progress};
 pub use maintain::Stats;
+pub use scan::Parts;
 pub use select::{SelectError, SeriesColumns};
 pub use series::SeriesSamples;
 

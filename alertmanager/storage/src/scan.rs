@@ -7,15 +7,68 @@
 //! Invariant: what is handed out is what there was when the scan began, but for what came late; the lock of the head is never
 //! held for longer than one batch takes.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use base::matcher::Matcher;
 use base::sample::Timestamp;
+use roaring::RoaringBitmap;
 
+use crate::block::Block;
 use crate::chunk::{Columns, Span};
 use crate::head::{Head, HeadSeries};
 use crate::{SelectError, SeriesColumns, Storage};
 
 /// So many series are handed out under one lock.
 const BATCH: usize = 4096;
+
+/// Series whose samples are in memory, to be handed out piece by piece, also by several threads.
+#[derive(Debug)]
+pub struct Parts<'s> {
+    storage: &'s Storage,
+    span: Span,
+    /// The slots of the series, and when each had its last sample as the scan began: what comes later
+    /// is not part of the answer.
+    lasts: Vec<(u32, i64)>,
+    moved: u64,
+}
+
+impl Parts<'_> {
+    /// How many series there are, those without a sample in the range included.
+    pub fn len(&self) -> usize {
+        self.lasts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lasts.is_empty()
+    }
+
+    /// Hands some of the series to `each`, as [`Storage::scan`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Storage::scan`].
+    pub fn scan<E: From<SelectError>>(
+        &self,
+        part: Range<usize>,
+        mut each: impl FnMut(SeriesColumns<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut columns = Columns::default();
+        for batch in self.lasts.get(part).unwrap_or_default().chunks(BATCH) {
+            let head = self.storage.head();
+            if head.moved != self.moved {
+                return Err(SelectError::Moved.into());
+            }
+            for (slot, last) in batch {
+                let Some(series) = head.in_slot(*slot) else { continue };
+                let span = Span { to: self.span.to.min(*last), ..self.span };
+                hand_out(series, span, &mut columns, &mut each)?;
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Storage {
     /// Hands the samples from `from` to `to`, both included, of every series that all `matchers`
@@ -34,41 +87,45 @@ impl Storage {
         mut each: impl FnMut(SeriesColumns<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let head = self.head();
-        let begins = head.min_time.unwrap_or(Timestamp::MIN);
-        let older = |block: &crate::block::Block| {
-            block.max_time() >= from && block.min_time() <= to && block.min_time() < begins
-        };
-        if self.blocks().iter().any(|block| older(block)) {
+        let Some(span) = self.span_of(&head, from, to) else {
             drop(head);
             for series in self.select(matchers, from, to)? {
                 each(series.as_columns())?;
             }
             return Ok(());
-        }
-        let span = Span { from: from.max(begins).millis(), to: to.millis() };
+        };
         let found = head.find_all(matchers);
-        let mut columns = Columns::default();
         if found.len() <= BATCH as u64 {
+            let mut columns = Columns::default();
             let mut series = found.iter().filter_map(|slot| head.in_slot(slot));
             return series.try_for_each(|series| hand_out(series, span, &mut columns, &mut each));
         }
-        // What comes later than the last sample that a series has now is not part of the answer.
-        let lasts: Vec<(u32, i64)> =
-            found.iter().filter_map(|slot| Some((slot, last(&head, slot)?))).collect();
-        let moved = head.moved;
+        let parts = self.parts_of(&head, span, &found);
         drop(head);
-        for batch in lasts.chunks(BATCH) {
-            let head = self.head();
-            if head.moved != moved {
-                return Err(SelectError::Moved.into());
-            }
-            for (slot, last) in batch {
-                let Some(series) = head.in_slot(*slot) else { continue };
-                let span = Span { to: span.to.min(*last), ..span };
-                hand_out(series, span, &mut columns, &mut each)?;
-            }
-        }
-        Ok(())
+        parts.scan(0..parts.len(), each)
+    }
+
+    /// The series that [`Storage::scan`] would hand out, in its order; none where samples on the disk
+    /// have to be read, too.
+    pub fn parts(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Option<Parts<'_>> {
+        let head = self.head();
+        let span = self.span_of(&head, from, to)?;
+        Some(self.parts_of(&head, span, &head.find_all(matchers)))
+    }
+
+    /// What is to be read of the head, if that is all.
+    fn span_of(&self, head: &Head, from: Timestamp, to: Timestamp) -> Option<Span> {
+        let begins = head.min_time.unwrap_or(Timestamp::MIN);
+        let older = |block: &Arc<Block>| {
+            block.max_time() >= from && block.min_time() <= to && block.min_time() < begins
+        };
+        let is_in_memory = !self.blocks().iter().any(older);
+        is_in_memory.then(|| Span { from: from.max(begins).millis(), to: to.millis() })
+    }
+
+    fn parts_of(&self, head: &Head, span: Span, found: &RoaringBitmap) -> Parts<'_> {
+        let lasts = found.iter().filter_map(|slot| Some((slot, last(head, slot)?))).collect();
+        Parts { storage: self, span, lasts, moved: head.moved }
     }
 }
 

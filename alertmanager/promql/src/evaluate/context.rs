@@ -28,7 +28,7 @@ pub struct Options<'a> {
     /// What is done otherwise than by default.
     pub features: Features,
     /// Asked now and then; the evaluation ends when it says yes.
-    pub cancelled: &'a dyn Fn() -> bool,
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// What Prometheus does only where a feature flag asks for it.
@@ -166,6 +166,11 @@ impl<'a> Context<'a> {
     /// Whether the query is evaluated in steps, so that the order of its series means nothing.
     pub(crate) fn has_steps(&self) -> bool {
         !self.range.is_instant()
+    }
+
+    /// What is asked whether the evaluation may go on; by other threads, too.
+    pub(crate) fn cancelled(&self) -> &'a (dyn Fn() -> bool + Sync) {
+        self.options.cancelled
     }
 
     /// Whether the evaluation may go on.

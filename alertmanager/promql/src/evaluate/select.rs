@@ -18,7 +18,7 @@ use base::histogram::Histogram;
 use base::labels::Labels;
 use base::matcher::Matcher;
 use base::sample::Timestamp;
-use storage::{SeriesColumns, Storage};
+use storage::{Parts, SeriesColumns, Storage};
 
 use super::context::Lease;
 use super::histograms::read_as;
@@ -124,6 +124,18 @@ pub(crate) enum Selected<'a> {
 }
 
 impl Selected<'_> {
+    /// The series in pieces, where they are read here only, from memory, and there are neither
+    /// native histograms nor start times that count.
+    pub(super) fn parts(&self, context: &Context<'_>) -> Option<Parts<'_>> {
+        match self {
+            Self::Streamed(stream) if !context.has_native() && !context.features().start_times => {
+                let at = Timestamp::from_millis;
+                stream.storage.parts(stream.matchers, at(stream.from), at(stream.to))
+            }
+            _ => None,
+        }
+    }
+
     /// Hands over each series, with the markers that end it.
     pub(super) fn each_raw(
         &self,

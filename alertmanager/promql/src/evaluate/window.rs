@@ -13,22 +13,26 @@ use std::ops::Range;
 
 use base::histogram::is_tag;
 use base::sample::is_stale;
+use storage::Parts;
 
 use super::histograms::forgotten;
 use super::key::KeyRef;
 use super::scalar::Column;
 use super::select::Selected;
-use super::table::{Sink, Table, is_absent};
+use super::table::{Table, is_absent};
 use super::{ABSENT, Context, EvalError, Steps};
 use crate::plan::{Detail, Spans};
+
+/// With fewer steps than these, several threads have too little to do.
+const STEPS: usize = 16;
 
 /// The windows of all steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Windows {
     /// When they are looked at.
-    steps: Steps,
+    pub(super) steps: Steps,
     /// Where they end.
-    ends: Steps,
+    pub(super) ends: Steps,
     /// How long they are, in milliseconds.
     pub(crate) range: i64,
     /// How far beyond their start and their end samples are handed over.
@@ -69,6 +73,14 @@ pub(crate) enum Input<'a> {
 }
 
 impl Input<'_> {
+    /// The series in pieces, where several threads may slide over them.
+    pub(super) fn parts(&self, context: &Context<'_>, steps: usize) -> Option<Parts<'_>> {
+        match self {
+            Self::Samples(selected, _) if steps >= STEPS => selected.parts(context),
+            _ => None,
+        }
+    }
+
     /// Hands over each series without markers.
     pub(crate) fn each(
         &self,
@@ -234,7 +246,7 @@ pub(crate) enum Native {
 }
 
 /// The result for the numbers of a window, in which there are histograms, too.
-fn without_native<F: Slide>(
+pub(super) fn without_native<F: Slide>(
     function: &mut F,
     call: &OverTimeCall<'_>,
     key: KeyRef<'_>,
@@ -287,72 +299,4 @@ pub(crate) trait Slide: Default {
 
     /// The result for a window, or [`ABSENT`]. Windows come in the order of time.
     fn value(&mut self, window: Window<'_>) -> f64;
-}
-
-/// After so many samples in windows the caller is asked whether to go on.
-const CHECK_AFTER: usize = 1 << 20;
-
-/// Slides the windows of a call over all series.
-pub(crate) fn slide<F: Slide>(
-    call: &OverTimeCall<'_>,
-    sink: &mut dyn Sink,
-) -> Result<(), EvalError> {
-    let OverTimeCall { context, input, windows, params, .. } = call;
-    let mut function = F::default();
-    let mut lease = context.lease();
-    lease.extend(windows.count())?;
-    let mut cells = vec![ABSENT; windows.count()];
-    let constant = params.iter().all(|param| matches!(param, Column::Constant(_)));
-    let same_everywhere = windows.ends.is_pinned() && constant && !F::DEPENDS_ON_NOW;
-    let mut work = 0;
-    input.each(context, &mut |key, samples| {
-        function.begin(samples);
-        let mixed = context.any_native(samples.values);
-        let (mut any, mut cancelled) = (false, Ok(()));
-        samples.slide(windows, |step, Range { start: first, end: behind }, end| {
-            if step > 0 && same_everywhere {
-                cells[step] = cells[0];
-                return;
-            }
-            cells[step] = ABSENT;
-            work += behind - first + 1;
-            if first == behind || cancelled.is_err() {
-                return;
-            }
-            if work >= CHECK_AFTER {
-                work = 0;
-                cancelled = context.check();
-            }
-            let window = Window {
-                samples,
-                first,
-                behind,
-                start: end.saturating_sub(windows.range),
-                end,
-                now: windows.steps.time(step),
-                param: params.first().map_or(f64::NAN, |param| param.at(step)),
-                second: params.get(1).map_or(f64::NAN, |param| param.at(step)),
-            };
-            let result = match F::NATIVE {
-                _ if !mixed => Ok(function.value(window)),
-                Native::AsIs => Ok(function.value(window)),
-                Native::Ignored => Ok(without_native(&mut function, call, key, window)),
-                Native::Own => function.native(call, key, window),
-            };
-            cells[step] = result.unwrap_or_else(|error| {
-                cancelled = Err(error);
-                ABSENT
-            });
-            any |= !is_absent(cells[step]);
-        });
-        cancelled?;
-        if any {
-            function.inspect(call, key, &cells);
-            sink.push(
-                if F::KEEPS_NAME { key } else { key.without_name(context.without_name()) },
-                &cells,
-            )?;
-        }
-        Ok(())
-    })
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base::histogram::{Histogram, is_tag};
 
+use super::sorted::Sorted;
 use super::start::began_again;
 use crate::evaluate::{
     ABSENT, Cell, EvalError, KeyRef, Native, OverTimeCall, Samples, Slide, Window, is_absent,
@@ -168,7 +169,7 @@ impl Slide for Any {
 /// `quantile_over_time`
 #[derive(Default)]
 pub(super) struct Quantile {
-    sorted: Vec<f64>,
+    sorted: Sorted,
     /// The last quantile that was looked at.
     checked: Option<u64>,
 }
@@ -185,10 +186,12 @@ impl Slide for Quantile {
         }
     }
 
+    fn begin(&mut self, samples: Samples<'_>) {
+        self.sorted.begin(samples);
+    }
+
     fn value(&mut self, window: Window<'_>) -> f64 {
-        self.sorted.clear();
-        self.sorted.extend_from_slice(window.values());
-        numeric::quantile(window.param, &mut self.sorted)
+        numeric::quantile_of_sorted(window.param, self.sorted.slide(window))
     }
 }
 

@@ -1,0 +1,382 @@
+//! Functions of range vectors, as they slide over one series after the other; over many series in
+//! several threads.
+//!
+//! ```text
+//! series   0 1 2 │ 3 4 5 │ 6 7 8 │ 9 ...      pieces
+//!          caller  helper  caller  helper     the caller takes them in their order
+//! ```
+//!
+//! Invariant: what comes out, and in which order, does not depend on how many threads there are.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use base::labels::Labels;
+use storage::{Parts, SelectError, SeriesColumns};
+
+use super::context::EvalError;
+use super::key::KeyRef;
+use super::scalar::Column;
+use super::table::{ABSENT, Sink, is_absent};
+use super::window::{
+    Buffer, Native, OverTimeCall, Samples, Slide, Window, Windows, without_native,
+};
+
+/// After so many samples in windows the caller is asked whether to go on.
+const CHECK_AFTER: usize = 1 << 20;
+
+/// Fewer cells than these are not worth a thread, which takes a tenth of a millisecond.
+const WORTH: usize = 1 << 15;
+
+/// The most threads of an evaluation: others want to go on, too.
+const THREADS: usize = 4;
+
+/// The most cells of a piece, about. With so few what threads hand over needs no lease.
+const PIECE: usize = 1 << 15;
+
+/// So many pieces at least, for each thread, so that all have something to do until the end.
+const TURNS: usize = 4;
+
+/// How many pieces a helper is asked for at a time, so that it need not wait for the caller.
+const AHEAD: usize = 2;
+
+/// Slides the windows of a call over all series.
+pub(crate) fn slide<F: Slide>(
+    call: &OverTimeCall<'_>,
+    sink: &mut dyn Sink,
+) -> Result<(), EvalError> {
+    let OverTimeCall { context, input, windows, params, .. } = call;
+    let constant = params.iter().all(|param| matches!(param, Column::Constant(_)));
+    let param = |n: usize| params.get(n).map_or(&[][..], Column::values);
+    let pass = Pass {
+        windows,
+        params: [param(0), param(1)],
+        same_everywhere: windows.ends.is_pinned() && constant && !F::DEPENDS_ON_NOW,
+        cancelled: context.cancelled(),
+    };
+    let worth = |parts: &Parts<'_>| parts.len().saturating_mul(windows.count()) >= WORTH;
+    if let Some(parts) = input.parts(context, windows.count()).filter(worth) {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+        if threads > 1 {
+            return apart::<F>(call, &pass, &parts, threads, sink);
+        }
+    }
+    let mut function = F::default();
+    let mut lease = context.lease();
+    lease.extend(windows.count())?;
+    let mut cells = vec![ABSENT; windows.count()];
+    let mut work = 0;
+    input.each(context, &mut |key, samples| {
+        function.begin(samples);
+        let any = if context.any_native(samples.values) {
+            pass.fill(samples, &mut cells, &mut work, |window| match F::NATIVE {
+                Native::AsIs => Ok(function.value(window)),
+                Native::Ignored => Ok(without_native(&mut function, call, key, window)),
+                Native::Own => function.native(call, key, window),
+            })?
+        } else {
+            pass.fill(samples, &mut cells, &mut work, |window| Ok(function.value(window)))?
+        };
+        if any { push(&mut function, call, key, &cells, sink) } else { Ok(()) }
+    })
+}
+
+/// Hands on a series that got a value.
+fn push<F: Slide>(
+    function: &mut F,
+    call: &OverTimeCall<'_>,
+    key: KeyRef<'_>,
+    cells: &[f64],
+    sink: &mut dyn Sink,
+) -> Result<(), EvalError> {
+    function.inspect(call, key, cells);
+    let key = if F::KEEPS_NAME { key } else { key.without_name(call.context.without_name()) };
+    sink.push(key, cells)
+}
+
+/// What all series have in common.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    windows: &'a Windows,
+    /// Each one value, one for each step, or none.
+    params: [&'a [f64]; 2],
+    /// Whether a series has the same value at every step.
+    same_everywhere: bool,
+    cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// The value of a parameter at a step.
+#[inline]
+fn at(param: &[f64], step: usize) -> f64 {
+    match param {
+        [] => f64::NAN,
+        [value] => *value,
+        values => values[step],
+    }
+}
+
+impl Pass<'_> {
+    /// Fills the cells of a series, and says whether one got a value. `work` counts the samples in
+    /// windows since somebody was asked whether to go on.
+    #[inline]
+    fn fill<'s>(
+        &self,
+        samples: Samples<'s>,
+        cells: &mut [f64],
+        work: &mut usize,
+        mut value: impl FnMut(Window<'s>) -> Result<f64, EvalError>,
+    ) -> Result<bool, EvalError> {
+        let Self { windows, params, same_everywhere, cancelled } = *self;
+        let (mut any, mut over) = (false, Ok(()));
+        samples.slide(windows, |step, Range { start: first, end: behind }, end| {
+            if step > 0 && same_everywhere {
+                cells[step] = cells[0];
+                return;
+            }
+            cells[step] = ABSENT;
+            *work += behind - first + 1;
+            if first == behind || over.is_err() {
+                return;
+            }
+            if *work >= CHECK_AFTER {
+                *work = 0;
+                if cancelled() {
+                    over = Err(EvalError::Cancelled);
+                }
+            }
+            let result = value(Window {
+                samples,
+                first,
+                behind,
+                start: end.saturating_sub(windows.range),
+                end,
+                now: windows.steps.time(step),
+                param: at(params[0], step),
+                second: at(params[1], step),
+            });
+            cells[step] = result.unwrap_or_else(|error| {
+                over = Err(error);
+                ABSENT
+            });
+            any |= !is_absent(cells[step]);
+        });
+        over.map(|()| any)
+    }
+
+    /// The rows of some series, none of which has native histograms.
+    fn rows<F: Slide>(&self, parts: &Parts<'_>, part: Range<usize>) -> Result<Rows, EvalError> {
+        let (mut function, mut buffer, mut work) = (F::default(), Buffer::default(), 0);
+        let mut rows = Rows::default();
+        parts.scan(part, |SeriesColumns { labels, times, values, histograms, .. }| {
+            if !histograms.is_empty() {
+                // They are the first of all: another try finds that there are some.
+                return Err(EvalError::from(SelectError::Moved));
+            }
+            let samples = Samples { times, values, starts: &[] }.without_markers(&mut buffer);
+            let begin = rows.cells.len();
+            rows.cells.resize(begin + self.windows.count(), ABSENT);
+            function.begin(samples);
+            let cells = &mut rows.cells[begin..];
+            if self.fill(samples, cells, &mut work, |window| Ok(function.value(window)))? {
+                rows.labels.push(labels.clone());
+            } else {
+                rows.cells.truncate(begin);
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+}
+
+/// Some series and their cells, row behind row.
+#[derive(Default)]
+struct Rows {
+    labels: Vec<Labels>,
+    cells: Vec<f64>,
+}
+
+/// A thread that makes rows of pieces, in the order in which it is asked for them.
+struct Helper {
+    ask: Sender<Range<usize>>,
+    given: Receiver<Result<Rows, EvalError>>,
+}
+
+impl Helper {
+    /// Asks for a piece. One that has ended is noticed where what it gave is taken.
+    fn ask(&self, piece: Range<usize>) {
+        if !piece.is_empty() {
+            let _ = self.ask.send(piece);
+        }
+    }
+}
+
+/// As [`slide`], with the series shared among threads that end before it does.
+fn apart<F: Slide>(
+    call: &OverTimeCall<'_>,
+    pass: &Pass<'_>,
+    parts: &Parts<'_>,
+    threads: usize,
+    sink: &mut dyn Sink,
+) -> Result<(), EvalError> {
+    let steps = pass.windows.count();
+    let count = parts.len();
+    let size = (PIECE / steps.max(1)).min(count / (TURNS * threads)).max(1);
+    let piece =
+        |n: usize| n.saturating_mul(size).min(count)..(n + 1).saturating_mul(size).min(count);
+    let over = AtomicBool::new(false);
+    let is_over = || over.load(Ordering::Relaxed) || (pass.cancelled)();
+    let theirs = Pass { cancelled: &is_over, ..*pass };
+    thread::scope(|scope| {
+        let mut helpers = Vec::new();
+        for _ in 1..threads {
+            let (ask, asked) = channel();
+            let (give, given) = channel();
+            let help = move || {
+                for part in asked {
+                    if give.send(theirs.rows::<F>(parts, part)).is_err() {
+                        return;
+                    }
+                }
+            };
+            // A system that has no thread for us leaves more to those that there are.
+            let started = thread::Builder::new().name("query".to_owned()).spawn_scoped(scope, help);
+            match started {
+                Ok(_) => helpers.push(Helper { ask, given }),
+                Err(_) => break,
+            }
+        }
+        let turns = helpers.len() + 1;
+        for (turn, helper) in (1..).zip(&helpers) {
+            (0..AHEAD).for_each(|ahead| helper.ask(piece(turn + ahead * turns)));
+        }
+        let mut function = F::default();
+        let mut take = |n: usize| {
+            call.context.check()?;
+            let rows = match (n % turns).checked_sub(1) {
+                None => pass.rows::<F>(parts, piece(n))?,
+                Some(helper) => {
+                    let helper: &Helper = &helpers[helper];
+                    // It ends without an answer by a panic only, which the scope passes on.
+                    let rows = helper.given.recv().map_err(|_| EvalError::Cancelled)??;
+                    helper.ask(piece(n + AHEAD * turns));
+                    rows
+                }
+            };
+            let mut rows = rows.labels.iter().zip(rows.cells.chunks_exact(steps));
+            rows.try_for_each(|(labels, cells)| {
+                push(&mut function, call, KeyRef::from(labels), cells, sink)
+            })
+        };
+        let result = (0..count.div_ceil(size)).try_for_each(&mut take);
+        over.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use base::sample::Timestamp;
+    use storage::{Point, Storage};
+
+    use super::*;
+    use crate::evaluate::select::Selections;
+    use crate::evaluate::{Context, Evaluation, Options, Table};
+    use crate::plan::{Plan, VectorPlan};
+    use crate::query::Query;
+
+    #[derive(Default)]
+    struct Sum;
+
+    impl Slide for Sum {
+        fn value(&mut self, window: Window<'_>) -> f64 {
+            window.values().iter().sum()
+        }
+    }
+
+    const SERIES: usize = 5000;
+
+    /// Series of which every seventh has no sample, and every third a gap that was marked.
+    fn storage() -> Storage {
+        let storage = Storage::in_memory(storage::Options::default());
+        for n in 0..SERIES {
+            let labels = Labels::from_pairs([("__name__", "x"), ("n", &n.to_string())]);
+            let series = storage.series(&labels).unwrap();
+            for step in 0..if n % 7 == 0 { 0 } else { 30 } {
+                let timestamp = Timestamp::from_millis(step * 1000);
+                let ends = n % 3 == 0 && step == 10;
+                let value =
+                    if ends { base::sample::Ended::Gone.value() } else { (n as i64 * step) as f64 };
+                storage.append(&[Point { series, timestamp, value }]).unwrap();
+            }
+        }
+        storage
+    }
+
+    /// The rows that so many threads make, or one as usual.
+    fn rows(
+        storage: &Storage,
+        threads: Option<usize>,
+        cancelled: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<(String, Vec<u64>)>, EvalError> {
+        let query = Query::new("sum_over_time(x[5s])").unwrap();
+        let at = |second: i64| Timestamp::from_millis(second * 1000);
+        let range = crate::Range::new(at(0), at(29), Duration::from_secs(1));
+        let options = Options { cancelled, ..Options::default() };
+        let context = Context::over(Some(storage), &options, range, &Default::default());
+        let selections = Selections::new(storage, [&query], range, options.lookback);
+        let evaluation = Evaluation { context: &context, selections: &selections, range };
+        let Plan::Vector(VectorPlan::OverTime(plan)) = query.plan() else { panic!("{query}") };
+        let steps = range.steps();
+        let (input, windows) = evaluation.matrix(&plan.matrix, steps).unwrap();
+        let call =
+            OverTimeCall { context: &context, input, windows, params: vec![], spans: plan.spans };
+        let mut table = Table::new(&context, steps.count);
+        match threads {
+            None => slide::<Sum>(&call, &mut table)?,
+            Some(threads) => {
+                let parts = call.input.parts(&context, steps.count).unwrap();
+                let pass = Pass {
+                    windows: &call.windows,
+                    params: [&[], &[]],
+                    same_everywhere: false,
+                    cancelled,
+                };
+                apart::<Sum>(&call, &pass, &parts, threads, &mut table)?;
+            }
+        }
+        let row = |n: usize| {
+            let cells = table.row(n).iter().map(|cell| cell.to_bits()).collect();
+            (table.key(n).to_labels().to_string(), cells)
+        };
+        Ok((0..table.len()).map(row).collect())
+    }
+
+    #[test]
+    fn several_threads_make_the_same_rows_in_the_same_order() {
+        let storage = storage();
+        let alone = rows(&storage, Some(1), &|| false).unwrap();
+        assert_eq!(alone.len(), SERIES - SERIES.div_ceil(7));
+        let (labels, cells) = &alone[1];
+        assert_eq!(labels, r#"{n="2"}"#);
+        // Seconds 2 to 6, five of them twice each.
+        assert_eq!(f64::from_bits(cells[6]), 2.0 * (2 + 3 + 4 + 5 + 6) as f64);
+        assert_eq!(rows(&storage, None, &|| false).unwrap(), alone);
+        for threads in [2, 3, 8] {
+            assert_eq!(rows(&storage, Some(threads), &|| false).unwrap(), alone, "{threads}");
+        }
+    }
+
+    #[test]
+    fn all_threads_end_when_the_query_is_cancelled_f58() {
+        let storage = storage();
+        let asked = AtomicUsize::new(0);
+        let cancelled = || asked.fetch_add(1, Ordering::SeqCst) > 2;
+        let result = rows(&storage, Some(3), &cancelled);
+        assert!(matches!(result, Err(EvalError::Cancelled)), "{result:?}");
+    }
+}
