@@ -1,14 +1,15 @@
 //! The same rules over the same targets, beside a real Prometheus: the same alerts at the same
 //! evaluation.
 //!
-//! Both scrape a target whose values change by the clock, Prometheus's own page and, where it is
-//! there, node_exporter's; both judge [`RULES`] and every file of the `rule-sets` that Prometheus
+//! Both scrape a target whose values change by the clock, the page of another Prometheus and, where it
+//! is there, node_exporter's; both judge [`RULES`] and every file of the `rule-sets` that Prometheus
 //! takes. Then `ALERTS` of both are laid side by side. `BESIDE_SECONDS` says for how long (60); who has
 //! more than five minutes judges every five seconds, else every two.
 //!
 //! What is there for less than an interval may be seen by one of them only. The pages of programs change
-//! at every look, so [`Held`] shows each for as long as the rule sets' interval: both judge the same numbers.
-//! What one of them had for a single evaluation, at the change of a page, is no difference.
+//! at every look, so [`Held`] shows each for an interval: both see the same numbers. What a program that
+//! judges shows of itself moves with its judging, so another one is watched. What one of them had for a
+//! single evaluation is no difference.
 //!
 //! Invariant: an alert that one of them has and the other has not, or that changes at another time
 //! than the two differ by nature in (when each scrapes and judges), is a difference.
@@ -243,14 +244,14 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
     let (apart, sets_interval) = (APART * interval, SETS * interval);
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let ports = [free_port(), free_port(), free_port()];
-    let held = Held { seconds: sets_interval, pages: Mutex::default() };
+    let ports = [free_port(), free_port(), free_port(), free_port()];
+    let held = Held { seconds: interval, pages: Mutex::default() };
     let target = HttpServer::start(move |asked| {
         let millis = Timestamp::now().millis() / interval;
         match asked.path.as_str() {
             // It fails for a third of the time.
             "/flaky" if millis.rem_euclid(30_000) < 10_000 => Reply::status(500),
-            "/prometheus" => held.page(&format!("127.0.0.1:{}", ports[1])),
+            "/prometheus" => held.page(&format!("127.0.0.1:{}", ports[3])),
             "/node" => held.page(&format!("127.0.0.1:{}", ports[2])),
             _ => Reply::text(&shown(millis)),
         }
@@ -280,18 +281,27 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
         ["--data".to_owned(), path("ours")],
         ["--listen".to_owned(), format!("127.0.0.1:{}", ports[0])],
     ];
-    let mut command = Command::new(prometheus);
-    command
-        .arg(format!("--config.file={}", path("prometheus.yml")))
-        .arg(format!("--storage.tsdb.path={}", path("theirs")))
-        .arg(format!("--web.listen-address=127.0.0.1:{}", ports[1]))
-        .arg("--log.level=error");
-    let [ours, theirs] =
-        [(ports[0], Program::start("veilleur", own.concat())), (ports[1], Program::spawn(command))]
-            .map(|(port, program)| Side {
-                url: format!("http://127.0.0.1:{port}"),
-                _program: program,
-            });
+    let prometheus = |config: &str, data: &str, port: u16| {
+        let mut command = Command::new(&prometheus);
+        command
+            .arg(format!("--config.file={}", path(config)))
+            .arg(format!("--storage.tsdb.path={}", path(data)))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--log.level=error");
+        Program::spawn(command)
+    };
+    let itself = format!(
+        "scrape_configs: [{{job_name: itself, scrape_interval: {interval}s, \
+         static_configs: [{{targets: ['127.0.0.1:{}']}}]}}]\n",
+        ports[3]
+    );
+    std::fs::write(path("watched.yml"), itself).unwrap();
+    let watched = prometheus("watched.yml", "watched", ports[3]);
+    let [ours, theirs] = [
+        (ports[0], Program::start("veilleur", own.concat())),
+        (ports[1], prometheus("prometheus.yml", "theirs", ports[1])),
+    ]
+    .map(|(port, program)| Side { url: format!("http://127.0.0.1:{port}"), _program: program });
     for side in [&ours, &theirs] {
         wait_until("every rule has been judged", || side.is_judged());
     }
@@ -318,7 +328,7 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
          {} differences",
         found.len()
     );
-    drop(exporter);
+    drop((exporter, watched));
     assert_eq!(our_failing, their_failing, "rules that cannot be evaluated");
     assert!(all > 15, "there is something to compare: {b:?}");
     assert!(found.is_empty(), "{}", found.join("\n"));
