@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use base::labels::Labels;
@@ -199,7 +199,7 @@ struct Rows {
 
 /// A thread that makes rows of pieces, in the order in which it is asked for them.
 struct Helper {
-    ask: Sender<Range<usize>>,
+    ask: SyncSender<Range<usize>>,
     given: Receiver<Result<Rows, EvalError>>,
 }
 
@@ -231,8 +231,8 @@ fn apart<F: Slide>(
     thread::scope(|scope| {
         let mut helpers = Vec::new();
         for _ in 1..threads {
-            let (ask, asked) = channel();
-            let (give, given) = channel();
+            let (ask, asked) = sync_channel(AHEAD);
+            let (give, given) = sync_channel(AHEAD);
             let help = move || {
                 for part in asked {
                     if give.send(theirs.rows::<F>(parts, part)).is_err() {
