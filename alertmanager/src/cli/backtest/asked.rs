@@ -105,12 +105,13 @@ impl Asked<'_> {
         for one in wanted {
             let mut found = self.samples(one).await?;
             if one.is_instant {
-                let (mut present, mut steps) = (BTreeMap::new(), Vec::new());
+                let mut present: BTreeMap<Labels, BTreeSet<Timestamp>> = BTreeMap::new();
+                let mut steps = Vec::new();
                 let first = first_step(one.from, one.every);
                 for series in self.range(&one.selector, one.every, (first, one.to)).await? {
                     let times = pairs(&series, "values").map(|(at, _)| at);
                     let labels = labels(&series["metric"]);
-                    present.entry(labels).or_insert_with(BTreeSet::new).extend(times);
+                    present.entry(labels).or_default().extend(times);
                 }
                 let mut step = first;
                 while step <= one.to {
