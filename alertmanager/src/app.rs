@@ -314,7 +314,7 @@ impl App {
         };
         // Before anybody is told anything.
         judging.start.begin(&judging.wanted(config), watched.is_some());
-        let ticks = clock;
+        let (ticks, believed, upkept) = (clock.clone(), clock.clone(), clock);
         let (jobs, wanted) = watch::channel(Vec::new());
         let config_state = Arc::clone(&parts.config);
         let pushed = parts.pushed.clone();
@@ -340,14 +340,15 @@ impl App {
             agents: agents.clone(),
         };
         app.take_over(config, not_judged).await?;
-        upkeep::start(&everything, data, settings.history_retention, &metrics);
+        upkeep::start(&everything, data, settings.history_retention, &metrics, &upkept);
         let (folder, lock): (Arc<Path>, _) =
             (settings.data.as_path().into(), Arc::clone(&data.lock));
         everything.supervise("data folder", move |stop| {
             upkeep::watch(Arc::clone(&folder), Arc::clone(&lock), disk.clone(), stop)
         });
         everything.supervise("agents", move |stop| agents.clone().run(ticks.clone(), stop));
-        everything.supervise("pushed alerts", move |stop| pushed.clone().run(stop));
+        everything
+            .supervise("pushed alerts", move |stop| pushed.clone().run(believed.clone(), stop));
         let scope = app.collecting.clone();
         app.collecting.spawn("targets", scraper.run(wanted, scope));
         let watching = Arc::clone(&guard);

@@ -8,6 +8,8 @@
 //! Invariant: an alert fires here at the steps at which the rule loop would have made it fire, had it
 //! judged at these steps, and data had never been missing.
 
+pub mod replay;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -10,8 +10,11 @@ use base::number;
 use promql::Histograms;
 use serde_json::Value as Json;
 
-/// Near zero, where digits cancel, by how much two values may differ at all.
+/// Near zero, where open digits cancel, by how much two values may differ at all.
 const NEAR_ZERO: f64 = 1e-12;
+
+/// By how much bounds of buckets may differ: theirs are from a table.
+const BOUNDS: f64 = 1e-12;
 
 /// A value.
 #[derive(Clone, Debug)]
@@ -56,10 +59,10 @@ impl Cell {
         Self::Native(Native { count: number(&json["count"]), sum: number(&json["sum"]), buckets })
     }
 
-    /// Whether two values are the same but for the last digits.
+    /// Whether two values are the same: to the last bit where there is no tolerance.
     pub(crate) fn is_near(&self, other: &Self, tolerance: f64) -> bool {
         match (self, other) {
-            (Self::Float(a), Self::Float(b)) => near(*a, *b, tolerance, NEAR_ZERO),
+            (Self::Float(a), Self::Float(b)) => near(*a, *b, tolerance),
             (Self::Native(a), Self::Native(b)) => a.is_near(b, tolerance),
             _ => false,
         }
@@ -79,19 +82,20 @@ fn native(histogram: &Histogram) -> Cell {
     Cell::Native(Native { count, sum, buckets })
 }
 
-fn near(a: f64, b: f64, tolerance: f64, near_zero: f64) -> bool {
+fn near(a: f64, b: f64, tolerance: f64) -> bool {
+    if a.is_nan() || b.is_nan() || tolerance == 0.0 {
+        return a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+    }
     let difference = (a - b).abs();
-    a == b
-        || a.is_nan() && b.is_nan()
-        || difference <= tolerance * a.abs().max(b.abs())
-        || difference < near_zero
+    a == b || difference <= tolerance * a.abs().max(b.abs()) || difference < NEAR_ZERO
 }
 
 impl Native {
     fn is_near(&self, other: &Self, tolerance: f64) -> bool {
-        let same = |a, b| near(a, b, tolerance, NEAR_ZERO);
+        let same = |a, b| near(a, b, tolerance);
+        let same_bound = |a, b| near(a, b, BOUNDS);
         let place = |a: &Bucket, b: &Bucket| {
-            a.rule == b.rule && same(a.lower, b.lower) && same(a.upper, b.upper)
+            a.rule == b.rule && same_bound(a.lower, b.lower) && same_bound(a.upper, b.upper)
         };
         let (mut left, mut right) = (self.buckets.iter(), other.buckets.iter());
         let (mut a, mut b) = (left.next(), right.next());

@@ -5,61 +5,71 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::labels::Labels;
 use base::number;
 use base::sample::Timestamp;
-use promql::{FaultKind, Faults, Output, Series, Value};
+use promql::ast::ExprKind;
+use promql::{Expr, FaultKind, Faults, Output, Series, Value};
 use serde_json::Value as Json;
 
+use crate::agreement;
 use crate::cell::Cell;
-
-/// By how much two values may differ, as a share of the larger one.
-pub(crate) const TOLERANCE: f64 = 1e-9;
-
-/// The same for deviations, of which theirs loses more digits where the mean is large.
-const OF_DEVIATIONS: f64 = 1e-6;
 
 type Samples = Vec<(f64, Cell)>;
 type Answer = Vec<(Labels, Samples)>;
 
+/// An expression, and whether it is evaluated for many steps.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) text: &'a str,
+    /// Nothing where it cannot be read.
+    pub(crate) expr: Option<&'a Expr>,
+    pub(crate) is_range: bool,
+}
+
+impl Asked<'_> {
+    fn is(self, holds: impl Fn(&Expr) -> bool) -> bool {
+        self.expr.is_some_and(holds)
+    }
+
+    pub(crate) fn tolerance(self) -> f64 {
+        self.expr.map_or(0.0, |expr| agreement::tolerance(expr, self.is_range))
+    }
+}
+
 /// What differs between our answer and that of Prometheus.
-pub(crate) fn answers(text: &str, ours: &Result<Output, String>, theirs: &Json) -> Option<String> {
+pub(crate) fn answers(
+    asked: Asked<'_>,
+    ours: &Result<Output, String>,
+    theirs: &Json,
+) -> Option<String> {
     match (ours, theirs["status"] == "error") {
         (Err(ours), true) => {
-            let theirs = error(theirs);
+            let theirs = &in_characters(asked.text, error(theirs));
             // Of several series that clash, each program names those that it meets first.
             let clash = ["labelset", "duplicate series", "multiple matches"];
             let clashes = |text: &str| clash.iter().any(|c| text.contains(c));
-            let same = ours == theirs || clashes(ours) && clashes(theirs);
+            // Of a length that was calculated it names the bytes.
+            let placed = theirs.ends_with(&format!(": {ours}"));
+            let same = ours == theirs || placed || clashes(ours) && clashes(theirs);
             (!same).then(|| format!("error {ours}\n  not   {theirs}"))
         }
+        // Later versions bring custom buckets to the bounds that both have.
+        (_, false) if warns(theirs, "incompatible custom buckets") => None,
         (Err(ours), false) => Some(format!("error {ours}")),
         // Series that become the same, but never have a value at the same step, are put together by
         // later versions.
         (Ok(_), true) if error(theirs).contains("metrics with the same labelset") => None,
         // A fault of theirs: buckets that reach into a wider zero bucket.
         (Ok(_), true) if error(theirs).contains("runtime error: index out of range") => None,
-        (Ok(_), true) => Some(format!("no error but {}", error(theirs))),
-        // Later versions bring custom buckets to the bounds that both have.
-        (Ok(_), false) if warns(theirs, "incompatible custom buckets") => None,
         // For counts and sums alone this one forgets of which kind the buckets were; later versions
         // do not.
-        (Ok(ours), false) if asks_for_counts(text) && says(ours, MIXED_SCHEMAS) => None,
-        (Ok(ours), false) if values_differ(text) => annotations(text, ours, theirs),
+        (Ok(ours), _) if asked.is(asks_for_counts) && says(ours, MIXED_SCHEMAS) => None,
+        (Ok(_), true) => Some(format!("no error but {}", error(theirs))),
+        (Ok(ours), false) if asked.is(agreement::is_known_to_differ) => {
+            annotations(asked, ours, theirs)
+        }
         (Ok(ours), false) => {
-            values(text, ours, &theirs["data"]).or_else(|| annotations(text, ours, theirs))
+            values(asked, ours, &theirs["data"]).or_else(|| annotations(asked, ours, theirs))
         }
     }
-}
-
-/// Whether the values are known to differ, which docs/compatibility.md says of these:
-///
-/// - quantiles of histograms with observations that are not numbers, which are taken from the last
-///   bucket there;
-/// - growth of histograms that fall again and again, for which later versions know where zero was;
-/// - growth of counters whose custom bounds change, which later versions do not take for a beginning.
-fn values_differ(text: &str) -> bool {
-    let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let grows = any(&["rate(", "increase(", "resets("]);
-    text.contains("native_nan") && text.contains("histogram_quantile(")
-        || any(&["native_gauge", "native_moved", "native_("]) && grows
 }
 
 const MIXED_SCHEMAS: &str = "a mix of histograms with exponential and custom buckets";
@@ -73,8 +83,31 @@ fn says(output: &Output, message: &str) -> bool {
     output.annotations.iter().any(|annotation| annotation.message.contains(message))
 }
 
-fn asks_for_counts(text: &str) -> bool {
-    ["histogram_count", "histogram_sum", "histogram_avg"].iter().any(|name| text.contains(name))
+fn asks_for_counts(expr: &Expr) -> bool {
+    let names = ["histogram_count", "histogram_sum", "histogram_avg"];
+    expr.functions().iter().any(|name| names.contains(name))
+}
+
+/// A message with its place, `2:5: ..` or `.. (2:5)`, where the column counts characters; theirs counts
+/// bytes.
+fn in_characters(text: &str, message: &str) -> String {
+    let counted = |place: &str| -> Option<String> {
+        let (line, column) = place.split_once(':')?;
+        let (number, column): (usize, usize) = (line.parse().ok()?, column.parse().ok()?);
+        let before = text.split('\n').nth(number - 1)?.get(..column - 1)?;
+        Some(format!("{line}:{}", before.chars().count() + 1))
+    };
+    let in_front = message.split_once(": ");
+    let behind = message.strip_suffix(')').and_then(|rest| rest.rsplit_once(" ("));
+    if let Some((place, rest)) = in_front
+        && let Some(place) = counted(place)
+    {
+        return format!("{place}: {rest}");
+    }
+    match behind.and_then(|(rest, place)| Some((rest, counted(place)?))) {
+        Some((rest, place)) => format!("{rest} ({place})"),
+        None => message.to_owned(),
+    }
 }
 
 fn error(answer: &Json) -> &str {
@@ -83,7 +116,11 @@ fn error(answer: &Json) -> &str {
 }
 
 /// Whether the answer for many steps is made of those for each of them.
-pub(crate) fn is_made_of(together: &Output, singles: &[(Timestamp, Output)]) -> bool {
+pub(crate) fn is_made_of(
+    together: &Output,
+    singles: &[(Timestamp, Output)],
+    tolerance: f64,
+) -> bool {
     let Value::Matrix(series) = &together.value else { return false };
     let mut left: BTreeMap<(Labels, Timestamp), Cell> = BTreeMap::new();
     for Series { labels, samples } in series {
@@ -93,7 +130,7 @@ pub(crate) fn is_made_of(together: &Output, singles: &[(Timestamp, Output)]) -> 
         }
     }
     let mut takes = |labels: &Labels, at: Timestamp, cell: &Cell| {
-        left.remove(&(labels.clone(), at)).is_some_and(|other| other.is_near(cell, TOLERANCE))
+        left.remove(&(labels.clone(), at)).is_some_and(|other| other.is_near(cell, tolerance))
     };
     let same = singles.iter().all(|(at, single)| match &single.value {
         Value::Vector(vector) => vector.iter().all(|(labels, sample)| {
@@ -105,7 +142,7 @@ pub(crate) fn is_made_of(together: &Output, singles: &[(Timestamp, Output)]) -> 
     same && left.is_empty()
 }
 
-fn values(text: &str, ours: &Output, theirs: &Json) -> Option<String> {
+fn values(asked: Asked<'_>, ours: &Output, theirs: &Json) -> Option<String> {
     let kind = theirs["resultType"].as_str().unwrap();
     let result = &theirs["result"];
     let pair = |pair: &Json| {
@@ -157,14 +194,25 @@ fn values(text: &str, ours: &Output, theirs: &Json) -> Option<String> {
         ),
         (ours, _) => return Some(format!("{ours:?}, not a {kind}")),
     };
-    let tolerance = if text.contains("std") { OF_DEVIATIONS } else { TOLERANCE };
-    if kind == "vector" && text.starts_with("sort") {
-        let mut pairs = ours.iter().zip(&theirs);
-        if !pairs.all(|(a, b)| a.1[0].1.is_near(&b.1[0].1, tolerance)) {
-            return Some("another order".to_owned());
-        }
+    let tolerance = asked.tolerance();
+    if kind == "vector"
+        && !asked.expr.is_none_or(|expr| same_order(expr, &ours, &theirs, tolerance))
+    {
+        return Some("another order".to_owned());
     }
     same(ours.into_iter().collect(), theirs.into_iter().collect(), tolerance)
+}
+
+/// Whether an answer that is sorted is so as theirs. Where values are equal, each program sorts as it
+/// likes; labels are equal never.
+fn same_order(expr: &Expr, ours: &Answer, theirs: &Answer, tolerance: f64) -> bool {
+    let ExprKind::Call(call) = &expr.bare().kind else { return true };
+    let mut pairs = ours.iter().zip(theirs);
+    match call.name.as_str() {
+        "sort" | "sort_desc" => pairs.all(|(a, b)| a.1[0].1.is_near(&b.1[0].1, tolerance)),
+        "sort_by_label" | "sort_by_label_desc" => pairs.all(|(a, b)| a.0 == b.0),
+        _ => true,
+    }
 }
 
 fn same(
@@ -190,11 +238,11 @@ fn same(
     theirs.first_key_value().map(|(labels, samples)| format!("{labels} is missing: {samples:?}"))
 }
 
-fn annotations(text: &str, ours: &Output, theirs: &Json) -> Option<String> {
+fn annotations(asked: Asked<'_>, ours: &Output, theirs: &Json) -> Option<String> {
     let mut theirs: Vec<String> = ["warnings", "infos"]
         .iter()
         .flat_map(|kind| theirs[kind].as_array().into_iter().flatten())
-        .map(|text| text.as_str().unwrap().to_owned())
+        .map(|text| in_characters(asked.text, text.as_str().unwrap()))
         .collect();
     // The HTTP interface shows ten of a kind.
     if theirs.iter().any(|text| text.contains("annotations omitted")) {
@@ -225,13 +273,44 @@ fn annotations(text: &str, ours: &Output, theirs: &Json) -> Option<String> {
     if ours.iter().chain(&theirs).any(|text| text.contains("quantile value should be between")) {
         return None;
     }
+    // Of several pairs of a step that do not fit, each program names the last, or all.
+    let pairs = ["incompatible sample types encountered", "incompatible bucket layout encountered"];
+    let is_of_pair = |text: &String| pairs.iter().any(|pair| text.contains(pair));
+    if theirs.iter().any(is_of_pair) {
+        ours.retain(|text| !is_of_pair(text) || theirs.contains(text));
+    }
+    // Of a subquery within another one it evaluates steps that are in no window, too.
+    if asked.is(has_nested_subquery) {
+        let known = messages(&ours);
+        theirs.retain(|text| known.contains(&message(text)));
+    }
     let same = messages(&ours) == messages(&theirs);
-    let places_count = !text.contains(':') && !text.contains("quantile_over_time((");
+    let places_count = !asked.is(has_open_places);
     let all_ours = ours.iter().cloned().collect::<BTreeSet<_>>();
     ours.retain(|text| !theirs.contains(text));
     theirs.retain(|text| !all_ours.contains(text));
     let same = same && (theirs.is_empty() || !places_count);
     (!same).then(|| format!("annotations {ours:#?}\n  not {theirs:#?}"))
+}
+
+/// Whether an expression has a subquery, or a parameter in parentheses: their places differ.
+fn has_open_places(expr: &Expr) -> bool {
+    let is_param =
+        |expr: Option<&Expr>| expr.is_some_and(|expr| matches!(expr.kind, ExprKind::Paren(_)));
+    agreement::has(expr, |kind| match kind {
+        ExprKind::Subquery(_) => true,
+        ExprKind::Call(call) => call.name == "quantile_over_time" && is_param(call.args.first()),
+        _ => false,
+    })
+}
+
+fn has_nested_subquery(expr: &Expr) -> bool {
+    agreement::has(expr, |kind| match kind {
+        ExprKind::Subquery(subquery) => {
+            agreement::has(&subquery.expr, |kind| matches!(kind, ExprKind::Subquery(_)))
+        }
+        _ => false,
+    })
 }
 
 /// What stands in messages that later versions word otherwise (the conformance data have those), or
@@ -257,7 +336,7 @@ const LATER: [&str; 17] = [
 ];
 
 /// What differs between how we read a text and how Prometheus does.
-pub(crate) fn readings(ours: &Result<String, Faults>, theirs: &Json) -> Option<String> {
+pub(crate) fn readings(text: &str, ours: &Result<String, Faults>, theirs: &Json) -> Option<String> {
     let refused = theirs["status"] == "error";
     match ours {
         // Functions that are newer.
@@ -269,7 +348,14 @@ pub(crate) fn readings(ours: &Result<String, Faults>, theirs: &Json) -> Option<S
             // Later versions do not forget these.
             let ours_too = squeezed(ours).replace(" ignoring ()", "");
             let theirs_too = theirs.replace(" ignoring ()", "");
-            (ours_too != theirs_too && !ours.contains("ignoring () group"))
+            // Behind an operator it forgets the quotes of labels, and cannot read that again.
+            let bare = |text: &str| text.replace('"', "");
+            // So it does with parentheses around a length.
+            let bare = |text: &str| bare(text).replace(['(', ')'], "");
+            let forgets = ["on (", "ignoring (", "group_left (", "group_right (", "offset -("];
+            let forgets = forgets.iter().any(|word| ours.contains(word));
+            let same = ours_too == theirs_too || forgets && bare(&ours_too) == bare(&theirs_too);
+            (!same && !ours.contains("ignoring () group"))
                 .then(|| format!("read as {ours}\n  not    {theirs}"))
         }
         // What is checked when an expression is evaluated there is checked when it is read here.
@@ -282,9 +368,11 @@ pub(crate) fn readings(ours: &Result<String, Faults>, theirs: &Json) -> Option<S
             (!later && !out_of_range).then(|| format!("refused: {faults}"))
         }
         Err(faults) => {
-            let (ours, theirs) = (faults.to_string(), error(theirs));
+            let (ours, theirs) = (faults.to_string(), in_characters(text, error(theirs)));
             let numbers = ["bad number or duration syntax", "duration out of range"];
             let later = numbers.iter().any(|n| ours.contains(n) || theirs.contains(n));
+            // Within brackets later versions read characters otherwise, and so find other faults first.
+            let later = later || ours.contains("unexpected character: ");
             let same = ours == theirs || later || LATER.iter().any(|text| theirs.contains(text));
             (!same).then(|| format!("refused: {ours}\n  but      {theirs}"))
         }

@@ -2,13 +2,16 @@
 //! is an error that must be told in the same words.
 //!
 //! Invariant: every function and operator of the reference comes up, but for those that leave their
-//! result open, which come up only over values for which they do not.
+//! result open, which come up only over values for which they do not. What came after Prometheus 3.5
+//! does not: `anchored` and `smoothed`, `fill`, `first_over_time`, `step()`, `histogram_quantiles`.
 
 use crate::random::Random;
 
-const METRICS: [&str; 8] = [
+const METRICS: [&str; 10] = [
     "requests_total",
     "temperature",
+    "{\"température\"}",
+    "target_info",
     "flag",
     "flapping",
     "{\"queue.depth\"}",
@@ -28,8 +31,11 @@ const NATIVE: [&str; 9] = [
     "native_mixed",
     "native_gaps",
 ];
-const LABELS: [&str; 7] = ["job", "instance", "code", "zone", "le", "foo", "__name__"];
-const MATCHERS: [&str; 13] = [
+const LABELS: [&str; 8] =
+    ["job", "instance", "code", "zone", "le", "foo", "\"größe.µ\"", "__name__"];
+const MATCHERS: [&str; 15] = [
+    "\"größe.µ\"=~\"klein|groß\"",
+    "\"größe.µ\"!=\"\"",
     r#"instance="a:9100""#,
     r#"instance=~".*:9100""#,
     r#"instance!="b:9100""#,
@@ -88,11 +94,30 @@ const NUMBERS: [&str; 12] =
 /// Any expression.
 pub(crate) fn any(random: &mut Random) -> String {
     let depth = random.pick(&[1, 2, 2, 3, 3, 4]);
-    if random.chance(0.07) { scalar(random, 3) } else { vector(random, depth) }
+    match random.below(100) {
+        0..7 => scalar(random, 3),
+        7..11 => info(random),
+        _ => vector(random, depth),
+    }
 }
 
 fn duration(random: &mut Random) -> &'static str {
     random.pick(&["30s", "45s", "1m", "90s", "2m", "5m", "7m30s", "10m", "1h", "300", "61"])
+}
+
+/// A length of a range: written, or calculated; seldom one that is not above zero.
+fn length(random: &mut Random) -> String {
+    let (a, b) = (duration(random), duration(random));
+    match random.below(40) {
+        0 => format!("{a} + {b}"),
+        1 => format!("({a} + {b}) / 2"),
+        2 => format!("{a} * 1.5"),
+        3 => format!("(-20s + {a}) * 2"),
+        4 => format!("{a} % 7m + 10"),
+        5 => format!("{a} ^ 1"),
+        6 if random.chance(0.3) => random.pick(&["1m - 2m", "5m / 0", "-5m", "1m % 0"]).to_owned(),
+        _ => a.to_owned(),
+    }
 }
 
 /// The modifiers behind a selector.
@@ -100,7 +125,11 @@ fn when(random: &mut Random) -> String {
     let mut text = String::new();
     if random.chance(0.15) {
         let sign = random.pick(&["", "-"]);
-        text += &format!(" offset {sign}{}", duration(random));
+        let length = duration(random);
+        text += &match random.below(5) {
+            0 => format!(" offset {sign}({length} - 20s)"),
+            _ => format!(" offset {sign}{length}"),
+        };
     }
     if random.chance(0.1) {
         let at = random.pick(&["start()", "end()", "1767226500", "1767227000.5"]);
@@ -128,11 +157,72 @@ fn selector(random: &mut Random) -> String {
 fn matrix(random: &mut Random, depth: u32) -> String {
     if depth > 0 && random.chance(0.25) {
         let inner = vector(random, depth.saturating_sub(2));
-        let range = random.pick(&["2m", "5m", "10m", "3m30s"]);
-        let step = random.pick(&["", "30s", "1m", "17s"]);
+        let range = random.pick(&["2m", "5m", "10m", "3m30s", "2m * 2", "1m + 100"]);
+        let step = random.pick(&["", "30s", "1m", "17s", "10s + 20s"]);
         return format!("({inner})[{range}:{step}]{}", when(random));
     }
-    format!("{}[{}]{}", selector(random), duration(random), when(random))
+    format!("{}[{}]{}", selector(random), length(random), when(random))
+}
+
+/// A subquery of a subquery.
+fn nested(random: &mut Random) -> String {
+    let inner = random.pick(&["max_over_time", "rate", "sum_over_time", "last_over_time"]);
+    let outer = random.pick(&["avg_over_time", "deriv", "changes", "min_over_time", "delta"]);
+    let (middle, at) = (random.pick(&["sum_over_time", "count_over_time"]), when(random));
+    let (matrix, when) = (matrix(random, 0), when(random));
+    match random.chance(0.5) {
+        true => format!("{outer}({inner}({matrix})[5m:40s]{when})"),
+        false => format!("{outer}({middle}({inner}({matrix})[3m:25s]{at})[10m:90s]{when})"),
+    }
+}
+
+/// Labels of targets, added: of some metrics, of those that are asked for, where there is one. Later
+/// versions see more than this one where the series have an offset, describe targets themselves, or
+/// have the labels already; and in a subquery this one mixes series up.
+fn info(random: &mut Random) -> String {
+    let metric =
+        random.pick(&["requests_total", "flag", "flapping", "{\"queue.depth\"}", NATIVE[0]]);
+    let inner = match random.below(5) {
+        0 => format!("rate({metric}[5m])"),
+        1 => format!("sum by (job, instance) ({metric})"),
+        2 => format!("({metric}) / (flag)"),
+        _ => metric.to_owned(),
+    };
+    let selector = random.pick(&[
+        "",
+        "",
+        ", {version=~\".+\"}",
+        ", {version=\"1.0\"}",
+        ", {zone=~\".*\", foo=\"\"}",
+        ", {__name__=\"build_info\"}",
+        ", {__name__=~\".+_info\", version!=\"2.0\"}",
+        ", {__name__=~\"(target|build)_info\", version=\"1.0\"}",
+    ]);
+    let joined = format!("info({inner}{selector})");
+    match random.below(4) {
+        0 => format!("count by (version) ({joined})"),
+        1 => format!("({joined}) + on (instance) group_left () (sum by (instance) (flag))"),
+        _ => joined,
+    }
+}
+
+/// Sorted by labels, of which some have numbers in them.
+fn sorted(random: &mut Random, depth: u32) -> String {
+    let name = random.pick(&["sort_by_label", "sort_by_label_desc"]);
+    let labels = ["\"job\"", "\"instance\", \"code\"", "\"le\", \"job\"", "\"foo\""];
+    let by = random.pick(&labels);
+    format!("{name}({}, {by})", vector(random, depth))
+}
+
+/// Series in an order that both programs have them in, with equal values among them: which of several
+/// is taken depends on it.
+fn in_order(random: &mut Random) -> String {
+    let ties = ["flag", "requests_total", "{\"queue.depth\"}", "target_info", "temperature"];
+    match random.below(4) {
+        0 => selector(random),
+        1 => format!("{}({}[5m])", random.pick(&["changes", "count_over_time"]), selector(random)),
+        _ => format!("{}{}", random.pick(&ties), when(random)),
+    }
 }
 
 fn scalar(random: &mut Random, depth: u32) -> String {
@@ -162,7 +252,7 @@ fn vector(random: &mut Random, depth: u32) -> String {
         return format!("{}{}", selector(random), when(random));
     }
     let depth = depth - 1;
-    match random.below(115) {
+    match random.below(131) {
         0..12 => format!("{}{}", selector(random), when(random)),
         12..32 => format!("{}({})", random.pick(&OVER_TIME), matrix(random, depth)),
         32..36 => {
@@ -171,7 +261,7 @@ fn vector(random: &mut Random, depth: u32) -> String {
             format!("quantile_over_time({quantile}, {})", matrix(random, depth))
         }
         36..39 => {
-            let ahead = random.pick(&["60", "-3600", "5m"]);
+            let ahead = random.pick(&["60", "-3600", "5m", "0", "1e9", "NaN"]);
             format!("predict_linear({}, {ahead})", matrix(random, depth))
         }
         39..43 => format!("{}({})", random.pick(&OF_VALUES), vector(random, depth)),
@@ -191,7 +281,7 @@ fn vector(random: &mut Random, depth: u32) -> String {
         52 => absent(random, depth),
         53 => format!("vector({})", scalar(random, depth)),
         54..57 => {
-            let to = random.pick(&["foo", "instance", "zone", "__name__"]);
+            let to = random.pick(&["foo", "instance", "zone", "größe.µ", "__name__"]);
             let template = random.pick(&["$1", "x-$1", "", "c"]);
             let from = random.pick(&["instance", "zone", "code", "__name__"]);
             let pattern = random.pick(&[".*:(.*)", "(.+)", "", ".*", "(f).*"]);
@@ -232,8 +322,22 @@ fn vector(random: &mut Random, depth: u32) -> String {
             format!("mad_over_time({name}[{}])", duration(random))
         }
         114 => {
-            let factors = random.pick(&["0.5, 0.5", "0.1, 0.9"]);
+            let factors = random.pick(&["0.5, 0.5", "0.1, 0.9", "0.01, 0.3", "1, 0.5"]);
             format!("double_exponential_smoothing({}, {factors})", matrix(random, depth))
+        }
+        115..118 => nested(random),
+        118..124 => sorted(random, depth),
+        124..128 => {
+            let op = random.pick(&["limitk", "limitk", "topk", "bottomk"]);
+            let grouping = random.pick(&["", " by (job)", " without (instance, code)"]);
+            let count = random.pick(&["1", "2", "3", "100", "0", "-1", "1.9"]);
+            format!("{op}{grouping} ({count}, {})", in_order(random))
+        }
+        128..131 => {
+            let value = random.pick(&["requests_total", "flag", "rate(requests_total[3m])"]);
+            let by = random.pick(&["version", "version, zone", "", "__name__"]);
+            let of = random.pick(&["target_info", "build_info", "max without (zone) (build_info)"]);
+            format!("{value} * on (job, instance) group_left ({by}) {of}")
         }
         80..82 => format!("-{}", vector(random, depth)),
         82..84 => format!("({})", vector(random, depth)),
@@ -258,7 +362,8 @@ fn of_native(random: &mut Random, depth: u32) -> String {
 /// Which labels a series has that is not there depends on whether storage has looked for it, where
 /// there are several conditions on one label; so there is one.
 fn absent(random: &mut Random, depth: u32) -> String {
-    let (name, matcher) = (random.pick(&METRICS[..4]), random.pick(&MATCHERS));
+    let names = ["requests_total", "temperature", "flag", "nonexistent"];
+    let (name, matcher) = (random.pick(&names), random.pick(&MATCHERS));
     match random.below(4) {
         0 => format!("absent({name}{{{matcher}}})"),
         1 => format!("absent_over_time({name}{{{matcher}}}[{}]{})", duration(random), when(random)),
@@ -306,9 +411,9 @@ fn aggregation(random: &mut Random, depth: u32) -> String {
     ]);
     let param = match op {
         "topk" | "bottomk" => random.pick(&["1, ", "2, ", "5, ", "0, "]),
-        "limit_ratio" => random.pick(&["0.5, ", "-0.3, ", "1, "]),
+        "limit_ratio" => random.pick(&["0.5, ", "-0.3, ", "1, ", "0, ", "-1, ", "1.5, ", "-2, "]),
         "quantile" => random.pick(&[".5, ", ".9, ", "0, ", "1, ", "2, "]),
-        "count_values" => "\"cv\", ",
+        "count_values" => random.pick(&["\"cv\", ", "\"job\", ", "\"größe.µ\", "]),
         _ => "",
     };
     let grouping = match random.below(4) {
@@ -338,12 +443,12 @@ fn operation(random: &mut Random, depth: u32) -> String {
     }
     let mut matching = String::new();
     if random.chance(0.5) {
-        let listed = random.some(&LABELS[..6], 3);
+        let listed = random.some(&LABELS[..7], 3);
         let on = random.chance(0.6);
         let word = if on { "on" } else { "ignoring" };
         matching = format!(" {word} ({})", listed.join(", "));
         if !is_set && random.chance(0.5) {
-            let mut included = random.some(&LABELS[..6], 1);
+            let mut included = random.some(&LABELS[..7], 1);
             included.retain(|label| !on || !listed.contains(label));
             let word = random.pick(&["group_left", "group_right"]);
             matching += &format!(" {word} ({})", included.join(", "));

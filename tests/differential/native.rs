@@ -8,10 +8,10 @@
 //! native_moved       the same with bounds that change
 //! native_nan         counters with observations that are not numbers
 //! native_mixed       floats, exponential and custom histograms: in turn, and beside each other
-//! native_gaps        counters that come and go
+//! native_gaps        counters that come and go, some with hints at beginning again
 //! ```
 //!
-//! Invariant: counters are never near zero, and no observation with custom buckets is below zero: later
+//! Invariant: counters are never near zero nor far apart, and seldom begin again, and no observation with custom buckets is below zero: later
 //! versions of Prometheus treat those otherwise than the one that the tests compare with. Zero buckets
 //! end at bounds that buckets of every resolution have, and that are the same to the last digit.
 
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use base::histogram::{Buckets, CUSTOM, Histogram, Reset};
 
 use crate::random::Random;
-use crate::series::{Sample, Series, series, times};
+use crate::series::{INTERVAL, Sample, Series, series, times_every};
 
 /// What a series counts so far, in the finest buckets that it may have.
 struct Counter {
@@ -30,6 +30,10 @@ struct Counter {
     zero_count: f64,
     sum: f64,
 }
+
+/// How many samples counters have at least until they begin again: later versions know where zero was,
+/// which matters where they begin again and again.
+const REST: usize = 40;
 
 const FIRST: i32 = -6;
 const LAST: i32 = 14;
@@ -86,17 +90,22 @@ fn native(histogram: Histogram) -> Sample {
 /// A counter whose resolution and zero bucket change now and then.
 fn exponential(random: &mut Random, negative: bool) -> Vec<(i64, Sample)> {
     let (mut counter, mut schema, mut zero) = (Counter::new(random, negative), 1, 1e-3);
-    let times = times(random);
+    let times = times_every(INTERVAL, random);
+    let mut rested = 0;
     let next = |time| {
         counter.grow(random);
-        if random.chance(0.02) {
+        rested += 1;
+        if rested > REST && random.chance(0.06) {
             counter.begin_again();
+            rested = 0;
+            // What becomes finer is taken for a counter that begins again, too.
+            (schema, zero) = (random.pick(&[-1, 0, 1, 2]), random.pick(&[1e-3, 1.0]));
         }
-        if random.chance(0.04) {
-            schema = random.pick(&[-1, 0, 1, 2]);
+        if random.chance(0.02) {
+            schema = random.pick(&[-1, 0, 1, 2]).min(schema);
         }
-        if random.chance(0.03) {
-            zero = random.pick(&[1e-3, 1.0]);
+        if random.chance(0.01) {
+            zero = 1.0;
         }
         (time, native(counter.histogram().at_schema(schema).with_zero(zero)))
     };
@@ -104,7 +113,7 @@ fn exponential(random: &mut Random, negative: bool) -> Vec<(i64, Sample)> {
 }
 
 fn gauge(random: &mut Random) -> Vec<(i64, Sample)> {
-    let times = times(random);
+    let times = times_every(INTERVAL, random);
     let schema = random.pick(&[0, -1]);
     let next = |time| {
         let count = |random: &mut Random| random.below(20) as f64;
@@ -130,15 +139,17 @@ fn gauge(random: &mut Random) -> Vec<(i64, Sample)> {
 /// A counter with custom buckets; `moves` says whether their bounds change.
 fn custom(random: &mut Random, moves: bool) -> Vec<(i64, Sample)> {
     let mut counts = [700.0, 900.0, 650.0, 800.0, 600.0];
-    let (mut sum, mut bounds) = (4000.0, [0.25, 0.5, 1.0, 2.5]);
-    let times = times(random);
+    let (mut sum, mut bounds, mut rested) = (4000.0, [0.25, 0.5, 1.0, 2.5], 0);
+    let times = times_every(INTERVAL, random);
     let next = |time| {
         for count in &mut counts {
             *count += random.below(8) as f64;
         }
         sum += random.below(400) as f64 * 0.25;
-        if random.chance(0.02) {
+        rested += 1;
+        if rested > REST && random.chance(0.06) {
             counts.iter_mut().for_each(|count| *count = (*count * 2.0 / 3.0_f64).floor());
+            rested = 0;
         }
         if moves && random.chance(0.05) {
             bounds = random.pick(&[[0.25, 0.5, 1.0, 2.5], [0.25, 0.5, 2.0, 4.0]]);
@@ -189,6 +200,18 @@ fn mixed(random: &mut Random) -> Vec<(i64, Sample)> {
     natives.into_iter().zip(customs).map(pair).collect()
 }
 
+/// With what whoever counts says of beginning again, which need not be so.
+fn with_hints(random: &mut Random, mut samples: Vec<(i64, Sample)>) -> Vec<(i64, Sample)> {
+    for (_, sample) in &mut samples {
+        if let Sample::Native(Some(histogram)) = sample
+            && random.chance(0.05)
+        {
+            Arc::make_mut(histogram).reset = Reset::Reset;
+        }
+    }
+    samples
+}
+
 fn with_gaps(random: &mut Random, samples: Vec<(i64, Sample)>) -> Vec<(i64, Sample)> {
     let (mut kept, mut gap) = (Vec::new(), 0);
     for (time, sample) in samples {
@@ -215,6 +238,7 @@ pub(crate) fn add(all: &mut Vec<Series>, random: &mut Random) {
             all.push(series("native_seconds", &labels, samples));
             all.push(series("native_gauge", &labels, gauge(random)));
             let samples = exponential(random, false);
+            let samples = if job == "web" { with_hints(random, samples) } else { samples };
             all.push(series("native_gaps", &labels, with_gaps(random, samples)));
             let samples = match instance {
                 "c:9200" => mixed(random),

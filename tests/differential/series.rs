@@ -1,5 +1,6 @@
 //! The series that expressions are evaluated over: counters that begin again, gauges, histograms,
-//! gaps, markers of ended series, values that are no numbers.
+//! gaps, markers of ended series, values that are no numbers, intervals that are out of phase, names
+//! beyond ASCII, and what is known of targets.
 //!
 //! Invariant: the same seed makes the same series, and both programs get every sample of them.
 
@@ -19,7 +20,7 @@ pub(crate) const START: i64 = 1_767_225_600_000;
 /// others that are up to an hour older.
 pub(crate) const END: i64 = START + 50 * 60_000;
 
-const INTERVAL: i64 = 15_000;
+pub(crate) const INTERVAL: i64 = 15_000;
 
 /// A sample, or the marker that ends a series of histograms.
 #[derive(Clone, Debug)]
@@ -62,7 +63,9 @@ pub(crate) fn all(random: &mut Random) -> Vec<Series> {
             all.push(labelled("latency_seconds_bucket", &[("job", job), ("le", le)], samples));
         }
     }
+    about_targets(&mut all, random);
     native::add(&mut all, random);
+    all.retain(|series| !series.samples.is_empty());
     // In the order in which Prometheus learns of them: which of several things is said of an aggregation
     // depends on it.
     all.sort_by_key(|series| !matches!(series.samples.first(), Some((_, Sample::Float(_)))));
@@ -87,6 +90,31 @@ fn target(all: &mut Vec<Series>, random: &mut Random, job: &str, instance: &str)
     all.push(labelled("flapping", &labels, with_gaps(random, samples)));
     let samples = gauge(random).into_iter().map(|(t, v)| (t, v.abs().floor())).collect();
     all.push(labelled("queue.depth", &labels, samples));
+    let in_utf8 = [labels[0], labels[1], ("größe.µ", random.pick(&["klein", "groß", "äöü\\"]))];
+    let samples = gauge(random);
+    all.push(labelled("température", &in_utf8, with_oddities(random, samples)));
+}
+
+/// What `info` adds: labels of targets, which change now and then, and then overlap for a while.
+fn about_targets(all: &mut Vec<Series>, random: &mut Random) {
+    for (job, instance) in [("api", "a:9100"), ("web", "a:9100"), ("api", "b:9100")] {
+        let place = random.pick(&["north", "south", ""]);
+        let labels = [("job", job), ("instance", instance), ("zone", place)];
+        let changes = random.between(START, END);
+        let overlaps = random.pick(&[0, 0, 60_000]);
+        let versions = [("1.0", START, changes + overlaps), ("2.0", changes, END)];
+        for name in ["target_info", "build_info"] {
+            for (version, from, to) in versions {
+                let labels = [labels[0], labels[1], labels[2], ("version", version)];
+                let times = times(random).into_iter().filter(|time| (from..to).contains(time));
+                let mut samples: Vec<_> = times.map(|time| (time, 1.0)).collect();
+                if let Some(last) = samples.last_mut().filter(|_| to < END) {
+                    last.1 = Ended::Gone.value();
+                }
+                all.push(labelled(name, &labels, samples));
+            }
+        }
+    }
 }
 
 fn labelled(name: &str, labels: &[(&str, &str)], samples: Vec<(i64, f64)>) -> Series {
@@ -99,23 +127,37 @@ pub(crate) fn series(name: &str, labels: &[(&str, &str)], samples: Vec<(i64, Sam
     Series { labels: Labels::from_pairs(all), samples }
 }
 
-pub(crate) fn times(random: &mut Random) -> Vec<i64> {
-    let offset = random.between(0, INTERVAL);
+fn times(random: &mut Random) -> Vec<i64> {
+    let interval = random.pick(&[INTERVAL, INTERVAL, INTERVAL, 10_000, 30_000, 61_000]);
+    times_every(interval, random)
+}
+
+/// Times that are so far apart.
+pub(crate) fn times_every(interval: i64, random: &mut Random) -> Vec<i64> {
+    let offset = random.between(0, interval);
     let jitter = random.pick(&[1, 1, 30, 900]);
-    let count = (END - START) / INTERVAL;
-    (0..count).map(|n| START + offset + n * INTERVAL + random.between(0, jitter)).collect()
+    let count = (END - START) / interval;
+    // Some series begin late, and some end early.
+    let (from, to) = match random.below(10) {
+        0 => (random.between(START, END), END),
+        1 => (START, random.between(START, END)),
+        _ => (START, END),
+    };
+    let all = (0..count).map(|n| START + offset + n * interval + random.between(0, jitter));
+    all.filter(|time| (from..=to).contains(time)).collect()
 }
 
 fn counter(random: &mut Random, most: usize) -> Vec<(i64, f64)> {
     let mut total = 0.0;
+    let times = times(random);
+    let often = random.pick(&[0.0, 0.01, 0.1]);
     let grow = |time| {
-        if random.chance(0.01) {
+        if random.chance(often) {
             total = 0.0;
         }
         total += random.below(most) as f64;
         (time, total)
     };
-    let times = times(&mut Random::new(most as u64));
     times.into_iter().map(grow).collect()
 }
 

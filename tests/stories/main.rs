@@ -9,6 +9,7 @@ mod delivery;
 mod dispatch;
 mod first_round;
 mod mutes;
+mod clocks;
 mod escalation;
 mod on_its_way;
 mod hygiene;

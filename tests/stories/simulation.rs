@@ -168,11 +168,16 @@ impl Simulation {
         self.dispatcher.step(at(self.now)).await.unwrap();
         for _ in 0..seconds {
             self.now += 1;
-            self.dispatcher.step(at(self.now)).await.unwrap();
-            for lane in RECEIVERS.map(|name| format!("{name}/sink/0")) {
-                while let Ok(due) = self.outbox.next(&lane, at(self.now)) {
-                    self.hand_over(&lane, &due).await;
-                }
+            self.look().await;
+        }
+    }
+
+    /// Looks at what is due now, and delivers it.
+    pub(crate) async fn look(&mut self) {
+        self.dispatcher.step(at(self.now)).await.unwrap();
+        for lane in RECEIVERS.map(|name| format!("{name}/sink/0")) {
+            while let Ok(due) = self.outbox.next(&lane, at(self.now)) {
+                self.hand_over(&lane, &due).await;
             }
         }
     }

@@ -118,6 +118,11 @@ impl<'a> Reads<'a> {
         self.selection.matchers.iter().find(named).map(Matcher::value)
     }
 
+    /// Whether it is looked at step by step, and not over a range.
+    pub fn is_instant(&self) -> bool {
+        self.range.is_none()
+    }
+
     /// From when to when, both included, for an evaluation over `range` where instant selectors
     /// look back by `lookback`.
     pub fn span(&self, range: Range, lookback: Duration) -> (Timestamp, Timestamp) {

@@ -167,8 +167,10 @@ struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Long is what has more than ten bytes; what is shown of it are ten characters.
         match self.0.char_indices().nth(10) {
             Some((at, _)) => write!(f, "{:?}...", &self.0[..at]),
+            None if self.0.len() > 10 => write!(f, "{:?}...", self.0),
             None => write!(f, "{:?}", self.0),
         }
     }

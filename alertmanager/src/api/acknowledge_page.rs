@@ -11,7 +11,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use base::labels::ALERT_NAME;
-use base::sample::Timestamp;
 
 use super::Shown;
 use super::acknowledgements::{Firing, Wanted, find, give_back, take, told};
@@ -102,7 +101,7 @@ pub(super) async fn send(
     if form.group.is_empty() {
         return Err(Failure::bad_data("`group` is missing: what is meant?"));
     }
-    let (wanted, now) = (Wanted::Group(form.group.clone()), Timestamp::now());
+    let (wanted, now) = (Wanted::Group(form.group.clone()), shown.clock.believed());
     let done = match parameters.get("action") {
         Some("release") => {
             let released = give_back(&shown, wanted, now).await;

@@ -182,7 +182,7 @@ pub(super) async fn acknowledge(
 ) -> Result<Response, Failure> {
     let Sent { group, alert, by, comment } = read(body).await?;
     let wanted = Wanted::read(group, alert)?;
-    let taken = take(&shown, wanted, (&by, &comment), Timestamp::now()).await?;
+    let taken = take(&shown, wanted, (&by, &comment), shown.clock.believed()).await?;
     let one = |(group, taken): &(Firing, Taken)| {
         json!({
             "group": taken.key,
@@ -215,7 +215,7 @@ pub(super) async fn release(
     let parameters = Parameters::read(query, &HeaderMap::new(), &Bytes::new())?;
     let text = |name: &str| parameters.get(name).map(str::to_owned);
     let wanted = Wanted::read(text("group"), text("alert").map(SentAlert::Text))?;
-    let released = give_back(&shown, wanted, Timestamp::now()).await?;
+    let released = give_back(&shown, wanted, shown.clock.believed()).await?;
     Ok(success(&headers, &json!({"released": released})))
 }
 

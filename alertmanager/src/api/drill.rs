@@ -51,7 +51,7 @@ pub(super) async fn begin(
 ) -> Result<Response, Failure> {
     let wanted: Wanted = serde_json::from_slice(&body)
         .map_err(|error| Failure::bad_data(format!("the body: {error}")))?;
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let hold = match wanted.hold.as_deref().map(parse_duration).transpose() {
         Ok(hold) => hold.unwrap_or(HOLD).min(LONGEST),
         Err(error) => return Err(Failure::parameter("hold", error)),
@@ -150,7 +150,7 @@ struct Drill<'a> {
 
 impl Drill<'_> {
     async fn describe(&self, id: &str) -> Result<Value, Failure> {
-        let now = Timestamp::now();
+        let now = self.shown.clock.believed();
         let alert = self.shown.alerts.get(self.labels);
         let nodes = self.routing.route.of(self.labels);
         let keys = nodes.iter().map(|route| GroupKey::of(route, self.labels).to_string());

@@ -36,7 +36,7 @@ pub(super) async fn explain(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let parameters = Parameters::read(query, &HeaderMap::new(), &Bytes::new())?;
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let at = match parameters.get("at") {
         None => None,
         Some(_) => Some(parameters.time("at", now)?),

@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use base::sample::Timestamp;
 use serde_json::json;
 
 use super::Shown;
@@ -40,7 +39,7 @@ pub(super) async fn take(
             Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
         }
     })?;
-    let taken = shown.intake.take(&name, &headers, &body, Timestamp::now()).await;
+    let taken = shown.intake.take(&name, &headers, &body, shown.clock.believed()).await;
     let taken = taken.map_err(|error| {
         let (status, kind) = match error {
             IntakeError::NotFound => (StatusCode::NOT_FOUND, "not_found"),

@@ -58,7 +58,7 @@ pub(super) async fn ask(
     body: Body,
 ) -> Result<Response, Failure> {
     let sent: Sent = read(body).await?;
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     if sent.owner.trim().is_empty() || sent.comment.trim().is_empty() {
         return Err(Failure::bad_data("owner and comment are needed: who, and why"));
     }
@@ -98,7 +98,7 @@ pub(super) async fn ask(
 
 /// `GET`: the windows that run, those of the next week, and those that were asked for and are over.
 pub(super) async fn list(State(shown): State<Shown>, headers: HeaderMap) -> Response {
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let maintenance = shown.mutes.maintenance.clone();
     // Looking a week ahead, minute by minute, takes a while.
     let found = tokio::task::spawn_blocking(move || {
@@ -143,7 +143,7 @@ pub(super) async fn end(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    shown.mutes.maintenance.end(&id, Timestamp::now()).await?;
+    shown.mutes.maintenance.end(&id, shown.clock.believed()).await?;
     shown.mutes.silences.wake();
     Ok(success(&headers, &json!({"id": id})))
 }

@@ -186,7 +186,7 @@ impl Gauges {
 
 /// `/metrics`
 pub(super) async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Response {
-    shown.gauges.set(&shown, Timestamp::now());
+    shown.gauges.set(&shown, shown.clock.believed());
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let encoding = Encoding::negotiate(accept);
     let mut text = String::new();

@@ -107,7 +107,7 @@ pub(super) async fn index(
     State(shown): State<Shown>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let page = Page {
         version: env!("CARGO_PKG_VERSION"),
         problems: problems(&shown, now),

@@ -153,7 +153,7 @@ pub(super) async fn form(
     }
     let looked = match read_matchers(&page.filter) {
         Ok(wanted) => {
-            let preview = look(&shown, &wanted, Timestamp::now()).await?;
+            let preview = look(&shown, &wanted, shown.clock.believed()).await?;
             Ok(Look::of(&preview, &wanted, &shown))
         }
         Err(failure) => Err(failure),
@@ -180,7 +180,7 @@ pub(super) async fn set(
     // What stands in the address is what the form began with; what counts is what was sent.
     let parameters = Parameters::read(None, &headers, &body)?;
     let mut page = New::read(&parameters);
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let confirmed = parameters.get("confirm").is_some();
     match ask(&shown, &page, confirmed, now).await {
         Ok((Made::Set(id, preview), silence)) => {
@@ -229,7 +229,7 @@ pub(super) async fn list(
     State(shown): State<Shown>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    list_page(&shown, &headers, String::new(), Timestamp::now(), "")
+    list_page(&shown, &headers, String::new(), shown.clock.believed(), "")
 }
 
 fn list_page(
@@ -267,7 +267,7 @@ pub(super) async fn expire(
     body: Bytes,
 ) -> Result<Response, Failure> {
     let parameters = Parameters::read(None, &headers, &body)?;
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let Some(id) = parameters.get("id") else {
         return Err(Failure::bad_data("`id` is missing: which silence is to end?"));
     };

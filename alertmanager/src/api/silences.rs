@@ -207,7 +207,7 @@ pub(super) async fn preview(
 ) -> Result<Response, Failure> {
     let sent: SentPreview = read(body).await?;
     let matchers = sent.matchers.read()?;
-    let preview = look(&shown, &matchers, Timestamp::now()).await?;
+    let preview = look(&shown, &matchers, shown.clock.believed()).await?;
     Ok(success(&headers, &preview_object(&preview, &shown.config)))
 }
 
@@ -218,7 +218,7 @@ pub(super) async fn set(
     body: Body,
 ) -> Result<Response, Failure> {
     let sent: Sent = read(body).await?;
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let (starts_at, ends_at) = times(sent.starts_at, sent.ends_at, sent.duration, now)?;
     let confirmed = sent.confirm || confirms(&headers);
     let silence = Silence {
@@ -286,7 +286,7 @@ pub(super) fn refused(error: SilenceError) -> Failure {
 
 /// `GET /api/v1/silences`: those that hold or will, with what they hold.
 pub(super) async fn list(State(shown): State<Shown>, headers: HeaderMap) -> Response {
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let silences: Vec<Value> = in_force(&shown, now)
         .into_iter()
         .map(|(silence, held)| {

@@ -96,7 +96,7 @@ impl Judging {
         self.sources.external_labels = config.external_labels.clone();
         self.sources.on_missing = config.on_missing.unwrap_or(self.on_missing);
         self.sources.elsewhere = config.store.clone().and_then(Elsewhere::here);
-        let now = Timestamp::now();
+        let now = self.clock.believed();
         self.reconcile(&config.groups, blind, now).await?;
         crash::point("reload.reconciled");
         let alerts = self.alerts.unsorted();
@@ -186,20 +186,20 @@ impl Judging {
         first.adopt().await?;
         let slot = Arc::clone(&self.dispatcher);
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
-        let make = Arc::new(make);
+        let (make, clock) = (Arc::new(make), self.clock.clone());
         self.scope.supervise("dispatch", move |stop| {
-            let (slot, make) = (Arc::clone(&slot), Arc::clone(&make));
+            let (slot, make, clock) = (Arc::clone(&slot), Arc::clone(&make), clock.clone());
             async move {
                 let dispatcher = match lock(&slot) {
                     Some(dispatcher) => dispatcher,
                     // The one before has failed.
                     None => {
-                        let mut again = make(Timestamp::now());
+                        let mut again = make(clock.believed());
                         again.adopt().await?;
                         again
                     }
                 };
-                let ended = dispatcher.run(stop).await?;
+                let ended = dispatcher.run(clock, stop).await?;
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
                 Ok(())
             }
@@ -221,7 +221,8 @@ impl Judging {
             state: self.state.clone(),
             external_url: Arc::clone(&self.sources.external_url),
         };
-        self.scope.supervise("keeper", move |stop| parts.clone().run(blind, stop));
+        let clock = self.clock.clone();
+        self.scope.supervise("keeper", move |stop| parts.clone().run(blind, clock.clone(), stop));
     }
 
     fn start_lanes(&mut self, config: &Config) {
@@ -241,13 +242,14 @@ impl Judging {
                 external_url: Arc::clone(&self.sources.external_url),
             };
             let (old, scope) = (before.remove(lane), self.delivering.child());
+            let clock = self.clock.clone();
             scope.supervise("deliver", move |stop| {
-                let (old, runner) = (old.clone(), runner.clone());
+                let (old, runner, clock) = (old.clone(), runner.clone(), clock.clone());
                 async move {
                     if let Some(old) = old {
                         old.shutdown(DELIVERY_GRACE).await;
                     }
-                    runner.run(stop).await
+                    runner.run(clock, stop).await
                 }
             });
             self.lanes.insert(lane.to_owned(), scope);
@@ -278,11 +280,9 @@ impl Judging {
         }
         let (states, rules) = (self.lane_states.clone(), self.rules.clone());
         let safe = self.safe.as_ref().map(SafeMode::summary);
-        let (clock, disk) = (self.clock.clone(), self.disk.clone());
+        let disk = self.disk.clone();
         let patience = watchdog.interval * 2;
         Some(Gate::new(move |now| {
-            // Rules are judged by a clock that may not follow the system's.
-            let now = now - clock.held_back();
             let lanes = states.all().into_iter().filter(|(lane, _)| {
                 let receiver = lane.split('/').next().unwrap_or(lane);
                 receiver != WATCHDOG && !watchdog.despite.iter().any(|name| name == receiver)

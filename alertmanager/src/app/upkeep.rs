@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::clock::SteadyClock;
 use base::own_metrics::OwnMetrics;
 use base::sample::Timestamp;
 use base::supervisor::Supervisor;
@@ -44,6 +45,7 @@ pub(super) fn start(
     data: &DataFolder,
     history: Duration,
     metrics: &OwnMetrics,
+    clock: &SteadyClock,
 ) {
     let storage = Arc::clone(&data.storage);
     supervisor.supervise("sync", move |stop| {
@@ -61,9 +63,11 @@ pub(super) fn start(
         })
     });
     let silences = data.silences.clone();
-    supervisor.supervise("silences", move |stop| forget_silences(silences.clone(), stop));
-    let maintenance = data.maintenance.clone();
-    supervisor.supervise("maintenance", move |stop| maintenance.clone().run(stop));
+    let time = clock.clone();
+    supervisor
+        .supervise("silences", move |stop| forget_silences(silences.clone(), time.clone(), stop));
+    let (maintenance, time) = (data.maintenance.clone(), clock.clone());
+    supervisor.supervise("maintenance", move |stop| maintenance.clone().run(time.clone(), stop));
     let state = data.state.clone();
     supervisor.supervise("journal", move |stop| sync_journal(state.clone(), stop));
     let (state, judges) = (data.state.clone(), data.has_samples);
@@ -73,11 +77,12 @@ pub(super) fn start(
         "veilleur_history_crowded_out_total",
         "Attempts to deliver something that were forgotten before their time, for want of room.",
     );
+    let time = clock.clone();
     supervisor.supervise("history", move |stop| {
-        let (state, crowded_out) = (state.clone(), crowded_out.clone());
+        let (state, crowded_out, time) = (state.clone(), crowded_out.clone(), time.clone());
         async move {
             loop {
-                let end = Timestamp::now() - history;
+                let end = time.believed() - history;
                 crowded_out.inc_by(state.forget_attempts(end, MOST_ATTEMPTS).await?);
                 if stop.run_until_cancelled(sleep(FORGET_ATTEMPTS)).await.is_none() {
                     return Ok(());
@@ -137,9 +142,13 @@ pub(super) async fn watch(
     Ok(())
 }
 
-async fn forget_silences(silences: Silences, stop: CancellationToken) -> anyhow::Result<()> {
+async fn forget_silences(
+    silences: Silences,
+    clock: SteadyClock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     while stop.run_until_cancelled(sleep(MAINTAIN)).await.is_some() {
-        silences.forget_expired(Timestamp::now()).await?;
+        silences.forget_expired(clock.believed()).await?;
     }
     Ok(())
 }

@@ -3,23 +3,27 @@
 //! Invariant: nothing is written and nobody is told; the running evaluator, or any server with
 //! Prometheus's query API, is only asked.
 
+mod asked;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use base::http::percent_encoded;
-use base::labels::{Labels, METRIC_NAME};
+use base::labels::Labels;
 use base::number::counted;
 use base::period::Period;
 use base::sample::Timestamp;
 use clap::Args;
-use serde_json::Value;
+use promql::Query;
+
+use asked::{Asked, first_step};
 
 use super::evaluator::{EvaluatorArgs, printable};
 use super::{complain, print, runtime, wrong};
 use crate::app::now;
+use crate::backtest::replay::{self, Given, Makes, Tried, Way, ways};
 use crate::backtest::{Firing, Patience, Steps, added, firings};
 use crate::rules::{RuleKind, Unknown, read_file};
 use crate::time::{parse_time, print_time};
@@ -49,18 +53,8 @@ pub(super) struct BacktestArgs {
     evaluator: EvaluatorArgs,
 }
 
-/// The most steps of one request, below the limit of the query API.
-const STEPS: u64 = 10_000;
-
-/// An alert of a rule file.
-struct Alert {
-    query: String,
-    every: Period,
-    patience: Patience,
-}
-
-/// The alerts by name; several rules can have the same one.
-type Alerts = BTreeMap<String, Vec<Alert>>;
+/// When the alerts of some files fired, by their names; several rules can have the same one.
+type Fired = BTreeMap<String, Vec<Firing>>;
 
 /// Asks, and tells.
 pub(super) fn backtest(args: BacktestArgs) -> anyhow::Result<ExitCode> {
@@ -71,23 +65,22 @@ pub(super) fn backtest(args: BacktestArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let (new, old) = match (read(&args.files), read(&args.against)) {
+    let (new, old) = match (read(&args.files, args.step), read(&args.against, args.step)) {
         (Ok(new), Ok(old)) => (new, old),
         (Err(faults), _) | (_, Err(faults)) => return Ok(wrong(&faults)),
     };
     let history = History { args: &args, until };
     let told = runtime()?.block_on(async {
+        let (now, before) = (history.fired(&new).await?, history.fired(&old).await?);
         let mut told = String::new();
-        let names: BTreeSet<&String> = new.keys().chain(old.keys()).collect();
+        let names: BTreeSet<&String> = now.keys().chain(before.keys()).collect();
         for name in names {
             let none = Vec::new();
-            let (now, before) = (new.get(name).unwrap_or(&none), old.get(name).unwrap_or(&none));
-            let fired = history.fired(now).await.with_context(|| format!("`{name}`"))?;
+            let (now, before) = (now.get(name).unwrap_or(&none), before.get(name).unwrap_or(&none));
             if args.against.is_empty() {
-                told.push_str(&history.tell(name, &fired));
+                told.push_str(&history.tell(name, now));
             } else {
-                let had = history.fired(before).await.with_context(|| format!("`{name}`"))?;
-                told.push_str(&history.tell_change(name, &fired, &had));
+                told.push_str(&history.tell_change(name, now, before));
             }
         }
         anyhow::Ok(told)
@@ -96,20 +89,32 @@ pub(super) fn backtest(args: BacktestArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(files: &[PathBuf]) -> Result<Alerts, base::diagnostic::Diagnostics> {
-    let mut alerts = Alerts::new();
+/// The rules of `files`, in their order.
+fn read(
+    files: &[PathBuf],
+    step: Option<Period>,
+) -> Result<Vec<Tried>, base::diagnostic::Diagnostics> {
+    let mut rules = Vec::new();
     for file in files {
         for group in read_file(file, Period::from_secs(60), Unknown::Refused)? {
             let state = group.restore(&[], Duration::ZERO);
-            for rule in group.view(&state, None).rules {
-                let RuleKind::Alerting { hold, keep_firing_for, .. } = rule.kind else { continue };
-                let patience = Patience { hold, keep: keep_firing_for };
-                let alert = Alert { query: rule.query, every: group.interval(), patience };
-                alerts.entry(rule.name).or_default().push(alert);
+            let view = group.view(&state, None);
+            let every = step.unwrap_or(view.interval).duration().max(Duration::from_millis(1));
+            for rule in view.rules {
+                let makes = match rule.kind {
+                    RuleKind::Alerting { hold, keep_firing_for: keep, .. } => {
+                        Makes::Alerts(Patience { hold, keep })
+                    }
+                    RuleKind::Recording { labels } => Makes::Samples(labels),
+                };
+                // Read once already, when the file was.
+                let Ok(query) = Query::new(&rule.query) else { continue };
+                let (offset, limit) = (group.query_offset().duration(), view.limit);
+                rules.push(Tried { name: rule.name, query, every, offset, limit, makes });
             }
         }
     }
-    Ok(alerts)
+    Ok(rules)
 }
 
 /// What is asked for.
@@ -119,37 +124,49 @@ struct History<'a> {
 }
 
 impl History<'_> {
-    /// When the alerts fired, sorted by time.
-    async fn fired(&self, alerts: &[Alert]) -> anyhow::Result<Vec<Firing>> {
-        let mut all = Vec::new();
-        for alert in alerts {
-            let every = self.args.step.unwrap_or(alert.every).millis().max(1);
-            // At times that are multiples of the step, so that two runs look at the same ones.
-            let first = self.until.millis() - self.args.since.millis() as i64;
-            let first = first.div_euclid(every as i64) * every as i64 + every as i64;
-            let from = Timestamp::from_millis(first);
-            let mut series: BTreeMap<Labels, BTreeSet<Timestamp>> = BTreeMap::new();
-            let mut begin = from;
-            while begin <= self.until {
-                let end = (begin + Duration::from_millis(every * STEPS)).min(self.until);
-                let path = format!(
-                    "/api/v1/query_range?query={}&start={}&end={}&step={}",
-                    percent_encoded(&alert.query),
-                    begin.seconds(),
-                    end.seconds(),
-                    every as f64 / 1000.0,
-                );
-                let data = self.args.evaluator.ask(&path, None).await?;
-                for one in data["result"].as_array().into_iter().flatten() {
-                    series.entry(labels(&one["metric"])).or_default().extend(times(one));
+    /// When the alerts of `rules` fired, sorted by time.
+    async fn fired(&self, rules: &[Tried]) -> anyhow::Result<Fired> {
+        let from = self.until - self.args.since.duration();
+        let (ways, asked) = (ways(rules), Asked { evaluator: &self.args.evaluator });
+        let begin = replay::begin(rules, &ways, from);
+        let mut given = Vec::with_capacity(rules.len());
+        let mut presence = Vec::with_capacity(rules.len());
+        for (rule, way) in rules.iter().zip(&ways) {
+            let of = || format!("`{}`", rule.name);
+            let (mut values, mut present) = (Given::new(), BTreeMap::new());
+            match (way, &rule.makes) {
+                (Way::Asked, Makes::Samples(_)) => {
+                    values = asked.given(rule, (begin, self.until)).await.with_context(of)?;
                 }
-                begin = begin + Duration::from_millis(every * (STEPS + 1));
+                (Way::Asked, Makes::Alerts(_)) => {
+                    present = asked.presence(rule, (from, self.until)).await.with_context(of)?;
+                }
+                (Way::Here | Way::Unneeded, _) => {}
             }
-            let steps = Steps { from, to: self.until, every: Duration::from_millis(every) };
-            all.extend(firings(&series, steps, alert.patience));
+            given.push(values);
+            presence.push(present);
         }
-        all.sort();
-        Ok(all)
+        if ways.contains(&Way::Here) {
+            let wanted = replay::wanted(rules, &ways, begin, self.until);
+            let stored = asked.stored(&wanted).await?;
+            let span = (begin, self.until);
+            let here = replay::replay(rules, &ways, (&stored, &given), span);
+            let here = here.map_err(anyhow::Error::msg)?;
+            for (n, present) in here.into_iter().enumerate().filter(|(n, _)| ways[*n] == Way::Here)
+            {
+                presence[n] = present;
+            }
+        }
+        let mut fired = Fired::new();
+        for (rule, present) in rules.iter().zip(presence) {
+            let Makes::Alerts(patience) = rule.makes else { continue };
+            let (from, every) = (first_step(from, rule.every), rule.every);
+            let steps = Steps { from, to: self.until, every };
+            let all = fired.entry(rule.name.clone()).or_default();
+            all.extend(firings(&present, steps, patience));
+            all.sort();
+        }
+        Ok(fired)
     }
 
     /// How often, how long, and when.
@@ -205,17 +222,4 @@ fn line(sign: char, firing: &Firing) -> String {
 
 fn period(duration: Duration) -> Period {
     Period::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The labels of an alert's series: without a name.
-fn labels(metric: &Value) -> Labels {
-    let pairs = metric.as_object().into_iter().flatten();
-    let pairs = pairs.filter(|(name, _)| *name != METRIC_NAME);
-    Labels::from_pairs(pairs.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or(""))))
-}
-
-fn times(series: &Value) -> impl Iterator<Item = Timestamp> {
-    let all = ["values", "histograms"].into_iter().flat_map(|name| series[name].as_array());
-    let times = all.flatten().filter_map(|pair| pair[0].as_f64());
-    times.map(|seconds| Timestamp::from_millis((seconds * 1000.0).round() as i64))
 }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::clock::SteadyClock;
 use base::labels::Labels;
 use base::sample::Timestamp;
 use tokio::time::sleep;
@@ -167,9 +168,13 @@ impl Dispatcher {
     /// # Errors
     ///
     /// The state failed; the groups are as before, and the supervisor starts again.
-    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<Self> {
+    pub async fn run(
+        mut self,
+        clock: SteadyClock,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
         loop {
-            let now = Timestamp::now();
+            let now = clock.believed();
             let next = self.step(now).await?;
             self.questions.answer(|key| {
                 let id = self.groups.named(key).first()?;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use base::sample::Timestamp;
+use base::clock::SteadyClock;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -19,10 +19,15 @@ impl KeeperParts {
     /// # Errors
     ///
     /// The state failed; what was not done is done when it is started again.
-    pub async fn run(self, blind: Duration, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(
+        self,
+        blind: Duration,
+        clock: SteadyClock,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
         let mut keeper = Keeper::open(self, blind).await?;
         loop {
-            keeper.step(Timestamp::now()).await?;
+            keeper.step(clock.believed()).await?;
             if stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_none() {
                 return Ok(());
             }

@@ -80,9 +80,9 @@ impl OwnAlerts {
     ///
     /// None: what the state does not take is pushed at the next look.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut told = self.told_before(Timestamp::now());
+        let mut told = self.told_before(self.clock.believed());
         while !stop.is_cancelled() {
-            let now = Timestamp::now();
+            let now = self.clock.believed();
             let before = std::mem::replace(&mut self.behind, self.clock.held_back());
             // Evaluations go on at the time that the system's clock has.
             if self.behind < before {
@@ -90,7 +90,7 @@ impl OwnAlerts {
             }
             self.step(&mut told, now).await;
             stop.run_until_cancelled(sleep(LOOK)).await;
-            let woken = Timestamp::now();
+            let woken = self.clock.believed();
             // Nobody could evaluate while the machine slept (F26).
             if woken.since(now + LOOK) > PAUSE {
                 self.started = woken;
@@ -150,7 +150,6 @@ impl OwnAlerts {
     /// Everything that is wrong at `now`.
     fn faults(&self, now: Timestamp) -> Vec<Fault> {
         let waiting = self.outbox.waiting();
-        let judged = now - self.behind;
         let mut faults = Vec::new();
         for (lane, state) in self.states.all() {
             let waiting = waiting.get(&lane).copied().unwrap_or_default();
@@ -162,11 +161,11 @@ impl OwnAlerts {
         faults.extend(self.safe.as_ref().map(of_safe_mode));
         // In safe mode nobody looks, which is told once.
         for group in self.rules.all().into_iter().filter(|_| self.safe.is_none()) {
-            faults.extend(of_group(&group, PATIENCE, self.started, judged));
+            faults.extend(of_group(&group, PATIENCE, self.started, now));
             faults.extend(dead_rules(&group));
         }
         for (job, sources) in self.targets.sources() {
-            faults.extend(of_job(&job, &sources, self.started, judged));
+            faults.extend(of_job(&job, &sources, self.started, now));
         }
         faults.extend(self.disk.fault().map(of_disk));
         faults.extend(self.blind(now));

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use base::sample::Timestamp;
+use base::clock::SteadyClock;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -22,9 +22,9 @@ impl Pushed {
     /// # Errors
     ///
     /// The state failed; nothing has ended that is not written.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(self, clock: SteadyClock, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
-            let now = Timestamp::now();
+            let now = clock.believed();
             let next = self.step(now).await?;
             let wait = next.map_or(AT_LEAST, |next| next.since(now).min(AT_LEAST));
             tokio::select! {
@@ -32,7 +32,7 @@ impl Pushed {
                 () = self.changed.notified() => {}
                 () = sleep(wait) => {}
             }
-            let late = Timestamp::now().since(now + wait);
+            let late = clock.believed().since(now + wait);
             if late > PAUSE {
                 tracing::warn!(pause = ?late, "nobody could push: alerts last so much longer");
                 self.extend(late);

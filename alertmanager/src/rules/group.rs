@@ -157,7 +157,8 @@ impl RuleGroup {
         Self { query_offset: self.query_offset.or(offset), ..self }
     }
 
-    fn query_offset(&self) -> Period {
+    /// How old the data are that it looks at.
+    pub fn query_offset(&self) -> Period {
         self.query_offset.unwrap_or_default()
     }
 

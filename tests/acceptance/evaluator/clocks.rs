@@ -138,6 +138,26 @@ fn a_clock_that_is_set_ahead_is_not_followed_and_nothing_is_left_of_it_f25() {
     wait_until("it fires", || told(&chat) == ["Fires firing"]);
     let ahead = || faked.own("veilleur_clock_set_ahead_seconds");
     assert_eq!(ahead(), 0.0);
+    // A silence that ends in an hour, and what others push for ten minutes.
+    let api = |path: &str| format!("http://127.0.0.1:{}/api/v2{path}", faked.evaluator.port);
+    let post = |path: &str, body: &str| {
+        let answer = tests::ask("POST", &api(path), "content-type: application/json\r\n", body);
+        assert_eq!(answer.map(|(status, _)| status), Some(200), "{path}");
+    };
+    let time = |seconds: u64| base::clock::since_epoch().as_secs() + seconds;
+    let [now, later] = [0, 3600].map(|seconds| {
+        alertmanager::time::print_time(base::sample::Timestamp::from_millis(
+            i64::try_from(time(seconds)).unwrap() * 1000,
+        ))
+    });
+    post(
+        "/silences",
+        &format!(
+            r#"{{"matchers": [{{"name": "alertname", "value": "Held", "isRegex": false}}],
+                 "startsAt": "{now}", "endsAt": "{later}", "createdBy": "x", "comment": "x"}}"#
+        ),
+    );
+    post("/alerts", r#"[{"labels": {"alertname": "Held"}}]"#);
     // Twenty minutes, and a year.
     for (offset, work) in [(1_200, 3.0), (31_536_000, 10.0)] {
         faked.set(&format!("+{offset}"));
@@ -149,6 +169,11 @@ fn a_clock_that_is_set_ahead_is_not_followed_and_nothing_is_left_of_it_f25() {
         assert!((newest - right).abs() < 30.0, "{newest} is not {right}");
         assert_eq!(faked.evaluator.alerts("firing"), ["Fires"]);
         assert_eq!(faked.evaluator.alerts("pending"), ["Waits"]);
+        let silences = get(&api("/silences")).unwrap().1;
+        assert!(silences.contains(r#""state":"active""#), "{silences}");
+        let held = get(&api("/alerts?filter=alertname%3DHeld")).unwrap().1;
+        assert!(held.contains(r#""state":"suppressed""#), "{held}");
+        assert_eq!(told(&chat), ["Fires firing"], "what is told because of the clock");
         faked.set("+0");
         wait_until("it is right again", || ahead() == 0.0);
         faked.let_work(3.0);

@@ -113,6 +113,11 @@ impl<'a> Groups<'a> {
         }
     }
 
+    /// Which labels tell them apart.
+    pub(crate) fn keep(&self) -> &Keep {
+        self.keep
+    }
+
     /// How many groups there are.
     pub(crate) fn len(&self) -> usize {
         self.labels.len()

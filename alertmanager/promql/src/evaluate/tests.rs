@@ -104,6 +104,24 @@ fn queries_of_a_session_share_what_they_read_and_see_what_is_appended() {
     assert_eq!(value(3), "{} 90", "once more than announced");
 }
 
+#[test]
+fn a_label_of_values_goes_where_groups_are_without_it() {
+    let lines = ["x{a=\"1\"} 7 7 7 7 7 7 7 7 7", "x{a=\"2\"} 8 8 8 8 8 8 8 8 8"];
+    let by_value = "{v=\"7\"} 1@40 1@60 1@80; {v=\"8\"} 1@40 1@60 1@80";
+    check(&lines, "count_values without (a) (\"v\", x)", by_value);
+    check(&lines, "count_values without (a, v) (\"v\", x)", "{} 2@40 2@60 2@80");
+    check(&lines, "count_values by (v) (\"v\", x)", by_value);
+}
+
+#[test]
+fn a_factor_that_is_none_matters_where_there_are_samples() {
+    let smoothing = |series: &str| format!("double_exponential_smoothing({series}[1m], 1, 0.5)");
+    check(&["x 0+1x9"], &smoothing("y"), "");
+    let fault = fails(&smoothing("x"), &Options::default());
+    let expected = "invalid smoothing factor. Expected: 0 < sf < 1, got: 1.000000";
+    assert_eq!(fault.to_string(), expected);
+}
+
 /// How the evaluation of `query` over two series of ten samples ends.
 fn fails(query: &str, options: &Options<'_>) -> EvalError {
     let storage = storage(&["x{a=\"1\"} 0+1x9", "x{a=\"2\"} 0+1x9"]);

@@ -2,7 +2,10 @@
 //!
 //! Invariant: a line needs two samples; samples that are all the same give a level one exactly.
 
-use crate::evaluate::{ABSENT, EvalError, OverTimeCall, Sink, Slide, Window, slide};
+use super::over_time::Any;
+use crate::evaluate::{
+    ABSENT, Column, EvalError, KeyRef, OverTimeCall, Sink, Slide, Window, is_absent, slide,
+};
 use crate::numeric::Sum;
 
 /// The slope, a second, and the value at the time `at`.
@@ -54,14 +57,32 @@ impl Slide for Predict {
 
 /// `double_exponential_smoothing`
 pub(super) fn smoothing(call: &OverTimeCall<'_>, sink: &mut dyn Sink) -> Result<(), EvalError> {
-    for (param, (name, letters)) in call.params.iter().zip([("smoothing", "sf"), ("trend", "tf")]) {
-        if let Some(got) = param.values().iter().find(|v| **v <= 0.0 || **v >= 1.0) {
-            let message =
-                format!("invalid {name} factor. Expected: 0 < {letters} < 1, got: {got:.6}");
-            return Err(EvalError::Query(message));
-        }
+    let is_factor = |value: &f64| !(*value <= 0.0 || *value >= 1.0);
+    if !call.params.iter().all(|param| param.values().iter().all(is_factor)) {
+        slide::<Any>(call, &mut Refusing(&call.params))?;
     }
     slide::<Smoothing>(call, sink)
+}
+
+/// Refuses what there is at a step at which a factor is none; where there is nothing, nobody minds.
+struct Refusing<'a>(&'a [Column]);
+
+impl Sink for Refusing<'_> {
+    fn push(&mut self, _key: KeyRef<'_>, cells: &[f64]) -> Result<(), EvalError> {
+        for step in (0..cells.len()).filter(|step| !is_absent(cells[*step])) {
+            for (param, (name, letters)) in
+                self.0.iter().zip([("smoothing", "sf"), ("trend", "tf")])
+            {
+                let got = param.at(step);
+                if got <= 0.0 || got >= 1.0 {
+                    return Err(EvalError::Query(format!(
+                        "invalid {name} factor. Expected: 0 < {letters} < 1, got: {got:.6}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A value that each sample moves, and a trend that each move changes (Holt, 1957).

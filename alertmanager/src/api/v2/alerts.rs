@@ -170,7 +170,7 @@ pub(in super::super) async fn push(
         Ok(sent) => sent,
         Err(failure) => return failure.into_response(),
     };
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let (mut pushes, mut faults) = (Vec::with_capacity(sent.len()), Vec::new());
     for Object(alert) in sent {
         let read = alert.read(now).and_then(|push| match shown.intake.source_of(&push.labels) {
@@ -208,7 +208,7 @@ pub(in super::super) async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let wanted = Wanted::read(query, Timestamp::now())?;
+    let wanted = Wanted::read(query, shown.clock.believed())?;
     let list = off_the_runtime(move || List::find(shown, wanted)).await?;
     Ok(answer(&headers, list))
 }

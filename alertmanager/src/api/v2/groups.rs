@@ -9,7 +9,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use base::labels::Labels;
-use base::sample::Timestamp;
 
 use super::super::{Routing, Shown};
 use super::pieces::{Pieces, answer};
@@ -23,7 +22,7 @@ pub(in super::super) async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let wanted = Wanted::read(query, Timestamp::now())?;
+    let wanted = Wanted::read(query, shown.clock.believed())?;
     let groups = off_the_runtime(move || Groups::find(shown, wanted)).await?;
     Ok(answer(&headers, groups))
 }

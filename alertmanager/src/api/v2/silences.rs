@@ -133,7 +133,7 @@ pub(in super::super) async fn set(
     let sent: Option<Object<Sent>> = parse(&read(&headers, body, "silence").await?)?;
     let sent = sent.map(|Object(sent)| sent).unwrap_or_default();
     sent.check()?;
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let silence = sent.read(now).map_err(Failure::bad)?;
     let settings = shown.config.routing().hygiene.clone();
     if let Some(why) = too_long(&settings, &silence, now) {
@@ -163,7 +163,7 @@ pub(in super::super) async fn list(
 ) -> Result<Response, Failure> {
     let parameters = Parameters::read(query)?;
     let filter = parameters.filter()?;
-    let now = Timestamp::now();
+    let now = shown.clock.believed();
     let mut found = Vec::new();
     for silence in shown.mutes.silences.all() {
         let state = silence.state(now);
@@ -191,7 +191,7 @@ pub(in super::super) async fn one(
 ) -> Result<Response, Failure> {
     check_id(&id)?;
     let silence = shown.mutes.silences.get(&id).ok_or(SilenceError::NotFound(id))?;
-    Ok(answer(&headers, &object(&silence, Timestamp::now())))
+    Ok(answer(&headers, &object(&silence, shown.clock.believed())))
 }
 
 /// `DELETE /silence/ID`
@@ -200,7 +200,7 @@ pub(in super::super) async fn expire(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     check_id(&id)?;
-    match shown.mutes.silences.expire(&id, Timestamp::now()).await {
+    match shown.mutes.silences.expire(&id, shown.clock.believed()).await {
         // Whoever asks again has what is wanted.
         Ok(()) | Err(SilenceError::Expired(_)) => Ok(StatusCode::OK.into_response()),
         Err(error) => Err(error.into()),

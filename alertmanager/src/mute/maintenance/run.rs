@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use base::clock::SteadyClock;
 use base::http::client::{Origin, Phases};
 use base::http::{Full, Request, StatusCode, Uri, header};
 use base::sample::Timestamp;
@@ -30,23 +31,22 @@ impl Maintenance {
     /// # Errors
     ///
     /// The state failed.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(self, clock: SteadyClock, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
             for (address, known) in self.calendars() {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
-                self.look(&address, known).await?;
+                self.look(&address, known, clock.believed()).await?;
             }
-            self.forget(Timestamp::now()).await?;
+            self.forget(clock.believed()).await?;
             if stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_none() {
                 return Ok(());
             }
         }
     }
 
-    async fn look(&self, address: &Address, known: Known) -> anyhow::Result<()> {
-        let now = Timestamp::now();
+    async fn look(&self, address: &Address, known: Known, now: Timestamp) -> anyhow::Result<()> {
         let text = match address {
             Address::File { path, .. } => {
                 let path = path.clone();

@@ -12,6 +12,7 @@ use super::super::key::Key;
 use super::super::table::{Table, is_absent};
 use super::super::{ABSENT, Context, EvalError};
 use super::{Column, Members};
+use crate::plan::Keep;
 use crate::{histogram, numeric};
 
 /// A quantile of each group at each step.
@@ -41,7 +42,8 @@ pub(super) fn quantiles(
     Ok(result)
 }
 
-/// How often each value occurs in each group; the value becomes the label `label`.
+/// How often each value occurs in each group; the value becomes the label `label`, which goes again
+/// where it is among those that groups are without.
 pub(super) fn counted_values(
     context: &Context<'_>,
     table: &Table,
@@ -49,6 +51,8 @@ pub(super) fn counted_values(
     label: &str,
 ) -> Result<Table, EvalError> {
     let steps = table.steps();
+    let goes = |names: &[String]| names.iter().any(|name| name == label);
+    let is_shown = !matches!(members.groups.keep(), Keep::Except(names) if goes(names));
     let mut rows: HashMap<Labels, usize> = HashMap::new();
     let mut labels = Vec::new();
     let mut counts: Vec<f64> = Vec::new();
@@ -70,7 +74,8 @@ pub(super) fn counted_values(
                             Some(histogram) => histogram::text(&histogram),
                             None => number::plain(*cell),
                         };
-                        let wanted = members.groups.labels(group).with(label, &text);
+                        let own = members.groups.labels(group);
+                        let wanted = if is_shown { own.with(label, &text) } else { own.clone() };
                         let next = rows.len();
                         let place = *rows.entry(wanted.clone()).or_insert(next);
                         if place == next {
