@@ -6,6 +6,7 @@
 //! payload   definitions: count, then slot and labels each
 //!           samples: count, first time, then for each: slot, time, value, as differences
 //!           deletions: labels, from, to
+//!           or exemplars
 //! ```
 //!
 //! A segment defines each series that it has samples of, so segments can be read, lost and dropped
@@ -20,7 +21,7 @@ mod follow;
 
 pub use follow::{Followed, Follower, LogPosition, Progress};
 pub(crate) use frame::{Batch, Logged, More};
-pub(crate) use replay::{check, replay};
+pub(crate) use replay::{Restored, check, replay};
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -30,6 +31,7 @@ use base::sample::Timestamp;
 use tracing::info;
 
 use crate::head::window_of;
+use crate::lasting;
 
 /// A segment is closed when it is larger.
 const SEGMENT_BYTES: u64 = 128 << 20;
@@ -72,7 +74,7 @@ impl Log {
         unread: u64,
         used: u32,
     ) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
+        lasting::make_folder(dir)?;
         let number = closed.last().map_or(0, |(number, _)| *number).max(used) + 1;
         let (file, size) = begin(dir, number)?;
         let (dir, frame) = (dir.to_owned(), Vec::new());
@@ -120,9 +122,21 @@ impl Log {
 
     /// Writes `batch` as one frame. A frame that could not be written whole is taken back.
     pub(crate) fn append(&mut self, batch: &Batch) -> io::Result<()> {
+        self.append_payload(|to| batch.encode(to))?;
+        let (first, last) = self.times.unwrap_or((Timestamp::MAX, Timestamp::MIN));
+        // A deletion stays as long as what it deletes, which is no later.
+        let deleted = batch.deletions.iter().map(|(_, span)| Timestamp::from_millis(span.to));
+        let times = batch.samples.iter().map(|sample| sample.time).chain(deleted);
+        let bounds = times.fold((first, last), |(f, l), time| (f.min(time), l.max(time)));
+        self.times = Some(bounds);
+        Ok(())
+    }
+
+    /// Writes a frame of what `encode` writes, without a time by which the segment stays.
+    pub(crate) fn append_payload(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         self.frame.clear();
         self.frame.extend_from_slice(&[0; 8]);
-        batch.encode(&mut self.frame);
+        encode(&mut self.frame);
         let (head, payload) = self.frame.split_at_mut(8);
         head[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
         head[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
@@ -130,12 +144,6 @@ impl Log {
             self.torn |= self.file.set_len(self.size).is_err();
             return Err(error);
         }
-        let (first, last) = self.times.unwrap_or((Timestamp::MAX, Timestamp::MIN));
-        // A deletion stays as long as what it deletes, which is no later.
-        let deleted = batch.deletions.iter().map(|(_, span)| Timestamp::from_millis(span.to));
-        let times = batch.samples.iter().map(|sample| sample.time).chain(deleted);
-        let bounds = times.fold((first, last), |(f, l), time| (f.min(time), l.max(time)));
-        self.times = Some(bounds);
         self.size += self.frame.len() as u64;
         self.unread += self.frame.len() as u64;
         self.unsynced = true;
@@ -152,17 +160,22 @@ impl Log {
         self.torn || self.size >= SEGMENT_BYTES || self.times.is_some_and(passed)
     }
 
+    /// Whether what is written now would never be read.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
     /// Bytes that a start would have to read now.
     pub(crate) fn unread(&self) -> u64 {
         self.unread
     }
 
-    /// Begins a segment where this one has samples; returns those before it, which a start need not
+    /// Begins a segment where this one has something; returns those before it, which a start need not
     /// read if the head is written from now on.
     pub(crate) fn begin_checkpoint(&mut self) -> io::Result<Vec<(u32, Timestamp)>> {
         // Also where it fails: a full disk is not tried again at once.
         self.unread = 0;
-        if self.times.is_some() {
+        if self.size > MAGIC.len() as u64 {
             self.rotate()?;
         }
         Ok(self.closed.clone())
@@ -227,7 +240,7 @@ impl Log {
         }
         file.sync_data()?;
         fs::rename(&new, &path)?;
-        File::open(&self.dir)?.sync_all()?;
+        lasting::sync(&self.dir)?;
         self.file = file;
         (self.unsynced, self.suspect) = (false, false);
         info!(segment = %path.display(), bytes = copied, "the disk failed at the sample log; all of it is written anew");
@@ -260,7 +273,7 @@ impl Log {
             }
             let path = dir.join(file_name(*number));
             let removed = match keep_from {
-                Some(from) if number >= from => fs::create_dir_all(&*aside)
+                Some(from) if number >= from => lasting::make_folder(aside)
                     .and_then(|()| fs::rename(&path, aside.join(file_name(*number)))),
                 _ => fs::remove_file(&path),
             };
@@ -295,7 +308,7 @@ fn begin(dir: &Path, number: u32) -> io::Result<(File, u64)> {
     }
     file.set_len(0)?;
     file.write_all(MAGIC)?;
-    File::open(dir)?.sync_all()?;
+    lasting::sync(dir)?;
     Ok((file, MAGIC.len() as u64))
 }
 

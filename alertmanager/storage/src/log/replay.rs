@@ -15,6 +15,8 @@ use tracing::warn;
 use super::frame::{Change, Told};
 use super::{Batch, MAGIC, MAX_FRAME, segments};
 use crate::chunk::{Held, UNKNOWN};
+use crate::exemplars::Newest;
+use crate::exemplars::bytes::Of;
 use crate::head::{Head, Limit, Offer, SeriesRef};
 use crate::record;
 
@@ -39,15 +41,22 @@ pub(crate) struct Damage {
     pub(crate) lost: u64,
 }
 
-/// Reads the segments in `dir` into `head`, oldest first, and cuts off what is damaged: a copy is
-/// kept. Those in `known` are in `head` already; of series there are no more than `limit`.
+/// What is read into.
+pub(crate) struct Restored<'a> {
+    pub(crate) head: &'a mut Head,
+    pub(crate) exemplars: &'a mut Newest,
+    /// Of series there are no more.
+    pub(crate) limit: &'a mut Limit,
+}
+
+/// Reads the segments in `dir`, oldest first, and cuts off what is damaged: a copy is kept. Those in
+/// `known` have been read already.
 pub(crate) fn replay(
     dir: &Path,
-    head: &mut Head,
     known: &[(u32, Timestamp)],
-    limit: &mut Limit,
+    into: &mut Restored<'_>,
 ) -> io::Result<Replayed> {
-    let replayed = read(dir, head, known, limit)?;
+    let replayed = read(dir, known, into)?;
     for Damage { segment, sound, lost } in &replayed.damage {
         warn!(
             segment = %segment.display(),
@@ -63,15 +72,11 @@ pub(crate) fn replay(
 
 /// Reads all segments in `dir` into `head`, oldest first, and changes nothing.
 pub(crate) fn check(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
-    read(dir, head, &[], &mut Limit::of(usize::MAX))
+    let (exemplars, limit) = (&mut Newest::of(0), &mut Limit::of(usize::MAX));
+    read(dir, &[], &mut Restored { head, exemplars, limit })
 }
 
-fn read(
-    dir: &Path,
-    head: &mut Head,
-    known: &[(u32, Timestamp)],
-    limit: &mut Limit,
-) -> io::Result<Replayed> {
+fn read(dir: &Path, known: &[(u32, Timestamp)], into: &mut Restored<'_>) -> io::Result<Replayed> {
     let mut replayed = Replayed::default();
     if !dir.exists() {
         return Ok(replayed);
@@ -84,7 +89,7 @@ fn read(
         let length = fs::metadata(&path)?.len();
         let mut file = BufReader::with_capacity(1 << 20, File::open(&path)?);
         let mut segment = Segment { series: Vec::new(), newest: Timestamp::MIN, samples: 0 };
-        let sound = segment.read(&mut file, head, limit)?;
+        let sound = segment.read(&mut file, into)?;
         replayed.segments.push((number, segment.newest));
         replayed.samples += segment.samples;
         replayed.bytes += sound;
@@ -144,12 +149,7 @@ impl Before {
 
 impl Segment {
     /// Reads frames to the end or to the first that is not sound; returns how far it came.
-    fn read(
-        &mut self,
-        file: &mut impl Read,
-        head: &mut Head,
-        limit: &mut Limit,
-    ) -> io::Result<u64> {
+    fn read(&mut self, file: &mut impl Read, into: &mut Restored<'_>) -> io::Result<u64> {
         let mut magic = [0; MAGIC.len()];
         if !fill(file, &mut magic)? || &magic != MAGIC {
             return Ok(0);
@@ -171,7 +171,7 @@ impl Segment {
             // Not `resize`: a damaged length must not cost memory that the file does not have.
             if Read::by_ref(file).take(length as u64).read_to_end(&mut payload)? < length
                 || crc32fast::hash(&payload) != number(crc)
-                || self.apply(&payload, head, limit).is_none()
+                || self.apply(&payload, into).is_none()
             {
                 return Ok(sound);
             }
@@ -179,7 +179,8 @@ impl Segment {
         }
     }
 
-    fn apply(&mut self, payload: &[u8], head: &mut Head, limit: &mut Limit) -> Option<()> {
+    fn apply(&mut self, payload: &[u8], into: &mut Restored<'_>) -> Option<()> {
+        let Restored { head, exemplars, limit } = into;
         // All of it is read before any of it counts.
         let mut all = Vec::new();
         Batch::decode(payload, |told| {
@@ -210,6 +211,15 @@ impl Segment {
                         head.delete(found.slot, span);
                     }
                     self.newest = self.newest.max(Timestamp::from_millis(span.to));
+                }
+                Told::Exemplar(Of::Series(labels), exemplar) => {
+                    exemplars.take_back(&labels, &exemplar);
+                }
+                Told::Exemplar(Of::Slot(slot), exemplar) => {
+                    let known = self.series.get(slot as usize).and_then(Option::as_ref);
+                    if let Some(series) = known.and_then(|before| head.get(before.series)) {
+                        exemplars.take_back(&series.labels, &exemplar);
+                    }
                 }
             }
         }
