@@ -10,8 +10,8 @@
 //! A segment of the log begins, and then the head is written piece by piece while appending goes on.
 //! What it has of that segment already is met again when that is read, and known by its time.
 //!
-//! Invariant: it is never needed. The log keeps all of what is in it; one that is damaged or not whole
-//! is passed over.
+//! Invariant: it is never needed. The log keeps all of what is in it, but for exemplars of windows that are
+//! in blocks; one that is damaged or not whole is passed over.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};

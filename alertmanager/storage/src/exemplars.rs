@@ -11,7 +11,6 @@
 pub(crate) mod bytes;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base::labels::Labels;
@@ -19,7 +18,6 @@ use base::matcher::Matcher;
 use base::sample::Timestamp;
 
 use crate::Storage;
-use crate::log::Log;
 
 /// The most bytes that names and values of an exemplar's labels may have; OpenMetrics allows as
 /// many characters.
@@ -174,29 +172,27 @@ impl Storage {
             }
         }
         if let Some(log) = writer.log.as_mut().filter(|_| !new.is_empty()) {
+            let begun = if log.needs_another() { log.rotate() } else { Ok(()) };
+            let payload = self.payload(&new, log.number());
             // Their samples were taken a moment ago; if the disk has failed since, these are the lesser loss.
-            let _ = self.log_exemplars(log, &new);
+            let _ = begun.and_then(|()| log.append_payload(|to| to.extend_from_slice(&payload)));
         }
         kept
     }
 
-    fn log_exemplars(&self, log: &mut Log, new: &[(&Labels, &Exemplar)]) -> io::Result<()> {
-        if log.is_torn() {
-            log.rotate()?;
-        }
+    /// A payload for a segment of the log.
+    fn payload(&self, new: &[(&Labels, &Exemplar)], segment: u32) -> Vec<u8> {
         let head = self.head();
         let defined = |series: &Labels| {
             let found = head.find(series)?;
-            let is_defined = head.get(found)?.logged_in == log.number();
-            is_defined.then_some(found.slot)
+            (head.get(found)?.logged_in == segment).then_some(found.slot)
         };
         let mut payload = Vec::new();
         bytes::push_mark(&mut payload);
         for (series, exemplar) in new {
             bytes::push(&mut payload, defined(series), series, exemplar);
         }
-        drop(head);
-        log.append_payload(|to| to.extend_from_slice(&payload))
+        payload
     }
 
     /// The exemplars from `from` to `to`, both included, of series that any of the lists of matchers

@@ -6,6 +6,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+/// The disk failed, which has no kind of its own.
+const EIO: i32 = 5;
+
 /// Makes a folder and those above it, where there are none.
 pub(crate) fn make_folder(dir: &Path) -> io::Result<()> {
     let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
@@ -19,6 +22,13 @@ pub(crate) fn make_folder(dir: &Path) -> io::Result<()> {
         made => made?,
     }
     sync(above.unwrap_or(Path::new(".")))
+}
+
+/// Whether a disk that says so may take it later: it has no room, cannot be written now, or failed.
+pub(crate) fn may_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let kinds = [PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(EIO)
 }
 
 /// Waits until the names in a folder are on the disk.

@@ -22,11 +22,11 @@ mod late;
 mod index;
 mod series;
 mod head;
+mod exemplars;
 mod log;
 mod block;
 mod append;
 mod histograms;
-mod exemplars;
 mod checkpoint;
 mod maintain;
 mod select;
@@ -45,7 +45,7 @@ pub use chunk::TABLE as HISTOGRAMS;
 pub use delete::DeleteError;
 pub use exemplars::Exemplar;
 pub use foreign::{CHUNK_SAMPLES, castagnoli, float_chunk};
-pub use foreign::{ForeignError, is_foreign_block, read_foreign_block};
+pub use foreign::{ForeignError, has_foreign_log, is_foreign_block, read_foreign_block};
 pub use head::SeriesRef;
 pub use import::{ImportError, Imported};
 pub use inspect::{Census, Checked, Fault, check};
@@ -139,11 +139,13 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// The folder cannot be read or written. Damaged files are no error: they are set aside with
-    /// a warning, and the rest is used.
+    /// The folder cannot be read. Damaged files are no error: they are set aside with a warning, and the
+    /// rest is used. Nor is a disk that takes nothing: what it has is read, and writing goes on when it
+    /// takes something again.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let failed = |source| OpenError { dir: dir.to_owned(), source };
-        lasting::make_folder(dir).map_err(failed)?;
+        // A disk that takes nothing may have everything.
+        lasting::make_folder(dir).or_else(passing).map_err(failed)?;
         let blocks = open_blocks(&dir.join("blocks")).map_err(failed)?;
         let mut head = head_behind(&blocks, options);
         let log_dir = dir.join("log");
@@ -160,7 +162,7 @@ impl Storage {
         let used = known.last().map_or(0, |(number, _)| *number);
         let replayed = log::replay(&log_dir, &known, &mut into).map_err(failed)?;
         if limit.left_out > 0 {
-            left_out::keep(dir, limit.left_out).map_err(failed)?;
+            left_out::keep(dir, limit.left_out).or_else(passing).map_err(failed)?;
         }
         if replayed.samples > 0 {
             info!(series = head.len(), samples = replayed.samples, "the log has been read");
@@ -244,6 +246,15 @@ impl Storage {
     }
 }
 
+/// Goes on where a disk takes nothing that may take it later.
+fn passing(error: io::Error) -> io::Result<()> {
+    if !lasting::may_pass(&error) {
+        return Err(error);
+    }
+    warn!(%error, "the disk that the samples are on takes nothing");
+    Ok(())
+}
+
 /// An empty head that takes what comes behind `blocks`.
 fn head_behind(blocks: &[Arc<Block>], options: Options) -> Head {
     let mut head = Head::new(options.watched, options.out_of_order);
@@ -262,7 +273,7 @@ fn open_blocks(dir: &Path) -> io::Result<Vec<Arc<Block>>> {
             Err(BlockError::Io { source, .. }) => return Err(source),
             Err(error @ BlockError::Damaged { .. }) => {
                 warn!(%error, "a block of samples is set aside");
-                fs::rename(&path, path.with_extension("damaged"))?;
+                fs::rename(&path, path.with_extension("damaged")).or_else(passing)?;
             }
         }
     }

@@ -28,7 +28,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use base::sample::Timestamp;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::head::window_of;
 use crate::lasting;
@@ -43,7 +43,8 @@ const MAX_FRAME: usize = 256 << 20;
 #[derive(Debug)]
 pub(crate) struct Log {
     dir: PathBuf,
-    file: File,
+    /// None where the disk takes nothing since the start: the segment is yet to be begun.
+    file: Option<File>,
     number: u32,
     size: u64,
     /// The times of the samples in the segment.
@@ -67,16 +68,22 @@ pub(crate) struct Log {
 impl Log {
     /// Begins a new segment after those that are there, `closed`, which have been replayed.
     /// A start has had to read `unread` bytes of those. Numbers up to `used` have been given, even where
-    /// their segments are gone.
+    /// their segments are gone. Where the disk takes nothing now, the segment is begun when it does.
     pub(crate) fn create(
         dir: &Path,
         closed: Vec<(u32, Timestamp)>,
         unread: u64,
         used: u32,
     ) -> io::Result<Self> {
-        lasting::make_folder(dir)?;
         let number = closed.last().map_or(0, |(number, _)| *number).max(used) + 1;
-        let (file, size) = begin(dir, number)?;
+        let (file, size) = match begin(dir, number) {
+            Ok((file, size)) => (Some(file), size),
+            Err(error) if lasting::may_pass(&error) => {
+                warn!(%error, "the sample log cannot be written: samples are in memory only until it can");
+                (None, 0)
+            }
+            Err(error) => return Err(error),
+        };
         let (dir, frame) = (dir.to_owned(), Vec::new());
         let aside = aside_of(&dir);
         Ok(Self {
@@ -99,7 +106,7 @@ impl Log {
     /// From now on the segment takes nothing, and cannot be mended.
     #[cfg(test)]
     pub(crate) fn refuse(&mut self) {
-        self.file = File::open(self.dir.join(file_name(self.number))).unwrap();
+        self.file = Some(File::open(self.dir.join(file_name(self.number))).unwrap());
     }
 
     /// The segment that is being written.
@@ -140,8 +147,9 @@ impl Log {
         let (head, payload) = self.frame.split_at_mut(8);
         head[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
         head[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
-        if let Err(error) = self.file.write_all(&self.frame) {
-            self.torn |= self.file.set_len(self.size).is_err();
+        let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        if let Err(error) = file.write_all(&self.frame) {
+            self.torn |= file.set_len(self.size).is_err();
             return Err(error);
         }
         self.size += self.frame.len() as u64;
@@ -157,12 +165,12 @@ impl Log {
     /// window that has passed, so that a window's segments can go when it has become a block.
     pub(crate) fn is_full(&self, time: Timestamp) -> bool {
         let passed = |(first, _): (Timestamp, _)| window_of(first) < window_of(time);
-        self.torn || self.size >= SEGMENT_BYTES || self.times.is_some_and(passed)
+        self.needs_another() || self.size >= SEGMENT_BYTES || self.times.is_some_and(passed)
     }
 
-    /// Whether what is written now would never be read.
-    pub(crate) fn is_torn(&self) -> bool {
-        self.torn
+    /// Whether the segment takes nothing, or nothing that would be read.
+    pub(crate) fn needs_another(&self) -> bool {
+        self.torn || self.file.is_none()
     }
 
     /// Bytes that a start would have to read now.
@@ -184,10 +192,13 @@ impl Log {
     /// Begins the next segment.
     pub(crate) fn rotate(&mut self) -> io::Result<()> {
         self.sync()?;
-        let number = self.number + 1;
-        (self.file, self.size) = begin(&self.dir, number)?;
+        let number = self.number + u32::from(self.file.is_some());
+        let (file, size) = begin(&self.dir, number)?;
         let newest = self.times.take().map_or(Timestamp::MIN, |(_, last)| last);
-        self.closed.push((self.number, newest));
+        if self.file.replace(file).is_some() {
+            self.closed.push((self.number, newest));
+        }
+        self.size = size;
         self.number = number;
         self.torn = false;
         Ok(())
@@ -198,8 +209,8 @@ impl Log {
         if self.suspect {
             return self.renew();
         }
-        if self.unsynced {
-            self.file.sync_data().inspect_err(|_| self.suspect = true)?;
+        if let Some(file) = self.file.as_ref().filter(|_| self.unsynced) {
+            file.sync_data().inspect_err(|_| self.suspect = true)?;
             self.unsynced = false;
         }
         Ok(())
@@ -211,10 +222,8 @@ impl Log {
         if self.suspect {
             self.renew()?;
         }
-        if !self.unsynced {
-            return Ok(None);
-        }
-        let handle = self.file.try_clone()?;
+        let Some(file) = self.file.as_ref().filter(|_| self.unsynced) else { return Ok(None) };
+        let handle = file.try_clone()?;
         self.unsynced = false;
         Ok(Some(handle))
     }
@@ -241,7 +250,7 @@ impl Log {
         file.sync_data()?;
         fs::rename(&new, &path)?;
         lasting::sync(&self.dir)?;
-        self.file = file;
+        self.file = Some(file);
         (self.unsynced, self.suspect) = (false, false);
         info!(segment = %path.display(), bytes = copied, "the disk failed at the sample log; all of it is written anew");
         Ok(())
@@ -299,6 +308,7 @@ fn file_name(number: u32) -> String {
 }
 
 fn begin(dir: &Path, number: u32) -> io::Result<(File, u64)> {
+    lasting::make_folder(dir)?;
     let path = dir.join(file_name(number));
     let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
     // A full disk may have left it without any frame at the last attempt.
@@ -400,6 +410,31 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_could_not_be_begun_is_begun_later_f32() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::create(dir.path(), vec![(6, Timestamp::MIN)], 0, 0).unwrap();
+        (log.file, log.size) = (None, 0);
+        fs::remove_file(dir.path().join(file_name(7))).unwrap();
+        let time = Timestamp::from_millis(1);
+        let mut batch = Batch::default();
+        batch.samples.push(Logged { slot: 1, time, value: 1.0, before: None, more: 0 });
+        assert!(
+            log.is_full(time) && log.append(&batch).is_err() && log.handle().unwrap().is_none()
+        );
+        assert_eq!(log.begin_checkpoint().unwrap().len(), 1);
+        // No room yet, and then there is.
+        fs::create_dir(dir.path().join(file_name(7))).unwrap();
+        assert!(log.rotate().is_err() && log.needs_another());
+        fs::remove_dir(dir.path().join(file_name(7))).unwrap();
+        log.rotate().unwrap();
+        assert!(!log.is_full(time));
+        log.append(&batch).unwrap();
+        log.sync().unwrap();
+        assert_eq!((log.number(), log.closed.len()), (7, 1));
+        assert_eq!(fs::metadata(dir.path().join(file_name(7))).unwrap().len(), log.size());
+    }
+
+    #[test]
     fn a_segment_that_cannot_be_mended_is_left_f32() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
@@ -407,7 +442,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.samples.push(Logged { slot: 1, time, value: 1.0, before: None, more: 0 });
         // Neither written nor cut: a file that can only be read.
-        log.file = File::open(dir.path().join(file_name(1))).unwrap();
+        log.refuse();
         assert!(log.append(&batch).is_err());
         assert!(log.is_full(time));
         log.rotate().unwrap();

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_block_is_set_aside_and_the_rest_used() {
+    fn a_damaged_block_is_set_aside_and_the_rest_used_f31() {
         let dir = tempfile::tempdir().unwrap();
         let storage = filled(dir.path());
         storage.maintain(Timestamp::from_millis(600 * MINUTE)).unwrap();
@@ -358,34 +358,6 @@ mod tests {
             let _ = fs::remove_file(blocks[1].with_extension("damaged"));
             fs::write(&blocks[1], &whole).unwrap();
         }
-    }
-
-    #[test]
-    fn a_torn_log_loses_only_its_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let storage = open(dir.path());
-        (0..20).for_each(|n| append(&storage, "a", n * MINUTE, n as f64));
-        drop(storage);
-        let path = dir.path().join("log/00000001.log");
-        let whole = fs::read(&path).unwrap();
-        for cut in 0..whole.len() {
-            let copy = tempfile::tempdir().unwrap();
-            fs::create_dir(copy.path().join("log")).unwrap();
-            fs::write(copy.path().join("log/00000001.log"), &whole[..cut]).unwrap();
-            let storage = open(copy.path());
-            let kept = all(&storage).first().map_or(0, |series| series.times.len());
-            assert!(kept <= 20 && (kept == 0 || all(&storage)[0].times.is_sorted()));
-            // It goes on, and what is appended now is there after the next start.
-            append(&storage, "a", 100 * MINUTE, 1.0);
-            drop(storage);
-            assert_eq!(all(&open(copy.path()))[0].times.len(), kept + 1, "cut at {cut}");
-        }
-        let mut damaged = whole.clone();
-        damaged[whole.len() / 2] ^= 1;
-        fs::write(&path, damaged).unwrap();
-        let kept = all(&open(dir.path()))[0].times.len();
-        assert!((5..20).contains(&kept), "{kept}");
-        assert_eq!(fs::read(path.with_extension("damaged")).unwrap().len(), whole.len());
     }
 
     #[test]

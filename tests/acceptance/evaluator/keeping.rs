@@ -41,7 +41,7 @@ fn push(evaluator: &Evaluator, now: i64, before: i64, traces: &[&str]) -> (u16, 
 }
 
 #[test]
-fn samples_may_come_late_within_the_window_f31() {
+fn samples_may_come_late_within_the_window_f40() {
     let now = Timestamp::now().millis();
     for (storage, kept) in [
         ("{tsdb: {out_of_order_time_window: 30m}}", "2"),
@@ -136,7 +136,7 @@ fn sizes(folder: &Path) -> Vec<u64> {
 }
 
 #[test]
-fn what_is_too_old_or_too_much_goes_and_the_rest_stays_f31() {
+fn what_is_too_old_or_too_much_goes_and_the_rest_stays() {
     let [mut by_time, mut by_size, mut unlimited] = [(); 3].map(|()| Evaluator::new());
     for evaluator in [&by_time, &by_size, &unlimited] {
         import(evaluator);

@@ -18,7 +18,7 @@ use crate::chunk::{Held, UNKNOWN};
 use crate::exemplars::Newest;
 use crate::exemplars::bytes::Of;
 use crate::head::{Head, Limit, Offer, SeriesRef};
-use crate::record;
+use crate::{lasting, record};
 
 /// What a replay found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,10 +64,25 @@ pub(crate) fn replay(
             bytes = lost,
             "the sample log is damaged; what follows in this segment is lost, a copy is kept"
         );
-        fs::copy(segment, segment.with_extension("damaged"))?;
-        fs::OpenOptions::new().write(true).open(segment)?.set_len(*sound)?;
+        if let Err(error) = set_aside(segment, *sound) {
+            if !lasting::may_pass(&error) {
+                return Err(error);
+            }
+            // Whoever reads it again finds the same.
+            warn!(%error, "it stays as it is: the disk takes no copy");
+        }
     }
     Ok(replayed)
+}
+
+/// Keeps a copy of a segment that is sound up to some byte, and cuts it off there.
+fn set_aside(segment: &Path, sound: u64) -> io::Result<()> {
+    let copy = segment.with_extension("damaged");
+    if let Err(error) = fs::copy(segment, &copy) {
+        let _ = fs::remove_file(copy);
+        return Err(error);
+    }
+    fs::OpenOptions::new().write(true).open(segment)?.set_len(sound)
 }
 
 /// Reads all segments in `dir` into `head`, oldest first, and changes nothing.
@@ -233,5 +248,72 @@ fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::labels::Labels;
+
+    use super::*;
+    use crate::{Options, Point, Storage};
+
+    const MINUTE: i64 = 60_000;
+
+    fn open(dir: &Path) -> Storage {
+        Storage::open(dir, Options::default()).unwrap()
+    }
+
+    fn append(storage: &Storage, time: i64, value: f64) {
+        let series = storage.series(&Labels::from_pairs([("__name__", "x")])).unwrap();
+        let point = Point { series, timestamp: Timestamp::from_millis(time), value };
+        assert_eq!(storage.append(&[point]).unwrap().stored, 1);
+    }
+
+    fn times(storage: &Storage) -> Vec<i64> {
+        let found = storage.select(&[], Timestamp::MIN, Timestamp::MAX).unwrap();
+        found.first().map_or(Vec::new(), |series| series.times.clone())
+    }
+
+    #[test]
+    fn a_torn_log_loses_only_its_end_f31() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(dir.path());
+        let mut ends = Vec::new();
+        for n in 0..10 {
+            append(&storage, n * MINUTE, n as f64);
+            ends.push(storage.log_end().unwrap().offset as usize);
+        }
+        drop(storage);
+        let whole = fs::read(dir.path().join("log/00000001.log")).unwrap();
+        // Opens a log of these bytes: what is sound before the first that is wrong is there, and no more.
+        let check = |bytes: &[u8], about: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("log/00000001.log");
+            fs::create_dir(dir.path().join("log")).unwrap();
+            fs::write(&path, bytes).unwrap();
+            let storage = open(dir.path());
+            let sound = ends.iter().filter(|end| bytes.get(..**end) == whole.get(..**end)).count();
+            let mut expected: Vec<i64> = (0..sound as i64).map(|n| n * MINUTE).collect();
+            assert_eq!(times(&storage), expected, "{about}");
+            let kept = fs::read(path.with_extension("damaged"));
+            let end = sound.checked_sub(1).map_or(0, |last| ends[last]);
+            let is_whole = bytes.len() == end || bytes == &whole[..8];
+            assert!(is_whole || kept.is_ok_and(|kept| kept == bytes), "{about}");
+            // It goes on, and what is appended now is there after the next start.
+            append(&storage, 100 * MINUTE, 1.0);
+            drop(storage);
+            expected.push(100 * MINUTE);
+            assert_eq!(times(&open(dir.path())), expected, "{about}");
+        };
+        for at in 0..whole.len() {
+            check(&whole[..at], &format!("cut at {at}"));
+            let mut zeros = whole[..at].to_vec();
+            zeros.resize(whole.len(), 0);
+            check(&zeros, &format!("zeros from {at} on"));
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << (at % 8);
+            check(&changed, &format!("changed at {at}"));
+        }
     }
 }

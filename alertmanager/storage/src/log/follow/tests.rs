@@ -112,7 +112,7 @@ fn what_is_not_read_yet_stays_when_it_has_become_a_block() {
 }
 
 #[test]
-fn damage_costs_what_follows_in_its_segment_only() {
+fn damage_costs_what_follows_in_its_segment_only_f31() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
     append(&storage, &[("a", 1000, 1.0)]);
