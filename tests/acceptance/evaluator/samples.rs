@@ -218,7 +218,7 @@ fn what_a_real_prometheus_has_deleted_stays_deleted() {
     let disk = storage(&data, &["export", "--match", "disk_use"]).1;
     assert_eq!(disk, text_without_deleted());
     let new = storage(&data, &["export", "--match", "new"]).1;
-    assert!(new.starts_with("new{") && new.contains("} 7 "), "{new}");
+    assert!(new.starts_with("new{") && new.contains("} 7.0 "), "{new}");
     // A folder with a log only, and a block whose tombstones are damaged.
     fs::create_dir_all(dir.path().join("young/wal")).unwrap();
     fs::copy(dir.path().join("tsdb/wal/00000000"), dir.path().join("young/wal/00000000")).unwrap();
