@@ -197,7 +197,7 @@ fn an_alert_of_a_target_that_is_removed_ends_as_that_f42() {
     wait_until("its end is told", || chat.asked().len() == 2);
     let alert: Value = chat.asked()[1].json()["alerts"][0].clone();
     assert_eq!(alert["status"], "resolved", "{alert}");
-    assert_eq!(alert["annotations"]["ending"], "expired: target removed", "{alert}");
+    assert_eq!(alert["ending"], "expired: target removed", "{alert}");
     evaluator.let_evaluate(2);
     assert_eq!(chat.asked().len(), 2);
     assert_eq!(evaluator.alerts("firing"), [""; 0]);
