@@ -102,12 +102,6 @@ impl Ingest {
                 }
             }
         }
-        let exemplars = received.exemplars.iter().map(|exemplar| {
-            let (labels, value) = (exemplar.labels.clone(), exemplar.value);
-            let timestamp = exemplar.timestamp;
-            (exemplar.series.clone(), Exemplar { labels, value, timestamp })
-        });
-        written.exemplars = self.storage.append_exemplars(exemplars);
         let Offered { points, labels, .. } = &offered;
         let mut appended = self.storage.append_with(points, offered.beside())?;
         if !appended.unknown.is_empty() {
@@ -127,6 +121,13 @@ impl Ingest {
             appended.out_of_order += out_of_order + unknown.len();
             appended.news |= news;
         }
+        // Behind the samples: whoever follows the log knows their series by then.
+        let exemplars = received.exemplars.iter().map(|exemplar| {
+            let (labels, value) = (exemplar.labels.clone(), exemplar.value);
+            let timestamp = exemplar.timestamp;
+            (exemplar.series.clone(), Exemplar { labels, value, timestamp })
+        });
+        written.exemplars = self.storage.append_exemplars(exemplars);
         self.appended.inc_by(appended.stored as u64);
         // What was held up on its way is the past: what is true now comes after it (F59).
         let newest = points.iter().map(|point| point.timestamp).max();

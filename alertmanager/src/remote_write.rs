@@ -14,7 +14,6 @@
 mod config;
 mod position;
 mod about;
-mod examples;
 mod round;
 mod status;
 mod run;

@@ -40,6 +40,7 @@ use rule_alerts::Owed;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
 use tokio::sync::Mutex as Turn;
+use tracing::warn;
 use unsaved::Unsaved;
 
 use crate::crash;
@@ -86,6 +87,11 @@ const MIGRATIONS: &[&str] = &["
     DROP TABLE pushed_alerts;
 "];
 
+/// Errors of SQLite, but for what it says more of them in further bits.
+const IOERR: u32 = 10;
+const FULL: u32 = 13;
+const CANTOPEN: u32 = 14;
+
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -127,22 +133,15 @@ impl State {
     pub async fn open(file: &Path) -> Result<Self, StateError> {
         sqlx::any::install_default_drivers();
         let address = format!("sqlite://{}?mode=rwc", file.display());
-        // The pool would go on trying a file that is no database.
-        let mut first = AnyConnection::connect(&address).await?;
-        prepare(&mut first).await?;
-        first.close().await?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(2)
-            .acquire_timeout(Duration::from_secs(30))
-            .after_connect(|connection, _| Box::pin(prepare(connection)))
-            // A commit that failed, as for want of room, may leave a transaction open here: what is
-            // written by this connection then would not be on the disk, and lock out the other.
-            .after_release(|connection, _| {
-                let is_done = !connection.is_in_transaction();
-                Box::pin(async move { Ok(is_done) })
-            })
-            .connect(&address)
-            .await?;
+        let pool = match pool(&address, 2).await {
+            Err(error) if is_of_disk(&error) => {
+                // One connection alone needs no file beside the database to share it by.
+                let alone = pool(&address, 1).await.map_err(|_| error)?;
+                warn!("the disk takes nothing: the state is read, and written when it does");
+                alone
+            }
+            pool => pool?,
+        };
         let path = file.with_extension("journal");
         let journal = match tokio::task::spawn_blocking(move || Journal::open(&path)).await {
             Ok(journal) => journal?,
@@ -187,6 +186,10 @@ impl State {
             .ok()
             .filter(|done| *done <= MIGRATIONS.len())
             .ok_or(StateError::TooNew(version, MIGRATIONS.len()))?;
+        if done == MIGRATIONS.len() {
+            // Nothing is to be written, which a full disk would refuse.
+            return Ok(transaction.rollback().await?);
+        }
         for step in &MIGRATIONS[done..] {
             for statement in step.split(';').filter(|s| !s.trim().is_empty()) {
                 sqlx::raw_sql(statement).execute(&mut *transaction).await?;
@@ -283,8 +286,43 @@ impl State {
     }
 }
 
-/// SQLite's settings: a commit is on the disk when it returns, and writers wait for each other.
-async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+/// Opens a database by so many connections.
+async fn pool(address: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
+    let is_alone = connections == 1;
+    // The pool would go on trying a file that is no database.
+    let mut first = AnyConnection::connect(address).await?;
+    prepare(&mut first, is_alone).await?;
+    first.close().await?;
+    let mut options = AnyPoolOptions::new();
+    if is_alone {
+        options = options.idle_timeout(None).max_lifetime(None);
+    }
+    options
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(30))
+        .after_connect(move |connection, _| Box::pin(prepare(connection, is_alone)))
+        // A commit that failed, as for want of room, may leave a transaction open here: what is
+        // written by this connection then would not be on the disk, and lock out the other.
+        .after_release(|connection, _| {
+            let is_done = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_done) })
+        })
+        .connect(address)
+        .await
+}
+
+/// Whether it is the disk that SQLite complains of: it has no room, failed, or makes no file.
+fn is_of_disk(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, IOERR | FULL | CANTOPEN))
+}
+
+/// SQLite's settings: a commit is on the disk when it returns, and writers wait for each other; a
+/// connection that is alone keeps in memory what it would share with others.
+async fn prepare(connection: &mut AnyConnection, is_alone: bool) -> Result<(), sqlx::Error> {
+    if is_alone {
+        sqlx::raw_sql("PRAGMA locking_mode = EXCLUSIVE").execute(&mut *connection).await?;
+    }
     for pragma in [
         "PRAGMA journal_mode = WAL",
         "PRAGMA synchronous = FULL",

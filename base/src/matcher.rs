@@ -345,11 +345,18 @@ mod tests {
     }
 
     #[test]
-    fn refuses_patterns_that_are_wrong_or_huge() {
-        for pattern in ["(", "a)(b", "[", "*", "(?=x)", ".{1,1000}{1,1000}{1,1000}"] {
+    fn refuses_patterns_that_are_wrong_or_huge_x25() {
+        let million = "(a|b*)".repeat(1 << 18);
+        let huge =
+            [".{1,1000}{1,1000}{1,1000}", ".{1,100000}{1,1000}", r"\pL{1000}{1000}", &million];
+        for pattern in ["(", "a)(b", "[", "*", "(?=x)"].into_iter().chain(huge) {
             let error = Pattern::new(pattern).unwrap_err().to_string();
             assert!(error.contains("not a usable regular expression"), "{error}");
+            assert!(error.len() < 500, "{error}");
         }
+        // One that others take exponential time for is answered at once.
+        let slow = Pattern::new("(a+)+").unwrap();
+        assert!(!slow.is_match(&format!("{}b", "a".repeat(100_000))));
         let long = format!("{}(", "x".repeat(1 << 20));
         assert!(Pattern::new(&long).unwrap_err().to_string().len() < 500);
     }

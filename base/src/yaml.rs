@@ -302,9 +302,26 @@ mod tests {
     }
 
     #[test]
-    fn bombs_are_refused_in_time() {
-        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(parse(&deep).0.is_none());
+    fn bombs_are_refused_within_limits_x24() {
+        for (open, close) in [("[", "]"), ("{a: ", "}"), ("- ", "")] {
+            let deep = format!("{}1{}", open.repeat(1_000_000), close.repeat(1_000_000));
+            let (file, faults) = parse(&deep);
+            assert!(file.is_none() && faults.len() < 500, "{faults}");
+        }
+        // Of itself, twice the same, numbers that nothing holds, and tabs.
+        for (text, expected) in [
+            ("checks: &a [*a]\n", "an alias refers to what contains it"),
+            ("on: true\non: true\n", "`on` is written twice"),
+            ("size: 99999999999999999999999\n", "f.yml:1:7: "),
+            ("size: 1e400\n", "f.yml:1:7: "),
+            ("on:\n\ttrue\n", "f.yml:"),
+        ] {
+            let (_, faults) = parse(text);
+            assert!(faults.contains(expected), "{text}: {faults}");
+        }
+        // One that is used by many, and those of those.
+        let wide = format!("checks: &a [{}]\nsize: [{}]\n", "x,".repeat(5000), "*a,".repeat(5000));
+        assert!(parse(&wide).1.contains("too many values"), "{}", parse(&wide).1);
         let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for n in 1..12 {
             let list = vec![format!("*a{}", n - 1); 10].join(",");

@@ -17,11 +17,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use base::sample::Timestamp;
 use storage::{Options, Storage};
 use tracing::{error, warn};
 
+use crate::disk;
 use crate::mute::{Maintenance, Silences};
 use crate::news::TELLING;
 use crate::outbox::Outbox;
@@ -58,12 +59,27 @@ impl DataFolder {
                 let samples = folder.join("samples");
                 let options = Options { watched: &TELLING, ..options };
                 let open = move || Storage::open(&samples, options);
-                tokio::task::spawn_blocking(open).await??
+                tokio::task::spawn_blocking(open).await?.map_err(|error| {
+                    anyhow!(
+                        "{error}; nothing is changed: mend the disk, put back a copy, or begin \
+                         without these samples by moving that folder away, and start again"
+                    )
+                })?
             }
         };
         let file = folder.join("state.db");
-        let state =
-            State::open(&file).await.with_context(|| format!("cannot use {}", file.display()))?;
+        let state = match State::open(&file).await {
+            Ok(state) => state,
+            Err(error) => {
+                let advice = match disk::look(folder, &lock) {
+                    Err(why) => why,
+                    Ok(()) => "nothing is changed: put back a copy of the data folder, or begin \
+                               without its state, silences and what was told, by moving it away"
+                        .to_owned(),
+                };
+                bail!("cannot use {}: {error}; {advice}", file.display());
+            }
+        };
         let outbox = Outbox::open(state.clone()).await?;
         let silences = Silences::open(state.clone()).await?;
         let maintenance = Maintenance::open(state.clone()).await?;

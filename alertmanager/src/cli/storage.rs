@@ -290,6 +290,14 @@ impl Importer {
                 blocks.push(path);
             }
         }
+        let has_log =
+            storage::has_foreign_log(path).with_context(|| format!("cannot read {shown}"))?;
+        if blocks.is_empty() && has_log {
+            bail!("{shown} has no block; {}", in_log(path));
+        }
+        if has_log {
+            complain(&format!("veilleur: {}\n", in_log(path)));
+        }
         if blocks.is_empty() {
             bail!("{shown} is neither a block of Prometheus nor a folder with such blocks");
         }
@@ -334,6 +342,17 @@ impl Importer {
         parser.finish(&mut |entry| found.entry(entry))?;
         found.take().try_for_each(|series| self.series(series))
     }
+}
+
+/// What of the data folder of a Prometheus is not in its blocks.
+fn in_log(path: &Path) -> String {
+    format!(
+        "{}: the last samples, of two or three hours, are in this log of Prometheus only, and are not \
+         imported. To have them, start that Prometheus with `--web.enable-admin-api`, ask it for \
+         `curl -X POST http://localhost:9090/api/v1/admin/tsdb/snapshot`, and import the folder below \
+         `snapshots/` that it answers with: what was imported already is not taken twice",
+        path.join("wal").display()
+    )
 }
 
 /// The samples of a text, by series.

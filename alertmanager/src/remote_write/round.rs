@@ -17,7 +17,6 @@ use storage::{Followed, Follower, LogPosition, Storage};
 
 use super::about::Said;
 use super::config::Settings;
-use super::examples::Examples;
 use crate::relabel::Relabel;
 
 /// The most samples of a round, which are in memory until it is over.
@@ -39,7 +38,7 @@ pub(super) struct Body {
 pub(super) struct Round {
     /// By shards, which are sent at the same time.
     pub(super) shards: Vec<Vec<Body>>,
-    /// How many samples of the log it covers.
+    /// How many samples and exemplars of the log it covers.
     pub(super) read: usize,
     /// How many of them are not sent: too old, histograms.
     pub(super) too_old: u64,
@@ -56,7 +55,6 @@ pub(super) struct Reader {
     /// segment, so that it holds no more series than are alive.
     names: HashMap<Labels, Option<Labels>, foldhash::fast::RandomState>,
     named_in: u32,
-    examples: Examples,
 }
 
 /// A sample to be sent.
@@ -81,7 +79,7 @@ pub(super) struct Writing {
 impl Reader {
     pub(super) fn at(position: LogPosition) -> Self {
         let follower = Follower::at(position);
-        Self { follower, names: HashMap::default(), named_in: 0, examples: Examples::default() }
+        Self { follower, names: HashMap::default(), named_in: 0 }
     }
 
     pub(super) fn position(&self) -> LogPosition {
@@ -103,13 +101,17 @@ impl Reader {
         let mut round = Round::default();
         let mut picked = Vec::new();
         let oldest = settings.age_limit.map_or(Timestamp::MIN, |limit| now - limit);
-        let Self { follower, names, named_in, examples } = self;
+        let Self { follower, names, named_in } = self;
         if *named_in != follower.position().segment {
             *named_in = follower.position().segment;
             names.clear();
         }
         let progress = storage.follow(follower, most, |sample| {
-            if sample.histogram.is_some() && !settings.histograms {
+            if sample.exemplar.is_some() {
+                if settings.exemplars && sample.timestamp >= oldest {
+                    picked.extend(pick(sample, names, settings));
+                }
+            } else if sample.histogram.is_some() && !settings.histograms {
                 round.histograms += 1;
             } else if sample.timestamp < oldest {
                 round.too_old += 1;
@@ -119,10 +121,6 @@ impl Reader {
         })?;
         round.read = progress.samples;
         round.more = progress.more;
-        if settings.exemplars && progress.samples > 0 {
-            let new = examples.next(storage, |series| names.get(series));
-            picked.extend(new.into_iter().map(Picked::example));
-        }
         round.shards = shards(picked, settings, writing);
         Ok(round)
     }
@@ -155,15 +153,11 @@ fn pick(
     let value = if is_stale(sample.value) { Ended::Gone.value() } else { sample.value };
     let Followed { timestamp, start, .. } = sample;
     let histogram = sample.histogram.cloned();
-    Some(Picked { labels, timestamp, value, histogram, start, example: None })
-}
-
-impl Picked {
-    fn example(example: Exemplar) -> Self {
-        let (labels, timestamp) = (example.series.clone(), example.timestamp);
-        let example = Some(Box::new(example));
-        Self { labels, timestamp, value: 0.0, histogram: None, start: 0, example }
-    }
+    let example = sample.exemplar.map(|exemplar| {
+        let storage::Exemplar { labels: told, value, timestamp } = exemplar.clone();
+        Box::new(Exemplar { series: labels.clone(), labels: told, value, timestamp })
+    });
+    Some(Picked { labels, timestamp, value, histogram, start, example })
 }
 
 /// What a series is called at the remote; nothing where it is not sent.
@@ -385,11 +379,15 @@ mod tests {
         };
         for (asked, expected) in [(true, [1, 0, 1]), (false, [0, 0, 0])] {
             let yaml = format!("- {{url: http://x/, send_exemplars: {asked}}}\n");
-            let (_dir, storage, mut reader, settings) = begin(&yaml);
-            storage.append_exemplars([example("a", "1"), example("later", "2")]);
+            let (dir, mut storage, mut reader, settings) = begin(&yaml);
             let mut found = Vec::new();
-            for name in ["a", "a", "later"] {
+            for (name, trace) in [("a", "1"), ("a", "1"), ("later", "2")] {
                 append(&storage, &[(name, 1000 + found.len() as i64, 1.0)]);
+                assert_eq!(storage.append_exemplars([example(name, trace)]), 1);
+                // Over a start: what was sent is not sent again, what was not is.
+                drop(storage);
+                storage = Storage::open(dir.path(), Options::default()).unwrap();
+                reader = Reader::at(reader.position());
                 let round = next(&mut reader, &storage, &settings).unwrap();
                 let [body] = &round.shards[0][..] else { panic!("{round:?}") };
                 let received = decode(&body.bytes, body.version, 1 << 20).unwrap();

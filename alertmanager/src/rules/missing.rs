@@ -9,9 +9,11 @@
 //! no longer has, says so, and none of the others is lost. Of an alert that was there before us, samples
 //! from before us say nothing: the last of them may be lost (G3).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use base::labels::Labels;
+use base::matcher::Matcher;
 use base::sample::{Ended, Sample, Timestamp};
 use promql::{Query, Range};
 use serde::Deserialize;
@@ -102,8 +104,12 @@ impl Inputs {
             inputs.has_selectors = true;
             let (_, until) = reads.span(Range::instant(now), lookback);
             if until >= now {
+                let mut removed = HashMap::new();
                 for (labels, last) in storage.last(reads.matchers()) {
-                    let end = end_of(last, now, lookback);
+                    let mut end = end_of(last, now, lookback);
+                    if end == End::Lost && is_removed(&labels, storage, &mut removed) {
+                        end = End::Removed;
+                    }
                     inputs.ends.push((labels, end, Some(last.timestamp)));
                 }
             } else {
@@ -166,6 +172,25 @@ fn end_of(last: Sample, now: Timestamp, lookback: Duration) -> End {
         None if now.since(last.timestamp) >= lookback => End::Lost,
         None => End::Alive,
     }
+}
+
+/// Whether the target of a series that was lost has been removed since, of which its `up` tells: such a
+/// target ends what it had when it did not answer, and has nothing else to end.
+fn is_removed(
+    labels: &Labels,
+    storage: &Storage,
+    known: &mut HashMap<(String, String), bool>,
+) -> bool {
+    let (Some(job), Some(instance)) = (labels.get("job"), labels.get("instance")) else {
+        return false;
+    };
+    *known.entry((job.to_owned(), instance.to_owned())).or_insert_with(|| {
+        let up = [("__name__", "up"), ("job", job), ("instance", instance)];
+        let last = storage.last(&up.map(|(name, value)| Matcher::equal(name, value)));
+        let is_removed =
+            |(_, last): &(Labels, Sample)| Ended::from_value(last.value) == Some(Ended::Removed);
+        !last.is_empty() && last.iter().all(is_removed)
+    })
 }
 
 /// Whether a target is configured that the labels could be of.
@@ -231,13 +256,18 @@ mod tests {
     }
 
     #[test]
-    fn only_fresh_samples_end_an_alert() {
+    fn only_fresh_samples_or_a_removed_target_end_an_alert_f41_f42() {
         let (gone, lost, removed) =
             (Ended::Gone.value(), Ended::Lost.value(), Ended::Removed.value());
         check("x > 5", &[("x", "a", 1.0, 10)], false, Fate::Over);
         check("x > 5", &[("x", "a", lost, 10)], false, Fate::Missing);
         check("x > 5", &[("x", "a", gone, 10)], false, Fate::Over);
         check("x > 5", &[("x", "a", removed, 10)], false, Fate::Removed);
+        // A target that did not answer any more when it was removed.
+        let removed = ("up", "a", removed, 5);
+        check("x > 5", &[("x", "a", lost, 10), removed], false, Fate::Removed);
+        check("x > 5", &[("x", "a", lost, 10), ("up", "a", 0.0, 5)], false, Fate::Missing);
+        check("x > 5", &[("x", "a", lost, 10), ("up", "b", 0.0, 5), removed], true, Fate::Removed);
         // Nothing for longer than a sample counts, and no word why.
         check("x > 5", &[("x", "a", 9.0, 400)], false, Fate::Missing);
         // Another instance's series say nothing of this one.

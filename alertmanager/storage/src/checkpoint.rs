@@ -3,15 +3,15 @@
 //! ```text
 //! 8 bytes of magic, then frames as in the log: length, CRC-32, payload
 //! first frame   segments that it stands for: count, then number and newest time each
-//! others        series: labels, last sample, start, chunks, late samples
+//! others        series: labels, last sample, start, chunks, late samples; or exemplars
 //! last frame    empty: it is whole
 //! ```
 //!
 //! A segment of the log begins, and then the head is written piece by piece while appending goes on.
 //! What it has of that segment already is met again when that is read, and known by its time.
 //!
-//! Invariant: it is never needed. The log keeps all of what is in it; one that is damaged or not whole
-//! is passed over.
+//! Invariant: it is never needed. The log keeps all of what is in it, but for exemplars of windows that are
+//! in blocks; one that is damaged or not whole is passed over.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -22,8 +22,10 @@ use base::sample::Timestamp;
 use tracing::{info, warn};
 
 use crate::Storage;
-use crate::head::{Head, Kept, Limit, Sealed};
-use crate::varint;
+use crate::exemplars::bytes::{self, Of};
+use crate::head::{Kept, Sealed};
+use crate::log::{Log, Restored};
+use crate::{lasting, varint};
 
 const MAGIC: &[u8; 8] = b"VEILHED1";
 const NAME: &str = "head";
@@ -34,6 +36,13 @@ const MAX_FRAME: usize = 1 << 30;
 
 /// Segments of the log, with the time of their newest sample.
 pub(crate) type Segments = Vec<(u32, Timestamp)>;
+
+/// A head that is about to be written.
+struct Begun {
+    segments: Segments,
+    /// Frames of what stands in them.
+    exemplars: Vec<Vec<u8>>,
+}
 
 impl Storage {
     /// Writes the head, where the log got at least `least` bytes since it was written last. Appending
@@ -46,32 +55,38 @@ impl Storage {
     /// The same, for who holds the turn already.
     pub(crate) fn write_checkpoint(&self, least: u64) {
         let begun = match &mut self.writer().log {
-            Some(log) if log.unread() >= least.max(1) => log.begin_checkpoint(),
+            Some(log) if log.unread() >= least.max(1) => self.begin_checkpoint(log),
             _ => return,
         };
         self.finish_checkpoint(begun);
     }
 
+    fn begin_checkpoint(&self, log: &mut Log) -> io::Result<Begun> {
+        Ok(Begun { segments: log.begin_checkpoint()?, exemplars: self.exemplars.frames() })
+    }
+
     /// Writes the head anew where it was written before: most of what that had is in blocks now, and
-    /// would be on the disk twice. For who holds the turn already.
+    /// would be on the disk twice; and where there are exemplars, whose part of the log is about to go.
+    /// For who holds the turn already.
     pub(crate) fn renew_checkpoint(&self) {
-        if !self.dir.as_ref().is_some_and(|dir| dir.join(NAME).exists()) {
+        let exists = self.dir.as_ref().is_some_and(|dir| dir.join(NAME).exists());
+        if !exists && self.exemplars.is_empty() {
             return;
         }
         let begun = match &mut self.writer().log {
-            Some(log) => log.begin_checkpoint(),
+            Some(log) => self.begin_checkpoint(log),
             None => return,
         };
         self.finish_checkpoint(begun);
     }
 
-    fn finish_checkpoint(&self, begun: io::Result<Segments>) {
+    fn finish_checkpoint(&self, begun: io::Result<Begun>) {
         let Some(dir) = &self.dir else { return };
         let unfinished = dir.join("head.new");
-        let written = begun.and_then(|segments| {
-            self.write_head(&unfinished, &segments)?;
+        let written = begun.and_then(|begun| {
+            self.write_head(&unfinished, &begun)?;
             fs::rename(&unfinished, dir.join(NAME))?;
-            File::open(dir)?.sync_all()
+            lasting::sync(dir)
         });
         if let Err(error) = written {
             let _ = fs::remove_file(&unfinished);
@@ -79,7 +94,8 @@ impl Storage {
         }
     }
 
-    fn write_head(&self, path: &Path, segments: &[(u32, Timestamp)]) -> io::Result<()> {
+    fn write_head(&self, path: &Path, begun: &Begun) -> io::Result<()> {
+        let Begun { segments, exemplars } = begun;
         let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
         out.write_all(MAGIC)?;
         let mut payload = Vec::new();
@@ -89,6 +105,7 @@ impl Storage {
             varint::push_signed(&mut payload, newest.millis());
         }
         put_frame(&mut out, &payload)?;
+        exemplars.iter().try_for_each(|frame| put_frame(&mut out, frame))?;
         let (mut slot, mut series) = (0, 0);
         loop {
             let slots = self.head().slots();
@@ -144,28 +161,23 @@ fn put_series(to: &mut Vec<u8>, labels: &Labels, kept: &Kept) {
     }
 }
 
-/// Reads the head of `dir` into `head`, as far as it is not in blocks; returns the segments that need
-/// not be read. Nothing where there is none, or none that is whole: `head` is of no use then. Of series
-/// there are no more than `limit`.
-pub(crate) fn read(dir: &Path, head: &mut Head, limit: &mut Limit) -> io::Result<Option<Segments>> {
+/// Reads the head of `dir`, as far as it is not in blocks; returns the segments that need not be read.
+/// Nothing where there is none, or none that is whole: what was read is of no use then.
+pub(crate) fn read(dir: &Path, into: &mut Restored<'_>) -> io::Result<Option<Segments>> {
     let file = match File::open(dir.join(NAME)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut file = BufReader::with_capacity(1 << 20, file);
-    let read = read_frames(&mut file, head, limit)?;
+    let read = read_frames(&mut file, into)?;
     if read.is_none() {
         warn!("the head on the disk is damaged or not whole; all of the log is read in its place");
     }
     Ok(read)
 }
 
-fn read_frames(
-    file: &mut impl Read,
-    head: &mut Head,
-    limit: &mut Limit,
-) -> io::Result<Option<Segments>> {
+fn read_frames(file: &mut impl Read, into: &mut Restored<'_>) -> io::Result<Option<Segments>> {
     let mut magic = [0; MAGIC.len()];
     let mut payload = Vec::new();
     if !fill(file, &mut magic)? || &magic != MAGIC || !next_frame(file, &mut payload)? {
@@ -179,10 +191,19 @@ fn read_frames(
         if payload.is_empty() {
             return Ok(Some(segments));
         }
+        if let Some(mut rest) = bytes::behind_mark(&payload) {
+            while !rest.is_empty() {
+                let Some((Of::Series(series), exemplar)) = bytes::take(&mut rest) else {
+                    return Ok(None);
+                };
+                into.exemplars.take_back(&series, &exemplar);
+            }
+            continue;
+        }
         let mut rest = payload.as_slice();
         while !rest.is_empty() {
             let Some((labels, kept)) = take_series(&mut rest) else { return Ok(None) };
-            head.restore(&labels, kept, limit);
+            into.head.restore(&labels, kept, into.limit);
         }
     }
 }
@@ -256,7 +277,9 @@ mod tests {
     use base::histogram::Histogram;
 
     use super::*;
-    use crate::{Options, Point};
+    use crate::exemplars::Newest;
+    use crate::head::{Head, Limit};
+    use crate::{Exemplar, Options, Point};
 
     const MINUTE: i64 = 60_000;
 
@@ -280,6 +303,14 @@ mod tests {
         let found = storage.select(&[], Timestamp::MIN, Timestamp::MAX).unwrap().into_iter();
         let bits = |values: Vec<f64>| values.iter().map(|value| value.to_bits()).collect();
         found.map(|s| (s.labels, s.times, bits(s.values), s.histograms)).collect()
+    }
+
+    fn head_of(dir: &Path) -> (Head, Segments) {
+        let mut head = crate::head_behind(&[], Options::default());
+        let (exemplars, limit) = (&mut Newest::of(0), &mut Limit::of(100));
+        let segments =
+            read(dir, &mut Restored { head: &mut head, exemplars, limit }).unwrap().unwrap();
+        (head, segments)
     }
 
     /// Five hours with a late sample and histograms; the head is written, and then there is more.
@@ -312,8 +343,7 @@ mod tests {
         let storage = filled(dir.path());
         let before = all(&storage);
         drop(storage);
-        let mut head = crate::head_behind(&[], Options::default());
-        let segments = read(dir.path(), &mut head, &mut Limit::of(100)).unwrap().unwrap();
+        let (_, segments) = head_of(dir.path());
         assert!(!segments.is_empty());
         // The log before it is not read: without it everything is there.
         for (number, _) in &segments {
@@ -337,8 +367,7 @@ mod tests {
         let storage = filled(dir.path());
         let before = all(&storage);
         let first = |dir: &Path| {
-            let mut head = crate::head_behind(&[], Options::default());
-            read(dir, &mut head, &mut Limit::of(100)).unwrap().unwrap();
+            let (head, _) = head_of(dir);
             head.iter().filter_map(|series| series.first_time()).min().unwrap()
         };
         assert_eq!(first(dir.path()), Timestamp::from_millis(0));
@@ -353,6 +382,50 @@ mod tests {
         (0..300).for_each(|minute| append(&storage, "a", minute));
         storage.maintain(Timestamp::from_millis(300 * MINUTE)).unwrap();
         assert!(!dir.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn exemplars_are_there_after_a_start_each_once_f31() {
+        let exemplar = |n: i64| {
+            let labels = Labels::from_pairs([("trace_id", &*n.to_string())]);
+            // Several at a time: their order is all that tells them apart.
+            let timestamp = Timestamp::from_millis(n / 3 * MINUTE);
+            let series = Labels::from_pairs([("__name__", "x"), ("series", "a")]);
+            (series, Exemplar { labels, value: n as f64, timestamp })
+        };
+        let found = |storage: &Storage| -> Vec<f64> {
+            let all = storage.exemplars(&[Vec::new()], Timestamp::MIN, Timestamp::MAX);
+            all.into_values().flatten().map(|exemplar| exemplar.value).collect()
+        };
+        for written in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let storage = open(dir.path());
+            // One of a series that the log does not know yet, and more whose series it knows.
+            storage.append_exemplars([exemplar(0)]);
+            append(&storage, "a", 0);
+            (1..600).for_each(|n| {
+                append(&storage, "a", n);
+                assert_eq!(storage.append_exemplars([exemplar(n)]), 1);
+            });
+            if written {
+                storage.checkpoint(0);
+                storage.append_exemplars([exemplar(600), exemplar(601)]);
+            }
+            let before = found(&storage);
+            assert_eq!(before.len(), if written { 602 } else { 600 });
+            drop(storage);
+            let storage = open(dir.path());
+            assert_eq!(found(&storage), before);
+            // Windows become blocks, and their part of the log goes.
+            storage.maintain(Timestamp::from_millis(600 * MINUTE)).unwrap();
+            assert!(storage.stats().blocks > 2);
+            storage.append_exemplars([exemplar(602)]);
+            drop(storage);
+            assert_eq!(found(&open(dir.path())).len(), before.len() + 1);
+            // No more of them than are asked for, the newest.
+            let options = Options { max_exemplars: 2, ..Options::default() };
+            assert_eq!(found(&Storage::open(dir.path(), options).unwrap()).last(), Some(&602.0));
+        }
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Columns {
 }
 
 /// From when to when, both included, in milliseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Span {
     pub(crate) from: i64,
     pub(crate) to: i64,

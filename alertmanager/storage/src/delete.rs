@@ -18,6 +18,7 @@ use crate::Storage;
 use crate::block::{self, Block, BlockError};
 use crate::chunk::{self, ChunkWriter, Columns, Span};
 use crate::head::{Sealed, window_of};
+use crate::lasting;
 use crate::log::{Batch, Log};
 
 /// Why nothing, or not all, was deleted. The same may be asked again.
@@ -80,6 +81,7 @@ impl Storage {
             self.log_deletions(changed, span)?;
             if series.is_empty() {
                 fs::remove_file(block.path())?;
+                lasting::sync(&dir.join("blocks"))?;
                 self.blocks_mut().retain(|other| other.path() != block.path());
                 continue;
             }

@@ -1,10 +1,14 @@
-//! Examples of what was counted: the newest ones, in memory only.
+//! Examples of what was counted: the newest ones.
 //!
 //! ```text
-//! append ──▶ ring of so many, the oldest goes ──▶ exemplars(matchers, range)
+//!          ┌─▶ log, where those find them who follow it
+//! append ──┴─▶ ring of so many, the oldest goes ──▶ exemplars(matchers, range)
+//!                └─ with the head on the disk
 //! ```
 //!
-//! Invariant: there are never more than the options allow; a start forgets all of them.
+//! Invariant: there are never more than the options allow; a start finds those that the disk took.
+
+pub(crate) mod bytes;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,12 +34,17 @@ pub struct Exemplar {
     pub timestamp: Timestamp,
 }
 
+/// So many exemplars are a frame of the head on the disk.
+const FRAME: usize = 4096;
+
 /// The newest exemplars.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ring(Mutex<Newest>);
 
 #[derive(Debug, Default)]
-struct Newest {
+pub(crate) struct Newest {
+    /// How many there may be.
+    most: usize,
     /// In the order in which they came.
     all: VecDeque<(Labels, Exemplar)>,
     /// How many have gone.
@@ -44,15 +53,65 @@ struct Newest {
     lasts: HashMap<Labels, u64>,
 }
 
+/// What became of an exemplar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    New,
+    /// The series had it last.
+    Known,
+    /// It is older than the last of the series, or its labels are too long, or none are kept.
+    LeftOut,
+}
+
 impl Newest {
+    /// None yet, of `most` at most.
+    pub(crate) fn of(most: usize) -> Self {
+        Self { most, ..Self::default() }
+    }
+
+    /// Keeps an exemplar if it is news.
+    pub(crate) fn take_back(&mut self, series: &Labels, exemplar: &Exemplar) {
+        self.offer(series, exemplar);
+    }
+
+    fn offer(&mut self, series: &Labels, exemplar: &Exemplar) -> Fate {
+        let bytes: usize = exemplar.labels.iter().map(|(n, v)| n.len() + v.len()).sum();
+        if self.most == 0 || bytes > MAX_LABELS {
+            return Fate::LeftOut;
+        }
+        match self.last(series) {
+            // A target shows the same one until there is a newer one.
+            Some(last) if is_same(last, exemplar) => Fate::Known,
+            Some(last) if last.timestamp > exemplar.timestamp => Fate::LeftOut,
+            _ => {
+                self.push(series.clone(), exemplar.clone());
+                Fate::New
+            }
+        }
+    }
+
+    /// Frames of the head on the disk with all of them.
+    fn frames(&self) -> Vec<Vec<u8>> {
+        let all: Vec<_> = self.all.iter().collect();
+        let frame = |part: &[&(Labels, Exemplar)]| {
+            let mut bytes = Vec::new();
+            bytes::push_mark(&mut bytes);
+            for (series, exemplar) in part {
+                bytes::push(&mut bytes, None, series, exemplar);
+            }
+            bytes
+        };
+        all.chunks(FRAME).map(frame).collect()
+    }
+
     /// The last of a series.
     fn last(&self, series: &Labels) -> Option<&Exemplar> {
         let place = self.lasts.get(series)?.checked_sub(self.gone)?;
         Some(&self.all.get(usize::try_from(place).ok()?)?.1)
     }
 
-    fn push(&mut self, series: Labels, exemplar: Exemplar, most: usize) {
-        while self.all.len() >= most {
+    fn push(&mut self, series: Labels, exemplar: Exemplar) {
+        while self.all.len() >= self.most {
             let Some((series, _)) = self.all.pop_front() else { break };
             if self.lasts.get(&series) == Some(&self.gone) {
                 self.lasts.remove(&series);
@@ -64,7 +123,26 @@ impl Newest {
     }
 }
 
+/// Also where the value is not a number.
+fn is_same(a: &Exemplar, b: &Exemplar) -> bool {
+    let is_same = a.value.to_bits() == b.value.to_bits();
+    is_same && a.timestamp == b.timestamp && a.labels == b.labels
+}
+
 impl Ring {
+    pub(crate) fn new(newest: Newest) -> Self {
+        Self(Mutex::new(newest))
+    }
+
+    /// As frames of the head on the disk.
+    pub(crate) fn frames(&self) -> Vec<Vec<u8>> {
+        self.lock().frames()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().all.is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Newest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,27 +150,49 @@ impl Ring {
 
 impl Storage {
     /// Keeps exemplars of series; one that the series had last is known already, and one that is older,
-    /// or whose labels are too long, is left out. Returns how many are kept, those known included.
+    /// or whose labels are too long, is left out. Returns how many are kept, those known included. They
+    /// are as durable as samples; where the disk takes nothing, they are in memory only.
     pub fn append_exemplars(
         &self,
         exemplars: impl IntoIterator<Item = (Labels, Exemplar)>,
     ) -> usize {
-        let mut ring = self.exemplars.lock();
-        let mut kept = 0;
-        for (series, exemplar) in exemplars {
-            let bytes: usize = exemplar.labels.iter().map(|(n, v)| n.len() + v.len()).sum();
-            if self.options.max_exemplars == 0 || bytes > MAX_LABELS {
-                continue;
+        let given: Vec<_> = exemplars.into_iter().collect();
+        if given.is_empty() {
+            return 0;
+        }
+        // All the time, so that the head on the disk has those that stand in the log before it.
+        let mut writer = self.writer();
+        let (mut kept, mut new) = (0, Vec::new());
+        {
+            let mut ring = self.exemplars.lock();
+            for (series, exemplar) in &given {
+                let fate = ring.offer(series, exemplar);
+                kept += usize::from(fate != Fate::LeftOut);
+                new.extend((fate == Fate::New).then_some((series, exemplar)));
             }
-            match ring.last(&series) {
-                // A target shows the same one until there is a newer one.
-                Some(last) if *last == exemplar => {}
-                Some(last) if last.timestamp > exemplar.timestamp => continue,
-                _ => ring.push(series, exemplar, self.options.max_exemplars),
-            }
-            kept += 1;
+        }
+        if let Some(log) = writer.log.as_mut().filter(|_| !new.is_empty()) {
+            let begun = if log.needs_another() { log.rotate() } else { Ok(()) };
+            let payload = self.payload(&new, log.number());
+            // Their samples were taken a moment ago; if the disk has failed since, these are the lesser loss.
+            let _ = begun.and_then(|()| log.append_payload(|to| to.extend_from_slice(&payload)));
         }
         kept
+    }
+
+    /// A payload for a segment of the log.
+    fn payload(&self, new: &[(&Labels, &Exemplar)], segment: u32) -> Vec<u8> {
+        let head = self.head();
+        let defined = |series: &Labels| {
+            let found = head.find(series)?;
+            (head.get(found)?.logged_in == segment).then_some(found.slot)
+        };
+        let mut payload = Vec::new();
+        bytes::push_mark(&mut payload);
+        for (series, exemplar) in new {
+            bytes::push(&mut payload, defined(series), series, exemplar);
+        }
+        payload
     }
 
     /// The exemplars from `from` to `to`, both included, of series that any of the lists of matchers

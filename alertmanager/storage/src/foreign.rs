@@ -2,7 +2,7 @@
 //! hold.
 //!
 //! ```text
-//! block    meta.json, index, chunks/000001 ..
+//! block    meta.json, index, chunks/000001 .., tombstones
 //! index    symbols, then series: labels by symbol, chunks by place
 //! chunk    XOR of floats, or native histograms of whole numbers or of floats
 //! ```
@@ -18,6 +18,7 @@ mod floats;
 mod encode;
 mod natives;
 mod index;
+mod tombstones;
 
 pub use crc::castagnoli;
 pub use encode::{CHUNK_SAMPLES, float_chunk};
@@ -30,6 +31,8 @@ use base::labels::Labels;
 
 use crate::chunk::Columns;
 use crate::series::SeriesSamples;
+use index::Series;
+use tombstones::Tombstones;
 
 /// Why a block of Prometheus cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +73,30 @@ pub fn is_foreign_block(dir: &Path) -> bool {
     dir.join("index").is_file() && dir.join("chunks").is_dir()
 }
 
-/// Reads the block in `dir` and hands over series by series. The files are read as a whole: a block
+/// Whether `dir`, the data folder of a Prometheus, has samples that are in no block yet: it writes the last
+/// hours to its log only, also when it ends.
+///
+/// # Errors
+///
+/// The folder cannot be read.
+pub fn has_foreign_log(dir: &Path) -> io::Result<bool> {
+    let wal = dir.join("wal");
+    if !wal.is_dir() {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(wal)? {
+        let entry = entry?;
+        // Segments are numbered; those of a checkpoint have gone into it.
+        let name = entry.file_name();
+        let is_segment = name.to_str().is_some_and(|name| name.parse::<u64>().is_ok());
+        if entry.path().is_dir() || is_segment && entry.metadata()?.len() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Reads the block in `dir`, without what has been deleted from it, and hands over series by series. The files are read as a whole: a block
 /// takes as much memory as its size, for as long as this runs.
 ///
 /// # Errors
@@ -85,17 +111,29 @@ pub fn read_foreign_block<E: From<ForeignError>>(
     let segments = segments(&dir.join("chunks"))?;
     let damaged = |what: &str| ForeignError::Damaged { path: path.clone(), what: what.to_owned() };
     let index = index::Index::open(&bytes).map_err(damaged)?;
+    let deleted = tombstones(&dir.join("tombstones"))?;
     let mut at = index.first();
-    while let Some((labels, chunks, next)) = index.series(at).map_err(damaged)? {
+    while let Some(Series { labels, chunks, begin, next }) = index.series(at).map_err(damaged)? {
         at = next;
         let mut samples = SeriesSamples::new(labels, Columns::default());
         for chunk in chunks {
-            let columns = chunk_of(&segments, chunk, &samples.labels)?;
+            let mut columns = chunk_of(&segments, chunk, &samples.labels)?;
+            deleted.of(begin).iter().for_each(|span| columns.remove(*span));
             samples.extend(SeriesSamples::new(Labels::empty(), columns));
         }
         each(samples)?;
     }
     Ok(())
+}
+
+/// What has been deleted from a block; nothing where there is no such file.
+fn tombstones(path: &Path) -> Result<Tombstones, ForeignError> {
+    if !path.exists() {
+        return Ok(Tombstones::default());
+    }
+    let damaged =
+        |what: &str| ForeignError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    Tombstones::read(&read(path)?).map_err(damaged)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ForeignError> {

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_there_after_a_start_from_the_log_and_from_blocks_f31() {
+    fn they_are_there_after_a_start_from_the_log_and_from_blocks() {
         let dir = tempfile::tempdir().unwrap();
         let storage = Storage::open(dir.path(), Options::default()).unwrap();
         fill(&storage);

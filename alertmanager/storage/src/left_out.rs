@@ -8,7 +8,7 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::log;
+use crate::{lasting, log};
 
 /// Gives the files that a start of the samples in `dir` has read a second name in `left-out/`: those that
 /// have them may go, now that what was in them is in memory only in part.
@@ -19,7 +19,7 @@ pub(crate) fn keep(dir: &Path, series: u64) -> io::Result<()> {
         kept = %aside.display(),
         "there are more series than --max-series allows: those that came last are left out"
     );
-    fs::create_dir_all(&aside)?;
+    lasting::make_folder(&aside)?;
     let segments = log::files(&dir.join("log"))?;
     let newest = segments.last().map_or("none", |(_, name)| name.as_str());
     let head = (dir.join("head"), format!("head-{newest}"));

@@ -15,17 +15,18 @@
 #![warn(missing_docs)]
 
 mod varint;
+mod lasting;
 mod record;
 mod chunk;
 mod late;
 mod index;
 mod series;
 mod head;
+mod exemplars;
 mod log;
 mod block;
 mod append;
 mod histograms;
-mod exemplars;
 mod checkpoint;
 mod maintain;
 mod select;
@@ -44,7 +45,7 @@ pub use chunk::TABLE as HISTOGRAMS;
 pub use delete::DeleteError;
 pub use exemplars::Exemplar;
 pub use foreign::{CHUNK_SAMPLES, castagnoli, float_chunk};
-pub use foreign::{ForeignError, is_foreign_block, read_foreign_block};
+pub use foreign::{ForeignError, has_foreign_log, is_foreign_block, read_foreign_block};
 pub use head::SeriesRef;
 pub use import::{ImportError, Imported};
 pub use inspect::{Census, Checked, Fault, check};
@@ -66,8 +67,9 @@ use tracing::{info, warn};
 
 use append::Writer;
 use block::{Block, BlockError};
+use exemplars::{Newest, Ring};
 use head::{Head, Limit};
-use log::Log;
+use log::{Log, Restored};
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +83,7 @@ pub struct Options {
     pub out_of_order: Duration,
     /// The most series that may be alive at a time.
     pub max_series: usize,
-    /// How many exemplars are kept, in memory; each takes some hundred bytes.
+    /// How many exemplars are kept, in memory and on the disk; each takes some hundred bytes.
     pub max_exemplars: usize,
     /// After so many bytes of log the head is written, so that a start has no more of it to read.
     pub checkpoint_bytes: u64,
@@ -125,7 +127,7 @@ pub struct Storage {
     blocks: RwLock<Vec<Arc<Block>>>,
     /// Whether any block has, or had, native histograms.
     old_histograms: AtomicBool,
-    exemplars: exemplars::Ring,
+    exemplars: Ring,
     /// How often a series was refused because there were too many.
     refused_series: AtomicU64,
 }
@@ -137,30 +139,38 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// The folder cannot be read or written. Damaged files are no error: they are set aside with
-    /// a warning, and the rest is used.
+    /// The folder cannot be read. Damaged files are no error: they are set aside with a warning, and the
+    /// rest is used. Nor is a disk that takes nothing: what it has is read, and writing goes on when it
+    /// takes something again.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let failed = |source| OpenError { dir: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(failed)?;
+        // A disk that takes nothing may have everything.
+        lasting::make_folder(dir).or_else(passing).map_err(failed)?;
         let blocks = open_blocks(&dir.join("blocks")).map_err(failed)?;
         let mut head = head_behind(&blocks, options);
         let log_dir = dir.join("log");
         let mut limit = Limit::of(options.max_series);
-        let known = checkpoint::read(dir, &mut head, &mut limit).map_err(failed)?;
+        let mut exemplars = Newest::of(options.max_exemplars);
+        let mut into = Restored { head: &mut head, exemplars: &mut exemplars, limit: &mut limit };
+        let known = checkpoint::read(dir, &mut into).map_err(failed)?;
         if known.is_none() {
-            (head, limit) = (head_behind(&blocks, options), Limit::of(options.max_series));
+            *into.head = head_behind(&blocks, options);
+            *into.limit = Limit::of(options.max_series);
+            *into.exemplars = Newest::of(options.max_exemplars);
         }
         let known = known.unwrap_or_default();
         let used = known.last().map_or(0, |(number, _)| *number);
-        let replayed = log::replay(&log_dir, &mut head, &known, &mut limit).map_err(failed)?;
+        let replayed = log::replay(&log_dir, &known, &mut into).map_err(failed)?;
         if limit.left_out > 0 {
-            left_out::keep(dir, limit.left_out).map_err(failed)?;
+            left_out::keep(dir, limit.left_out).or_else(passing).map_err(failed)?;
         }
         if replayed.samples > 0 {
             info!(series = head.len(), samples = replayed.samples, "the log has been read");
         }
         let log = Log::create(&log_dir, replayed.segments, replayed.bytes, used).map_err(failed)?;
-        Ok(Self::of(Some(dir.to_owned()), options, Some(log), (head, blocks)))
+        let mut storage = Self::of(Some(dir.to_owned()), options, Some(log), (head, blocks));
+        storage.exemplars = Ring::new(exemplars);
+        Ok(storage)
     }
 
     /// Samples that nothing keeps on disk, for tests and for evaluating over given data.
@@ -184,7 +194,7 @@ impl Storage {
             head: RwLock::new(head),
             blocks: RwLock::new(blocks),
             old_histograms: AtomicBool::new(old_histograms),
-            exemplars: exemplars::Ring::default(),
+            exemplars: Ring::new(Newest::of(options.max_exemplars)),
             refused_series: AtomicU64::default(),
         }
     }
@@ -236,6 +246,15 @@ impl Storage {
     }
 }
 
+/// Goes on where a disk takes nothing that may take it later.
+fn passing(error: io::Error) -> io::Result<()> {
+    if !lasting::may_pass(&error) {
+        return Err(error);
+    }
+    warn!(%error, "the disk that the samples are on takes nothing");
+    Ok(())
+}
+
 /// An empty head that takes what comes behind `blocks`.
 fn head_behind(blocks: &[Arc<Block>], options: Options) -> Head {
     let mut head = Head::new(options.watched, options.out_of_order);
@@ -254,7 +273,7 @@ fn open_blocks(dir: &Path) -> io::Result<Vec<Arc<Block>>> {
             Err(BlockError::Io { source, .. }) => return Err(source),
             Err(error @ BlockError::Damaged { .. }) => {
                 warn!(%error, "a block of samples is set aside");
-                fs::rename(&path, path.with_extension("damaged"))?;
+                fs::rename(&path, path.with_extension("damaged")).or_else(passing)?;
             }
         }
     }

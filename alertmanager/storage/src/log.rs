@@ -6,6 +6,7 @@
 //! payload   definitions: count, then slot and labels each
 //!           samples: count, first time, then for each: slot, time, value, as differences
 //!           deletions: labels, from, to
+//!           or exemplars
 //! ```
 //!
 //! A segment defines each series that it has samples of, so segments can be read, lost and dropped
@@ -20,16 +21,17 @@ mod follow;
 
 pub use follow::{Followed, Follower, LogPosition, Progress};
 pub(crate) use frame::{Batch, Logged, More};
-pub(crate) use replay::{check, replay};
+pub(crate) use replay::{Restored, check, replay};
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use base::sample::Timestamp;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::head::window_of;
+use crate::lasting;
 
 /// A segment is closed when it is larger.
 const SEGMENT_BYTES: u64 = 128 << 20;
@@ -41,7 +43,8 @@ const MAX_FRAME: usize = 256 << 20;
 #[derive(Debug)]
 pub(crate) struct Log {
     dir: PathBuf,
-    file: File,
+    /// None where the disk takes nothing since the start: the segment is yet to be begun.
+    file: Option<File>,
     number: u32,
     size: u64,
     /// The times of the samples in the segment.
@@ -65,16 +68,22 @@ pub(crate) struct Log {
 impl Log {
     /// Begins a new segment after those that are there, `closed`, which have been replayed.
     /// A start has had to read `unread` bytes of those. Numbers up to `used` have been given, even where
-    /// their segments are gone.
+    /// their segments are gone. Where the disk takes nothing now, the segment is begun when it does.
     pub(crate) fn create(
         dir: &Path,
         closed: Vec<(u32, Timestamp)>,
         unread: u64,
         used: u32,
     ) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
         let number = closed.last().map_or(0, |(number, _)| *number).max(used) + 1;
-        let (file, size) = begin(dir, number)?;
+        let (file, size) = match begin(dir, number) {
+            Ok((file, size)) => (Some(file), size),
+            Err(error) if lasting::may_pass(&error) => {
+                warn!(%error, "the sample log cannot be written: samples are in memory only until it can");
+                (None, 0)
+            }
+            Err(error) => return Err(error),
+        };
         let (dir, frame) = (dir.to_owned(), Vec::new());
         let aside = aside_of(&dir);
         Ok(Self {
@@ -97,7 +106,7 @@ impl Log {
     /// From now on the segment takes nothing, and cannot be mended.
     #[cfg(test)]
     pub(crate) fn refuse(&mut self) {
-        self.file = File::open(self.dir.join(file_name(self.number))).unwrap();
+        self.file = Some(File::open(self.dir.join(file_name(self.number))).unwrap());
     }
 
     /// The segment that is being written.
@@ -120,22 +129,29 @@ impl Log {
 
     /// Writes `batch` as one frame. A frame that could not be written whole is taken back.
     pub(crate) fn append(&mut self, batch: &Batch) -> io::Result<()> {
-        self.frame.clear();
-        self.frame.extend_from_slice(&[0; 8]);
-        batch.encode(&mut self.frame);
-        let (head, payload) = self.frame.split_at_mut(8);
-        head[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-        head[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
-        if let Err(error) = self.file.write_all(&self.frame) {
-            self.torn |= self.file.set_len(self.size).is_err();
-            return Err(error);
-        }
+        self.append_payload(|to| batch.encode(to))?;
         let (first, last) = self.times.unwrap_or((Timestamp::MAX, Timestamp::MIN));
         // A deletion stays as long as what it deletes, which is no later.
         let deleted = batch.deletions.iter().map(|(_, span)| Timestamp::from_millis(span.to));
         let times = batch.samples.iter().map(|sample| sample.time).chain(deleted);
         let bounds = times.fold((first, last), |(f, l), time| (f.min(time), l.max(time)));
         self.times = Some(bounds);
+        Ok(())
+    }
+
+    /// Writes a frame of what `encode` writes, without a time by which the segment stays.
+    pub(crate) fn append_payload(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        self.frame.clear();
+        self.frame.extend_from_slice(&[0; 8]);
+        encode(&mut self.frame);
+        let (head, payload) = self.frame.split_at_mut(8);
+        head[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        head[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
+        let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        if let Err(error) = file.write_all(&self.frame) {
+            self.torn |= file.set_len(self.size).is_err();
+            return Err(error);
+        }
         self.size += self.frame.len() as u64;
         self.unread += self.frame.len() as u64;
         self.unsynced = true;
@@ -149,7 +165,12 @@ impl Log {
     /// window that has passed, so that a window's segments can go when it has become a block.
     pub(crate) fn is_full(&self, time: Timestamp) -> bool {
         let passed = |(first, _): (Timestamp, _)| window_of(first) < window_of(time);
-        self.torn || self.size >= SEGMENT_BYTES || self.times.is_some_and(passed)
+        self.needs_another() || self.size >= SEGMENT_BYTES || self.times.is_some_and(passed)
+    }
+
+    /// Whether the segment takes nothing, or nothing that would be read.
+    pub(crate) fn needs_another(&self) -> bool {
+        self.torn || self.file.is_none()
     }
 
     /// Bytes that a start would have to read now.
@@ -157,12 +178,12 @@ impl Log {
         self.unread
     }
 
-    /// Begins a segment where this one has samples; returns those before it, which a start need not
+    /// Begins a segment where this one has something; returns those before it, which a start need not
     /// read if the head is written from now on.
     pub(crate) fn begin_checkpoint(&mut self) -> io::Result<Vec<(u32, Timestamp)>> {
         // Also where it fails: a full disk is not tried again at once.
         self.unread = 0;
-        if self.times.is_some() {
+        if self.size > MAGIC.len() as u64 {
             self.rotate()?;
         }
         Ok(self.closed.clone())
@@ -171,10 +192,13 @@ impl Log {
     /// Begins the next segment.
     pub(crate) fn rotate(&mut self) -> io::Result<()> {
         self.sync()?;
-        let number = self.number + 1;
-        (self.file, self.size) = begin(&self.dir, number)?;
+        let number = self.number + u32::from(self.file.is_some());
+        let (file, size) = begin(&self.dir, number)?;
         let newest = self.times.take().map_or(Timestamp::MIN, |(_, last)| last);
-        self.closed.push((self.number, newest));
+        if self.file.replace(file).is_some() {
+            self.closed.push((self.number, newest));
+        }
+        self.size = size;
         self.number = number;
         self.torn = false;
         Ok(())
@@ -185,8 +209,8 @@ impl Log {
         if self.suspect {
             return self.renew();
         }
-        if self.unsynced {
-            self.file.sync_data().inspect_err(|_| self.suspect = true)?;
+        if let Some(file) = self.file.as_ref().filter(|_| self.unsynced) {
+            file.sync_data().inspect_err(|_| self.suspect = true)?;
             self.unsynced = false;
         }
         Ok(())
@@ -198,10 +222,8 @@ impl Log {
         if self.suspect {
             self.renew()?;
         }
-        if !self.unsynced {
-            return Ok(None);
-        }
-        let handle = self.file.try_clone()?;
+        let Some(file) = self.file.as_ref().filter(|_| self.unsynced) else { return Ok(None) };
+        let handle = file.try_clone()?;
         self.unsynced = false;
         Ok(Some(handle))
     }
@@ -227,8 +249,8 @@ impl Log {
         }
         file.sync_data()?;
         fs::rename(&new, &path)?;
-        File::open(&self.dir)?.sync_all()?;
-        self.file = file;
+        lasting::sync(&self.dir)?;
+        self.file = Some(file);
         (self.unsynced, self.suspect) = (false, false);
         info!(segment = %path.display(), bytes = copied, "the disk failed at the sample log; all of it is written anew");
         Ok(())
@@ -260,7 +282,7 @@ impl Log {
             }
             let path = dir.join(file_name(*number));
             let removed = match keep_from {
-                Some(from) if number >= from => fs::create_dir_all(&*aside)
+                Some(from) if number >= from => lasting::make_folder(aside)
                     .and_then(|()| fs::rename(&path, aside.join(file_name(*number)))),
                 _ => fs::remove_file(&path),
             };
@@ -286,6 +308,7 @@ fn file_name(number: u32) -> String {
 }
 
 fn begin(dir: &Path, number: u32) -> io::Result<(File, u64)> {
+    lasting::make_folder(dir)?;
     let path = dir.join(file_name(number));
     let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
     // A full disk may have left it without any frame at the last attempt.
@@ -295,7 +318,7 @@ fn begin(dir: &Path, number: u32) -> io::Result<(File, u64)> {
     }
     file.set_len(0)?;
     file.write_all(MAGIC)?;
-    File::open(dir)?.sync_all()?;
+    lasting::sync(dir)?;
     Ok((file, MAGIC.len() as u64))
 }
 
@@ -387,6 +410,31 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_could_not_be_begun_is_begun_later_f32() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::create(dir.path(), vec![(6, Timestamp::MIN)], 0, 0).unwrap();
+        (log.file, log.size) = (None, 0);
+        fs::remove_file(dir.path().join(file_name(7))).unwrap();
+        let time = Timestamp::from_millis(1);
+        let mut batch = Batch::default();
+        batch.samples.push(Logged { slot: 1, time, value: 1.0, before: None, more: 0 });
+        assert!(
+            log.is_full(time) && log.append(&batch).is_err() && log.handle().unwrap().is_none()
+        );
+        assert_eq!(log.begin_checkpoint().unwrap().len(), 1);
+        // No room yet, and then there is.
+        fs::create_dir(dir.path().join(file_name(7))).unwrap();
+        assert!(log.rotate().is_err() && log.needs_another());
+        fs::remove_dir(dir.path().join(file_name(7))).unwrap();
+        log.rotate().unwrap();
+        assert!(!log.is_full(time));
+        log.append(&batch).unwrap();
+        log.sync().unwrap();
+        assert_eq!((log.number(), log.closed.len()), (7, 1));
+        assert_eq!(fs::metadata(dir.path().join(file_name(7))).unwrap().len(), log.size());
+    }
+
+    #[test]
     fn a_segment_that_cannot_be_mended_is_left_f32() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
@@ -394,7 +442,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.samples.push(Logged { slot: 1, time, value: 1.0, before: None, more: 0 });
         // Neither written nor cut: a file that can only be read.
-        log.file = File::open(dir.path().join(file_name(1))).unwrap();
+        log.refuse();
         assert!(log.append(&batch).is_err());
         assert!(log.is_full(time));
         log.rotate().unwrap();

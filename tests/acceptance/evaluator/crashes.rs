@@ -130,8 +130,7 @@ fn scrapes_that_fail_every_second_time_resolve_nothing_f41() {
 }
 
 #[test]
-fn a_rule_says_what_becomes_of_its_alerts_whose_target_does_not_answer() {
-    // F41, F42
+fn a_rule_says_what_becomes_of_its_alerts_whose_target_does_not_answer_f41() {
     let answers = Arc::new(AtomicBool::new(true));
     let is_there = Arc::clone(&answers);
     let target = HttpServer::start(move |_| match is_there.load(Ordering::SeqCst) {

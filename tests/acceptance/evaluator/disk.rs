@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tests::http_server::{HttpServer, Reply};
+use tests::program::{End, run};
 use tests::{ask, wait_until};
 
 use crate::rig::Evaluator;
@@ -119,6 +120,18 @@ impl SmallDisk {
     }
 }
 
+/// Posts a silence of 2,000 times `text`; the status.
+fn silence(evaluator: &Evaluator, text: &str) -> u16 {
+    let body = format!(
+        "{{\"matchers\":[{{\"name\":\"a\",\"value\":\"{text}\",\"isRegex\":false}}],\
+         \"startsAt\":\"2020-01-01T00:00:00Z\",\"endsAt\":\"2099-01-01T00:00:00Z\",\
+         \"createdBy\":\"x\",\"comment\":\"{}\"}}",
+        text.repeat(2000)
+    );
+    let url = format!("http://127.0.0.1:{}/api/v2/silences", evaluator.port);
+    ask("POST", &url, "Content-Type: application/json\r\n", &body).unwrap().0
+}
+
 #[test]
 fn what_is_decided_after_a_full_disk_is_on_it_f32() {
     let target = HttpServer::start(|_| Reply::text("broken 0\n"));
@@ -134,16 +147,7 @@ fn what_is_decided_after_a_full_disk_is_on_it_f32() {
         told(&chat).contains(&"Broken firing".to_owned())
     });
     // Timers, silences and the history fail to be saved now, by each of the connections.
-    let silence = |text: &str| {
-        let body = format!(
-            "{{\"matchers\":[{{\"name\":\"a\",\"value\":\"{text}\",\"isRegex\":false}}],\
-             \"startsAt\":\"2020-01-01T00:00:00Z\",\"endsAt\":\"2099-01-01T00:00:00Z\",\
-             \"createdBy\":\"x\",\"comment\":\"{}\"}}",
-            text.repeat(2000)
-        );
-        let url = format!("http://127.0.0.1:{}/api/v2/silences", evaluator.port);
-        ask("POST", &url, "Content-Type: application/json\r\n", &body).unwrap().0
-    };
+    let silence = |text: &str| silence(&evaluator, text);
     wait_until("a silence is refused", || silence("full") == 500);
     fs::remove_file(&filler).unwrap();
     wait_until("a silence is taken", || silence("room") == 200);
@@ -234,4 +238,93 @@ fn a_folder_that_takes_nothing_is_told_until_it_does_f35() {
     evaluator.let_evaluate(3);
     assert_eq!(evaluator.alerts("firing"), ["Broken", "Waited"]);
     assert_eq!(told(&chat), known);
+}
+
+#[test]
+fn a_start_on_a_full_disk_reads_what_is_there_and_goes_on_f32_f35() {
+    for orderly in [true, false] {
+        let target = HttpServer::start(|_| Reply::text("broken 0\n"));
+        let chat = HttpServer::sink();
+        let mut evaluator = watching(&target, &chat);
+        let disk = SmallDisk::at(evaluator.path("data"));
+        evaluator.start();
+        let count = |evaluator: &Evaluator| {
+            evaluator.value("count_over_time(broken[1h])").parse::<f64>().unwrap_or(0.0)
+        };
+        wait_until("it is scraped", || count(&evaluator) >= 3.0);
+        assert_eq!(silence(&evaluator, "before"), 200);
+        let before = count(&evaluator);
+        if orderly {
+            evaluator.program().signal("TERM");
+            assert_eq!(evaluator.program().wait(), End::Exit(0));
+        } else {
+            evaluator.kill();
+        }
+        let filler = disk.0.join("filler");
+        let _ = fs::write(&filler, vec![0; 32 << 20]);
+        evaluator.start();
+        wait_until("health says so", || data(&evaluator).1.contains("nothing can be written"));
+        assert!(count(&evaluator) >= before, "{}", count(&evaluator));
+        let silences = evaluator.get("/api/v2/silences").unwrap().1;
+        assert!(silences.contains("\"before\""), "{silences}");
+        target.reply_with(|_| Reply::text("broken 1\n"));
+        wait_until("it is told while nothing can be written", || {
+            ["Broken firing", "DataFolderFailing firing"]
+                .iter()
+                .all(|one| told(&chat).contains(&(*one).into()))
+        });
+        assert!(fs::metadata(&filler).unwrap().len() > 1 << 20, "there is room again");
+        fs::remove_file(&filler).unwrap();
+        wait_until("all is well again", || data(&evaluator).0 == "pass");
+        wait_until("samples are written", || {
+            evaluator.own("veilleur_storage_unlogged_samples") == 0.0
+        });
+        wait_until("a silence is taken", || silence(&evaluator, "after") == 200);
+        let resolved = || told(&chat).contains(&"DataFolderFailing resolved".to_owned());
+        wait_until("that is told", resolved);
+        wait_until("it is noted", || evaluator.own("veilleur_outbox_waiting") == 0.0);
+        let known = told(&chat);
+        evaluator.kill();
+        evaluator.start();
+        evaluator.let_evaluate(3);
+        assert_eq!(evaluator.alerts("firing"), ["Broken"]);
+        assert_eq!(told(&chat), known);
+        let silences = evaluator.get("/api/v2/silences").unwrap().1;
+        assert!(silences.contains("\"before\"") && silences.contains("\"after\""), "{silences}");
+    }
+}
+
+#[test]
+fn a_start_without_room_for_a_state_or_with_one_that_cannot_be_read_says_what_to_do_f35() {
+    let refused = |evaluator: &Evaluator, expected: &[&str]| {
+        let (end, _, said) = run("veilleur", evaluator.arguments());
+        assert_eq!(end, End::Exit(1), "{said}");
+        for expected in expected {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+    };
+    // Nothing was ever there: there is nothing to go on with, and whoever starts it looks.
+    let evaluator = Evaluator::new();
+    evaluator.write("veilleur.yml", "builtin_rules: {enabled: false}\n");
+    let disk = SmallDisk::at(evaluator.path("data"));
+    let filler = disk.0.join("filler");
+    let _ = fs::write(&filler, vec![0; 32 << 20]);
+    refused(&evaluator, &["cannot use", "state.db", "nothing can be written to", "make room"]);
+    fs::remove_file(&filler).unwrap();
+    let mut evaluator = evaluator;
+    evaluator.start();
+    evaluator.program().signal("TERM");
+    evaluator.program().wait();
+    // It was written over.
+    let state = disk.0.join("state.db");
+    let whole = fs::read(&state).unwrap();
+    fs::write(&state, "no database\n".repeat(2000)).unwrap();
+    refused(&evaluator, &["cannot use", "state.db", "put back a copy of the data folder"]);
+    assert!(fs::read(&state).unwrap().starts_with(b"no database"));
+    fs::write(&state, whole).unwrap();
+    // A read fails, as of a disk that is broken: of a folder, in place of a file.
+    fs::create_dir(disk.0.join("samples/log/00000099.log")).unwrap();
+    refused(&evaluator, &["cannot open the samples in", "mend the disk", "put back a copy"]);
+    fs::remove_dir(disk.0.join("samples/log/00000099.log")).unwrap();
+    evaluator.start();
 }

@@ -8,9 +8,11 @@ use std::path::Path;
 
 use base::sample::Timestamp;
 use serde_json::{Value, json};
+use tests::http_server::Reply;
 use tests::program::{End, run};
 use tests::{ask, escaped, wait_until};
 
+use crate::remote::traced;
 use crate::rig::Evaluator;
 
 /// A day in 2025, at the begin of a window of two hours.
@@ -39,7 +41,7 @@ fn push(evaluator: &Evaluator, now: i64, before: i64, traces: &[&str]) -> (u16, 
 }
 
 #[test]
-fn samples_may_come_late_within_the_window_f31() {
+fn samples_may_come_late_within_the_window_f40() {
     let now = Timestamp::now().millis();
     for (storage, kept) in [
         ("{tsdb: {out_of_order_time_window: 30m}}", "2"),
@@ -69,13 +71,47 @@ fn so_many_exemplars_are_kept() {
         for (before, trace) in [(3, "0a"), (2, "0b"), (1, "0c")] {
             assert_eq!(push(&evaluator, now, before, &[trace]).0, 200);
         }
-        let (from, to) = (now / 1000 - 60, now / 1000 + 60);
-        let path = format!("/api/v1/query_exemplars?query=calls_total&start={from}&end={to}");
-        let data = evaluator.data(&path);
-        let found = data[0]["exemplars"].as_array().cloned().unwrap_or_default();
-        let trace = |one: &Value| one["labels"]["trace_id"].as_str().unwrap().to_owned();
-        assert_eq!(found.iter().map(trace).collect::<Vec<_>>(), kept, "{storage}: {data}");
+        assert_eq!(traces(&evaluator, "calls_total", now), kept, "{storage}");
     }
+}
+
+/// The traces of the exemplars of a metric, from about `now`.
+fn traces(evaluator: &Evaluator, metric: &str, now: i64) -> Vec<String> {
+    let (from, to) = (now / 1000 - 600, now / 1000 + 600);
+    let path = format!("/api/v1/query_exemplars?query={metric}&start={from}&end={to}");
+    let data = evaluator.data(&path);
+    let found = data[0]["exemplars"].as_array().cloned().unwrap_or_default();
+    let trace = |one: &Value| one["labels"]["trace_id"].as_str().unwrap().to_owned();
+    found.iter().map(trace).collect()
+}
+
+#[test]
+fn exemplars_outlive_kills_f31() {
+    let (now, target) = (Timestamp::now().millis(), traced());
+    let mut evaluator = Evaluator::with(&format!(
+        "global: {{scrape_interval: 300ms}}\nbuiltin_rules: {{enabled: false}}\nscrape_configs:\n\
+         - {{job_name: rooms, static_configs: [{{targets: ['{}']}}]}}\n",
+        target.address()
+    ));
+    for (before, trace) in [(3, "0a"), (2, "0b"), (1, "0c")] {
+        assert_eq!(push(&evaluator, now, before, &[trace]).0, 200);
+    }
+    let scraped = |evaluator: &Evaluator| traces(evaluator, "calls_seconds_total", now);
+    wait_until("there are some of the target", || scraped(&evaluator).len() >= 3);
+    target.reply_with(|_| Reply::Answer(500, String::new(), Vec::new()));
+    let up = |evaluator: &Evaluator| evaluator.value("up");
+    wait_until("it gives no more", || up(&evaluator) == "0");
+    let known = scraped(&evaluator);
+    for _ in 0..2 {
+        evaluator.kill();
+        evaluator.start();
+        assert_eq!(traces(&evaluator, "calls_total", now), ["0a", "0b", "0c"]);
+        assert_eq!(scraped(&evaluator), known);
+    }
+    // What a sender sends again is known, and goes on.
+    assert_eq!(push(&evaluator, now, 1, &["0c"]).0, 200);
+    assert_eq!(push(&evaluator, now, 0, &["0d"]).0, 200);
+    assert_eq!(traces(&evaluator, "calls_total", now), ["0a", "0b", "0c", "0d"]);
 }
 
 /// A sample a minute for nine hours, of which three windows of two are in blocks.
@@ -100,7 +136,7 @@ fn sizes(folder: &Path) -> Vec<u64> {
 }
 
 #[test]
-fn what_is_too_old_or_too_much_goes_and_the_rest_stays_f31() {
+fn what_is_too_old_or_too_much_goes_and_the_rest_stays() {
     let [mut by_time, mut by_size, mut unlimited] = [(); 3].map(|()| Evaluator::new());
     for evaluator in [&by_time, &by_size, &unlimited] {
         import(evaluator);

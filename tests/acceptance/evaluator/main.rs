@@ -28,6 +28,7 @@ mod limits;
 mod mail_faults;
 mod metrics_lint;
 mod news;
+mod odd_samples;
 mod open_telemetry;
 mod outside;
 mod pagers;

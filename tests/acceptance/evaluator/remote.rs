@@ -263,7 +263,7 @@ fn a_store_that_knows_no_2_0_is_written_to_in_1_0() {
 }
 
 /// A target whose counter has an exemplar, and a kind, a unit and a help text.
-fn traced() -> HttpServer {
+pub(crate) fn traced() -> HttpServer {
     let asked = Arc::new(AtomicU64::new(0));
     let begun = base::sample::Timestamp::now().seconds() - 60.0;
     HttpServer::start(move |_| {

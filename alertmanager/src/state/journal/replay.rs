@@ -71,7 +71,11 @@ pub(super) fn replay(path: &Path) -> io::Result<Replayed> {
     }
     if replayed.damaged {
         let kept = path.with_extension("damaged");
-        fs::copy(path, &kept)?;
+        if let Err(error) = fs::copy(path, &kept) {
+            // A full disk takes another name for it; it is written anew under its own.
+            let _ = fs::remove_file(&kept);
+            fs::hard_link(path, &kept).map_err(|_| error)?;
+        }
         tracing::error!(
             file = %path.display(), kept = %kept.display(),
             "the journal is damaged; what can be read of it is used, and it is kept as it was"

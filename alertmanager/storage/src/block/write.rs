@@ -15,7 +15,7 @@ use super::times::SharedTimes;
 use super::{Footer, Layout, MAGIC, list, section};
 use crate::head::Sealed;
 use crate::index::Index;
-use crate::varint;
+use crate::{lasting, varint};
 
 /// Writes `series` as the block `name` in `dir`: on the disk, and under its name, when this
 /// returns.
@@ -24,7 +24,7 @@ pub(crate) fn write(
     name: &str,
     mut series: Vec<(Labels, Vec<Sealed>)>,
 ) -> io::Result<PathBuf> {
-    fs::create_dir_all(dir)?;
+    lasting::make_folder(dir)?;
     let path = dir.join(format!("{name}.block"));
     let unfinished = dir.join(format!("{name}.unfinished"));
     series.sort_by(|a, b| a.0.cmp(&b.0));
@@ -64,7 +64,7 @@ pub(crate) fn write(
     let file = out.out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
     fs::rename(&unfinished, &path)?;
-    File::open(dir)?.sync_all()?;
+    lasting::sync(dir)?;
     Ok(path)
 }
 

@@ -29,8 +29,13 @@ pub(super) struct Index<'a> {
     end: usize,
 }
 
-/// A series with its chunks, and where the next begins.
-type Found = (Labels, Vec<ChunkRef>, usize);
+/// A series with its chunks, where it begins and where the next may.
+pub(super) struct Series {
+    pub(super) labels: Labels,
+    pub(super) chunks: Vec<ChunkRef>,
+    pub(super) begin: usize,
+    pub(super) next: usize,
+}
 
 impl<'a> Index<'a> {
     pub(super) fn open(bytes: &'a [u8]) -> Result<Self, &'static str> {
@@ -65,7 +70,7 @@ impl<'a> Index<'a> {
     }
 
     /// The series at a place; none behind the last.
-    pub(super) fn series(&self, at: usize) -> Result<Option<Found>, &'static str> {
+    pub(super) fn series(&self, at: usize) -> Result<Option<Series>, &'static str> {
         let at = at.next_multiple_of(16);
         if at >= self.end {
             return Ok(None);
@@ -86,7 +91,7 @@ impl<'a> Index<'a> {
             return Err("a series has a wrong sum");
         }
         let (labels, chunks) = self.entry(entry).ok_or("a series is damaged")?;
-        Ok(Some((labels, chunks, at + left - from.len() + 4)))
+        Ok(Some(Series { labels, chunks, begin: at, next: at + left - from.len() + 4 }))
     }
 
     fn entry(&self, mut from: &[u8]) -> Option<(Labels, Vec<ChunkRef>)> {

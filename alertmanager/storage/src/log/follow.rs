@@ -23,7 +23,8 @@ use tracing::warn;
 use super::frame::{Change, Told};
 use super::{Batch, Log, MAGIC, MAX_FRAME, file_name, segments};
 use crate::chunk::UNKNOWN;
-use crate::{Storage, record};
+use crate::exemplars::bytes::Of;
+use crate::{Exemplar, Storage, record};
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,12 +48,14 @@ pub struct Followed<'a> {
     pub histogram: Option<&'a Arc<Histogram>>,
     /// Since when it counts, in milliseconds since the Unix epoch; 0 where it is not known.
     pub start: i64,
+    /// What it is instead of a sample: an example of what the series counted.
+    pub exemplar: Option<&'a Exemplar>,
 }
 
 /// How far a read came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// How many samples were handed out.
+    /// How many samples and exemplars were handed out.
     pub samples: usize,
     /// Whether more could be read at once.
     pub more: bool,
@@ -345,6 +348,20 @@ impl Storage {
                         known.apply(timestamp, change, each)?;
                     }
                 }
+                Told::Exemplar(of, exemplar) => {
+                    let labels = match of {
+                        Of::Series(labels) => Some(self.shared(labels)),
+                        Of::Slot(slot) => {
+                            let known = series.get(slot as usize).and_then(Option::as_ref);
+                            known.map(|known| known.labels.clone())
+                        }
+                    };
+                    let Exemplar { timestamp, value, .. } = exemplar;
+                    let (histogram, exemplar) = (None, Some(&exemplar));
+                    if let Some(labels) = &labels {
+                        each(Followed { labels, timestamp, value, histogram, start: 0, exemplar });
+                    }
+                }
                 Told::Deletion(..) => {}
             }
             Some(())
@@ -371,7 +388,8 @@ impl Known {
             self.value = change.after(self.value)?;
             self.native = None;
             let Self { labels, value, start, .. } = self;
-            each(Followed { labels, timestamp, value: *value, histogram: None, start: *start });
+            let (histogram, exemplar, start) = (None, None, *start);
+            each(Followed { labels, timestamp, value: *value, histogram, start, exemplar });
             return Some(());
         };
         let native = match other.held {
@@ -381,7 +399,8 @@ impl Known {
         let value = other.held.unwrap_or(0.0);
         let start = other.start.unwrap_or(self.start);
         let labels = &self.labels;
-        each(Followed { labels, timestamp, value, histogram: native.as_ref(), start });
+        let (histogram, exemplar) = (native.as_ref(), None);
+        each(Followed { labels, timestamp, value, histogram, start, exemplar });
         if !other.late {
             (self.value, self.start, self.native) = (value, start, native);
         }

@@ -7,6 +7,7 @@
 //!          3: flags, 1 byte (1 histogram, 2 late, 4 start); signed varint: start - time, if flagged;
 //!             8 bytes of the value, or the length and the bytes of the histogram
 //! deletion behind the samples, where there are any: labels, from, to (signed varints)
+//! exemplar in a frame without anything else, behind a mark; see `exemplars/bytes.rs`
 //! ```
 //!
 //! Invariant: a difference refers to the sample of the same series before it in the same segment, of
@@ -19,7 +20,8 @@ use base::labels::Labels;
 use base::sample::Timestamp;
 
 use crate::chunk::Span;
-use crate::{record, varint};
+use crate::exemplars::bytes::{self, Of};
+use crate::{Exemplar, record, varint};
 
 const SAME: u64 = 0;
 const ROSE: u64 = 1;
@@ -150,6 +152,13 @@ impl Batch {
         mut from: &'a [u8],
         mut each: impl FnMut(Told<'a>) -> Option<()>,
     ) -> Option<()> {
+        if let Some(mut rest) = bytes::behind_mark(from) {
+            while !rest.is_empty() {
+                let (of, exemplar) = bytes::take(&mut rest)?;
+                each(Told::Exemplar(of, exemplar))?;
+            }
+            return Some(());
+        }
         let from = &mut from;
         for _ in 0..varint::take(from)? {
             let slot = u32::try_from(varint::take(from)?).ok()?;
@@ -201,6 +210,8 @@ pub(crate) enum Told<'a> {
     Sample(u32, Timestamp, Change<'a>),
     /// The samples of a series in a span have been deleted.
     Deletion(Labels, Span),
+    /// An example of what a series counted.
+    Exemplar(Of, Exemplar),
 }
 
 /// How a value follows from the one before it.
@@ -277,6 +288,7 @@ mod tests {
                     Told::Definition(..) => defined += 1,
                     Told::Deletion(_, span) => deleted += span.to,
                     Told::Sample(slot, time, change) => read.push((slot, time, change)),
+                    Told::Exemplar(..) => return None,
                 }
                 Some(())
             }).unwrap();

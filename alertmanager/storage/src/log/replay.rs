@@ -15,8 +15,10 @@ use tracing::warn;
 use super::frame::{Change, Told};
 use super::{Batch, MAGIC, MAX_FRAME, segments};
 use crate::chunk::{Held, UNKNOWN};
+use crate::exemplars::Newest;
+use crate::exemplars::bytes::Of;
 use crate::head::{Head, Limit, Offer, SeriesRef};
-use crate::record;
+use crate::{lasting, record};
 
 /// What a replay found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,15 +41,22 @@ pub(crate) struct Damage {
     pub(crate) lost: u64,
 }
 
-/// Reads the segments in `dir` into `head`, oldest first, and cuts off what is damaged: a copy is
-/// kept. Those in `known` are in `head` already; of series there are no more than `limit`.
+/// What is read into.
+pub(crate) struct Restored<'a> {
+    pub(crate) head: &'a mut Head,
+    pub(crate) exemplars: &'a mut Newest,
+    /// Of series there are no more.
+    pub(crate) limit: &'a mut Limit,
+}
+
+/// Reads the segments in `dir`, oldest first, and cuts off what is damaged: a copy is kept. Those in
+/// `known` have been read already.
 pub(crate) fn replay(
     dir: &Path,
-    head: &mut Head,
     known: &[(u32, Timestamp)],
-    limit: &mut Limit,
+    into: &mut Restored<'_>,
 ) -> io::Result<Replayed> {
-    let replayed = read(dir, head, known, limit)?;
+    let replayed = read(dir, known, into)?;
     for Damage { segment, sound, lost } in &replayed.damage {
         warn!(
             segment = %segment.display(),
@@ -55,23 +64,34 @@ pub(crate) fn replay(
             bytes = lost,
             "the sample log is damaged; what follows in this segment is lost, a copy is kept"
         );
-        fs::copy(segment, segment.with_extension("damaged"))?;
-        fs::OpenOptions::new().write(true).open(segment)?.set_len(*sound)?;
+        if let Err(error) = set_aside(segment, *sound) {
+            if !lasting::may_pass(&error) {
+                return Err(error);
+            }
+            // Whoever reads it again finds the same.
+            warn!(%error, "it stays as it is: the disk takes no copy");
+        }
     }
     Ok(replayed)
 }
 
-/// Reads all segments in `dir` into `head`, oldest first, and changes nothing.
-pub(crate) fn check(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
-    read(dir, head, &[], &mut Limit::of(usize::MAX))
+/// Keeps a copy of a segment that is sound up to some byte, and cuts it off there.
+fn set_aside(segment: &Path, sound: u64) -> io::Result<()> {
+    let copy = segment.with_extension("damaged");
+    if let Err(error) = fs::copy(segment, &copy) {
+        let _ = fs::remove_file(copy);
+        return Err(error);
+    }
+    fs::OpenOptions::new().write(true).open(segment)?.set_len(sound)
 }
 
-fn read(
-    dir: &Path,
-    head: &mut Head,
-    known: &[(u32, Timestamp)],
-    limit: &mut Limit,
-) -> io::Result<Replayed> {
+/// Reads all segments in `dir` into `head`, oldest first, and changes nothing.
+pub(crate) fn check(dir: &Path, head: &mut Head) -> io::Result<Replayed> {
+    let (exemplars, limit) = (&mut Newest::of(0), &mut Limit::of(usize::MAX));
+    read(dir, &[], &mut Restored { head, exemplars, limit })
+}
+
+fn read(dir: &Path, known: &[(u32, Timestamp)], into: &mut Restored<'_>) -> io::Result<Replayed> {
     let mut replayed = Replayed::default();
     if !dir.exists() {
         return Ok(replayed);
@@ -84,7 +104,7 @@ fn read(
         let length = fs::metadata(&path)?.len();
         let mut file = BufReader::with_capacity(1 << 20, File::open(&path)?);
         let mut segment = Segment { series: Vec::new(), newest: Timestamp::MIN, samples: 0 };
-        let sound = segment.read(&mut file, head, limit)?;
+        let sound = segment.read(&mut file, into)?;
         replayed.segments.push((number, segment.newest));
         replayed.samples += segment.samples;
         replayed.bytes += sound;
@@ -144,12 +164,7 @@ impl Before {
 
 impl Segment {
     /// Reads frames to the end or to the first that is not sound; returns how far it came.
-    fn read(
-        &mut self,
-        file: &mut impl Read,
-        head: &mut Head,
-        limit: &mut Limit,
-    ) -> io::Result<u64> {
+    fn read(&mut self, file: &mut impl Read, into: &mut Restored<'_>) -> io::Result<u64> {
         let mut magic = [0; MAGIC.len()];
         if !fill(file, &mut magic)? || &magic != MAGIC {
             return Ok(0);
@@ -171,7 +186,7 @@ impl Segment {
             // Not `resize`: a damaged length must not cost memory that the file does not have.
             if Read::by_ref(file).take(length as u64).read_to_end(&mut payload)? < length
                 || crc32fast::hash(&payload) != number(crc)
-                || self.apply(&payload, head, limit).is_none()
+                || self.apply(&payload, into).is_none()
             {
                 return Ok(sound);
             }
@@ -179,7 +194,8 @@ impl Segment {
         }
     }
 
-    fn apply(&mut self, payload: &[u8], head: &mut Head, limit: &mut Limit) -> Option<()> {
+    fn apply(&mut self, payload: &[u8], into: &mut Restored<'_>) -> Option<()> {
+        let Restored { head, exemplars, limit } = into;
         // All of it is read before any of it counts.
         let mut all = Vec::new();
         Batch::decode(payload, |told| {
@@ -211,6 +227,15 @@ impl Segment {
                     }
                     self.newest = self.newest.max(Timestamp::from_millis(span.to));
                 }
+                Told::Exemplar(Of::Series(labels), exemplar) => {
+                    exemplars.take_back(&labels, &exemplar);
+                }
+                Told::Exemplar(Of::Slot(slot), exemplar) => {
+                    let known = self.series.get(slot as usize).and_then(Option::as_ref);
+                    if let Some(series) = known.and_then(|before| head.get(before.series)) {
+                        exemplars.take_back(&series.labels, &exemplar);
+                    }
+                }
             }
         }
         Some(())
@@ -223,5 +248,72 @@ fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::labels::Labels;
+
+    use super::*;
+    use crate::{Options, Point, Storage};
+
+    const MINUTE: i64 = 60_000;
+
+    fn open(dir: &Path) -> Storage {
+        Storage::open(dir, Options::default()).unwrap()
+    }
+
+    fn append(storage: &Storage, time: i64, value: f64) {
+        let series = storage.series(&Labels::from_pairs([("__name__", "x")])).unwrap();
+        let point = Point { series, timestamp: Timestamp::from_millis(time), value };
+        assert_eq!(storage.append(&[point]).unwrap().stored, 1);
+    }
+
+    fn times(storage: &Storage) -> Vec<i64> {
+        let found = storage.select(&[], Timestamp::MIN, Timestamp::MAX).unwrap();
+        found.first().map_or(Vec::new(), |series| series.times.clone())
+    }
+
+    #[test]
+    fn a_torn_log_loses_only_its_end_f31() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(dir.path());
+        let mut ends = Vec::new();
+        for n in 0..10 {
+            append(&storage, n * MINUTE, n as f64);
+            ends.push(storage.log_end().unwrap().offset as usize);
+        }
+        drop(storage);
+        let whole = fs::read(dir.path().join("log/00000001.log")).unwrap();
+        // Opens a log of these bytes: what is sound before the first that is wrong is there, and no more.
+        let check = |bytes: &[u8], about: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("log/00000001.log");
+            fs::create_dir(dir.path().join("log")).unwrap();
+            fs::write(&path, bytes).unwrap();
+            let storage = open(dir.path());
+            let sound = ends.iter().filter(|end| bytes.get(..**end) == whole.get(..**end)).count();
+            let mut expected: Vec<i64> = (0..sound as i64).map(|n| n * MINUTE).collect();
+            assert_eq!(times(&storage), expected, "{about}");
+            let kept = fs::read(path.with_extension("damaged"));
+            let end = sound.checked_sub(1).map_or(0, |last| ends[last]);
+            let is_whole = bytes.len() == end || bytes == &whole[..8];
+            assert!(is_whole || kept.is_ok_and(|kept| kept == bytes), "{about}");
+            // It goes on, and what is appended now is there after the next start.
+            append(&storage, 100 * MINUTE, 1.0);
+            drop(storage);
+            expected.push(100 * MINUTE);
+            assert_eq!(times(&open(dir.path())), expected, "{about}");
+        };
+        for at in 0..whole.len() {
+            check(&whole[..at], &format!("cut at {at}"));
+            let mut zeros = whole[..at].to_vec();
+            zeros.resize(whole.len(), 0);
+            check(&zeros, &format!("zeros from {at} on"));
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << (at % 8);
+            check(&changed, &format!("changed at {at}"));
+        }
     }
 }

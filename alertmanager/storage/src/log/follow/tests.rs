@@ -112,7 +112,7 @@ fn what_is_not_read_yet_stays_when_it_has_become_a_block() {
 }
 
 #[test]
-fn damage_costs_what_follows_in_its_segment_only() {
+fn damage_costs_what_follows_in_its_segment_only_f31() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());
     append(&storage, &[("a", 1000, 1.0)]);
@@ -152,4 +152,40 @@ fn late_samples_change_nothing_for_those_after_them() {
     assert_eq!(starts, [0, 0, 0, 4000]);
     let mut again = Follower::at(LogPosition { segment: 1, offset: 0 });
     assert_eq!(read(&storage, &mut again, 99).0, "a@5000=5 a@2000=99 a@6000=6 a@7000=h2");
+}
+
+#[test]
+fn exemplars_stand_among_the_samples() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let mut follower = Follower::at(storage.log_end().unwrap());
+    let exemplar = |series: &str, trace: &str| {
+        let labels = Labels::from_pairs([("trace_id", trace)]);
+        let exemplar = Exemplar { labels, value: 0.5, timestamp: Timestamp::from_millis(7) };
+        (Labels::from_pairs([("__name__", series)]), exemplar)
+    };
+    let read = |storage: &Storage, follower: &mut Follower| {
+        let mut found = Vec::new();
+        let read = storage.follow(follower, 99, |followed| {
+            let trace = followed.exemplar.map(|one| one.labels.get("trace_id").unwrap().to_owned());
+            let (name, value) = (followed.labels.metric_name(), followed.value);
+            found.push(format!("{name}@{}={value} {trace:?}", followed.timestamp.millis()));
+        });
+        assert_eq!(read.unwrap(), Progress { samples: found.len(), more: false });
+        found
+    };
+    // Of a series that the segment does not know, of one that it does, and one that it had.
+    storage.append_exemplars([exemplar("b", "1")]);
+    append(&storage, &[("a", 1000, 1.0)]);
+    storage.append_exemplars([exemplar("a", "2"), exemplar("a", "3")]);
+    storage.append_exemplars([exemplar("a", "3")]);
+    let expected =
+        ["b@7=0.5 Some(\"1\")", "a@1000=1 None", "a@7=0.5 Some(\"2\")", "a@7=0.5 Some(\"3\")"];
+    let noted = follower.position();
+    assert_eq!(read(&storage, &mut follower), expected);
+    drop(storage);
+    let storage = open(dir.path());
+    storage.append_exemplars([exemplar("a", "4")]);
+    assert_eq!(read(&storage, &mut follower), ["a@7=0.5 Some(\"4\")"]);
+    assert_eq!(read(&storage, &mut Follower::at(noted)).len(), 5);
 }
