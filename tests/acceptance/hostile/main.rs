@@ -9,6 +9,7 @@ mod descriptors;
 mod logs;
 mod privileges;
 mod names;
+mod packets;
 mod herd;
 mod offline;
 mod certificates;
