@@ -14,3 +14,4 @@ mod herd;
 mod offline;
 mod certificates;
 mod secrets;
+mod canaries;
