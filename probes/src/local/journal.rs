@@ -8,7 +8,7 @@
 //!   - {name: oom, matches: 'Out of memory', crit: 0}
 //! ```
 //!
-//! Asks `journalctl` for what comes after a cursor, which is kept across restarts. The first run finds
+//! Asks `journalctl` for what comes from a cursor on, which is kept across restarts. The first run finds
 //! out where the whole journal ends, so that the first message of a unit that has been silent counts.
 //!
 //! Invariant: a message is counted once; of a flood, as many as fit into one answer are counted and
@@ -161,7 +161,12 @@ impl Probe for JournalProbe {
             Err(outcome) => return outcome,
         };
         let first = place.is_none();
-        let entries = entries(&answer.text);
+        let mut entries = entries(&answer.text);
+        if let Some(Place::After(known)) = place.as_ref()
+            && entries.first().is_some_and(|(cursor, _)| cursor == known)
+        {
+            entries.remove(0);
+        }
         let reached = match (entries.last(), place.take()) {
             (Some((last, _)), _) => Place::After(last.clone()),
             (None, Some(before)) => before,
@@ -206,7 +211,9 @@ impl JournalProbe {
             None => arguments.push("--lines=1".to_owned()),
             Some(Place::Start) => arguments.extend(self.select.iter().cloned()),
             Some(Place::After(cursor)) => {
-                arguments.push(format!("--after-cursor={cursor}"));
+                // Not `--after-cursor`: where that message is gone, or is none of those that are
+                // selected, systemd before 254 leaves out the one that comes next.
+                arguments.push(format!("--cursor={cursor}"));
                 arguments.extend(self.select.iter().cloned());
             }
         }
@@ -252,8 +259,8 @@ mod tests {
 
     /// A `journalctl` whose journal is the lines of a file, their numbers the cursors.
     const FAKE: &str = "#!/bin/sh\ncd \"${0%/*}\"\necho \"$@\" >> asked\nafter=\n\
-        for a; do case $a in --after-cursor=*) after=${a#*=};; esac; done\n\
-        case $* in *--lines=1*) tail -n 1 journal;; *) awk -v n=\"${after:-0}\" 'NR > n' journal;; esac\n\
+        for a; do case $a in --cursor=*) after=${a#*=};; esac; done\n\
+        case $* in *--lines=1*) tail -n 1 journal;; *) awk -v n=\"${after:-0}\" 'NR >= n' journal;; esac\n\
         [ ! -e hint ] || cat hint >&2\n[ ! -e broken ] || { echo no journal >&2; exit 1; }\n";
 
     struct Stage(tempfile::TempDir);
@@ -314,7 +321,7 @@ mod tests {
         let again = stage.probe();
         check(&again, Status::Critical, "`oom` matched 1 lines; 1 new lines, 1 matches").await;
         let asked = std::fs::read_to_string(stage.0.path().join("asked")).unwrap();
-        assert!(asked.contains("--after-cursor=4 --unit=a.service --priority=err\n"), "{asked}");
+        assert!(asked.contains("--cursor=4 --unit=a.service --priority=err\n"), "{asked}");
         std::fs::write(stage.0.path().join("hint"), BLIND[0]).unwrap();
         check(&again, Status::Unknown, NO_RIGHT).await;
         std::fs::remove_file(stage.0.path().join("hint")).unwrap();
