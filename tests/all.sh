@@ -28,6 +28,7 @@ part "clippy" cargo clippy --locked --quiet --workspace --all-targets -- -D warn
 # The acceptance tests start the real programs.
 part "build" cargo build --locked --quiet --workspace --bins
 part "package" tests/package.sh
+part "a host with systemd" tests/systemd.sh
 part "Ansible role" tests/ansible.sh
 part "static program" tests/static.sh
 part "unit tests" cargo test --locked --quiet --no-fail-fast --workspace --exclude tests

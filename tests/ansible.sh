@@ -10,51 +10,9 @@ if [ "${1:-}" != --inside ]; then
   exec unshare --mount --propagation private "$0" --inside
 fi
 
-clean=$(tests/peers/debian.sh --managed)
+# shellcheck source=tests/booted.sh
+. tests/booted.sh
 program=$(realpath "${CARGO_TARGET_DIR:-target}/debug/veilleur-agent")
-work=$(mktemp -d)
-root=$work/root
-group=veilleur-test-$$
-boot=
-# Folders of control groups, where systemd keeps its own: of version 2, or of both.
-hierarchies=()
-for folder in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
-  if [ -e "$folder/cgroup.procs" ]; then hierarchies+=("$folder"); fi
-done
-
-fail() {
-  echo "tests/ansible.sh: $*" >&2
-  if [ -s "$work/log" ]; then tail -n 40 "$work/log" >&2; fi
-  exit 1
-}
-
-finish() {
-  if [ -n "$boot" ]; then
-    kill -KILL "$boot" 2>/dev/null || true
-    wait "$boot" 2>/dev/null || true
-  fi
-  for folder in "${hierarchies[@]}"; do
-    # The kernel takes a moment until a group is empty.
-    for _ in $(seq 50); do
-      find "$folder/$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
-      [ -e "$folder/$group" ] || break
-      sleep 0.1
-    done
-  done
-  rm -rf --one-file-system "$work"
-}
-trap finish EXIT
-
-# Waits until a command succeeds.
-await() {
-  local what=$1 tries=0
-  shift
-  until "$@" >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 600 ] || fail "not within a minute: $what"
-    sleep 0.1
-  done
-}
 
 # Beside what follows, as it takes a while.
 lint=
@@ -63,45 +21,11 @@ if command -v ansible-lint >/dev/null; then
   lint=$!
 fi
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-listen=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-other=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+listen=127.0.0.1:$(free_port)
+other=127.0.0.1:$(free_port)
 
 echo "a host boots"
-cp -a "$clean" "$root"
-ssh-keygen -q -t ed25519 -N '' -f "$work/key"
-install -D -m 600 "$work/key.pub" "$root/root/.ssh/authorized_keys"
-printf 'Port %s\nListenAddress 127.0.0.1\nUsePAM no\nUseDNS no\n' "$port" >"$root/etc/ssh/sshd_config.d/test.conf"
-# Nothing of its own accord: neither updates nor the settings of the kernel, which are this machine's.
-rm -f "$root"/etc/systemd/system/timers.target.wants/*
-mkdir -p "$root/etc/systemd/system"
-for unit in systemd-sysctl systemd-binfmt systemd-udevd systemd-modules-load; do
-  ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
-done
-cat >"$work/boot" <<'BOOT'
-mount --bind "$1" "$1"
-mount -t proc proc "$1/proc"
-mount --bind -o ro "$1/proc/sys" "$1/proc/sys"
-mount -t sysfs -o ro sysfs "$1/sys"
-mount -t tmpfs tmpfs "$1/run"
-mount -t tmpfs tmpfs "$1/tmp"
-if [ -e /sys/fs/cgroup/cgroup.procs ]; then
-  mount -t cgroup2 cgroup2 "$1/sys/fs/cgroup"
-else
-  mount -t tmpfs tmpfs "$1/sys/fs/cgroup"
-  mkdir "$1/sys/fs/cgroup/systemd" "$1/sys/fs/cgroup/unified"
-  mount -t cgroup -o none,name=systemd cgroup "$1/sys/fs/cgroup/systemd"
-  mount -t cgroup2 cgroup2 "$1/sys/fs/cgroup/unified"
-fi
-exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$1" /lib/systemd/systemd
-BOOT
-for folder in "${hierarchies[@]}"; do mkdir "$folder/$group"; done
-(
-  for folder in "${hierarchies[@]}"; do echo "$BASHPID" >"$folder/$group/cgroup.procs"; done
-  exec unshare --fork --kill-child=KILL --pid --mount --cgroup --uts --ipc --propagation private \
-    bash -e "$work/boot" "$root"
-) >"$work/boot.log" 2>&1 </dev/null &
-boot=$!
+boot ""
 
 cat >"$work/ansible.cfg" <<CFG
 [defaults]
@@ -120,12 +44,6 @@ export ANSIBLE_CONFIG=$work/ansible.cfg ANSIBLE_NOCOLOR=1
 cat >"$work/hosts" <<HOSTS
 host ansible_host=127.0.0.1 ansible_port=$port ansible_user=root ansible_ssh_private_key_file=$work/key
 HOSTS
-remote() {
-  ssh -F none -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=auto -o ControlPersist=60s \
-    -o "ControlPath=$work/own-%h-%p" -i "$work/key" -p "$port" root@127.0.0.1 "$@"
-}
-await "the host answers" remote true
-
 # Runs a playbook; what it printed is in $work/log.
 play() {
   local book=$1

@@ -56,7 +56,7 @@ sed "s#^ExecStart=/usr/bin/veilleur-agent#ExecStart=$(realpath "$program")#" "$u
 systemd-analyze --man=no verify "$work/veilleur-agent.service" >"$work/log" 2>&1 || true
 ! grep veilleur "$work/log" >&2 || fail "systemd complains about the unit"
 install -D -m 644 -t "$work/veilleur-agent.service.d" "$work"/root/usr/share/veilleur-agent/*.conf
-[ "$(find "$work/veilleur-agent.service.d" -name '*.conf' | wc -l)" = 2 ] || fail "drop-ins are missing"
+[ "$(find "$work/veilleur-agent.service.d" -name "*.conf" | wc -l)" = 3 ] || fail "drop-ins are missing"
 systemd-analyze --man=no verify "$work/veilleur-agent.service" >"$work/log" 2>&1 || true
 ! grep veilleur "$work/log" >&2 || fail "systemd complains about a drop-in"
 echo 'Delegated=pids' >>"$work/veilleur-agent.service.d/cgroups.conf"

@@ -143,6 +143,10 @@ fn scalars(map: &mut Map<String, Value>) {
     }
     let kind = map.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
     let format = map.remove("format");
+    if format.as_ref().is_some_and(|format| format == "secret") {
+        // Of those nobody ever gets to see what was written.
+        map.insert("writeOnly".to_owned(), json!(true));
+    }
     let pattern = match (kind.as_str(), format.as_ref().and_then(Value::as_str)) {
         ("string", Some("period")) => {
             map.insert("type".to_owned(), json!(["string", "integer"]));

@@ -9,7 +9,8 @@ usage: reboot_required.sh [-w DAYS] [-c DAYS] [--file FILE]
 
 Tells whether an update needs a reboot: by the file that Debian and Ubuntu
 leave (/run/reboot-required), or by needs-restarting where that is installed
-(Fedora, Red Hat, SUSE), which does not know since when.
+(Fedora, Red Hat, SUSE; of its own or as a part of dnf), which does not know
+since when.
 
   -w, --warning DAYS    waiting at least this long is a warning (0)
   -c, --critical DAYS   waiting at least this long is critical (14)
@@ -53,12 +54,19 @@ if [[ -e $file ]]; then
     [[ -n $packages ]] && text+=", because of ${packages% }"
     end "$code" "$text" "waiting=${days};@$warning:;@$critical:;0"
 fi
+tool=()
 if command -v needs-restarting >/dev/null; then
-    said=$(needs-restarting -r 2>&1)
+    tool=(needs-restarting)
+elif command -v dnf >/dev/null && dnf needs-restarting --help >/dev/null 2>&1; then
+    # Without that part dnf would end as if a reboot were due.
+    tool=(dnf needs-restarting)
+fi
+if ((${#tool[@]})); then
+    said=$("${tool[@]}" -r 2>&1)
     case $? in
         0) ;;
         1) end 1 'a reboot is due' 'waiting=0' ;;
-        *) end 3 "needs-restarting cannot tell: $said" ;;
+        *) end 3 "${tool[*]} cannot tell: $said" ;;
     esac
 fi
 end 0 'no reboot is due' "waiting=0;@$warning:;@$critical:;0"

@@ -60,8 +60,8 @@ impl std::fmt::Debug for Trust {
 pub(crate) struct Seen {
     /// The certificates in DER, the peer's own first.
     pub(crate) chain: Vec<Vec<u8>>,
-    /// Whether the peer has shown that its certificate is not revoked.
-    pub(crate) stapled: bool,
+    /// What the peer has shown of whether its certificate was revoked, in DER; empty where nothing.
+    pub(crate) staple: Vec<u8>,
     /// As people write it: `TLS 1.3`.
     pub(crate) version: Option<&'static str>,
     /// The cipher suite.
@@ -412,7 +412,7 @@ impl ServerCertVerifier for Inspector {
         let all = std::iter::once(certificate).chain(chain);
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen {
             chain: all.map(|certificate| certificate.to_vec()).collect(),
-            stapled: !ocsp.is_empty(),
+            staple: ocsp.to_vec(),
             verdict: verdict.err(),
             ..Seen::default()
         };

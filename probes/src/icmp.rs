@@ -7,6 +7,9 @@
 //!   thresholds: {loss: {warn: 20, crit: 60}, rtt: {warn: 0.1}}
 //! ```
 //!
+//! A packet that somebody on the way returns is lost, and is not waited for; only if none comes back
+//! does what they said fail the run.
+//!
 //! Invariant: the run ends `wait` after the last packet, whatever is still under way.
 
 pub(crate) mod socket;
@@ -23,7 +26,7 @@ use serde::Deserialize;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-use self::socket::{EchoOptions, EchoSocket};
+use self::socket::{Arrival, EchoOptions, EchoSocket};
 use crate::session::{Endpoint, SECONDS, Session};
 use crate::thresholds::{Limits, LimitsConfig};
 use crate::wire::Failed;
@@ -122,7 +125,12 @@ impl IcmpConfig {
 #[derive(Debug, Default)]
 struct Flights {
     sent: Vec<Stopwatch>,
+    /// Nothing of packets that are still under way, or lost.
     times: Vec<Option<f64>>,
+    /// Which of them are lost, because somebody on the way returned them.
+    returned: Vec<bool>,
+    /// What was said of the last one of them.
+    says: Option<String>,
     hop_limit: Option<u8>,
 }
 
@@ -165,19 +173,13 @@ impl IcmpProbe {
             let watch = Stopwatch::start();
             flights.sent.push(watch);
             flights.times.push(None);
+            flights.returned.push(false);
             let last = sequence + 1 == self.packets;
             let until = watch.instant(if last { self.wait } else { self.every });
-            // Before the next packet its time has to come, after the last all can be there early.
-            while !(last && flights.times.iter().all(Option::is_some)) {
-                let Ok(reply) = timeout_at(until, socket.receive()).await else { break };
-                let reply = reply?;
-                let place = usize::from(reply.sequence);
-                if let Some((None, sent)) =
-                    flights.times.get(place).copied().zip(flights.sent.get(place))
-                {
-                    flights.times[place] = Some(sent.seconds());
-                    flights.hop_limit = reply.hop_limit.or(flights.hop_limit);
-                }
+            // Before the next packet its time has to come, after the last all can be settled early.
+            while !(last && flights.are_settled()) {
+                let Ok(arrival) = timeout_at(until, socket.receive()).await else { break };
+                flights.take(arrival?);
             }
         }
         flights.judge(address)
@@ -185,6 +187,32 @@ impl IcmpProbe {
 }
 
 impl Flights {
+    /// Notes what has become of a packet; of one whose fate is known, nothing new.
+    fn take(&mut self, arrival: Arrival) {
+        let sequence = match &arrival {
+            Arrival::Reply(reply) => reply.sequence,
+            Arrival::Returned(returned) => returned.sequence,
+        };
+        let place = usize::from(sequence);
+        let (Some(None), Some(false)) = (self.times.get(place), self.returned.get(place)) else {
+            return;
+        };
+        match arrival {
+            Arrival::Reply(reply) => {
+                self.times[place] = Some(self.sent[place].seconds());
+                self.hop_limit = reply.hop_limit.or(self.hop_limit);
+            }
+            Arrival::Returned(returned) => {
+                self.returned[place] = true;
+                self.says = Some(returned.says);
+            }
+        }
+    }
+
+    fn are_settled(&self) -> bool {
+        self.times.iter().zip(&self.returned).all(|(time, lost)| time.is_some() || *lost)
+    }
+
     fn back(&self) -> impl Iterator<Item = f64> + Clone {
         self.times.iter().copied().flatten()
     }
@@ -203,7 +231,10 @@ impl Flights {
         let (sent, back) = (self.times.len(), self.back().count());
         let Some(mean) = self.mean() else {
             let summary = format!("none of {sent} packets came back from {address}");
-            return Err(Failed::new(Reason::NoReply, summary));
+            return Err(match &self.says {
+                Some(says) => Failed::new(Reason::Unreachable, format!("{summary}: {says}")),
+                None => Failed::new(Reason::NoReply, summary),
+            });
         };
         let mean = mean * 1e3;
         Ok(format!("{back} of {sent} packets came back from {address}, in {mean:.3} ms on average"))

@@ -136,6 +136,8 @@ reasons! {
     CertificateSelfSigned = "certificate-self-signed",
     /// The peer does not show that its certificate is not revoked.
     StapleMissing = "staple-missing",
+    /// The server shows that its certificate was revoked.
+    CertificateRevoked = "certificate-revoked",
     /// The peer does not offer to encrypt the connection.
     StarttlsMissing = "starttls-missing",
     /// The TLS handshake failed otherwise.

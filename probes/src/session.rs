@@ -297,7 +297,12 @@ pub(crate) fn unanswered(error: &io::Error) -> Failed {
 
 /// How many days there are until `expiry`, in seconds since 1970.
 pub(crate) fn days_left(expiry: f64) -> f64 {
-    (expiry - since_epoch().as_secs_f64()) / 86_400.0
+    (expiry - now()) / 86_400.0
+}
+
+/// The seconds since 1970, for what is good until some time.
+pub(crate) fn now() -> f64 {
+    since_epoch().as_secs_f64()
 }
 
 /// Waits for all of `work` at once; the results are in its order.

@@ -13,14 +13,17 @@
 //!
 //! Invariant: what was seen of a chain is measured, too, where it is refused.
 
+mod staple;
+
 use async_trait::async_trait;
 use base::diagnostic::{Diagnostics, Spanned};
 use base::http::tls::TlsConfig;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use self::staple::{Staple, judge};
 use crate::chain::{Seen, Trust};
-use crate::session::{DAYS_LEFT, Endpoint, SECONDS, Session};
+use crate::session::{DAYS_LEFT, Endpoint, SECONDS, Session, now};
 use crate::starttls::Starttls;
 use crate::text::Texts;
 use crate::thresholds::{Limits, LimitsConfig};
@@ -52,7 +55,7 @@ pub struct TlsProbeConfig {
     /// Names that the certificate must be for, beside the one that it is asked as.
     #[serde(default)]
     names: Texts,
-    /// The server must show an OCSP staple.
+    /// The server must show by an OCSP staple that its certificate is good.
     #[serde(default)]
     staple: bool,
     /// Limits on `days_left` (`warn: '14:'`, `crit: '3:'` where nothing is said) and `seconds`.
@@ -171,14 +174,14 @@ impl TlsProbe {
         let result = session.inspect(wire, &self.endpoint, &self.trust, &mut seen).await;
         session.judge_chain(&seen);
         session.details = seen.details();
-        let stapled = f64::from(u8::from(seen.stapled));
+        let stapled = f64::from(u8::from(!seen.staple.is_empty()));
         let help = "Whether the server has shown an OCSP staple";
         session.metrics.gauge("probe_tls_ocsp_stapled", help, stapled);
         result?;
-        self.judge(&seen)
+        self.judge(&seen, now())
     }
 
-    fn judge(&self, seen: &Seen) -> Result<String, Failed> {
+    fn judge(&self, seen: &Seen, at: f64) -> Result<String, Failed> {
         if self.only_newest && seen.version != Some("TLS 1.3") {
             let version = seen.version.unwrap_or("an older version");
             let summary = format!("the server speaks {version}, wanted TLS 1.3");
@@ -192,12 +195,28 @@ impl TlsProbe {
                 return Err(Failed::new(Reason::CertificateName, summary));
             }
         }
-        if self.staple && !seen.stapled {
-            let summary = "the server does not show that its certificate is not revoked";
-            return Err(Failed::new(Reason::StapleMissing, summary));
-        }
+        self.judge_staple(seen, at)?;
         let days = seen.expiry().map_or(f64::NAN, crate::session::days_left).floor();
         Ok(format!("good for {days} days, {}", seen.summary()))
+    }
+}
+
+impl TlsProbe {
+    /// A certificate that was taken back is no good, whether somebody wants a staple or not.
+    fn judge_staple(&self, seen: &Seen, at: f64) -> Result<(), Failed> {
+        const LACK: &str = "the server does not show that its certificate is not revoked";
+        let missing = |summary: String| Err(Failed::new(Reason::StapleMissing, summary));
+        let Some(certificate) = seen.chain.first().filter(|_| !seen.staple.is_empty()) else {
+            return if self.staple { missing(LACK.to_owned()) } else { Ok(()) };
+        };
+        match judge(&seen.staple, certificate, at) {
+            Staple::Revoked => {
+                let summary = "the certificate was revoked, as the server itself shows";
+                Err(Failed::new(Reason::CertificateRevoked, summary))
+            }
+            Staple::Useless(why) if self.staple => missing(format!("{LACK}: its staple {why}")),
+            Staple::Good | Staple::Useless(_) => Ok(()),
+        }
     }
 }
 

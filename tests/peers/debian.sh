@@ -3,7 +3,7 @@
 # made once, from the archive among apt's sources, and only ever copied.
 #
 #   tests/peers/debian.sh             the least there is
-#   tests/peers/debian.sh --managed   as a host that Ansible manages: with systemd, sshd and Python
+#   tests/peers/debian.sh --managed   as a host that Ansible manages: with systemd, D-Bus, sshd and Python
 set -euo pipefail
 
 cache=${VEILLEUR_PEERS:-$HOME/.cache/veilleur-peers}
@@ -13,13 +13,14 @@ root=$cache/$suite-root
 managed=$cache/$suite-managed
 
 if [ "${1:-}" = --managed ]; then
-  if [ ! -e "$managed/.complete" ]; then
+  packages="systemd systemd-sysv dbus openssh-server python3-minimal python3-apt"
+  # One that was made before with other packages is made again.
+  if [ "$(cat "$managed/.complete" 2>/dev/null)" != "$packages" ]; then
     clean=$("$0")
     rm -rf --one-file-system "$managed"
     cp -a "$clean" "$managed"
     rm "$managed/.complete"
     echo "making a managed Debian in $managed" >&2
-    packages="systemd systemd-sysv openssh-server python3-minimal python3-apt"
     # shellcheck disable=SC2086
     if ! chroot "$managed" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive sh -ec \
       "apt-get -qq update; apt-get -qq install --yes --no-install-recommends $packages; apt-get clean" \
@@ -27,7 +28,7 @@ if [ "${1:-}" = --managed ]; then
       tail -n 5 "$cache/managed.log" >&2
       exit 1
     fi
-    touch "$managed/.complete"
+    echo "$packages" >"$managed/.complete"
   fi
   echo "$managed"
   exit 0

@@ -30,6 +30,10 @@ pub enum Purpose {
     FutureServer,
     /// A server on another host.
     OtherServer,
+    /// A server whose certificate is signed by way of SHA-1.
+    Sha1Server,
+    /// A server with an RSA key of 1,024 bits.
+    WeakServer,
 }
 
 impl Authority {
@@ -59,22 +63,24 @@ impl Authority {
     /// Signs a certificate for `name`; returns the files with it and with its key.
     pub fn sign(&self, name: &str, purpose: Purpose) -> (String, String) {
         let usage = match purpose {
-            Purpose::Server | Purpose::ExpiredServer | Purpose::FutureServer => {
-                "serverAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1"
-            }
+            Purpose::Server
+            | Purpose::ExpiredServer
+            | Purpose::FutureServer
+            | Purpose::Sha1Server
+            | Purpose::WeakServer => "serverAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1",
             Purpose::OtherServer => "serverAuth\nsubjectAltName=DNS:other.example",
             _ => &format!("clientAuth\nsubjectAltName=DNS:{name}"),
         };
         fs::write(self.folder.join("extensions"), format!("extendedKeyUsage={usage}\n")).unwrap();
         let key = match purpose {
-            Purpose::WeakClient => "rsa:1024",
+            Purpose::WeakClient | Purpose::WeakServer => "rsa:1024",
             _ => "ec -pkeyopt ec_paramgen_curve:prime256v1",
         };
         self.openssl(&format!(
             "req -newkey {key} -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
         ));
         let dates = match purpose {
-            Purpose::Sha1Client => "-days 2 -md sha1",
+            Purpose::Sha1Client | Purpose::Sha1Server => "-days 2 -md sha1",
             Purpose::FutureServer => "-startdate 20900101000000Z -enddate 20910101000000Z",
             Purpose::ExpiredClient | Purpose::ExpiredServer => {
                 "-startdate 20200101000000Z -enddate 20200201000000Z"
@@ -104,17 +110,32 @@ impl Authority {
         self.path("ca.crl")
     }
 
+    /// What an OCSP responder of the authority said so many days ago, for one day, of the certificate
+    /// that was last signed for `name`; returns its file.
+    pub fn staple(&self, name: &str, days_ago: u32) -> String {
+        let by = "-CA ca.crt -index index -rsigner ca.crt -rkey ca.key -no_nonce -ndays 1";
+        let line = format!("ocsp -issuer ca.crt -cert {name}.crt {by} -respout {name}.ocsp");
+        let mut command = Command::new("faketime");
+        self.run(command.arg(format!("{days_ago} days ago")).arg("openssl"), &line);
+        self.path(&format!("{name}.ocsp"))
+    }
+
     fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
     #[track_caller]
     fn openssl(&self, arguments: &str) {
-        let done = Command::new("openssl")
+        self.run(&mut Command::new("openssl"), arguments);
+    }
+
+    #[track_caller]
+    fn run(&self, command: &mut Command, arguments: &str) {
+        let done = command
             .args(arguments.split_whitespace())
             .current_dir(&self.folder)
             .output()
-            .expect("the package openssl is installed");
+            .expect("the packages openssl and faketime are installed");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Seen, timed_out};
 use crate::Reason;
 use crate::guard::{Guard, Way};
-use crate::icmp::socket::{EchoOptions, EchoSocket};
+use crate::icmp::socket::{Arrival, EchoOptions, EchoSocket};
 use crate::network::{Failed, Metrics};
 use crate::target::HostPort;
 
@@ -90,7 +90,12 @@ impl IcmpShot {
         progress.waits_for = "no packet came back";
         let watch = Stopwatch::start();
         socket.send(0).await?;
-        let reply = socket.receive().await?;
+        let reply = match socket.receive().await? {
+            Arrival::Reply(reply) => reply,
+            Arrival::Returned(returned) => {
+                return Err(Failed::new(Reason::Unreachable, returned.says));
+            }
+        };
         progress.rtt = Some(watch.elapsed());
         progress.hop_limit = reply.hop_limit;
         Ok(())

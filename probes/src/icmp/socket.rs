@@ -1,13 +1,23 @@
 //! A socket for echo requests: one that needs no rights where the system has them, else a raw one.
 //!
-//! Invariant: what comes out is an echo reply to a request of this socket.
+//! ```text
+//! request ──▶ the host        ──▶ reply                             Arrival::Reply
+//!         ──▶ somebody before ──▶ unreachable, no more hops, ...    Arrival::Returned, by the error queue
+//! ```
+//!
+//! Invariant: what comes out is about a request of this socket: a reply of the host that repeats all of
+//! it, or what somebody on the way says has become of it.
+
+mod returned;
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{Ipv4RecvTtl, Ipv4Ttl, Ipv6RecvHopLimit, Ipv6Ttl};
+use nix::sys::socket::sockopt::{
+    Ipv4RecvErr, Ipv4RecvTtl, Ipv4Ttl, Ipv6RecvErr, Ipv6RecvHopLimit, Ipv6Ttl,
+};
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
     SockaddrStorage, bind, connect, recvmsg, setsockopt, socket,
@@ -18,6 +28,7 @@ use rustix::net::sockopt::{
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+pub(crate) use self::returned::Returned;
 use crate::Reason;
 use crate::wire::Failed;
 
@@ -41,14 +52,23 @@ pub(crate) struct EchoOptions {
 pub(crate) struct EchoSocket {
     /// tokio's type for a socket that sends and receives packets; this one speaks ICMP.
     socket: UdpSocket,
-    v4: bool,
-    /// A raw socket of IPv4 sees the packets' own headers.
-    with_header: bool,
+    /// Who has to reply: others may, on a socket that needs no rights.
+    peer: IpAddr,
+    /// The kernel chooses the number of packets on a socket that needs no rights, and hands over
+    /// nobody else's.
+    raw: bool,
     /// Tells our packets from those of others on a raw socket.
     id: u16,
     /// The same, for a socket whose number the kernel chooses.
     token: [u8; 8],
     size: usize,
+}
+
+/// What has become of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    Reply(Reply),
+    Returned(Returned),
 }
 
 /// A reply.
@@ -79,9 +99,11 @@ impl EchoSocket {
         let hop_limit = hops.map(i32::from);
         if v4 {
             setsockopt(&fd, Ipv4RecvTtl, &true).map_err(failed)?;
+            setsockopt(&fd, Ipv4RecvErr, &true).map_err(failed)?;
             hop_limit.map_or(Ok(()), |ttl| setsockopt(&fd, Ipv4Ttl, &ttl)).map_err(failed)?;
         } else {
             setsockopt(&fd, Ipv6RecvHopLimit, &true).map_err(failed)?;
+            setsockopt(&fd, Ipv6RecvErr, &true).map_err(failed)?;
             hop_limit.map_or(Ok(()), |ttl| setsockopt(&fd, Ipv6Ttl, &ttl)).map_err(failed)?;
         }
         if whole {
@@ -101,41 +123,69 @@ impl EchoSocket {
         let id = u16::from_be_bytes([random[0], random[1]]);
         let mut token = [0; 8];
         token.copy_from_slice(&random[2..]);
-        Ok(Self { socket, v4, with_header: v4 && raw, id, token, size })
+        // To nowhere in particular is to ourselves.
+        let peer = match address {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+            address => address,
+        };
+        Ok(Self { socket, peer, raw, id, token, size })
+    }
+
+    /// What stands behind the header of a request.
+    fn payload(&self) -> Vec<u8> {
+        let mut payload = self.token.to_vec();
+        payload.resize(self.size.max(self.token.len()), b'v');
+        payload
     }
 
     /// Sends a request.
     pub(crate) async fn send(&self, sequence: u16) -> Result<(), Failed> {
-        let mut packet = vec![if self.v4 { 8 } else { 128 }, 0, 0, 0];
+        let v4 = self.peer.is_ipv4();
+        let mut packet = vec![if v4 { 8 } else { 128 }, 0, 0, 0];
         packet.extend_from_slice(&self.id.to_be_bytes());
         packet.extend_from_slice(&sequence.to_be_bytes());
-        packet.extend_from_slice(&self.token);
-        packet.resize(8 + self.size.max(self.token.len()), b'v');
+        packet.extend(self.payload());
         // Of ICMPv6 the kernel makes it.
-        if self.v4 {
+        if v4 {
             let sum = checksum(&packet).to_be_bytes();
             packet[2..4].copy_from_slice(&sum);
         }
-        self.socket.send(&packet).await.map_err(|error| broken(&error))?;
-        Ok(())
+        // The first call may fail by what was returned of a request before, which is still to be read.
+        let mut sent = self.socket.send(&packet).await;
+        if sent.is_err() {
+            sent = self.socket.send(&packet).await;
+        }
+        sent.map(drop).map_err(|error| broken(&error))
     }
 
-    /// Waits for a reply to a request of ours.
-    pub(crate) async fn receive(&self) -> Result<Reply, Failed> {
+    /// Waits for what becomes of a request of ours.
+    pub(crate) async fn receive(&self) -> Result<Arrival, Failed> {
         let mut buffer = vec![0; MAX_PACKET];
+        // What was returned is no news to whoever waits for something to read only.
+        let interest = Interest::READABLE | Interest::ERROR;
         loop {
-            let read = self.socket.async_io(Interest::READABLE, || self.read(&mut buffer)).await;
-            let (length, hop_limit) = read.map_err(|error| broken(&error))?;
-            if let Some(reply) = self.decode(&buffer[..length], hop_limit) {
-                return Ok(reply);
+            let read = self.socket.async_io(interest, || self.read(&mut buffer)).await;
+            if let Some(arrival) = read.map_err(|error| broken(&error))? {
+                return Ok(arrival);
             }
         }
     }
 
-    fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<u8>)> {
+    /// Takes one packet from the system; nothing if it is not about us.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
+        let fd = self.socket.as_raw_fd();
+        // First, since it fails calls otherwise.
+        match returned::read(fd, buffer) {
+            Ok((returned, quoted)) => {
+                let ours = |returned: &Returned| self.is_ours(quoted, returned);
+                return Ok(returned.filter(ours).map(Arrival::Returned));
+            }
+            Err(Errno::EAGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
         let mut control = nix::cmsg_space!(i32);
         let mut slices = [IoSliceMut::new(buffer)];
-        let fd = self.socket.as_raw_fd();
         let message =
             recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut control), MsgFlags::empty())?;
         let hops = message.cmsgs()?.find_map(|control| match control {
@@ -144,20 +194,37 @@ impl EchoSocket {
             }
             _ => None,
         });
-        Ok((message.bytes, hops))
+        let from = message.address.as_ref().and_then(returned::address);
+        let length = message.bytes;
+        if from != Some(self.peer) {
+            return Ok(None);
+        }
+        Ok(self.decode(&buffer[..length], hops).map(Arrival::Reply))
     }
 
     fn decode(&self, packet: &[u8], hop_limit: Option<u8>) -> Option<Reply> {
-        let (packet, hop_limit) = if self.with_header {
+        let v4 = self.peer.is_ipv4();
+        // A raw socket of IPv4 sees the packets' own headers, and nobody has added up what follows.
+        let (packet, hop_limit) = if self.raw && v4 {
             let length = usize::from(packet.first()? & 0xf) * 4;
-            (packet.get(length..)?, packet.get(8).copied())
+            let hop_limit = packet.get(8).copied();
+            (packet.get(length..).filter(|packet| checksum(packet) == 0)?, hop_limit)
         } else {
             (packet, hop_limit)
         };
-        let is_reply = *packet.first()? == if self.v4 { 0 } else { 129 };
-        let ours = packet.get(8..16)? == self.token;
-        let sequence = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]);
-        (is_reply && ours).then_some(Reply { sequence, hop_limit })
+        let (head, payload) = packet.split_first_chunk::<8>()?;
+        let is_reply = head[0] == if v4 { 0 } else { 129 } && head[1] == 0;
+        let is_ours = !self.raw || head[4..6] == self.id.to_be_bytes();
+        let sequence = u16::from_be_bytes([head[6], head[7]]);
+        let whole = is_reply && is_ours && payload == self.payload();
+        whole.then_some(Reply { sequence, hop_limit })
+    }
+
+    /// Whether a request that was returned, of which the beginning was repeated, is ours.
+    fn is_ours(&self, quoted: &[u8], returned: &Returned) -> bool {
+        let known = quoted.len().saturating_sub(8).min(self.token.len());
+        let payload = quoted.get(8..8 + known).unwrap_or_default();
+        (!self.raw || returned.id == self.id) && payload == &self.token[..known]
     }
 }
 

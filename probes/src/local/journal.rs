@@ -8,7 +8,8 @@
 //!   - {name: oom, matches: 'Out of memory', crit: 0}
 //! ```
 //!
-//! Asks `journalctl` for what comes after a cursor, which is kept across restarts.
+//! Asks `journalctl` for what comes from a cursor on, which is kept across restarts. The first run finds
+//! out where the whole journal ends, so that the first message of a unit that has been silent counts.
 //!
 //! Invariant: a message is counted once; of a flood, as many as fit into one answer are counted and
 //! the next run goes on after them.
@@ -30,6 +31,12 @@ use crate::{Outcome, Probe, Reason};
 const JOURNALCTL: &str = "/usr/bin/journalctl";
 const PRIORITIES: [&str; 8] =
     ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+
+/// What it says to those who may see no messages but their own, or not even those.
+const BLIND: [&str; 2] =
+    ["You are currently not seeing messages from other users", "due to insufficient permissions"];
+const NO_RIGHT: &str = "`journalctl` shows us no messages but our own: the agent's user needs the group \
+    `systemd-journal`, which the package's drop-in `journal.conf` gives it";
 
 /// A probe of the journal, as written.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -73,9 +80,36 @@ struct State {
     counts: Counts,
 }
 
-/// The message that was read last, once it is known.
+/// How far was read, once it is known.
 #[derive(Default)]
-struct Cursor(tokio::sync::Mutex<Option<String>>);
+struct Cursor(tokio::sync::Mutex<Option<Place>>);
+
+/// A place in the journal.
+#[derive(Clone, Debug, PartialEq)]
+enum Place {
+    /// Before everything: the journal was empty.
+    Start,
+    /// After the message with this cursor.
+    After(String),
+}
+
+impl Place {
+    /// What is kept of it.
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Start => json!({"cursor": null}),
+            Self::After(cursor) => json!({"cursor": cursor}),
+        }
+    }
+
+    fn from_json(kept: &Value) -> Option<Self> {
+        match kept.get("cursor")? {
+            Value::Null => Some(Self::Start),
+            Value::String(cursor) => Some(Self::After(cursor.clone())),
+            _ => None,
+        }
+    }
+}
 
 /// Without what is remembered: by how a probe is shown it is known to be the same.
 impl std::fmt::Debug for Cursor {
@@ -118,21 +152,28 @@ impl JournalConfig {
 #[async_trait]
 impl Probe for JournalProbe {
     async fn run(&self, stop: &CancellationToken) -> Outcome {
-        let mut cursor = self.cursor.0.lock().await;
-        if cursor.is_none() {
-            let kept = self.kept.read();
-            *cursor = kept.and_then(|kept| kept["cursor"].as_str().map(str::to_owned));
+        let mut place = self.cursor.0.lock().await;
+        if place.is_none() {
+            *place = self.kept.read().as_ref().and_then(Place::from_json);
         }
-        let answer = match self.ask(cursor.as_deref(), stop).await {
+        let answer = match self.ask(place.as_ref(), stop).await {
             Ok(answer) => answer,
             Err(outcome) => return outcome,
         };
-        let first = cursor.is_none();
-        let entries = entries(&answer.text);
-        if let Some((last, _)) = entries.last() {
-            *cursor = Some(last.clone());
+        let first = place.is_none();
+        let mut entries = entries(&answer.text);
+        if let Some(Place::After(known)) = place.as_ref()
+            && entries.first().is_some_and(|(cursor, _)| cursor == known)
+        {
+            entries.remove(0);
         }
-        let kept = json!({"cursor": *cursor});
+        let reached = match (entries.last(), place.take()) {
+            (Some((last, _)), _) => Place::After(last.clone()),
+            (None, Some(before)) => before,
+            (None, None) => Place::Start,
+        };
+        let kept = reached.to_json();
+        *place = Some(reached);
         let (patterns, file, is_cut) = (self.patterns.clone(), self.kept.clone(), answer.is_cut);
         self.state
             .run(stop, move |look| {
@@ -157,15 +198,29 @@ impl Probe for JournalProbe {
 }
 
 impl JournalProbe {
-    async fn ask(&self, cursor: Option<&str>, stop: &CancellationToken) -> Result<Answer, Outcome> {
-        let plain = ["--quiet", "--no-pager", "--output=json", "--output-fields=MESSAGE"];
+    /// What comes after a place; without one, the last message of all.
+    async fn ask(
+        &self,
+        place: Option<&Place>,
+        stop: &CancellationToken,
+    ) -> Result<Answer, Outcome> {
+        // Not `--quiet`: then it would not say that it shows us only what we ourselves have written.
+        let plain = ["--no-pager", "--output=json", "--output-fields=MESSAGE"];
         let mut arguments: Vec<String> = plain.map(str::to_owned).to_vec();
-        match cursor {
-            Some(cursor) => arguments.push(format!("--after-cursor={cursor}")),
+        match place {
             None => arguments.push("--lines=1".to_owned()),
+            Some(Place::Start) => arguments.extend(self.select.iter().cloned()),
+            Some(Place::After(cursor)) => {
+                // Not `--after-cursor`: where that message is gone, or is none of those that are
+                // selected, systemd before 254 leaves out the one that comes next.
+                arguments.push(format!("--cursor={cursor}"));
+                arguments.extend(self.select.iter().cloned());
+            }
         }
-        arguments.extend(self.select.iter().cloned());
         let answer = self.tool.ask(&arguments, stop).await?;
+        if BLIND.iter().any(|hint| answer.errors.contains(hint)) {
+            return Err(Outcome::unknown(Reason::PermissionDenied, NO_RIGHT));
+        }
         if answer.code != 0 {
             let errors = shown_line(answer.errors.as_bytes(), 300);
             let summary = format!("`journalctl` exited with {}: {errors}", answer.code);
@@ -204,9 +259,9 @@ mod tests {
 
     /// A `journalctl` whose journal is the lines of a file, their numbers the cursors.
     const FAKE: &str = "#!/bin/sh\ncd \"${0%/*}\"\necho \"$@\" >> asked\nafter=\n\
-        for a; do case $a in --after-cursor=*) after=${a#*=};; esac; done\n\
-        if [ -n \"$after\" ]; then awk -v n=\"$after\" 'NR > n' journal; else tail -n 1 journal; fi\n\
-        [ ! -e broken ] || { echo no journal >&2; exit 1; }\n";
+        for a; do case $a in --cursor=*) after=${a#*=};; esac; done\n\
+        case $* in *--lines=1*) tail -n 1 journal;; *) awk -v n=\"${after:-0}\" 'NR >= n' journal;; esac\n\
+        [ ! -e hint ] || cat hint >&2\n[ ! -e broken ] || { echo no journal >&2; exit 1; }\n";
 
     struct Stage(tempfile::TempDir);
 
@@ -266,9 +321,29 @@ mod tests {
         let again = stage.probe();
         check(&again, Status::Critical, "`oom` matched 1 lines; 1 new lines, 1 matches").await;
         let asked = std::fs::read_to_string(stage.0.path().join("asked")).unwrap();
-        assert!(asked.contains("--after-cursor=4 --unit=a.service --priority=err\n"), "{asked}");
+        assert!(asked.contains("--cursor=4 --unit=a.service --priority=err\n"), "{asked}");
+        std::fs::write(stage.0.path().join("hint"), BLIND[0]).unwrap();
+        check(&again, Status::Unknown, NO_RIGHT).await;
+        std::fs::remove_file(stage.0.path().join("hint")).unwrap();
         std::fs::write(stage.0.path().join("broken"), "").unwrap();
         check(&again, Status::Unknown, "`journalctl` exited with 1: no journal").await;
+    }
+
+    #[tokio::test]
+    async fn the_first_message_of_a_journal_that_was_empty_counts() {
+        let (stage, stop) = (Stage::new(), CancellationToken::new());
+        stage.journal(&[]);
+        let summary = async |probe: &JournalProbe| probe.run(&stop).await.summary;
+        assert_eq!(summary(&stage.probe()).await, "0 new lines, 0 matches");
+        // Also over a restart.
+        let probe = stage.probe();
+        assert_eq!(summary(&probe).await, "0 new lines, 0 matches");
+        stage.journal(&["\"Out of memory\""]);
+        assert_eq!(summary(&probe).await, "`oom` matched 1 lines; 1 new lines, 1 matches");
+        let asked = std::fs::read_to_string(stage.0.path().join("asked")).unwrap();
+        // Where the journal ends is asked of the whole of it.
+        let first = asked.lines().next().unwrap();
+        assert!(first.ends_with("--lines=1") && !first.contains("--unit"), "{asked}");
     }
 
     #[test]

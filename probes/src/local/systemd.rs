@@ -219,7 +219,8 @@ impl SystemdProbe {
         let more = before.as_ref().map_or(0.0, |before| {
             let more =
                 |(id, count): (&String, &f64)| (count - before.get(id).unwrap_or(&0.0)).max(0.0);
-            now.iter().map(more).sum()
+            // Of nothing the sum is -0.
+            now.iter().map(more).sum::<f64>() + 0.0
         });
         *before = Some(now);
         more

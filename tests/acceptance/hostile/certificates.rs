@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use base::sample::Timestamp;
 use serde_json::Value;
@@ -25,7 +26,7 @@ impl Guarded {
         let tls = format!("cert_file: pki/server.crt, key_file: pki/server.key{web}");
         let text = format!("{}web: {{tls_server_config: {{{tls}}}}}\n", kind.idle());
         fs::write(&config, text).unwrap();
-        let mut command = std::process::Command::new(path_of(kind.name()));
+        let mut command = Command::new(path_of(kind.name()));
         command.arg("--config").arg(config).arg("--listen").arg(format!("127.0.0.1:{port}"));
         if kind == Kind::Evaluator {
             command.arg("--data").arg(folder.join("data"));
@@ -88,6 +89,52 @@ fn clients_with_certificates_that_are_no_good_are_refused_x46() {
             guarded.program.log().contains("has no list of revoked certificates")
         });
         assert_eq!(ask(&good, &[]), 0, "{kind:?}");
+    }
+}
+
+/// What clients of openssl try beside what they should: a second handshake within a connection, and
+/// a request before the handshake is done, which somebody could send again.
+#[test]
+fn no_handshake_is_made_twice_and_nothing_is_taken_before_it_x46() {
+    for kind in BOTH {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new(folder.path(), "pki");
+        authority.sign("server", Purpose::Server);
+        let guarded = Guarded::start(kind, folder.path(), "");
+        let (address, ca) = (format!("127.0.0.1:{}", guarded.port), authority.certificate());
+        let connect = format!("openssl s_client -connect {address} -CAfile {ca}");
+        let request = format!(
+            "GET {} HTTP/1.1\\r\\nhost: localhost\\r\\nconnection: close\\r\\n\\r\\n",
+            kind.alive()
+        );
+        let client = |script: &str| {
+            let script =
+                script.replace("CLIENT", &connect).replace("ASK", &format!("printf '{request}'"));
+            let mut command = Command::new("timeout");
+            let done =
+                command.args(["20", "bash", "-c", &script]).current_dir(folder.path()).output();
+            let done = done.unwrap();
+            [done.stdout, done.stderr]
+                .map(|said| String::from_utf8_lossy(&said).into_owned())
+                .concat()
+        };
+        // Without, it is answered.
+        let said = client("ASK | CLIENT -tls1_2 -quiet");
+        assert!(said.contains("HTTP/1.1 200"), "{kind:?}: {said}");
+        // By a line with `R` s_client asks for another handshake.
+        let said = client("(sleep 1; echo R; sleep 1) | CLIENT -tls1_2");
+        assert!(
+            said.contains("RENEGOTIATING") && said.contains("no renegotiation"),
+            "{kind:?}: {said}"
+        );
+        let early = client(
+            "ASK >request; ASK | CLIENT -tls1_3 -ign_eof -sess_out session >first 2>&1; \
+             CLIENT -tls1_3 -sess_in session -early_data request </dev/null",
+        );
+        assert!(folder.path().join("session").exists(), "{kind:?}: {early}");
+        let refused = ["Early data was not sent", "Early data was rejected"];
+        assert!(refused.iter().any(|part| early.contains(part)), "{kind:?}: {early}");
+        assert!(!early.contains("HTTP/1.1 200"), "{kind:?}: {early}");
     }
 }
 

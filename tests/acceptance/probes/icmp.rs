@@ -1,8 +1,10 @@
-//! Pinging this host, with rights and without, and a host that is not there.
+//! Pinging this host, with rights and without, a host that is not there, and hosts that answer
+//! whatever is wrong.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use probes::Reason;
+use probes::{Outcome, Reason};
 
 use crate::stage::{Stage, metric, run, value};
 
@@ -77,4 +79,124 @@ fn in_network(prepare: &str, host: &str, groups: &str, as_whom: &str) -> String 
          {{ {as_whom}{agent} run-once --config {config} || true; }}"
     );
     run(Command::new("unshare").args(["--net", "sh", "-c", &script]))
+}
+
+/// How long a run may take beyond what it waits for.
+const GRACE: Duration = Duration::from_millis(100);
+/// Set where this test runs in a network of its own: which groups may ping without the raw socket.
+const WITHIN: &str = "VEILLEUR_TEST_GROUPS";
+
+/// What a probe finds, which is to be found in so much time: of three runs in one, as this host may be
+/// busy with something else.
+#[track_caller]
+fn look_within(yaml: &str, limit: Duration) -> Outcome {
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let outcome = crate::stage::look(yaml);
+        took.push(begun.elapsed());
+        if took.last() < Some(&limit) {
+            return outcome;
+        }
+    }
+    panic!("{yaml}: {took:?}, not within {limit:?}");
+}
+
+/// In a network in which each address does another thing wrong, by the socket for everybody and by the
+/// raw one.
+#[test]
+fn whatever_comes_back_has_its_reason_in_time() {
+    let Ok(groups) = std::env::var(WITHIN) else {
+        let network = concat!(env!("CARGO_MANIFEST_DIR"), "/acceptance/probes/network.py");
+        let name = "icmp::whatever_comes_back_has_its_reason_in_time";
+        for groups in ["0 2147483647", "1 0"] {
+            let mut command = Command::new("unshare");
+            command.args(["--net", "python3", network]).arg(std::env::current_exe().unwrap());
+            run(command.args(["--exact", name, "--nocapture"]).env(WITHIN, groups));
+        }
+        return;
+    };
+    std::fs::write("/proc/sys/net/ipv4/ping_group_range", groups).unwrap();
+    let wait = Duration::from_millis(150);
+    let look = |host: &str, more: &str, limit: Duration| {
+        look_within(&format!("icmp: {{host: '{host}', wait: 150ms{more}}}"), limit)
+    };
+    let lost = "none of 1 packets came back from";
+    let says = |host: &str, who: &str, what: &str| format!("{lost} {host}: {who} says: {what}");
+    for (last, both, what) in [
+        (10, true, "the network is unreachable"),
+        (11, true, "the host is unreachable"),
+        (12, false, "the protocol is unreachable"),
+        (13, true, "the port is unreachable"),
+        (14, true, "it is prohibited"),
+        (15, true, "the packet may go no further hop"),
+        (16, false, "it is prohibited"),
+        (17, true, "the host is unreachable"),
+    ] {
+        let (v4, v6) = (format!("192.0.2.{last}"), format!("2001:db8::{last:x}"));
+        let hosts = [(v4, "192.0.2.254"), (v6, "2001:db8::fe")];
+        for (host, who) in hosts.into_iter().take(if both { 2 } else { 1 }) {
+            // What RFC 4443 has in place of an unreachable network.
+            let what = if host.ends_with("::a") { "there is no route" } else { what };
+            // What cannot come is not waited for.
+            let outcome = look(&host, "", wait);
+            assert_eq!(outcome.reason, Reason::Unreachable, "{host}: {}", outcome.summary);
+            assert_eq!(outcome.summary, says(&host, who, what));
+            assert_eq!(value(&outcome, "loss"), 100.0);
+        }
+    }
+    for (last, what) in [
+        (2, "nothing"),
+        (20, "another number"),
+        (21, "a turn that there was not"),
+        (22, "a wrong sum"),
+        (23, "another last byte"),
+        (24, "another payload"),
+        (25, "from somebody else"),
+        (26, "one byte less"),
+        (27, "no payload"),
+        (28, "more than was sent"),
+        (29, "cut off"),
+    ] {
+        for host in [format!("192.0.2.{last}"), format!("2001:db8::{last:x}")] {
+            let outcome = look(&host, "", wait + GRACE);
+            assert_eq!(outcome.reason, Reason::NoReply, "{host}, {what}: {}", outcome.summary);
+            assert_eq!(outcome.summary, format!("{lost} {host}"));
+        }
+    }
+    // What is said beside a reply ends nothing.
+    for host in ["192.0.2.1", "192.0.2.30", "192.0.2.31", "192.0.2.32", "192.0.2.34", "192.0.2.35"]
+        .into_iter()
+        .chain(["2001:db8::1", "2001:db8::22", "2001:db8::23"])
+    {
+        let outcome = look(host, "", wait + GRACE);
+        assert_eq!(outcome.reason, Reason::None, "{host}: {}", outcome.summary);
+        assert_eq!(metric(&outcome, "probe_icmp_reply_hop_limit"), 60.0, "{host}");
+    }
+    // One packet that is returned is lost; those after it are sent and come back.
+    for host in ["192.0.2.33", "2001:db8::21"] {
+        let outcome = look(host, ", packets: 4, every: 10ms", wait + GRACE);
+        assert_eq!(outcome.reason, Reason::None, "{host}: {}", outcome.summary);
+        assert!(outcome.summary.starts_with("3 of 4 packets"), "{host}: {}", outcome.summary);
+        assert_eq!(value(&outcome, "loss"), 25.0);
+    }
+    // Oversized: for the way there, as somebody on it says; for our own end of it.
+    for host in ["192.0.2.18", "2001:db8::12"] {
+        let outcome = look(host, ", payload_size: 1400", wait + GRACE);
+        let is_told = outcome.summary.contains("the packet is too large");
+        assert!(outcome.reason == Reason::Unreachable && is_told, "{host}: {}", outcome.summary);
+    }
+    let outcome = look("192.0.2.1", ", payload_size: 65000", wait + GRACE);
+    assert_eq!(outcome.reason, Reason::None, "{}", outcome.summary);
+    // Nobody listens at these hosts, and they say so: to whoever asks by datagrams, too.
+    for ask in [
+        "dns: {servers: ['HOST:53'], name: a.test}",
+        "ntp: {server: 'HOST:123'}",
+        "snmp: {address: 'HOST:161', community: public}",
+    ] {
+        for host in ["192.0.2.1", "[2001:db8::1]"] {
+            let outcome = look_within(&ask.replace("HOST", host), GRACE);
+            assert_eq!(outcome.reason, Reason::ConnectionRefused, "{ask}: {}", outcome.summary);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Debian's nginx, Postfix and PostgreSQL: TLS at once and by STARTTLS; TCP step by step.
 
 use probes::{Reason, Status};
+use tests::certificates::{Authority, Purpose};
 use tests::mail_server::MailServer;
 
 use crate::stage::{Stage, look, metric, value};
@@ -87,4 +88,71 @@ fn tls_begins_after_starttls_of_a_mail_server() {
     let o = look(&format!("tcp: {{address: '{address}', query_response: {steps}}}"));
     assert_eq!(o.reason, Reason::BodyMismatch, "{o:#?}");
     assert_eq!(metric(&o, "probe_failed_due_to_regex"), 1.0);
+}
+
+/// Servers of openssl that are as bad as they can be.
+#[test]
+fn a_server_that_is_not_to_be_trusted_is_refused_with_its_reason_x46() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(folder.path(), "pki");
+    let ca = authority.certificate();
+    // The certificate, what else the server does, what the probe asks, and what it finds.
+    let check = |certificate: &(String, String), server: &str, more: &str, reason, part: &str| {
+        let stage = Stage::new();
+        let (file, key) = certificate;
+        let accept = format!("127.0.0.1:{}", stage.port);
+        let plain = "s_server -quiet -www -cipher DEFAULT@SECLEVEL=0 -accept";
+        let mut arguments: Vec<&str> = plain.split(' ').collect();
+        arguments.extend([accept.as_str(), "-cert", file, "-key", key]);
+        arguments.extend(server.split_whitespace());
+        let _server = stage.start("openssl", &arguments);
+        let ask = format!("tls: {{address: '127.0.0.1:PORT', tls: {{ca_file: {ca}}}{more}}}");
+        stage.check(&ask, reason, part)
+    };
+    let sign = |name: &str, purpose| authority.sign(name, purpose);
+    let any = ", thresholds: {days_left: {}}";
+    let good = sign("good", Purpose::Server);
+    check(&good, "", any, Reason::None, "good for 1 days");
+    let sha1 = sign("sha1", Purpose::Sha1Server);
+    check(&sha1, "", any, Reason::CertificateUntrusted, "");
+    check(&sha1, "-tls1_2", any, Reason::CertificateUntrusted, "");
+    let weak = sign("weak", Purpose::WeakServer);
+    check(&weak, "", any, Reason::TlsFailed, "");
+    let expired = sign("expired", Purpose::ExpiredServer);
+    check(&expired, "", any, Reason::CertificateExpired, "expired");
+    check(
+        &sign("future", Purpose::FutureServer),
+        "",
+        any,
+        Reason::CertificateExpired,
+        "not valid yet",
+    );
+    check(&sign("other", Purpose::OtherServer), "", any, Reason::CertificateName, "other.example");
+    // What an agent shows its clients is not what it shows as one, and the other way round.
+    check(&sign("client", Purpose::Client), "", any, Reason::CertificateUntrusted, "");
+    for old in ["-tls1", "-tls1_1"] {
+        check(&good, old, any, Reason::TlsFailed, "");
+    }
+    let wanted = ", staple: true, thresholds: {days_left: {}}";
+    check(&good, "", wanted, Reason::StapleMissing, "not revoked");
+    let staple = |name: &str, ago| format!("-status_file {}", authority.staple(name, ago));
+    let o = check(&good, &staple("good", 0), wanted, Reason::None, "good for 1 days");
+    assert_eq!(metric(&o, "probe_tls_ocsp_stapled"), 1.0);
+    check(&good, &staple("good", 3), wanted, Reason::StapleMissing, "its staple is out of date");
+    check(&good, &staple("good", 3), any, Reason::None, "good for 1 days");
+    sign("another", Purpose::Server);
+    let another = staple("another", 0);
+    check(
+        &good,
+        &another,
+        wanted,
+        Reason::StapleMissing,
+        "its staple is about another certificate",
+    );
+    let revoked = sign("revoked", Purpose::Server);
+    authority.revoke("revoked");
+    for asked in [wanted, any] {
+        let revoked_staple = staple("revoked", 0);
+        check(&revoked, &revoked_staple, asked, Reason::CertificateRevoked, "was revoked");
+    }
 }

@@ -183,6 +183,12 @@ fn reboot_required() {
     stage.check(script, &["--file", "none"], 1, "a reboot is due");
     stage.stand_in("needs-restarting", "echo 'no | rpm'; exit 5");
     stage.check(script, &["--file", "none"], 3, "cannot tell: no / rpm");
+    // Of dnf 5 it is a part, which may be missing.
+    let of_dnf = Stage::new();
+    of_dnf.stand_in("dnf", "[ \"$*\" = 'needs-restarting --help' ] || exit 1");
+    of_dnf.check(script, &["--file", "none"], 1, "a reboot is due");
+    of_dnf.stand_in("dnf", "echo 'No such command: needs-restarting'; exit 1");
+    of_dnf.check(script, &["--file", "none"], 0, "no reboot is due");
     stage.check(script, &["--file"], 3, "the FILE has no name");
     stage.check(script, &["-w", "soon"], 3, "DAYS must be a whole number");
 }
@@ -200,6 +206,39 @@ python3-a-long-name.x86_64
 Obsoleting Packages
 new-name.x86_64     2.0-1.el9     updates
     old-name.x86_64 1.0-1.el9     @base
+END
+exit 100"#;
+
+/// As dnf 5 of Fedora 44 lists it, `--quiet`.
+const DNF5: &str = r#"
+case "$*" in *--security*) echo Upgrades; echo 'alpha-libs.x86_64    6.0.0~alpha1-1.fc44 updates'; exit 100 ;; esac
+cat <<'END'
+Upgrades
+alpha-libs.x86_64                      6.0.0~alpha1-1.fc44 updates
+beta-daemon.noarch                     0.13.8-1.fc44       beta-stable
+python3-beta-api-core.x86_64           5.6.10-1.fc44       beta-stable
+
+Obsoleting packages
+python3-beta-api-core.x86_64           5.6.10-1.fc44       beta-stable
+    python3-beta-api-core.noarch       5.2.5-1.fc44        beta-stable
+    python3-beta-local-agent.x86_64    1.6.3-1.fc44        beta-stable
+END
+exit 100"#;
+
+/// As dnf 4 of Red Hat 9 lists it, where it is not as quiet as it is asked to be.
+const DNF4_NOTES: &str = r#"
+cat <<'END'
+Updating Subscription Management repositories.
+Unable to read consumer identity
+
+This system is not registered with an entitlement server. You can use subscription-manager to register.
+
+Last metadata expiration check: 0:10:11 ago on Thu Nov 19 10:00:00 2026.
+Security: kernel-core-5.14.0-503.15.1.el9_5.x86_64 is an installed security update
+Security: kernel-core-5.14.0-427.13.1.el9_4.x86_64 is the currently running version
+
+glibc.i686                        2.34-125.el9_5.8        rhel-9-for-x86_64-baseos-rpms
+nginx-core.x86_64                 2:1.20.1-20.el9_5.1     rhel-9-for-x86_64-appstream-rpms
 END
 exit 100"#;
 
@@ -224,6 +263,13 @@ fn updates_pending() {
     dnf(&["-w", "0"], 0, "0 updates wait, 0 of them for security");
     stage.stand_in("dnf", "echo 'Error: Failed to | lock'; exit 1");
     dnf(&[], 3, "dnf cannot tell: Error: Failed to / lock");
+    // What dnf 5 lists, with packages that replace others under their own headline.
+    stage.stand_in("dnf", DNF5);
+    let said = dnf(&[], 1, "3 updates wait, 1 of them for security");
+    assert_eq!((said.measured("pending").0, said.measured("security").0), (3.0, 1.0));
+    // What dnf 4 and the plugin of Red Hat say besides, which is no package.
+    stage.stand_in("dnf", DNF4_NOTES);
+    dnf(&[], 1, "2 updates wait, 2 of them for security");
     dnf(&["-w", "many"], 3, "NUMBER must be a whole number");
     dnf(&["-w"], 3, "");
 }
