@@ -224,9 +224,9 @@ fn what_a_real_prometheus_has_deleted_stays_deleted() {
     fs::copy(dir.path().join("tsdb/wal/00000000"), dir.path().join("young/wal/00000000")).unwrap();
     let (code, _, err) = storage(&data, &["import", &path("young")]);
     assert!(code == 1 && err.contains("has no block; ") && err.contains("admin-api"), "{err}");
-    let block =
+    let mut block =
         fs::read_dir(&snapshot).unwrap().map(|block| block.unwrap().path().join("tombstones"));
-    let marked = block.filter(|file| fs::metadata(file).is_ok_and(|about| about.len() > 9)).next();
+    let marked = block.find(|file| fs::metadata(file).is_ok_and(|about| about.len() > 9));
     let mut bytes = fs::read(marked.as_ref().unwrap()).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(marked.unwrap(), bytes).unwrap();
