@@ -23,7 +23,7 @@ mod writer;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -287,7 +287,7 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
-fn look(folder: &PathBuf, known: &mut Known, blocks: &mut usize) -> Result<(), String> {
+fn look(folder: &Path, known: &mut Known, blocks: &mut usize) -> Result<(), String> {
     let storage = writer::open(folder)?;
     *blocks += storage.stats().blocks;
     let found = writer::everything(&storage)?;
