@@ -6,7 +6,9 @@
 //! nothing for as long as is configured ─▶ its series end as removed, it is forgotten
 //! ```
 //!
-//! An agent is known by the labels of the `up` that it sends, and remembered over a restart.
+//! Three intervals are at least ten seconds, and five minutes as long as it has pushed only once. An
+//! agent is known by the labels of the `up` that it sends for itself, which are those of its
+//! `veilleur_agent_info`, and remembered over a restart.
 //!
 //! Invariant: what is old when it comes says nothing of how its agent is now. The end of a series is
 //! written right behind its last sample: what waited on its way to us finds its place after it.
@@ -23,19 +25,20 @@ use base::matcher::Matcher;
 use base::own_metrics::IntCounter;
 use base::period::Period;
 use base::remote_write::{Received, Series};
-use base::sample::{Ended, Timestamp};
+use base::sample::{Ended, Sample, Timestamp};
 use serde::Deserialize;
-use storage::{AppendError, Point, Storage};
+use storage::{AppendError, Beside, Point, Storage};
 use tracing::warn;
 
 use self::one::Agent;
-use crate::ingest::{Ingest, Written};
+use crate::ingest::{Ingest, NEWEST, Written};
 use crate::news::News;
-use crate::scrape::{Health, PUSHED, TargetKey, TargetState, Targets};
+use crate::scrape::{Health, Outputs, PUSHED, TargetKey, TargetState, Targets};
 use crate::state::{Note, NoteKind, State, StateError};
 
-/// What agents say of themselves in every message.
+/// What agents say of themselves at every time, in one message: that they are up, and who they are.
 const UP: &str = "up";
+const INFO: &str = "veilleur_agent_info";
 /// The same, as we see it: a built-in rule watches it.
 const AGENT_UP: &str = "veilleur_agent_up";
 /// The most that are watched; samples of further ones are stored, and nobody misses them.
@@ -69,6 +72,8 @@ pub struct AgentParts {
     pub state: State,
     /// Where people see them.
     pub targets: Targets,
+    /// What their checks said.
+    pub outputs: Outputs,
     /// Where it is told that one is missed, or there again.
     pub news: News,
     /// Counts samples that were stored.
@@ -90,6 +95,8 @@ struct Inner {
     watching_since: Timestamp,
     forget_after: Duration,
     is_full: bool,
+    /// Whether it was told that what we say of them cannot be stored.
+    is_mute: bool,
 }
 
 impl Agents {
@@ -108,7 +115,8 @@ impl Agents {
             known.insert(labels, Agent::restored(note.at, note.body.parse().ok(), last));
         }
         let (watching_since, forget_after) = (now, FORGET_AFTER);
-        let inner = Inner { known, watching_since, forget_after, is_full: false };
+        let (is_full, is_mute) = (false, false);
+        let inner = Inner { known, watching_since, forget_after, is_full, is_mute };
         let agents = Self { parts, inner: Arc::new(Mutex::new(inner)) };
         for (labels, agent) in &agents.lock().known {
             agents.show(labels, agent, Health::Unknown, String::new());
@@ -132,31 +140,54 @@ impl Agents {
         mut received: Received,
         now: Timestamp,
     ) -> Result<Written, AppendError> {
+        let heard = self.heard(&mut received);
+        let written = ingest.write(&received, now);
+        let there = heard.into_iter().filter(|(labels, times)| {
+            // That the disk takes nothing is no fault of theirs.
+            self.hear(labels, written.is_ok().then_some(times), now)
+        });
+        let up = there.map(|(labels, _)| (labels.with(METRIC_NAME, AGENT_UP), now, 1.0));
+        self.append(up.collect());
+        written
+    }
+
+    /// Whether a message has samples that only seem to be too far ahead, because our clock is
+    /// `held_back`: it is to come again, and nobody is missed for that.
+    pub fn puts_off(&self, received: &Received, now: Timestamp, held_back: Duration) -> bool {
+        let is_ahead = |sample: &Sample| sample.timestamp > now + NEWEST;
+        let is_put_off = !held_back.is_zero()
+            && received.series.iter().any(|series| series.samples.iter().any(is_ahead));
+        if is_put_off {
+            self.lock().watching_since = now;
+        }
+        is_put_off
+    }
+
+    /// The agents that a message says are up, with the times at which they were.
+    fn heard(&self, received: &mut Received) -> Vec<(Labels, Vec<Timestamp>)> {
+        let info = received.series.iter().filter(|one| one.labels.metric_name() == INFO);
+        let info: Vec<Labels> = info.map(|one| one.labels.clone()).collect();
         let mut heard = Vec::new();
-        for one in received.series.iter_mut().filter(|one| is_up(one)) {
+        for one in received.series.iter_mut().filter(|one| is_up(one, &info)) {
             let labels = one.labels.without_name();
             let times =
                 one.samples.iter().filter(|sample| Ended::from_value(sample.value).is_none());
-            heard.push((labels.clone(), times.map(|sample| sample.timestamp).collect::<Vec<_>>()));
+            let times: Vec<Timestamp> = times.map(|sample| sample.timestamp).collect();
+            if times.is_empty() {
+                continue;
+            }
             // While we heard nothing of it, it was not up for us: that stands.
             if let Some(missed_at) = self.lock().known.get(&labels).and_then(Agent::missed_at) {
                 one.samples.retain(|sample| sample.timestamp > missed_at);
             }
+            heard.push((labels, times));
         }
-        let written = ingest.write(&received, now)?;
-        let there: Vec<Labels> = heard
-            .into_iter()
-            .filter(|(labels, times)| self.hear(labels, times, now))
-            .map(|(labels, _)| labels)
-            .collect();
-        let up = there.into_iter().map(|labels| (labels.with(METRIC_NAME, AGENT_UP), now, 1.0));
-        self.append(up.collect())?;
-        Ok(written)
+        heard
     }
 
     /// An agent has collected samples at `times`, and they came `now`; whether that says that it is
-    /// there.
-    fn hear(&self, labels: &Labels, times: &[Timestamp], now: Timestamp) -> bool {
+    /// there. There are no times where what it sent could not be stored.
+    fn hear(&self, labels: &Labels, times: Option<&Vec<Timestamp>>, now: Timestamp) -> bool {
         let mut inner = self.lock();
         if !inner.known.contains_key(labels) {
             if self.parts.targets.is_scraped(labels) {
@@ -170,7 +201,13 @@ impl Agents {
             }
         }
         let agent = inner.known.entry(labels.clone()).or_insert_with(|| Agent::new(now));
-        let is_there = agent.hear(times, now);
+        let is_there = match times {
+            Some(times) => agent.hear(times, now),
+            None => {
+                agent.put_off(now);
+                true
+            }
+        };
         if is_there {
             self.show(labels, agent, Health::Up, String::new());
         }
@@ -179,11 +216,7 @@ impl Agents {
 
     /// What is due at `now`: who is missed is down, who was missed for too long is forgotten. Gives
     /// what is to be remembered, and what was heard before when is to be forgotten.
-    ///
-    /// # Errors
-    ///
-    /// The log could not be written.
-    fn tick(&self, now: Timestamp) -> Result<(Vec<Note>, Option<Timestamp>), AppendError> {
+    fn tick(&self, now: Timestamp) -> (Vec<Note>, Option<Timestamp>) {
         let scraped = self.scraped();
         let (mut samples, mut ended, mut notes) = (Vec::new(), Vec::new(), Vec::new());
         let mut inner = self.lock();
@@ -197,13 +230,14 @@ impl Agents {
             if is_missed && now.since(agent.heard_at) >= forget_after {
                 ended.push((labels.clone(), None));
                 self.parts.targets.remove(&key(labels));
+                self.parts.outputs.forget_pushed(labels);
                 return false;
             }
             if is_missed {
                 if let Some(at) = agent.miss(now) {
-                    for name in [UP, AGENT_UP] {
-                        samples.push((labels.with(METRIC_NAME, name), at, 0.0));
-                    }
+                    // The one goes on by the agent's clock, the other is ours.
+                    samples.push((labels.with(METRIC_NAME, UP), at, 0.0));
+                    samples.push((labels.with(METRIC_NAME, AGENT_UP), now, 0.0));
                 }
                 ended.extend(agent.take_ended(now).map(|newest| (labels.clone(), Some(newest))));
                 self.show(labels, agent, Health::Down, agent.why(now));
@@ -211,7 +245,6 @@ impl Agents {
             let interval = agent.interval().map_or(0, |interval| interval.as_millis());
             let is_learnt = interval > 0 && !agent.knows_interval;
             if is_learnt || agent.heard_at.since(agent.noted_at) >= NOTE_EVERY {
-                (agent.noted_at, agent.knows_interval) = (agent.heard_at, interval > 0);
                 let (name, body) = (labels.as_encoded().to_owned(), interval.to_string());
                 notes.push(Note { name, at: agent.heard_at, body });
             }
@@ -225,8 +258,19 @@ impl Agents {
                 None => self.removed(&labels, now),
             });
         }
-        self.append(samples)?;
-        Ok((notes, forgotten.then(|| now - forget_after)))
+        self.append(samples);
+        (notes, forgotten.then(|| now - forget_after))
+    }
+
+    /// What [`Agents::tick`] gave to remember is written down.
+    fn noted(&self, notes: &[Note]) {
+        let mut inner = self.lock();
+        for note in notes {
+            let labels = Labels::from_encoded(&note.name);
+            if let Some(agent) = labels.and_then(|labels| inner.known.get_mut(&labels)) {
+                (agent.noted_at, agent.knows_interval) = (note.at, note.body != "0");
+            }
+        }
     }
 
     /// The ends of the series of an agent whose newest samples are of `newest`.
@@ -236,7 +280,8 @@ impl Agents {
         let own = found.filter(|(series, last)| {
             last.timestamp == newest
                 && Ended::from_value(last.value).is_none()
-                && ![UP, AGENT_UP].contains(&series.metric_name())
+                && !([UP, AGENT_UP].contains(&series.metric_name())
+                    && series.without_name() == *labels)
         });
         let behind = newest + Duration::from_millis(1);
         own.map(|(series, _)| (series, behind, Ended::Lost.value())).collect()
@@ -252,18 +297,32 @@ impl Agents {
         own.map(|(series, _)| (series, now, Ended::Removed.value())).collect()
     }
 
-    fn append(&self, samples: Vec<(Labels, Timestamp, f64)>) -> Result<(), AppendError> {
-        let mut points = Vec::with_capacity(samples.len());
+    /// Stores what we say of agents, as far as it can be, and on a disk that takes nothing in memory
+    /// only: nobody would say it again. Where that fails it is told once.
+    fn append(&self, samples: Vec<(Labels, Timestamp, f64)>) {
+        if samples.is_empty() {
+            return;
+        }
+        let (mut points, mut failed) = (Vec::with_capacity(samples.len()), None);
         for (labels, timestamp, value) in samples {
-            let series = self.parts.storage.own_series(&labels)?;
-            points.push(Point { series, timestamp, value });
+            match self.parts.storage.own_series(&labels) {
+                Ok(series) => points.push(Point { series, timestamp, value }),
+                Err(error) => failed = Some(error),
+            }
         }
-        let appended = self.parts.storage.append(&points)?;
-        self.parts.appended.inc_by(appended.stored as u64);
-        if appended.news {
-            self.parts.news.tell();
+        match self.parts.storage.append_anyway(&points, Beside::default()) {
+            Ok(appended) => {
+                self.parts.appended.inc_by(appended.stored as u64);
+                if appended.news {
+                    self.parts.news.tell();
+                }
+            }
+            Err(error) => failed = Some(error),
         }
-        Ok(())
+        let was_mute = std::mem::replace(&mut self.lock().is_mute, failed.is_some());
+        if let Some(error) = failed.filter(|_| !was_mute) {
+            warn!(%error, "whether agents are missed cannot be stored");
+        }
     }
 
     /// The labels of those that are scraped, too: what the scrape says counts.
@@ -298,10 +357,15 @@ impl Agents {
     }
 }
 
-/// Whether a series says that its agent is up, and which one that is.
-fn is_up(series: &Series) -> bool {
+/// Whether a series says that an agent is up, and which one that is: it names itself in the `info` of the
+/// same message. What it only passes on has an `up`, too.
+fn is_up(series: &Series, info: &[Labels]) -> bool {
     let has = |name| series.labels.get(name).is_some();
-    series.labels.metric_name() == UP && has("job") && has("instance")
+    let is_own = |info: &Labels| {
+        let mut labels = series.labels.iter().filter(|(name, _)| *name != METRIC_NAME);
+        labels.all(|(name, value)| info.get(name) == Some(value))
+    };
+    series.labels.metric_name() == UP && has("job") && has("instance") && info.iter().any(is_own)
 }
 
 /// By what an agent is known among the targets.

@@ -220,6 +220,7 @@ impl App {
             storage: Arc::clone(&data.storage),
             state: data.state.clone(),
             targets: scraper.targets.clone(),
+            outputs: scraper.outputs.clone(),
             news: scraper.news.clone(),
             appended: scraper.metrics.appended().clone(),
         };
@@ -346,7 +347,10 @@ impl App {
         everything.supervise("data folder", move |stop| {
             upkeep::watch(Arc::clone(&folder), Arc::clone(&lock), disk.clone(), stop)
         });
-        everything.supervise("agents", move |stop| agents.clone().run(ticks.clone(), stop));
+        // Without samples nobody can push, and nobody is late for that.
+        if data.has_samples {
+            everything.supervise("agents", move |stop| agents.clone().run(ticks.clone(), stop));
+        }
         everything
             .supervise("pushed alerts", move |stop| pushed.clone().run(believed.clone(), stop));
         let scope = app.collecting.clone();

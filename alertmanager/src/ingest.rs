@@ -15,7 +15,7 @@ use storage::{AppendError, Appended, Beside, Exemplar, Point, SeriesRef, Storage
 use crate::news::News;
 
 /// How far ahead of our clock a sample may be (F30).
-const NEWEST: Duration = Duration::from_secs(600);
+pub(crate) const NEWEST: Duration = Duration::from_secs(600);
 /// How old the newest sample of a message may be that tells of the present.
 const FRESH: Duration = Duration::from_secs(2);
 /// How many reasons are told.

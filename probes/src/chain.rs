@@ -29,7 +29,8 @@ use crate::text::shown_line;
 use crate::wire::{Duplex, Failed, Wire};
 
 /// Whom to trust, and what to offer. The system's authorities are read at the first handshake, and
-/// files again when they have changed (F56); where the new ones are of no use, the old ones stay.
+/// files again when they have changed (F56); where the new ones are of no use, the old ones stay, which is
+/// told, and the new ones are read again at each handshake.
 #[derive(Clone)]
 pub(crate) struct Trust {
     tls: Arc<TlsConfig>,
@@ -47,6 +48,8 @@ struct Ready {
     stamps: Vec<Stamp>,
     config: Arc<ClientConfig>,
     verifier: Arc<dyn ServerCertVerifier>,
+    /// Why it is not made of the files as they are.
+    fault: Option<String>,
 }
 
 impl std::fmt::Debug for Trust {
@@ -70,6 +73,8 @@ pub(crate) struct Seen {
     is_verified: Option<bool>,
     /// Whether both sides want to go on by HTTP/2.
     pub(crate) is_http2: bool,
+    /// What is wrong with the files that say whom to trust, where those of before count.
+    pub(crate) fault: Option<String>,
     verdict: Option<rustls::Error>,
 }
 
@@ -116,12 +121,16 @@ impl Trust {
         if let Some(ready) = ready.as_ref().filter(|ready| ready.stamps == stamps) {
             return Ok(ready.clone());
         }
-        let (config, verifier) = match (self.read(), ready.as_ref()) {
-            (Ok(both), _) => both,
-            (Err(_), Some(before)) => (Arc::clone(&before.config), Arc::clone(&before.verifier)),
-            (Err(error), None) => return Err(error),
-        };
-        Ok(ready.insert(Ready { stamps, config, verifier }).clone())
+        match (self.read(), ready.as_ref()) {
+            (Ok((config, verifier)), _) => {
+                Ok(ready.insert(Ready { stamps, config, verifier, fault: None }).clone())
+            }
+            (Err(error), Some(before)) => {
+                let fault = format!("changed TLS files are of no use, those before count: {error}");
+                Ok(Ready { fault: Some(fault), ..before.clone() })
+            }
+            (Err(error), None) => Err(error),
+        }
     }
 
     fn read(&self) -> Result<(Arc<ClientConfig>, Arc<dyn ServerCertVerifier>), TlsError> {
@@ -146,9 +155,10 @@ impl Trust {
     /// The system has no authorities.
     pub(crate) fn watched(&self) -> Result<(ClientConfig, Watched), Failed> {
         let ready = self.ready();
-        let Ready { config, verifier, .. } =
+        let Ready { config, verifier, fault, .. } =
             ready.map_err(|error| Failed::new(Reason::TlsFailed, error.to_string()))?;
-        let (seen, secret) = (Mutex::default(), AtomicUsize::new(0));
+        let seen = Mutex::new(Seen { fault, ..Seen::default() });
+        let secret = AtomicUsize::new(0);
         let inspector = Arc::new(Inspector { verifier, seen, secret });
         let mut config = ClientConfig::clone(&config);
         config.dangerous().set_certificate_verifier(Arc::<Inspector>::clone(&inspector));
@@ -380,6 +390,12 @@ impl Seen {
     }
 }
 
+/// `details` with a line more of what is wrong with the files that say whom to trust.
+pub(crate) fn with_fault(details: String, fault: Option<String>) -> String {
+    let lines = [details, fault.unwrap_or_default()];
+    lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -410,10 +426,12 @@ impl ServerCertVerifier for Inspector {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verdict = self.verifier.verify_server_cert(certificate, chain, name, ocsp, now);
         let all = std::iter::once(certificate).chain(chain);
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = Seen {
             chain: all.map(|certificate| certificate.to_vec()).collect(),
             staple: ocsp.to_vec(),
             verdict: verdict.err(),
+            fault: seen.fault.take(),
             ..Seen::default()
         };
         Ok(ServerCertVerified::assertion())
@@ -439,5 +457,33 @@ impl ServerCertVerifier for Inspector {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.verifier.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AUTHORITY: &str = include_str!("../tests/kinds/certificates/authority.pem");
+
+    #[test]
+    fn files_that_are_of_no_use_are_told_until_they_are_of_use_again_f56() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        std::fs::write(&path, AUTHORITY).unwrap();
+        let tls = TlsConfig { ca_file: Some(path.clone()), ..TlsConfig::default() };
+        let trust = Trust::new(&tls, Vec::new(), false);
+        let told = || trust.watched().unwrap().1.seen().fault;
+        assert_eq!(told(), None);
+        std::fs::write(&path, &AUTHORITY[..AUTHORITY.len() / 2]).unwrap();
+        for _ in 0..2 {
+            let fault = told().unwrap();
+            assert!(fault.starts_with("changed TLS files are of no use, those before count: "));
+            assert!(fault.contains("ca.pem"), "{fault}");
+            let details = with_fault("a line".to_owned(), Some(fault.clone()));
+            assert_eq!(details, format!("a line\n{fault}"));
+        }
+        std::fs::write(&path, format!("{AUTHORITY}\n")).unwrap();
+        assert_eq!(told(), None);
     }
 }

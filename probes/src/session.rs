@@ -19,7 +19,7 @@ use base::diagnostic::{Diagnostics, Spanned};
 use base::http::client::{ClientError, dial, resolve};
 use tokio::net::{TcpStream, UdpSocket};
 
-use crate::chain::{Seen, Trust};
+use crate::chain::{Seen, Trust, with_fault};
 use crate::network::{Metrics, reason_of};
 use crate::thresholds::{Limits, Value};
 use crate::wire::{Failed, Wire};
@@ -98,6 +98,8 @@ pub(crate) struct Session {
     pub(crate) metrics: Metrics,
     /// Further lines for a person.
     pub(crate) details: String,
+    /// What is wrong with the files that say whom to trust.
+    fault: Option<String>,
 }
 
 impl Session {
@@ -113,6 +115,7 @@ impl Session {
             values: Vec::new(),
             metrics: Metrics::default(),
             details: String::new(),
+            fault: None,
         }
     }
 
@@ -225,7 +228,10 @@ impl Session {
     ) -> Result<Wire, Failed> {
         let stream = wire.into_stream()?;
         let waiting = format!("the TLS handshake with `{endpoint}` is not done");
-        self.phase("tls", waiting, trust.handshake(stream, &endpoint.host, seen)).await
+        let result =
+            self.phase("tls", waiting, trust.handshake(stream, &endpoint.host, seen)).await;
+        self.fault.clone_from(&seen.fault);
+        result
     }
 
     /// Measures what a handshake has shown.
@@ -258,7 +264,7 @@ impl Session {
             }
         };
         outcome.measurements = verdict.measurements;
-        outcome.details = self.details;
+        outcome.details = with_fault(self.details, self.fault);
         let (name, help) = (
             format!("probe_{}_duration_seconds", self.kind),
             format!("Duration of {} request by phase", self.kind),

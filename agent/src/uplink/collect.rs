@@ -1,6 +1,7 @@
 //! From families to what is sent: series with all labels, and markers for those that are gone.
 //!
-//! Invariant: a series that was sent and is no longer there is ended once.
+//! Invariant: a series that was sent and is no longer there is ended once. That we are up and who we are
+//! stands together at the front: the evaluator knows by that whom to miss.
 
 use std::collections::HashSet;
 
@@ -11,6 +12,8 @@ use base::sample::{Ended, Sample, Timestamp};
 
 use super::buffer::Record;
 
+/// Who we are.
+const INFO: &str = "veilleur_agent_info";
 /// The most series of a record.
 const MOST_SERIES: usize = 2000;
 
@@ -32,7 +35,8 @@ impl Collector {
         let mut series = Vec::new();
         let mut alive = HashSet::with_capacity(self.alive.len());
         let up = MetricFamily::gauge("up", "Whether the agent is up: it says so itself.");
-        for family in families.iter().chain([&up.with(&[], 1.0)]) {
+        let (info, others): (Vec<_>, Vec<_>) = families.iter().partition(|f| f.name == INFO);
+        for family in std::iter::once(&up.with(&[], 1.0)).chain(info).chain(others) {
             for sample in &family.samples {
                 let name = format!("{}{}", family.name, sample.suffix);
                 let mut builder = LabelsBuilder::default();
@@ -94,6 +98,7 @@ mod tests {
         let mut collector = Collector::default();
         let families = [
             MetricFamily::gauge("heat", "How hot.").with(&[("room", "a"), ("job", "own")], 21.0),
+            MetricFamily::gauge(INFO, "").with(&[], 1.0),
             MetricFamily::gauge("cold", "").with(&[], 1.0),
         ];
         let sent = collect(&mut collector, &families, 1000);
@@ -101,19 +106,20 @@ mod tests {
         assert_eq!(
             names,
             [
+                "up{instance=\"h\", job=\"j\"}",
+                "veilleur_agent_info{instance=\"h\", job=\"j\"}",
                 "heat{instance=\"h\", job=\"own\", room=\"a\"}",
                 "cold{instance=\"h\", job=\"j\"}",
-                "up{instance=\"h\", job=\"j\"}"
             ]
         );
-        assert_eq!((sent[0].kind, sent[0].help.as_str()), (MetricKind::Gauge, "How hot."));
-        let sent = collect(&mut collector, &families[..1], 2000);
-        assert_eq!(sent.len(), 3);
-        let ended = &sent[2];
+        assert_eq!((sent[2].kind, sent[2].help.as_str()), (MetricKind::Gauge, "How hot."));
+        let sent = collect(&mut collector, &families[..2], 2000);
+        assert_eq!(sent.len(), 4);
+        let ended = &sent[3];
         assert_eq!(ended.labels.metric_name(), "cold");
         assert!(is_stale(ended.samples[0].value));
         assert_eq!(ended.samples[0].timestamp.millis(), 2000);
-        assert_eq!(collect(&mut collector, &families[..1], 3000).len(), 2, "ended once");
+        assert_eq!(collect(&mut collector, &families[..2], 3000).len(), 3, "ended once");
     }
 
     #[test]

@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use base::clock::SteadyClock;
+use base::sample::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Agents;
-use crate::state::NoteKind;
+use crate::state::{Note, NoteKind, StateError};
 
 /// How often it looks.
 const OFTEN: Duration = Duration::from_secs(1);
@@ -19,13 +20,14 @@ const OFTEN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Agents {
-    /// Looks until `stop`.
+    /// Looks until `stop`. A state that fails makes nobody blind: what is to be written down comes again.
     ///
     /// # Errors
     ///
-    /// The state failed, or a look did so badly that its thread ended.
+    /// A look failed so badly that its thread ended.
     pub async fn run(self, clock: SteadyClock, stop: CancellationToken) -> anyhow::Result<()> {
         let mut looked_at = clock.now();
+        let (mut forget, mut failed) = (None, false);
         while stop.run_until_cancelled(sleep(OFTEN)).await.is_some() {
             let now = clock.now();
             if now.since(looked_at) >= PAUSE {
@@ -33,18 +35,29 @@ impl Agents {
             }
             looked_at = now;
             let looking = self.clone();
-            let (notes, forgotten) =
-                match tokio::task::spawn_blocking(move || looking.tick(now)).await? {
-                    Ok(done) => done,
-                    Err(error) => {
-                        warn!(%error, "that an agent is missed cannot be stored");
-                        continue;
-                    }
-                };
-            self.parts.state.save_notes(NoteKind::Agent, &notes).await?;
-            if let Some(before) = forgotten {
-                self.parts.state.forget_notes(NoteKind::Agent, before).await?;
+            let looked = tokio::task::spawn_blocking(move || looking.tick(now)).await?;
+            let (notes, forgotten) = looked;
+            forget = forgotten.or(forget);
+            let noted = self.note(&notes, &mut forget).await;
+            if let Err(error) = &noted
+                && !failed
+            {
+                warn!(%error, "when agents were heard last cannot be written down");
             }
+            failed = noted.is_err();
+        }
+        Ok(())
+    }
+
+    /// Writes `notes` down, and forgets those from before `forget`.
+    async fn note(&self, notes: &[Note], forget: &mut Option<Timestamp>) -> Result<(), StateError> {
+        if !notes.is_empty() {
+            self.parts.state.save_notes(NoteKind::Agent, notes).await?;
+            self.noted(notes);
+        }
+        if let Some(before) = *forget {
+            self.parts.state.forget_notes(NoteKind::Agent, before).await?;
+            *forget = None;
         }
         Ok(())
     }

@@ -23,6 +23,25 @@ fn labels(name: &str) -> Labels {
     Labels::from_pairs([("__name__", name), ("instance", "far"), ("job", "veilleur-agent")])
 }
 
+/// What an agent sends that has collected at `times`; it passes on an `up` of another program, too.
+fn message(times: &[i64]) -> Received {
+    let series = |labels: Labels, value: f64| Series {
+        labels,
+        samples: times.iter().map(|&t| Sample { timestamp: at(t), value }).collect(),
+        kind: MetricKind::Unknown,
+        help: String::new(),
+        unit: String::new(),
+    };
+    let series = vec![
+        series(labels(UP), 1.0),
+        series(labels(INFO).with("version", "1"), 1.0),
+        series(labels("heat"), 21.0),
+        series(labels(UP).with("job", "backup"), 1.0),
+        series(labels(UP).with("check", "textfile"), 1.0),
+    ];
+    Received { starts: vec![0; series.len()], series, ..Received::default() }
+}
+
 impl Rig {
     async fn start() -> Self {
         let storage = Arc::new(Storage::in_memory(Options::default()));
@@ -34,35 +53,27 @@ impl Rig {
         let appended = metrics.counter("veilleur_appended_total", "x");
         let ingest = Ingest::new(Arc::clone(&storage), News::default(), appended.clone(), &metrics);
         let (targets, news) = (Targets::default(), News::default());
-        let parts = AgentParts { storage, state, targets, news, appended };
+        let outputs = Outputs::default();
+        let parts = AgentParts { storage, state, targets, outputs, news, appended };
         Self { agents: Agents::open(parts, now).await.unwrap(), ingest }
     }
 
     /// A message that comes at `now`, with what was collected at `times`.
     fn push(&self, times: &[i64], now: i64) {
-        let series = |name: &str, value: f64| Series {
-            labels: labels(name),
-            samples: times.iter().map(|&t| Sample { timestamp: at(t), value }).collect(),
-            kind: MetricKind::Unknown,
-            help: String::new(),
-            unit: String::new(),
-        };
-        let series = vec![series("heat", 21.0), series(UP, 1.0)];
-        let received = Received { starts: vec![0; 2], series, ..Received::default() };
-        let written = self.agents.write(&self.ingest, received, at(now)).unwrap();
+        let written = self.agents.write(&self.ingest, message(times), at(now)).unwrap();
         assert_eq!(written.refused, [""; 0], "{times:?} at {now}");
     }
 
     /// Looks every second.
     fn tick(&self, seconds: std::ops::RangeInclusive<i64>) {
-        seconds.for_each(|second| drop(self.agents.tick(at(second)).unwrap()));
+        seconds.for_each(|second| drop(self.agents.tick(at(second))));
     }
 
     /// `up`, `veilleur_agent_up` and `heat` as they are, and what the target shows.
     fn seen(&self) -> String {
         let last = |name: &str| {
             let found = self.agents.parts.storage.last(&equal(&labels(name)));
-            found.first().map_or_else(
+            found.iter().find(|(found, _)| *found == labels(name)).map_or_else(
                 || "-".to_owned(),
                 |(_, sample)| match Ended::from_value(sample.value) {
                     Some(end) => format!("{end:?}"),
@@ -93,7 +104,8 @@ async fn one_that_falls_silent_is_down_and_comes_back() {
     // It goes on to be said: queries see it for as long as it lasts.
     rig.tick(76..=400);
     let zeros = rig.agents.parts.storage.select(&equal(&labels(UP)), at(0), at(400)).unwrap();
-    assert_eq!(zeros[0].values.iter().filter(|value| **value == 0.0).count(), 22);
+    let zeros = zeros.iter().find(|series| series.labels == labels(UP)).unwrap();
+    assert_eq!(zeros.values.iter().filter(|value| **value == 0.0).count(), 22);
     rig.push(&[401], 401);
     assert_eq!(rig.seen(), "1 1 21 up");
     // The long pause is no habit.
@@ -133,9 +145,14 @@ async fn is_remembered_over_a_restart_and_forgotten_as_removed() {
     let before = Rig::over(Arc::clone(&storage), state.clone(), at(0)).await;
     // That it is there is noted at once, how often it pushes as soon as that is known.
     before.push(&[0], 0);
-    assert_eq!(before.agents.tick(at(1)).unwrap().0[0].body, "0");
+    let (notes, _) = before.agents.tick(at(1));
+    assert_eq!(notes[0].body, "0");
+    before.agents.noted(&notes);
+    assert_eq!(before.agents.tick(at(2)).0, []);
     (1..=2).for_each(|n| before.push(&[n * 60], n * 60));
-    let (notes, forgotten) = before.agents.tick(at(121)).unwrap();
+    // Again and again until it is written down.
+    assert_eq!(before.agents.tick(at(120)).0.len(), 1);
+    let (notes, forgotten) = before.agents.tick(at(121));
     assert_eq!((notes[0].body.as_str(), forgotten), ("60000", None));
     state.save_notes(NoteKind::Agent, &notes).await.unwrap();
     drop(before);
@@ -149,8 +166,11 @@ async fn is_remembered_over_a_restart_and_forgotten_as_removed() {
     rig.agents.set_forget_after(Duration::from_secs(2000));
     rig.tick(1181..=2119);
     assert_eq!(rig.seen(), "0 0 Lost down");
-    assert!(rig.agents.tick(at(2120)).unwrap().1.is_some());
+    let check = labels("x").with("check", "disk");
+    rig.agents.parts.outputs.push(&check, "full");
+    assert!(rig.agents.tick(at(2120)).1.is_some());
     assert_eq!(rig.seen(), "Removed Removed Removed ");
+    assert_eq!(rig.agents.parts.outputs.get(&check), None);
 }
 
 #[tokio::test]
@@ -165,4 +185,91 @@ async fn one_that_is_scraped_too_is_not_missed() {
     assert_eq!(rig.seen(), "1 1 21 up");
     rig.push(&[601], 601);
     assert_eq!(rig.agents.parts.targets.all().len(), 1);
+}
+
+#[tokio::test]
+async fn one_that_restarts_is_not_missed() {
+    let rig = Rig::start().await;
+    let mut before = 0;
+    for second in [0, 15, 30, 33, 48, 63] {
+        rig.tick(before..=second);
+        rig.push(&[second], second);
+        assert_eq!(rig.seen(), "1 1 21 up", "{second}");
+        before = second;
+    }
+    let ups = rig.agents.parts.storage.select(&equal(&labels(AGENT_UP)), at(0), at(70)).unwrap();
+    assert!(ups[0].values.iter().all(|value| *value == 1.0), "{ups:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_ahead_is_in_nobodys_way_f30() {
+    let day = 86_400;
+    let rig = Rig::start().await;
+    (0..=3).for_each(|n| rig.push(&[n * 15], n * 15));
+    for second in 46..=95 {
+        if second % 15 == 0 {
+            let message = message(&[second + day]);
+            let written = rig.agents.write(&rig.ingest, message, at(second)).unwrap();
+            assert!(written.refused[0].contains("too far ahead"), "{written:?}");
+        }
+        rig.tick(second..=second);
+    }
+    assert_eq!(rig.seen(), "0 0 Lost down");
+    let (_, target) = rig.agents.parts.targets.all().pop_first().unwrap();
+    let why = "all that it pushes is too far ahead of our clock: one of them is wrong";
+    assert_eq!(target.last_error, why);
+    assert!(rig.agents.parts.storage.max_time().unwrap() <= at(95));
+    // A little ahead is taken, and that it is missed is known by our clock.
+    rig.push(&[100 + 500], 100);
+    assert_eq!(rig.seen(), "1 1 21 up");
+    rig.tick(101..=1000);
+    assert_eq!(rig.seen(), "0 0 Lost down");
+    let ups =
+        rig.agents.parts.storage.select(&equal(&labels(AGENT_UP)), at(100), at(1000)).unwrap();
+    let first = ups[0].times.iter().zip(&ups[0].values).find(|(_, value)| **value == 0.0).unwrap();
+    assert_eq!(*first.0, at(145).millis());
+}
+
+#[tokio::test]
+async fn a_full_disk_makes_nobody_late_f35() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Arc::new(Storage::open(dir.path(), Options::default()).unwrap());
+    let rig = Rig::over(storage, State::in_memory().await.unwrap(), at(0)).await;
+    // The log goes on in the next file at 800.
+    let first = [755, 770, 785];
+    first.iter().for_each(|&second| rig.push(&[second], second));
+    let next = dir.path().join("log/00000002.log");
+    std::fs::create_dir(&next).unwrap();
+    for second in 786..=1100 {
+        if second % 15 == 5 {
+            // What waits goes first.
+            let taken = rig.agents.write(&rig.ingest, message(&[800]), at(second));
+            assert!(taken.is_err(), "{second}");
+        }
+        rig.tick(second..=second);
+        let seen = rig.seen();
+        assert_eq!(seen, "1 1 21 up", "{second}");
+    }
+    // Who says nothing is missed all the same, and that is not forgotten.
+    rig.tick(1101..=1150);
+    assert_eq!(rig.seen(), "0 0 Lost down");
+    std::fs::remove_dir(&next).unwrap();
+    rig.push(&[1151], 1151);
+    assert_eq!(rig.seen(), "1 1 21 up");
+}
+
+#[tokio::test]
+async fn what_is_ahead_of_a_clock_that_is_held_back_comes_again_f24() {
+    let rig = Rig::start().await;
+    (0..=3).for_each(|n| rig.push(&[n * 15], n * 15));
+    let hour = Duration::from_secs(3600);
+    // Our machine slept for an hour, and its clock is not believed yet.
+    for second in 46..=150 {
+        assert!(rig.agents.puts_off(&message(&[3600 + second]), at(second), hour));
+        rig.tick(second..=second);
+    }
+    assert_eq!(rig.seen(), "1 1 21 up");
+    // Nothing is put off that is right by our clock, or is not by a clock that nobody doubts.
+    assert!(!rig.agents.puts_off(&message(&[150]), at(150), hour));
+    assert!(!rig.agents.puts_off(&message(&[3750]), at(150), Duration::ZERO));
 }

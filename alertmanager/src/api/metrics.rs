@@ -75,7 +75,7 @@ impl Gauges {
             ),
             unlogged: gauge(
                 "veilleur_storage_unlogged_samples",
-                "Samples since the sample log could last be written: only memory has them.",
+                "Samples that only memory has, because the sample log could not be written.",
             ),
             alerts: metrics.gauges("veilleur_alerts", "Alerts, by state.", &["state"]),
             waiting: metrics.gauges(

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base::exposition::{Entry, Format, OUTPUTS_HEADER, ParseError, Parser};
-use base::remote_write::{Version, WRITTEN_HEADERS, decode};
+use base::remote_write::{DecodeError, Version, WRITTEN_HEADERS, decode};
 use base::sample::Timestamp;
 
 use super::Shown;
@@ -55,15 +55,24 @@ pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: 
     let (ingest, agents) = (shown.ingest.clone(), is_agent.then(|| shown.agents.clone()));
     let (clock, now) = (shown.clock.clone(), Timestamp::now());
     let written = tokio::task::spawn_blocking(move || {
-        decode(&body, version, MAX_MESSAGE).map(|received| match agents {
-            Some(agents) => agents.write(&ingest, received, clock.now()),
-            None => ingest.write(&received, now),
+        let received = decode(&body, version, MAX_MESSAGE)?;
+        Ok(match agents {
+            Some(agents) if agents.puts_off(&received, clock.now(), clock.held_back()) => None,
+            Some(agents) => Some(agents.write(&ingest, received, clock.now())),
+            None => Some(ingest.write(&received, now)),
         })
     });
     let written = match written.await {
-        Ok(Ok(Ok(written))) => written,
-        Ok(Ok(Err(error))) => return Failure::internal(error.to_string()).into_response(),
-        Ok(Err(error)) => return Failure::bad_data(error.to_string()).into_response(),
+        Ok(Ok(Some(Ok(written)))) => written,
+        Ok(Ok(None)) => {
+            let why =
+                "the system's clock was set far ahead, and that is not believed yet: send it again";
+            return Failure::unavailable(why).into_response();
+        }
+        Ok(Ok(Some(Err(error)))) => return Failure::internal(error.to_string()).into_response(),
+        Ok(Err::<_, DecodeError>(error)) => {
+            return Failure::bad_data(error.to_string()).into_response();
+        }
         Err(panic) => return Failure::internal(panic.to_string()).into_response(),
     };
     let counts =

@@ -90,12 +90,7 @@ impl DataFolder {
     /// Leaves everything durable, and notes that we were alive until now.
     pub(super) async fn close(&self) {
         let storage = Arc::clone(&self.storage);
-        let written = move || {
-            storage.sync()?;
-            storage.checkpoint(READ_AGAIN);
-            Ok::<_, std::io::Error>(())
-        };
-        match tokio::task::spawn_blocking(written).await {
+        match tokio::task::spawn_blocking(move || storage.close(READ_AGAIN)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "the last samples cannot be written"),
             Err(panic) => error!(%panic, "the last samples cannot be written"),

@@ -108,11 +108,24 @@ impl Life<'_> {
             info!("stopping");
         }
         let watch = Stopwatch::start();
-        tokio::select! {
-            () = app.stop(&data) => info!(after = ?watch.elapsed(), "stopped"),
-            () = signals.end() => return Ok(Some(at_once())),
+        let stopping = app.stop(&data);
+        tokio::pin!(stopping);
+        let mut ends = !is_over;
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                () = signals.end() => {
+                    if std::mem::replace(&mut ends, true) {
+                        return Ok(Some(at_once()));
+                    }
+                    // The first that asks for it, while safe mode ends by itself.
+                    starts.forget();
+                    info!("stopping");
+                }
+            }
         }
-        Ok((!is_over).then_some(ExitCode::SUCCESS))
+        info!(after = ?watch.elapsed(), "stopped");
+        Ok(ends.then_some(ExitCode::SUCCESS))
     }
 }
 

@@ -32,6 +32,8 @@ use crate::state::StoredAlert;
 
 /// What the rules that are built in have for a file.
 pub const BUILTIN_FILE: &str = "built-in";
+/// So many times another store is asked in a round whether rules find anything.
+const MOST_ASKED: usize = 10;
 
 /// A rule.
 #[derive(Clone, Debug)]
@@ -99,6 +101,8 @@ pub struct Sources {
 #[derive(Debug)]
 pub struct GroupState {
     rules: Vec<RuleState>,
+    /// Which rule is next to be looked at, whether it finds anything.
+    next_look: usize,
 }
 
 #[derive(Debug, Default)]
@@ -205,7 +209,7 @@ impl RuleGroup {
             }
             state
         };
-        GroupState { rules: self.rules.iter().map(restore).collect() }
+        GroupState { rules: self.rules.iter().map(restore).collect(), next_look: 0 }
     }
 
     /// Nobody evaluated for `blind`: what is pending waits so much longer. Gives it as it is to be
@@ -240,7 +244,7 @@ impl RuleGroup {
         // What is built in judges what we watch ourselves.
         let own = Sources { elsewhere: own.elsewhere.filter(|_| self.file != BUILTIN_FILE), ..own };
         let sources = &own;
-        let mut evaluation = Evaluation::default();
+        let (mut evaluation, begun) = (Evaluation::default(), Stopwatch::start());
         // What several rules read is read once.
         let turn = Turn::new(sources.limits, &sources.stop);
         let is_over = || turn.is_over();
@@ -270,18 +274,40 @@ impl RuleGroup {
             evaluation.failed += usize::from(state.error.is_some());
             state.duration = watch.elapsed();
             state.evaluated_at = Some(now);
-            if self.file != BUILTIN_FILE {
-                let limits = (sources.limits.timeout, &sources.stop);
-                let there = sources.elsewhere.as_ref();
-                let ask = there.map(|there| move |query: &Query| there.instant(query, at, limits));
-                let place = match &ask {
-                    Some(ask) => Place::Elsewhere(ask),
-                    None => Place::Here(&sources.storage),
-                };
-                state.watch.look(rule.query(), |name| self.records(name), place, now);
-            }
+        }
+        if self.file != BUILTIN_FILE {
+            let limits = (sources.limits.timeout, &sources.stop);
+            let there = sources.elsewhere.as_ref();
+            let ask = there.map(|there| move |query: &Query| there.instant(query, at, limits));
+            let place = match &ask {
+                Some(ask) => Place::Elsewhere(ask),
+                None => Place::Here(&sources.storage),
+            };
+            let half = self.interval.duration() / 2;
+            self.look(state, place, now, || begun.elapsed() >= half || sources.stop.is_cancelled());
         }
         evaluation
+    }
+
+    /// Looks whether rules find anything, when all are judged: another store is asked a little in each
+    /// round and nothing any more where it `is_late`, and the next round goes on from there.
+    fn look(
+        &self,
+        state: &mut GroupState,
+        place: Place<'_>,
+        now: Timestamp,
+        is_late: impl Fn() -> bool,
+    ) {
+        let (mut asked, count) = (0, self.rules.len());
+        for _ in 0..count {
+            if asked >= MOST_ASKED || is_late() {
+                return;
+            }
+            let at = state.next_look % count;
+            state.next_look = at + 1;
+            let (rule, known) = (&self.rules[at], &mut state.rules[at]);
+            asked += known.watch.look(rule.query(), |name| self.records(name), place, now);
+        }
     }
 
     /// The group as people see it.
@@ -453,3 +479,6 @@ impl Sources {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,21 +70,22 @@ struct Watched {
 
 impl Watch {
     /// Looks what the selectors of `query` find at `now`, if it is time, but for those of metrics
-    /// that are `recorded` by its group.
+    /// that are `recorded` by its group. Returns how many times another store was asked.
     pub(super) fn look(
         &mut self,
         query: &Query,
         recorded: impl Fn(&str) -> bool,
         place: Place<'_>,
         now: Timestamp,
-    ) {
+    ) -> usize {
         if self.looked_at.is_some_and(|at| now.since(at) < EVERY) {
-            return;
+            return 0;
         }
         if self.looked_at.is_none() {
             self.selectors = selectors(query, recorded, now);
         }
         self.looked_at = Some(now);
+        let mut asked = self.selectors.len();
         for selector in &mut self.selectors {
             let target = |labels: Labels| labels.filter(|name| matches!(name, "job" | "instance"));
             match place.alive(selector, now) {
@@ -94,15 +95,16 @@ impl Watch {
                 Ok(None) if now.since(selector.since) < PATIENCE => {}
                 Ok(None) => {
                     let is_unknown = selector.last.is_none();
-                    if is_unknown
-                        && !std::mem::replace(&mut selector.was_searched, true)
-                        && let Some((labels, at)) = place.before(selector)
-                    {
-                        (selector.last, selector.since) = (Some(target(labels)), at);
+                    if is_unknown && !std::mem::replace(&mut selector.was_searched, true) {
+                        asked += 1;
+                        if let Some((labels, at)) = place.before(selector) {
+                            (selector.last, selector.since) = (Some(target(labels)), at);
+                        }
                     }
                 }
             }
         }
+        if matches!(place, Place::Elsewhere(_)) { asked } else { 0 }
     }
 
     /// The selectors that have found nothing for an hour.

@@ -172,7 +172,6 @@ impl Reader {
     }
 }
 
-/// Whether a content type is that of families of metrics one behind the other.
 /// Where a redirect leads, which must be the same host and port: another host was not configured.
 fn redirected(origin: &Origin, from: &Uri, headers: &HeaderMap) -> Result<Uri, String> {
     let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());

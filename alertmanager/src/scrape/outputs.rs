@@ -83,11 +83,11 @@ impl Outputs {
     pub fn get(&self, labels: &Labels) -> Option<Arc<str>> {
         let (target, check) = (target_of(labels)?, labels.get("check")?);
         let by_target = self.by_target.read().unwrap_or_else(PoisonError::into_inner);
-        let scraped = by_target.get(&target).and_then(|texts| texts.get(check));
-        scraped.cloned().or_else(|| {
-            let pushed = self.pushed.read().unwrap_or_else(PoisonError::into_inner);
-            pushed.by_target.get(&target)?.texts.get(check).cloned()
-        })
+        if let Some(scraped) = by_target.get(&target) {
+            return scraped.get(check).cloned();
+        }
+        let pushed = self.pushed.read().unwrap_or_else(PoisonError::into_inner);
+        pushed.by_target.get(&target)?.texts.get(check).cloned()
     }
 
     /// Takes what a check says that is pushed; `labels` are its `job`, `instance` and `check`. An
@@ -105,20 +105,31 @@ impl Outputs {
     pub(super) fn replace(&self, labels: &Labels, collected: Collected) {
         let Some(target) = target_of(labels) else { return };
         let mut by_target = self.by_target.write().unwrap_or_else(PoisonError::into_inner);
-        if collected.texts.is_empty() {
-            by_target.remove(&target);
-        } else {
-            by_target.insert(target, collected.texts);
-        }
+        // Also where it has none: then there is none.
+        by_target.insert(target, collected.texts);
     }
 
-    /// Forgets a target.
+    /// Forgets a target that was scraped.
     pub(super) fn forget(&self, labels: &Labels) {
-        self.replace(labels, Collected::default());
+        let Some(target) = target_of(labels) else { return };
+        self.by_target.write().unwrap_or_else(PoisonError::into_inner).remove(&target);
+    }
+
+    /// Forgets what a target pushed.
+    pub fn forget_pushed(&self, labels: &Labels) {
+        let Some(target) = target_of(labels) else { return };
+        self.pushed.write().unwrap_or_else(PoisonError::into_inner).forget(&target);
     }
 }
 
 impl Pushed {
+    fn forget(&mut self, target: &Target) {
+        if let Some(gone) = self.by_target.remove(target) {
+            self.order.remove(&gone.told);
+            self.bytes -= gone.bytes;
+        }
+    }
+
     fn take(&mut self, target: Target, check: &str, text: &str) {
         let of_target = self.by_target.entry(target.clone()).or_default();
         self.order.remove(&of_target.told);
@@ -184,9 +195,19 @@ mod tests {
         outputs.replace(&target, collected);
         outputs.push(&check, "pushed again");
         assert_eq!(outputs.get(&check).as_deref(), Some("scraped"));
+        // Nor of a check that the target has no text for.
+        let other = target.with("check", "other");
+        outputs.push(&other, "forged");
+        assert_eq!(outputs.get(&other), None);
+        outputs.replace(&target, Collected::default());
+        assert_eq!(outputs.get(&check), None);
         outputs.forget(&target);
         assert_eq!(outputs.get(&check).as_deref(), Some("pushed again"));
+        outputs.push(&other, "");
         outputs.push(&check, "");
+        assert_eq!(outputs.get(&check), None);
+        outputs.push(&check, "once more");
+        outputs.forget_pushed(&target);
         assert_eq!(outputs.get(&check), None);
         let pushed = outputs.pushed.read().unwrap();
         assert_eq!((pushed.bytes, pushed.order.len(), pushed.by_target.len()), (0, 0, 0));

@@ -63,6 +63,8 @@ impl State {
     ///
     /// The database failed, or has a row that is not ours.
     pub async fn rule_alerts(&self) -> Result<Vec<StoredAlert>, StateError> {
+        // Before it is read: what is owed may be written, and forgotten, in between.
+        let owed = self.owed.lock().await;
         let rows = sqlx::query(
             "SELECT rule, labels, state, active_at, fired_at, keep_since, stale_since, value, \
              annotations FROM rule_alerts",
@@ -70,7 +72,6 @@ impl State {
         .fetch_all(&self.pool)
         .await?;
         let stored: Vec<StoredAlert> = rows.iter().map(read).collect::<Result<_, _>>()?;
-        let owed = self.owed.lock().await;
         if owed.is_empty() {
             return Ok(stored);
         }
@@ -280,5 +281,31 @@ mod tests {
         drop(state);
         let state = State::open(&file).await.unwrap();
         assert_eq!(state.rule_alerts().await.unwrap(), [fires]);
+    }
+
+    #[tokio::test]
+    async fn what_is_settled_while_it_is_read_is_read_as_it_is_then_f35() {
+        let state = State::in_memory().await.unwrap();
+        let pending = StoredAlert {
+            rule: "r".to_owned(),
+            labels: Labels::from_pairs([("alertname", "a")]),
+            state: RuleAlertState::Pending,
+            active_at: Timestamp::from_millis(1),
+            fired_at: None,
+            keep_since: None,
+            stale_since: None,
+            value: 1.0,
+            annotations: BTreeMap::new(),
+        };
+        let firing = StoredAlert { state: RuleAlertState::Firing, ..pending.clone() };
+        state.save_rule_alerts(std::slice::from_ref(&pending), &[]).await.unwrap();
+        // As settling does it: it holds what is owed, writes that and forgets it.
+        let owed = state.owed.lock().await;
+        let mut reading = Box::pin(state.rule_alerts());
+        // Long enough to have read the rows, if it did not wait for what is owed.
+        assert!(timeout(std::time::Duration::from_millis(300), &mut reading).await.is_err());
+        state.save_rule_alerts(std::slice::from_ref(&firing), &[]).await.unwrap();
+        drop(owed);
+        assert_eq!(reading.await.unwrap(), [firing]);
     }
 }

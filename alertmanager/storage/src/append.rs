@@ -102,13 +102,15 @@ const MOST_UNLOGGED: u64 = 1 << 27;
 pub(crate) struct Writer {
     pub(crate) log: Option<Log>,
     batch: Batch,
-    /// Samples since the disk last took one.
+    /// Samples that only memory has, until a head is written.
     pub(crate) unlogged: u64,
+    /// Whether the log did not take what was appended last.
+    pub(crate) is_failing: bool,
 }
 
 impl Writer {
     pub(crate) fn new(log: Option<Log>) -> Self {
-        Self { log, batch: Batch::default(), unlogged: 0 }
+        Self { log, batch: Batch::default(), unlogged: 0, is_failing: false }
     }
 }
 
@@ -204,7 +206,7 @@ impl Storage {
     /// As [`Storage::append_with`], but where the log cannot be written the samples are in memory only:
     /// for what nobody would send again, and rules are to judge (F35). They are gone after a crash,
     /// unless the disk takes what is in memory before. Of so many that they would take some hundred
-    /// MiB no more are taken until the log is written again.
+    /// MiB no more are taken until a head is written.
     ///
     /// # Errors
     ///
@@ -225,7 +227,7 @@ impl Storage {
         without: impl Fn(u64) -> bool,
     ) -> Result<Appended, AppendError> {
         let mut writer = self.writer();
-        let Writer { log, batch, unlogged } = &mut *writer;
+        let Writer { log, batch, unlogged, is_failing } = &mut *writer;
         let natives = if beside.histograms.is_empty() {
             Vec::new()
         } else {
@@ -250,10 +252,11 @@ impl Storage {
             prepare(&self.head(), points, &offer, log.number(), batch);
             if !batch.samples.is_empty() {
                 log.append(batch)?;
-                *unlogged = 0;
+                *is_failing = false;
             }
             Ok(())
         });
+        *is_failing |= written.is_err();
         // The next sample that is written tells all of its series again.
         let segment = match written {
             Ok(()) => log.as_ref().map_or(NOWHERE, Log::number),
@@ -389,10 +392,22 @@ fn without_predecessors(batch: &mut Batch) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use base::matcher::Matcher;
 
     use super::*;
     use crate::Options;
+
+    /// What a start would find if there were a crash now.
+    fn open_copy(dir: &Path) -> Storage {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::create_dir(copy.path().join("log")).unwrap();
+        for name in ["head", "log/00000001.log", "log/00000002.log", "log/00000003.log"] {
+            let _ = std::fs::copy(dir.join(name), copy.path().join(name));
+        }
+        Storage::open(copy.path(), Options::default()).unwrap()
+    }
 
     #[test]
     fn what_the_log_does_not_take_is_in_memory_where_that_is_wanted_f35() {
@@ -416,21 +431,31 @@ mod tests {
         refuse();
         assert_eq!(storage.append_anyway(&[point(3)], Beside::default()).unwrap().stored, 1);
         assert_eq!((times(&storage).len(), storage.stats().unlogged), (3, 1));
+        // While the disk takes nothing, it is not asked to take all of it.
+        storage.maintain(Timestamp::from_millis(3000)).unwrap();
+        assert!(!dir.path().join("head").exists());
         storage.append(&[point(4)]).unwrap();
-        assert_eq!((times(&storage).len(), storage.stats().unlogged), (4, 0));
+        assert_eq!((times(&storage).len(), storage.stats().unlogged), (4, 1));
         storage.sync().unwrap();
         // A crash now costs what was in memory only, and nothing behind it.
-        let copy = tempfile::tempdir().unwrap();
-        std::fs::create_dir(copy.path().join("log")).unwrap();
-        for entry in std::fs::read_dir(dir.path().join("log")).unwrap() {
-            let path = entry.unwrap().path();
-            let to = copy.path().join("log").join(path.file_name().unwrap());
-            std::fs::copy(&path, to).unwrap();
+        assert_eq!(times(&open_copy(dir.path())), [1000, 2000, 4000]);
+        // A head is written for it, by and by or at an orderly end, however little log there is.
+        for orderly in [false, true] {
+            let room = dir.path().join("head.new");
+            std::fs::create_dir(&room).unwrap();
+            storage.checkpoint(1 << 30);
+            assert_eq!(storage.stats().unlogged, 1, "there was no room for it");
+            std::fs::remove_dir(&room).unwrap();
+            if orderly {
+                storage.close(1 << 30).unwrap();
+            } else {
+                storage.maintain(Timestamp::from_millis(4000)).unwrap();
+                assert_eq!(times(&open_copy(dir.path())), [1000, 2000, 3000, 4000]);
+                std::fs::remove_file(dir.path().join("head")).unwrap();
+                assert_eq!(storage.stats().unlogged, 0);
+                storage.writer().unlogged = 1;
+            }
         }
-        let crashed = Storage::open(copy.path(), Options::default()).unwrap();
-        assert_eq!(times(&crashed), [1000, 2000, 4000]);
-        // The next head that is written has it.
-        storage.checkpoint(0);
         drop(storage);
         assert_eq!(times(&open()), [1000, 2000, 3000, 4000]);
         // It has an end.

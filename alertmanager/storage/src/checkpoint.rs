@@ -22,6 +22,7 @@ use base::sample::Timestamp;
 use tracing::{info, warn};
 
 use crate::Storage;
+use crate::append::Writer;
 use crate::exemplars::bytes::{self, Of};
 use crate::head::{Kept, Sealed};
 use crate::log::{Log, Restored};
@@ -52,13 +53,45 @@ impl Storage {
         self.write_checkpoint(least);
     }
 
-    /// The same, for who holds the turn already.
+    /// An orderly end: everything appended is on the disk, and no more than `least` bytes of log are to be
+    /// read at the next start. What failed just now is tried once more.
+    ///
+    /// # Errors
+    ///
+    /// The disk failed.
+    pub fn close(&self, least: u64) -> io::Result<()> {
+        {
+            let mut writer = self.writer();
+            writer.is_failing = false;
+            writer.log.iter_mut().for_each(Log::try_at_once);
+        }
+        let synced = self.sync();
+        self.checkpoint(least);
+        synced
+    }
+
+    /// As [`Storage::checkpoint`], for who holds the turn. However little log there is, it is written where
+    /// it has what the log lacks, as soon as the disk takes something again.
     pub(crate) fn write_checkpoint(&self, least: u64) {
-        let begun = match &mut self.writer().log {
-            Some(log) if log.unread() >= least.max(1) => self.begin_checkpoint(log),
-            _ => return,
-        };
-        self.finish_checkpoint(begun);
+        self.write_where(|log, unlogged, is_failing| {
+            log.unread() >= least.max(1) || (unlogged > 0 && !is_failing)
+        });
+    }
+
+    /// Writes the head where `is_due` says so of the log, of how many samples it lacks, and whether it fails.
+    fn write_where(&self, is_due: impl FnOnce(&Log, u64, bool) -> bool) {
+        let mut writer = self.writer();
+        let Writer { log: Some(log), unlogged, is_failing, .. } = &mut *writer else { return };
+        if !is_due(log, *unlogged, *is_failing) {
+            return;
+        }
+        // What comes while it is written may not be in it.
+        let lacking = std::mem::take(unlogged);
+        let begun = self.begin_checkpoint(log);
+        drop(writer);
+        if !self.finish_checkpoint(begun) {
+            self.writer().unlogged += lacking;
+        }
     }
 
     fn begin_checkpoint(&self, log: &mut Log) -> io::Result<Begun> {
@@ -73,25 +106,23 @@ impl Storage {
         if !exists && self.exemplars.is_empty() {
             return;
         }
-        let begun = match &mut self.writer().log {
-            Some(log) => self.begin_checkpoint(log),
-            None => return,
-        };
-        self.finish_checkpoint(begun);
+        self.write_where(|_, _, _| true);
     }
 
-    fn finish_checkpoint(&self, begun: io::Result<Begun>) {
-        let Some(dir) = &self.dir else { return };
+    /// Whether the head is written.
+    fn finish_checkpoint(&self, begun: io::Result<Begun>) -> bool {
+        let Some(dir) = &self.dir else { return false };
         let unfinished = dir.join("head.new");
         let written = begun.and_then(|begun| {
             self.write_head(&unfinished, &begun)?;
             fs::rename(&unfinished, dir.join(NAME))?;
             lasting::sync(dir)
         });
-        if let Err(error) = written {
+        if let Err(error) = &written {
             let _ = fs::remove_file(&unfinished);
             warn!(%error, "the head could not be written: the next start reads more of the log");
         }
+        written.is_ok()
     }
 
     fn write_head(&self, path: &Path, begun: &Begun) -> io::Result<()> {

@@ -49,10 +49,14 @@ mod tests {
     }
 
     fn append(storage: &Storage, job: &str, n: u32) {
+        append_at(storage, job, n, 1000);
+    }
+
+    fn append_at(storage: &Storage, job: &str, n: u32, at: i64) {
         let n = n.to_string();
         let labels = Labels::from_pairs([("__name__", "x"), ("job", job), ("n", &n)]);
         let series = storage.series(&labels).unwrap();
-        let timestamp = Timestamp::from_millis(1000);
+        let timestamp = Timestamp::from_millis(at);
         let appended = storage.append(&[Point { series, timestamp, value: 1.0 }]).unwrap();
         assert_eq!(appended.stored, 1);
     }
@@ -64,6 +68,41 @@ mod tests {
             .unwrap_or_default();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_start_leaves_out_nothing_that_fitted_f36() {
+        let dir = tempfile::tempdir().unwrap();
+        // Two jobs of half the series each: both had them before the others were at nine tenths.
+        let storage = open(dir.path(), 100);
+        (0..45).for_each(|n| append(&storage, "a", n));
+        (0..45).for_each(|n| append(&storage, "b", n));
+        (0..9).for_each(|n| append(&storage, "c", n));
+        // In the log, `a` and `b` come last.
+        storage.checkpoint(0);
+        (0..9).for_each(|n| append_at(&storage, "c", n, 2000));
+        (0..45).for_each(|n| append_at(&storage, "b", n, 2000));
+        (0..45).for_each(|n| append_at(&storage, "a", n, 2000));
+        drop(storage);
+        std::fs::remove_file(dir.path().join("head")).unwrap();
+        std::fs::remove_file(dir.path().join("log/00000001.log")).unwrap();
+        let storage = open(dir.path(), 100);
+        assert_eq!(storage.stats().series, 99);
+        assert!(!dir.path().join("left-out").exists());
+        drop(storage);
+        // Where not all fit, what is said of a job itself has room.
+        let storage = open(dir.path(), 1000);
+        let up = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
+        let point = Point {
+            series: storage.own_series(&up).unwrap(),
+            timestamp: Timestamp::from_millis(3000),
+            value: 1.0,
+        };
+        storage.append(&[point]).unwrap();
+        drop(storage);
+        let storage = open(dir.path(), 80);
+        assert!(storage.stats().series <= 80);
+        assert_eq!(storage.label_values("__name__").unwrap().len(), 2);
     }
 
     #[test]

@@ -143,24 +143,34 @@ impl Storage {
     /// rest is used. Nor is a disk that takes nothing: what it has is read, and writing goes on when it
     /// takes something again.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
+        Self::open_sharing(dir, options, false)
+    }
+
+    /// Opens the samples, where a job may have to share what room there is with others.
+    fn open_sharing(dir: &Path, options: Options, shares: bool) -> Result<Self, OpenError> {
         let failed = |source| OpenError { dir: dir.to_owned(), source };
         // A disk that takes nothing may have everything.
         lasting::make_folder(dir).or_else(passing).map_err(failed)?;
         let blocks = open_blocks(&dir.join("blocks")).map_err(failed)?;
         let mut head = head_behind(&blocks, options);
         let log_dir = dir.join("log");
-        let mut limit = Limit::of(options.max_series);
+        let mut limit = Limit::of(options.max_series).sharing(shares);
         let mut exemplars = Newest::of(options.max_exemplars);
         let mut into = Restored { head: &mut head, exemplars: &mut exemplars, limit: &mut limit };
         let known = checkpoint::read(dir, &mut into).map_err(failed)?;
         if known.is_none() {
             *into.head = head_behind(&blocks, options);
-            *into.limit = Limit::of(options.max_series);
+            *into.limit = Limit::of(options.max_series).sharing(shares);
             *into.exemplars = Newest::of(options.max_exemplars);
         }
         let known = known.unwrap_or_default();
         let used = known.last().map_or(0, |(number, _)| *number);
         let replayed = log::replay(&log_dir, &known, &mut into).map_err(failed)?;
+        if limit.left_out > 0 && !shares {
+            // Not all fit that were there: nobody has a right to what came first.
+            drop((head, blocks));
+            return Self::open_sharing(dir, options, true);
+        }
         if limit.left_out > 0 {
             left_out::keep(dir, limit.left_out).or_else(passing).map_err(failed)?;
         }

@@ -26,7 +26,9 @@ pub(crate) use replay::{Restored, check, replay};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use base::clock::Stopwatch;
 use base::sample::Timestamp;
 use tracing::{info, warn};
 
@@ -38,6 +40,9 @@ const SEGMENT_BYTES: u64 = 128 << 20;
 const MAGIC: &[u8; 8] = b"VEILLOG1";
 /// The largest payload that is believed: a scrape's limit of series at full length is far below.
 const MAX_FRAME: usize = 256 << 20;
+/// Where no other file takes a segment either, it is tried again after so long: a copy takes time and
+/// room that others need.
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
 /// The log, open for writing.
 #[derive(Debug)]
@@ -57,6 +62,8 @@ pub(crate) struct Log {
     /// The disk failed at the segment: Linux says so once, forgets what it could not write and calls the
     /// next attempt good. What it holds has to be written to another file (F33).
     suspect: bool,
+    /// Since when it is known that no other file takes it either.
+    refused: Option<Stopwatch>,
     /// A frame that could not be taken back stands at the end: nothing behind it would be read.
     torn: bool,
     frame: Vec<u8>,
@@ -96,6 +103,7 @@ impl Log {
             unread,
             unsynced: false,
             suspect: false,
+            refused: None,
             torn: false,
             frame,
             aside,
@@ -237,10 +245,28 @@ impl Log {
     /// Writes what the segment holds, as we still see it, to a new file that takes its place when it is on
     /// the disk. Nobody who reads the log notices.
     fn renew(&mut self) -> io::Result<()> {
+        if self.refused.is_some_and(|since| since.elapsed() < RENEW_AGAIN) {
+            return Err(io::Error::other("the disk failed at it, and took no copy of it just now"));
+        }
         let path = self.dir.join(file_name(self.number));
         let new = path.with_extension("new");
-        let mut held = File::open(&path)?.take(self.size);
-        let mut file = OpenOptions::new().create(true).append(true).open(&new)?;
+        let renewed = self.write_anew(&path, &new);
+        self.refused = None;
+        if renewed.is_err() {
+            let _ = fs::remove_file(&new);
+            self.refused = Some(Stopwatch::start());
+        }
+        renewed
+    }
+
+    /// Whatever was tried just now may be tried again.
+    pub(crate) fn try_at_once(&mut self) {
+        self.refused = None;
+    }
+
+    fn write_anew(&mut self, path: &Path, new: &Path) -> io::Result<()> {
+        let mut held = File::open(path)?.take(self.size);
+        let mut file = OpenOptions::new().create(true).append(true).open(new)?;
         file.set_len(0)?;
         let copied = io::copy(&mut held, &mut file)?;
         if copied < self.size {
@@ -248,7 +274,7 @@ impl Log {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
         file.sync_data()?;
-        fs::rename(&new, &path)?;
+        fs::rename(new, path)?;
         lasting::sync(&self.dir)?;
         self.file = Some(file);
         (self.unsynced, self.suspect) = (false, false);
@@ -396,6 +422,14 @@ mod tests {
         fs::create_dir(path.with_extension("new")).unwrap();
         assert!(log.sync().is_err() && log.handle().is_err() && log.rotate().is_err());
         fs::remove_dir(path.with_extension("new")).unwrap();
+        // It is not tried all the time, and leaves nothing that takes room.
+        assert!(log.handle().is_err());
+        log.try_at_once();
+        let whole = log.size;
+        log.size += 1;
+        assert!(log.handle().is_err() && !path.with_extension("new").exists());
+        log.size = whole;
+        log.try_at_once();
         assert!(log.handle().unwrap().is_none());
         assert_ne!(inode(&path), first);
         assert_eq!(fs::read(&path).unwrap(), held);

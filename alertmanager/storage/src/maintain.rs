@@ -166,6 +166,11 @@ impl Storage {
     /// sample where that is older than `now`: after a jump of the clock nothing goes.
     fn expire(&self, now: Timestamp) -> io::Result<()> {
         let blocks = self.blocks();
+        // Mostly none is, and then no series need be looked at.
+        let oldest = now - self.options.retention;
+        if blocks.iter().all(|block| block.max_time() >= oldest) {
+            return self.expire_by_size();
+        }
         let mut spans: Vec<_> = blocks.iter().map(|b| (b.min_time(), b.max_time())).collect();
         let first = self.head().iter().filter_map(HeadSeries::first_time).min();
         spans.extend(first.zip(self.max_time()));

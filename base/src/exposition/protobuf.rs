@@ -8,7 +8,8 @@
 //! that it would have in the text format, so that whoever knows a series by its text finds it again.
 //!
 //! Invariant: one family is in memory at a time as bytes, and one of its metrics decoded: a body takes
-//! no more memory than its limit, whatever it says of itself.
+//! no more memory than its limit, whatever it says of itself. Nor does what it says as text: a name stands
+//! once a family, and labels once a histogram, but both in the text of each series (X22).
 
 mod message;
 
@@ -16,7 +17,7 @@ use std::borrow::Cow;
 
 use prost::Message;
 
-use super::{Entry, Format, ParseError, SampleEntry};
+use super::{Entry, Format, MAX_LINE, ParseError, SampleEntry};
 use crate::family::{Exemplar, MetricKind};
 use crate::labels::{is_legacy_label_name, is_legacy_metric_name};
 use crate::number;
@@ -58,14 +59,21 @@ pub struct ProtobufParser {
     partial: Vec<u8>,
     /// Which family it is, from 1.
     number: u64,
+    room: Room,
+}
+
+/// Where the texts of series are made, and how long they may be yet, all together.
+#[derive(Debug)]
+struct Room {
     text: String,
+    left: usize,
 }
 
 impl ProtobufParser {
     /// A parser for a body of at most `max_body` bytes.
     pub fn new(histograms: Histograms, max_body: usize) -> Self {
-        let (partial, text) = (Vec::new(), String::new());
-        Self { histograms, max_body, bytes: 0, partial, number: 1, text }
+        let (partial, room) = (Vec::new(), Room { text: String::new(), left: max_body });
+        Self { histograms, max_body, bytes: 0, partial, number: 1, room }
     }
 
     /// Reads a further piece and hands its entries to `entry`, whose error ends the reading.
@@ -192,21 +200,21 @@ impl ProtobufParser {
         if let Some(counter) = counter {
             let exemplar = counter.exemplar.as_ref().map(exemplar);
             let sample = Value { value: counter.value, exemplar, start: counter.created };
-            return entry(Entry::Sample(about.sample(&mut self.text, "", None, sample)));
+            return entry(Entry::Sample(about.sample(&mut self.room, "", None, sample)?));
         }
         if let Some(Plain { value }) = gauge.or(*untyped) {
-            return entry(Entry::Sample(about.sample(&mut self.text, "", None, value.into())));
+            return entry(Entry::Sample(about.sample(&mut self.room, "", None, value.into())?));
         }
         if let Some(summary) = summary {
             let of = |value: f64| Value { value, exemplar: None, start: summary.created };
             for Quantile { quantile, value } in &summary.quantile {
                 let label = Some(("quantile", *quantile));
                 let value = Value::from(*value);
-                entry(Entry::Sample(about.sample(&mut self.text, "", label, value)))?;
+                entry(Entry::Sample(about.sample(&mut self.room, "", label, value)?))?;
             }
             let (sum, count) = (of(summary.sum), of(summary.count as f64));
-            entry(Entry::Sample(about.sample(&mut self.text, "_sum", None, sum)))?;
-            return entry(Entry::Sample(about.sample(&mut self.text, "_count", None, count)));
+            entry(Entry::Sample(about.sample(&mut self.room, "_sum", None, sum)?))?;
+            return entry(Entry::Sample(about.sample(&mut self.room, "_count", None, count)?));
         }
         let Some(histogram) = histogram else { return Ok(()) };
         let native = histogram.is_native() && self.histograms != Histograms::Classic;
@@ -215,11 +223,11 @@ impl ProtobufParser {
             let read = read.map_err(|why| self.error(format!("`{name}`: {why}")))?;
             let first = histogram.exemplars.first().map(exemplar);
             let value = Value { value: f64::NAN, exemplar: first, start: histogram.created };
-            let sample = about.sample(&mut self.text, "", None, value);
+            let sample = about.sample(&mut self.room, "", None, value)?;
             entry(Entry::Histogram(sample, read))?;
         }
         if !native || (self.histograms == Histograms::Both && !histogram.bucket.is_empty()) {
-            histogram.classic(&about, &mut self.text, entry)?;
+            histogram.classic(&about, &mut self.room, entry)?;
         }
         Ok(())
     }
@@ -263,14 +271,15 @@ impl From<f64> for Value {
 }
 
 impl About<'_> {
-    /// A sample of the series `name` + `suffix` with a label more, whose text is written to `text`.
+    /// A sample of the series `name` + `suffix` with a label more, whose text is made in `room`.
     fn sample<'t>(
         &self,
-        text: &'t mut String,
+        room: &'t mut Room,
         suffix: &str,
         bound: Option<(&str, f64)>,
         Value { value, exemplar, start }: Value,
-    ) -> SampleEntry<'t> {
+    ) -> Result<SampleEntry<'t>, ParseError> {
+        let Room { text, left } = room;
         text.clear();
         let legacy = is_legacy_metric_name(self.name);
         if legacy {
@@ -305,7 +314,14 @@ impl About<'_> {
             quote(text, &number::shortest(bound));
         }
         text.push('}');
-        SampleEntry {
+        let refused = |reason: String| ParseError { line: self.line, reason };
+        if text.len() > MAX_LINE {
+            return Err(refused(format!("name and labels of a series are over {MAX_LINE} bytes")));
+        }
+        *left = left
+            .checked_sub(text.len())
+            .ok_or_else(|| refused("as text the body would be over its limit".to_owned()))?;
+        Ok(SampleEntry {
             series: text,
             value,
             timestamp: self.timestamp,
@@ -314,7 +330,7 @@ impl About<'_> {
             kind: self.kind,
             format: Format::Text,
             line: self.line,
-        }
+        })
     }
 }
 
@@ -344,7 +360,7 @@ impl Both {
     fn classic<E: From<ParseError>>(
         &self,
         about: &About<'_>,
-        text: &mut String,
+        room: &mut Room,
         entry: &mut impl FnMut(Entry<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let of = |value: f64| Value { value, exemplar: None, start: self.created };
@@ -355,14 +371,14 @@ impl Both {
             let exemplar = bucket.exemplar.as_deref().map(exemplar);
             let value = Value { exemplar, ..of(count(bucket.count, bucket.count_float)) };
             let bound = Some(("le", bucket.upper));
-            entry(Entry::Sample(about.sample(text, "_bucket", bound, value)))?;
+            entry(Entry::Sample(about.sample(room, "_bucket", bound, value)?))?;
         }
         if !has_infinity {
             let bound = Some(("le", f64::INFINITY));
-            entry(Entry::Sample(about.sample(text, "_bucket", bound, of(all))))?;
+            entry(Entry::Sample(about.sample(room, "_bucket", bound, of(all))?))?;
         }
-        entry(Entry::Sample(about.sample(text, "_sum", None, of(self.sum))))?;
-        entry(Entry::Sample(about.sample(text, "_count", None, of(all))))
+        entry(Entry::Sample(about.sample(room, "_sum", None, of(self.sum))?))?;
+        entry(Entry::Sample(about.sample(room, "_count", None, of(all))?))
     }
 }
 

@@ -10,6 +10,7 @@ use base::http::client::Phases;
 
 use super::HttpProbe;
 use super::step::{Identity, PHASES, Page, Step, Taken, phases, values};
+use crate::chain::with_fault;
 use crate::network::{Failed, Metrics};
 use crate::outcome::Status;
 use crate::{Outcome, Reason};
@@ -60,7 +61,8 @@ impl HttpProbe {
                 Outcome::new(verdict.status, Reason::Threshold, summary)
             }
         };
-        outcome.details = details;
+        let fault = all.iter().rev().find_map(|(_, taken)| taken.page.seen.fault.clone());
+        outcome.details = with_fault(details, fault);
         outcome.measurements = verdict.measurements;
         let no_page = Page::default();
         let last = all.last().map_or(&no_page, |(_, taken)| &taken.page);

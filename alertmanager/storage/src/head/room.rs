@@ -16,10 +16,15 @@ pub(crate) enum NoRoom {
     Job { job: String, has: usize },
 }
 
+/// What is always said of a job, however many series it has.
+const OWN: [&str; 3] = ["up", "ALERTS", "ALERTS_FOR_STATE"];
+
 /// How many series may be there after a start.
 #[derive(Debug)]
 pub(crate) struct Limit {
     most: usize,
+    /// Whether a job leaves room to others: not where all fit that were there.
+    shares: bool,
     /// How often there was no room for one.
     pub(crate) left_out: u64,
 }
@@ -27,13 +32,19 @@ pub(crate) struct Limit {
 impl Limit {
     /// Of `most` series.
     pub(crate) fn of(most: usize) -> Self {
-        Self { most, left_out: 0 }
+        Self { most, shares: false, left_out: 0 }
+    }
+
+    /// The same, of which a job `shares` with others.
+    pub(crate) fn sharing(self, shares: bool) -> Self {
+        Self { shares, ..self }
     }
 
     /// The series with `labels`, if there is one or room for it.
     pub(crate) fn find_or_create(&mut self, head: &mut Head, labels: &Labels) -> Option<SeriesRef> {
         let found = head.find(labels);
-        if found.is_none() && head.room_for(labels, self.most, true).is_err() {
+        let shares = || self.shares && !OWN.contains(&labels.metric_name());
+        if found.is_none() && head.room_for(labels, self.most, shares()).is_err() {
             self.left_out += 1;
             return None;
         }

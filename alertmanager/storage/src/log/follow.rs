@@ -10,8 +10,9 @@
 //!
 //! Invariant: each sample is handed out once, and none that is not yet whole in the file.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -194,6 +195,11 @@ impl Storage {
         each: &mut impl FnMut(Followed<'_>),
     ) -> io::Result<Option<usize>> {
         let Follower { position, open, payload } = follower;
+        if let Some(segment) = open.as_ref()
+            && self.is_replaced(segment, *position)?
+        {
+            *open = None;
+        }
         let segment = match open {
             Some(segment) => segment,
             None => {
@@ -229,6 +235,19 @@ impl Storage {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether another file has taken the place of one that is read to its end: the disk failed at it, and
+    /// what follows is in the other.
+    fn is_replaced(&self, segment: &Open, position: LogPosition) -> io::Result<bool> {
+        let held = segment.file.metadata()?;
+        if position.offset < held.len() || position.offset == u64::MAX {
+            return Ok(false);
+        }
+        let name = file_name(position.segment);
+        let mut folders = self.log_folders().into_iter();
+        let there = folders.find_map(|folder| fs::metadata(folder.join(&name)).ok());
+        Ok(there.is_some_and(|there| (there.dev(), there.ino()) != (held.dev(), held.ino())))
     }
 
     /// Opens the segment of `position` and reads what stands before it; nothing where it is gone.

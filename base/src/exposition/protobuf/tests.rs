@@ -166,3 +166,41 @@ fn a_body_that_is_none_is_refused_x22_x23() {
         }
     }
 }
+
+#[test]
+fn what_would_be_huge_as_text_is_refused_x22() {
+    let gauge = |n: usize| Metric {
+        label: vec![label("n", &n.to_string())],
+        gauge: Some(Plain { value: 1.0 }),
+        ..Metric::default()
+    };
+    let refused = |body: &[u8]| {
+        let mut seen = 0;
+        let mut parser = ProtobufParser::new(Histograms::Classic, 4 << 20);
+        let mut entry = |entry: Entry<'_>| {
+            if let Entry::Sample(sample) = entry {
+                seen += sample.series.len();
+            }
+            Ok::<_, ParseError>(())
+        };
+        let reason = parser.feed(body, &mut entry).unwrap_err().reason;
+        assert!(seen <= 4 << 20, "{seen}");
+        reason
+    };
+    // A name that is fine alone, and stands in the text of each of many series.
+    let many: Vec<Metric> = (0..10_000).map(gauge).collect();
+    let body = family(&"x".repeat(60_000), 1, &many);
+    assert_eq!(refused(&body), "as text the body would be over its limit");
+    let too_long = "name and labels of a series are over 65536 bytes";
+    assert_eq!(refused(&family(&"x".repeat(3 << 20), 1, &many)), too_long);
+    // A label that stands once, and in the text of each bucket.
+    let bucket = |n: u64| Bucket { count: n, upper: n as f64, ..Bucket::default() };
+    let histogram = |length: usize| {
+        let buckets = (0..50_000).map(bucket).collect();
+        let both = Both { count: 50_000, bucket: buckets, ..Both::default() };
+        let label = vec![label("text", &"y".repeat(length))];
+        family("h", 4, &[Metric { label, histogram: Some(both), ..Metric::default() }])
+    };
+    assert_eq!(refused(&histogram(60_000)), "as text the body would be over its limit");
+    assert_eq!(refused(&histogram(70_000)), too_long);
+}

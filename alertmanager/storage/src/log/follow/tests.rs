@@ -189,3 +189,20 @@ fn exemplars_stand_among_the_samples() {
     assert_eq!(read(&storage, &mut follower), ["a@7=0.5 Some(\"4\")"]);
     assert_eq!(read(&storage, &mut Follower::at(noted)).len(), 5);
 }
+
+#[test]
+fn goes_on_in_the_file_that_took_the_place_of_another_f33() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let mut follower = Follower::at(storage.log_end().unwrap());
+    append(&storage, &[("a", 1000, 1.0)]);
+    assert_eq!(read(&storage, &mut follower, 9).0, "a@1000=1");
+    // The disk failed at it: all of it is written to another file, by whoever syncs next.
+    storage.writer().log.as_mut().unwrap().sync_failed();
+    append(&storage, &[("a", 2000, 2.0)]);
+    storage.sync().unwrap();
+    append(&storage, &[("a", 3000, 3.0)]);
+    assert_eq!(read(&storage, &mut follower, 9).0, "a@2000=2 a@3000=3");
+    append(&storage, &[("a", 4000, 4.0)]);
+    assert_eq!(read(&storage, &mut follower, 9).0, "a@4000=4");
+}
