@@ -89,6 +89,8 @@ fn a_folder_that_vanishes_is_told_and_pages_go_on_f35() {
     wait_until("all is well again", || data(&evaluator).0 == "pass");
     wait_until("that is told", || told(&chat).contains(&"DataFolderFailing resolved".to_owned()));
     assert!(evaluator.program().log().contains("takes what is written again"));
+    // What was told and is not noted yet would be told again (G2).
+    wait_until("it is noted", || evaluator.own("veilleur_outbox_waiting") == 0.0);
     // What happened meanwhile is in the folder.
     let known = told(&chat).len();
     evaluator.kill();

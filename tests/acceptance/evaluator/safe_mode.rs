@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -202,6 +203,32 @@ fn safe_mode_ends_by_itself_and_comes_again_where_that_crashes_f36() {
     assert_eq!(evaluator.program().wait(), End::Exit(0));
     evaluator.start_with(&["--safe-mode", "on"]);
     assert!(safe_mode(&evaluator).contains("start without it"), "{}", safe_mode(&evaluator));
+}
+
+#[test]
+fn who_ends_us_while_safe_mode_ends_ends_us_in_order_f36() {
+    // It takes a message and never answers: the end waits for that.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut evaluator = Evaluator::new();
+    let hook = format!("http://{}/hook", silent.local_addr().unwrap());
+    let config = format!(
+        "route: {{receiver: chat, group_wait: 0s}}\n\
+         receivers: [{{name: chat, webhook_configs: [{{url: '{hook}'}}]}}]\n"
+    );
+    evaluator.write("veilleur.yml", &config);
+    for _ in 0..3 {
+        evaluator.start();
+        evaluator.kill();
+    }
+    evaluator.start_with(&["--safe-mode-for", "2s"]);
+    wait_until("it ends", || evaluator.program().log().contains("safe mode is over"));
+    evaluator.program().signal("TERM");
+    assert_eq!(evaluator.program().wait(), End::Exit(0));
+    let log = evaluator.program().log();
+    assert!(!log.contains("told again to stop"), "{log}");
+    // Nobody takes that for a crash.
+    evaluator.start();
+    assert_eq!(safe_mode(&evaluator), "");
 }
 
 #[test]
