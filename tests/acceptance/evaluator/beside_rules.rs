@@ -7,9 +7,9 @@
 //! more than five minutes judges every five seconds, else every two.
 //!
 //! What is there for less than an interval may be seen by one of them only. The pages of programs change
-//! at every look, so [`Held`] shows each for an interval: both see the same numbers. What a program that
-//! judges shows of itself moves with its judging, so another one is watched. What one of them had for a
-//! single evaluation is no difference.
+//! at every look, so [`Held`] shows each number for an interval of those who look at it: both see the same.
+//! What a program that judges shows of itself moves with its judging, so another one is watched. What one
+//! of them had for a single evaluation is no difference.
 //!
 //! Invariant: an alert that one of them has and the other has not, or that changes at another time
 //! than the two differ by nature in (when each scrapes and judges), is a difference.
@@ -90,25 +90,50 @@ fn shown(millis: i64) -> String {
     page
 }
 
-/// Pages of programs, each shown as it was at the beginning of its time.
+/// Pages of programs: what counts is shown as it was at the beginning of its interval, and gauges as
+/// they were at the beginning of the rule sets' one.
 struct Held {
-    seconds: i64,
-    pages: Mutex<BTreeMap<String, (i64, String)>>,
+    interval: i64,
+    sets_interval: i64,
+    /// By address and whether it is for the gauges, with the number of the time.
+    pages: Mutex<BTreeMap<(String, bool), (i64, String)>>,
 }
 
 impl Held {
     fn page(&self, address: &str) -> Reply {
-        let time = Timestamp::now().millis() / 1000 / self.seconds;
-        let mut pages = self.pages.lock().unwrap();
-        let held = pages.get(address).filter(|(of, _)| *of == time);
-        let page = held.map(|(_, page)| page.clone()).or_else(|| {
-            let (status, page) = ask("GET", &format!("http://{address}/metrics"), "", "")?;
-            (status == 200).then_some(page)
+        let now = Timestamp::now().millis() / 1000;
+        let counted = self.held(address, false, now / self.interval);
+        let gauges = self.held(address, true, now / self.sets_interval);
+        let (Some(counted), Some(gauges)) = (counted, gauges) else { return Reply::status(503) };
+        let gauges: BTreeMap<_, _> = families(&gauges).collect();
+        let shown = families(&counted).map(|(head, family)| match gauges.get(head) {
+            Some(held) if head.ends_with(" gauge") => held,
+            _ => family,
         });
-        let Some(page) = page else { return Reply::status(503) };
-        pages.insert(address.to_owned(), (time, page.clone()));
-        Reply::text(&page)
+        Reply::text(&shown.collect::<String>())
     }
+
+    fn held(&self, address: &str, gauges: bool, time: i64) -> Option<String> {
+        let mut pages = self.pages.lock().unwrap();
+        let key = (address.to_owned(), gauges);
+        if let Some((_, page)) = pages.get(&key).filter(|(of, _)| *of == time) {
+            return Some(page.clone());
+        }
+        let (status, page) = ask("GET", &format!("http://{address}/metrics"), "", "")?;
+        let page = (status == 200).then_some(page)?;
+        pages.insert(key, (time, page.clone()));
+        Some(page)
+    }
+}
+
+/// The families of a page, with the lines that say their names and types.
+fn families(page: &str) -> impl Iterator<Item = (&str, &str)> {
+    let begins: Vec<_> = page.match_indices("# TYPE ").map(|(at, _)| at).collect();
+    let ends: Vec<_> = begins.iter().skip(1).copied().chain([page.len()]).collect();
+    begins.into_iter().zip(ends).map(|(begin, end)| {
+        let family = &page[begin..end];
+        (family.lines().next().unwrap_or_default(), family)
+    })
 }
 
 /// The rule sets that Prometheus takes.
@@ -245,7 +270,7 @@ fn the_same_alerts_at_the_same_evaluation_as_prometheus() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let ports = [free_port(), free_port(), free_port(), free_port()];
-    let held = Held { seconds: interval, pages: Mutex::default() };
+    let held = Held { interval, sets_interval, pages: Mutex::default() };
     let target = HttpServer::start(move |asked| {
         let millis = Timestamp::now().millis() / interval;
         match asked.path.as_str() {
