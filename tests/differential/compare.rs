@@ -350,9 +350,17 @@ pub(crate) fn readings(text: &str, ours: &Result<String, Faults>, theirs: &Json)
             let theirs_too = theirs.replace(" ignoring ()", "");
             // Behind an operator it forgets the quotes of labels, and cannot read that again.
             let bare = |text: &str| text.replace('"', "");
-            // So it does with parentheses around a length.
+            // So it does with parentheses around a length; later versions do not.
             let bare = |text: &str| bare(text).replace(['(', ')'], "");
-            let forgets = ["on (", "ignoring (", "group_left (", "group_right (", "offset -("];
+            let forgets = [
+                "on (",
+                "ignoring (",
+                "group_left (",
+                "group_right (",
+                "offset -(",
+                "offset (",
+                "[(",
+            ];
             let forgets = forgets.iter().any(|word| ours.contains(word));
             let same = ours_too == theirs_too || forgets && bare(&ours_too) == bare(&theirs_too);
             (!same && !ours.contains("ignoring () group"))
