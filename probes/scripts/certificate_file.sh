@@ -56,7 +56,7 @@ while (($#)); do
         -*) unknown "there is no option $1" ;;
         *) files+=("$1") ;;
     esac
-    shift || break
+    shift || unknown 'the last option has no value'
 done
 whole='^(0|[1-9][0-9]{0,5})$'
 [[ $warning =~ $whole && $critical =~ $whole ]] || unknown 'DAYS must be a whole number'

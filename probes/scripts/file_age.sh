@@ -66,7 +66,7 @@ while (($#)); do
         -*) unknown "there is no option $1" ;;
         *) files+=("$1") ;;
     esac
-    shift || break
+    shift || unknown 'the last option has no value'
 done
 [[ $min_size =~ ^(0|[1-9][0-9]{0,14})$ ]] || unknown 'BYTES must be a whole number'
 [[ -n $warning$critical ]] || unknown 'neither -w nor -c is given; see --help'

@@ -37,7 +37,7 @@ while (($#)); do
         -d | --database) database=${2-} && shift ;;
         *) end 3 "there is no option $1" ;;
     esac
-    shift || break
+    shift || end 3 'the last option has no value'
 done
 whole='^(0|[1-9][0-9]{0,8})$'
 [[ $warning =~ $whole && $critical =~ $whole ]] || end 3 'SECONDS must be a whole number'

@@ -35,7 +35,7 @@ while (($#)); do
         -x | --exclude) exclude+=("${2-}") && shift ;;
         *) end 3 "there is no option $1" ;;
     esac
-    shift || break
+    shift || end 3 'the last option has no value'
 done
 whole='^(0|[1-9][0-9]{0,5})$'
 [[ $warning =~ $whole && $critical =~ $whole ]] || end 3 'COUNT must be a whole number'

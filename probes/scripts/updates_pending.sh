@@ -38,7 +38,7 @@ while (($#)); do
         --cache) caches=("${2-}") && shift ;;
         *) end 3 "there is no option $1" ;;
     esac
-    shift || break
+    shift || end 3 'the last option has no value'
 done
 whole='^(0|[1-9][0-9]{0,5})?$'
 for limit in "$warning" "$critical" "$security_warning" "$security_critical"; do

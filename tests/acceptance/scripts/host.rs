@@ -271,7 +271,7 @@ fn updates_pending() {
     stage.stand_in("dnf", DNF4_NOTES);
     dnf(&[], 1, "2 updates wait, 2 of them for security");
     dnf(&["-w", "many"], 3, "NUMBER must be a whole number");
-    dnf(&["-w"], 3, "");
+    dnf(&["-w"], 3, "the last option has no value");
 }
 
 #[test]
