@@ -13,6 +13,7 @@ use tests::program::{End, Program, path_of};
 use tests::{ask, wait_until};
 
 use super::checker::{Event, Verdict, check};
+use super::points::FIRST;
 use super::sink::{Point, Sink, kill};
 use crate::rig::Evaluator;
 
@@ -77,6 +78,7 @@ pub(super) struct Laboratory {
 }
 
 impl Laboratory {
+    /// A laboratory whose evaluator died amid its first start, and was started again.
     pub(super) fn begin(seed: u64) -> Self {
         let (evaluator, sink) = (Evaluator::new(), Sink::start());
         let target = HttpServer::start(|_| Reply::text(""));
@@ -109,6 +111,11 @@ impl Laboratory {
         let mut laboratory =
             Self { evaluator, program, sink, target, random, firing, silences, told: 0 };
         laboratory.show();
+        if cfg!(debug_assertions) {
+            laboratory.start(Some((FIRST, 1)));
+            wait_until("the first start is dead", || laboratory.is_dead());
+            laboratory.bury();
+        }
         laboratory.start(None);
         laboratory.await_ready();
         laboratory

@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Their names, in the order of an alert's way.
+/// The one that only the first start on a folder passes.
+pub(super) const FIRST: &str = "schema.saving";
+
+/// The names of the others, in the order of an alert's way.
 pub(super) const POINTS: &[&str] = &[
-    "schema.saving",
     "reload.stopped",
     "reload.reconciled",
     "reload.adopted",
@@ -56,5 +58,6 @@ fn named(folder: &Path, names: &mut BTreeSet<String>) {
 fn every_point_of_the_code_has_a_crash() {
     let mut names = BTreeSet::new();
     named(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../alertmanager/src")), &mut names);
-    assert_eq!(names, POINTS.iter().map(|name| (*name).to_owned()).collect());
+    let known = POINTS.iter().chain([&FIRST]).map(|name| (*name).to_owned());
+    assert_eq!(names, known.collect());
 }
