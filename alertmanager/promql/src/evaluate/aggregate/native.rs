@@ -83,6 +83,10 @@ fn one(
                     Some(total) => {
                         if total.add(&histogram).is_err() {
                             context.warn_of_mix(table.key(*row).metric_name(), plan.span);
+                            // What comes behind is not looked at.
+                            if floats > 0 {
+                                context.warn_of_floats(plan.span);
+                            }
                             return Ok(ABSENT);
                         }
                     }
@@ -103,8 +107,7 @@ fn one(
         });
     }
     if floats > 0 {
-        let message = "encountered a mix of histograms and floats for aggregation";
-        context.warn(plan.span, message.to_owned());
+        context.warn_of_floats(plan.span);
         return Ok(ABSENT);
     }
     let Some(total) = total else { return Ok(ABSENT) };
@@ -130,6 +133,12 @@ impl Table {
 }
 
 impl Context<'_> {
+    /// Warns of floats beside histograms.
+    fn warn_of_floats(&self, span: crate::fault::Span) {
+        let message = "encountered a mix of histograms and floats for aggregation";
+        self.warn(span, message.to_owned());
+    }
+
     /// Warns of histograms that have no buckets in common.
     pub(crate) fn warn_of_mix(&self, name: &str, span: crate::fault::Span) {
         let message = format!(
