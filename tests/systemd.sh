@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The agent's package on a host that systemd has really booted: units that run, fail, restart in a loop,
-# are masked or not there; the journal, rotated, emptied and read on after a restart. Needs root.
+# are masked or not there; the journal, rotated, emptied and read on after a restart; what a unit takes,
+# by the kernel's own numbers; what a script may take. Needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -176,4 +177,37 @@ await "what came while nobody looked counts, once" matches journal word 2
 remote logger canary-9
 await "and so on" matches journal word 3
 matches journal-unit word 0 || fail "a message of before counts again"
+
+echo "what a unit takes, by the kernel's numbers"
+await "the unit has done its work" remote test -e /run/busy
+busy=/system.slice/busy.service
+labels="{cgroup=\"$busy\",container=\"\",unit=\"busy.service\"}"
+kernel() { remote "sed -n 's/^$1 //p' /sys/fs/cgroup$busy/cpu.stat"; }
+same_cpu() {
+  awk -v user="$(value "veilleur_cgroup_cpu_user_seconds_total$labels")" -v users="$(kernel user_usec)" \
+    -v own="$(value "veilleur_cgroup_cpu_system_seconds_total$labels")" -v owns="$(kernel system_usec)" \
+    'BEGIN { exit !(sprintf("%.0f", user * 1e6) == users && sprintf("%.0f", own * 1e6) == owns && users + owns >= 9e5) }'
+}
+await "its processor time is that of the kernel" same_cpu
+controllers=$(remote cat /sys/fs/cgroup/cgroup.controllers)
+has() { [[ " $controllers " == *" $1 "* ]]; }
+if has memory; then
+  held() { [ "$(value "veilleur_cgroup_memory_bytes$labels")" -ge $((64 << 20)) ]; }
+  await "its memory is told" held
+fi
+if has io; then
+  written() { [ "$(value "veilleur_cgroup_io_written_bytes_total$labels")" -ge $((8 << 20)) ]; }
+  await "what it has written is told" written
+fi
+if has pids; then
+  await "its tasks are told" is "veilleur_cgroup_tasks$labels" 1
+fi
+if has memory && has pids; then
+  remote journalctl --unit veilleur-agent | grep -q 'scripts run in control groups' || fail "there are no control groups"
+  check hog 2 killed
+else
+  echo "  (the kernel has only these controllers in version 2: ${controllers:-none})"
+  # Then each process of the script has the limit for itself.
+  check hog 0 none
+fi
 ! remote journalctl --no-pager -u veilleur-agent | grep -i 'panic' || fail "it panicked"
