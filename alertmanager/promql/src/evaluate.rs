@@ -22,7 +22,9 @@ mod table;
 mod select;
 mod smooth;
 mod scalar;
+mod bounds;
 mod window;
+mod pieces;
 mod slide;
 mod grouping;
 mod aggregate;
@@ -40,6 +42,9 @@ pub use session::Session;
 pub use steps::Range;
 pub use value::{Output, Series, Value};
 
+#[cfg(test)]
+pub(crate) use bounds::Bounds;
+pub(crate) use bounds::Windows;
 pub(crate) use context::Context;
 pub(crate) use grouping::Groups;
 pub(crate) use histograms::Cell;
@@ -48,7 +53,7 @@ pub(crate) use scalar::Column;
 pub(crate) use slide::slide;
 pub(crate) use steps::Steps;
 pub(crate) use table::{ABSENT, Sink, Table, has_value, is_absent};
-pub(crate) use window::{Native, OverTimeCall, Samples, Slide, Window};
+pub(crate) use window::{Native, OverTimeCall, Row, Samples, Slide, Window};
 
 use storage::Storage;
 
@@ -59,7 +64,7 @@ use crate::plan::{
 use crate::query::Query;
 use aggregate::{Fold, OneMetric};
 use select::Selections;
-use window::{Input, Windows};
+use window::Input;
 
 /// Makes rows from the windows of a range vector.
 pub(crate) type OverTime = fn(&OverTimeCall<'_>, &mut dyn Sink) -> Result<(), EvalError>;

@@ -9,8 +9,10 @@ mod values;
 mod date;
 mod sorted;
 mod over_time;
+mod rank;
 mod start;
 mod native_rate;
+mod edge;
 mod rate;
 mod extended;
 mod trend;
@@ -242,18 +244,18 @@ static FUNCTIONS: &[Function] = &[
     values("ln", |v, _| v.ln()),
     values("log10", |v, _| v.log10()),
     values("log2", |v, _| v.log2()),
-    over_time("mad_over_time", slide::<over_time::Mad>),
+    over_time("mad_over_time", slide::<rank::Mad>),
     Function::new("max_of", &[Scalar, Scalar], Body::OfTwo(values::max)).scalar(),
-    over_time("max_over_time", slide::<over_time::Max>),
+    over_time("max_over_time", slide::<rank::Max>),
     Function::new("min_of", &[Scalar, Scalar], Body::OfTwo(values::min)).scalar(),
-    over_time("min_over_time", slide::<over_time::Min>),
+    over_time("min_over_time", slide::<rank::Min>),
     date("minute", date::minute),
     date("month", date::month),
     Function::new("pi", &[], Body::Constant(std::f64::consts::PI)).scalar(),
     Function::new("predict_linear", &[Matrix, Scalar], Body::OverTime(slide::<trend::Predict>)),
     over_time("present_over_time", slide::<over_time::Present>),
     Function::new("quantile_over_time", &[Scalar, Matrix],
-        Body::OverTime(slide::<over_time::Quantile>)),
+        Body::OverTime(slide::<rank::Quantile>)),
     values("rad", |v, _| v * std::f64::consts::PI / 180.0),
     of_range("range", Range::seconds),
     over_time("rate", slide::<rate::Rate>)

@@ -114,31 +114,54 @@ impl Variance {
     }
 }
 
-/// The `quantile` of `values`, between two of them where it lies between; sorts the values, those
-/// that are not a number first. A quantile below 0 or above 1 is an infinity.
+/// The `quantile` of `values`, between two of them where it lies between, in the order of [`order`];
+/// moves the values. A quantile below 0 or above 1 is an infinity.
 pub(crate) fn quantile(quantile: f64, values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(|a, b| smaller_first(*a, *b));
-    quantile_of_sorted(quantile, values)
+    let (lower, weight) = match place(quantile, values.len()) {
+        Ok(place) => place,
+        Err(value) => return value,
+    };
+    let (_, lower, above) = values.select_nth_unstable_by(lower, order);
+    let upper = above.iter().copied().min_by(order).unwrap_or(*lower);
+    between(*lower, upper, weight)
 }
 
 /// As [`quantile`], of values that are sorted.
 pub(crate) fn quantile_of_sorted(quantile: f64, values: &[f64]) -> f64 {
-    if values.is_empty() || quantile.is_nan() {
-        return f64::NAN;
-    }
+    let (lower, weight) = match place(quantile, values.len()) {
+        Ok(place) => place,
+        Err(value) => return value,
+    };
+    let upper = (lower + 1).min(values.len() - 1);
+    between(values[lower], values[upper], weight)
+}
+
+/// Which of so many values is below a quantile, and the weight of the one above it; or what the quantile
+/// is without a look at the values.
+fn place(quantile: f64, count: usize) -> Result<(usize, f64), f64> {
+    let last = match count.checked_sub(1) {
+        Some(last) if !quantile.is_nan() => last,
+        _ => return Err(f64::NAN),
+    };
     if quantile < 0.0 {
-        return f64::NEG_INFINITY;
+        return Err(f64::NEG_INFINITY);
     }
     if quantile > 1.0 {
-        return f64::INFINITY;
+        return Err(f64::INFINITY);
     }
-    let last = values.len() - 1;
     let rank = quantile * last as f64;
     let below = rank.floor();
-    let weight = rank - below;
-    let lower = (below as usize).min(last);
-    let upper = (lower + 1).min(last);
-    values[lower] * (1.0 - weight) + values[upper] * weight
+    Ok(((below as usize).min(last), rank - below))
+}
+
+fn between(lower: f64, upper: f64, weight: f64) -> f64 {
+    lower * (1.0 - weight) + upper * weight
+}
+
+/// The order of numbers, what is not a number before all of them, in which no two different values are
+/// the same.
+pub(crate) fn order(a: &f64, b: &f64) -> std::cmp::Ordering {
+    smaller_first(*a, *b).then_with(|| a.to_bits().cmp(&b.to_bits()))
 }
 
 /// The order of numbers, with what is not a number before all of them.

@@ -1,28 +1,21 @@
 //! Functions of range vectors, as they slide over one series after the other; over many series in
 //! several threads.
 //!
-//! ```text
-//! series   0 1 2 │ 3 4 5 │ 6 7 8 │ 9 ...      pieces
-//!          caller  helper  caller  helper     the caller takes them in their order
-//! ```
-//!
 //! Invariant: what comes out, and in which order, does not depend on how many threads there are.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 
 use base::labels::Labels;
 use storage::{Parts, SelectError, SeriesColumns};
 
+use super::bounds::{Bounds, Windows};
 use super::context::EvalError;
 use super::key::KeyRef;
+use super::pieces;
 use super::scalar::Column;
 use super::table::{ABSENT, Sink, is_absent};
-use super::window::{
-    Buffer, Native, OverTimeCall, Samples, Slide, Window, Windows, without_native,
-};
+use super::window::{Buffer, Native, OverTimeCall, Row, Samples, Slide, Window, without_native};
 
 /// After so many samples in windows the caller is asked whether to go on.
 const CHECK_AFTER: usize = 1 << 20;
@@ -30,17 +23,11 @@ const CHECK_AFTER: usize = 1 << 20;
 /// Fewer cells than these are not worth a thread, which takes a tenth of a millisecond.
 const WORTH: usize = 1 << 15;
 
-/// The most threads of an evaluation: others want to go on, too.
-const THREADS: usize = 4;
-
 /// The most cells of a piece, about. With so few what threads hand over needs no lease.
 const PIECE: usize = 1 << 15;
 
 /// So many pieces at least, for each thread, so that all have something to do until the end.
-const TURNS: usize = 4;
-
-/// How many pieces a helper is asked for at a time, so that it need not wait for the caller.
-const AHEAD: usize = 2;
+const TURNS: usize = 8;
 
 /// Slides the windows of a call over all series.
 pub(crate) fn slide<F: Slide>(
@@ -58,28 +45,27 @@ pub(crate) fn slide<F: Slide>(
     };
     let worth = |parts: &Parts<'_>| parts.len().saturating_mul(windows.count()) >= WORTH;
     if let Some(parts) = input.parts(context, windows.count()).filter(worth) {
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+        let threads = pieces::threads();
         if threads > 1 {
             return apart::<F>(call, &pass, &parts, threads, sink);
         }
     }
-    let mut function = F::default();
+    let mut slider = Slider::<F>::default();
     let mut lease = context.lease();
     lease.extend(windows.count())?;
     let mut cells = vec![ABSENT; windows.count()];
-    let mut work = 0;
     input.each(context, &mut |key, samples| {
-        function.begin(samples);
+        slider.begin(samples, windows);
         let any = if context.any_native(samples.values) {
-            pass.fill(samples, &mut cells, &mut work, |window| match F::NATIVE {
+            pass.each(&mut slider, samples, &mut cells, |function, window| match F::NATIVE {
                 Native::AsIs => Ok(function.value(window)),
-                Native::Ignored => Ok(without_native(&mut function, call, key, window)),
+                Native::Ignored => Ok(without_native(function, call, key, window)),
                 Native::Own => function.native(call, key, window),
             })?
         } else {
-            pass.fill(samples, &mut cells, &mut work, |window| Ok(function.value(window)))?
+            pass.fill(&mut slider, samples, &mut cells)?
         };
-        if any { push(&mut function, call, key, &cells, sink) } else { Ok(()) }
+        if any { push(&mut slider.function, call, key, &cells, sink) } else { Ok(()) }
     })
 }
 
@@ -96,6 +82,22 @@ fn push<F: Slide>(
     sink.push(key, cells)
 }
 
+/// A function on its way over one series after the other.
+#[derive(Default)]
+struct Slider<F> {
+    function: F,
+    bounds: Bounds,
+    /// The samples in windows since somebody was asked whether to go on.
+    work: usize,
+}
+
+impl<F: Slide> Slider<F> {
+    fn begin(&mut self, samples: Samples<'_>, windows: &Windows) {
+        self.bounds.find(samples.times, windows);
+        self.function.begin(samples);
+    }
+}
+
 /// What all series have in common.
 #[derive(Clone, Copy)]
 struct Pass<'a> {
@@ -107,68 +109,69 @@ struct Pass<'a> {
     cancelled: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// The value of a parameter at a step.
-#[inline]
-fn at(param: &[f64], step: usize) -> f64 {
-    match param {
-        [] => f64::NAN,
-        [value] => *value,
-        values => values[step],
-    }
-}
-
 impl Pass<'_> {
-    /// Fills the cells of a series, and says whether one got a value. `work` counts the samples in
-    /// windows since somebody was asked whether to go on.
+    /// Counts work that was done, or is about to be.
     #[inline]
-    fn fill<'s>(
+    fn count(&self, done: &mut usize, work: usize) -> Result<(), EvalError> {
+        *done = done.saturating_add(work);
+        if *done < CHECK_AFTER {
+            return Ok(());
+        }
+        *done = 0;
+        if (self.cancelled)() { Err(EvalError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Fills the cells of a series that has begun, and says whether one got a value.
+    fn fill<F: Slide>(
         &self,
-        samples: Samples<'s>,
+        slider: &mut Slider<F>,
+        samples: Samples<'_>,
         cells: &mut [f64],
-        work: &mut usize,
-        mut value: impl FnMut(Window<'s>) -> Result<f64, EvalError>,
     ) -> Result<bool, EvalError> {
-        let Self { windows, params, same_everywhere, cancelled } = *self;
-        let (mut any, mut over) = (false, Ok(()));
-        samples.slide(windows, |step, Range { start: first, end: behind }, end| {
+        let Slider { function, bounds, work } = slider;
+        let row = Row { samples, windows: self.windows, bounds, params: self.params };
+        if let Some(any) = function.fill(&row, cells) {
+            return self.count(work, cells.len()).map(|()| any);
+        }
+        self.each(slider, samples, cells, |function, window| Ok(function.value(window)))
+    }
+
+    /// As [`Pass::fill`], window by window.
+    #[inline]
+    fn each<F: Slide>(
+        &self,
+        slider: &mut Slider<F>,
+        samples: Samples<'_>,
+        cells: &mut [f64],
+        mut value: impl FnMut(&mut F, Window<'_>) -> Result<f64, EvalError>,
+    ) -> Result<bool, EvalError> {
+        let Self { windows, params, same_everywhere, .. } = *self;
+        let Slider { function, bounds, work } = slider;
+        let row = Row { samples, windows, bounds, params };
+        let mut any = false;
+        for (step, (first, behind)) in bounds.windows().iter().enumerate() {
             if step > 0 && same_everywhere {
                 cells[step] = cells[0];
-                return;
+                continue;
             }
+            self.count(work, behind - first + 1)?;
             cells[step] = ABSENT;
-            *work += behind - first + 1;
-            if first == behind || over.is_err() {
-                return;
+            if first < behind {
+                cells[step] = value(function, row.window(step))?;
+                any |= !is_absent(cells[step]);
             }
-            if *work >= CHECK_AFTER {
-                *work = 0;
-                if cancelled() {
-                    over = Err(EvalError::Cancelled);
-                }
-            }
-            let result = value(Window {
-                samples,
-                first,
-                behind,
-                start: end.saturating_sub(windows.range),
-                end,
-                now: windows.steps.time(step),
-                param: at(params[0], step),
-                second: at(params[1], step),
-            });
-            cells[step] = result.unwrap_or_else(|error| {
-                over = Err(error);
-                ABSENT
-            });
-            any |= !is_absent(cells[step]);
-        });
-        over.map(|()| any)
+        }
+        Ok(any)
     }
 
     /// The rows of some series, none of which has native histograms.
     fn rows<F: Slide>(&self, parts: &Parts<'_>, part: Range<usize>) -> Result<Rows, EvalError> {
-        let (mut function, mut buffer, mut work) = (F::default(), Buffer::default(), 0);
-        let mut rows = Rows::default();
+        let (mut slider, mut buffer) = (Slider::<F>::default(), Buffer::default());
+        let steps = self.windows.count();
+        let mut rows = Rows {
+            labels: Vec::with_capacity(part.len()),
+            cells: Vec::with_capacity(part.len().saturating_mul(steps)),
+        };
         parts.scan(part, |SeriesColumns { labels, times, values, histograms, .. }| {
             if !histograms.is_empty() {
                 // They are the first of all: another try finds that there are some.
@@ -176,10 +179,9 @@ impl Pass<'_> {
             }
             let samples = Samples { times, values, starts: &[] }.without_markers(&mut buffer);
             let begin = rows.cells.len();
-            rows.cells.resize(begin + self.windows.count(), ABSENT);
-            function.begin(samples);
-            let cells = &mut rows.cells[begin..];
-            if self.fill(samples, cells, &mut work, |window| Ok(function.value(window)))? {
+            rows.cells.resize(begin + steps, ABSENT);
+            slider.begin(samples, self.windows);
+            if self.fill(&mut slider, samples, &mut rows.cells[begin..])? {
                 rows.labels.push(labels.clone());
             } else {
                 rows.cells.truncate(begin);
@@ -191,25 +193,9 @@ impl Pass<'_> {
 }
 
 /// Some series and their cells, row behind row.
-#[derive(Default)]
 struct Rows {
     labels: Vec<Labels>,
     cells: Vec<f64>,
-}
-
-/// A thread that makes rows of pieces, in the order in which it is asked for them.
-struct Helper {
-    ask: SyncSender<Range<usize>>,
-    given: Receiver<Result<Rows, EvalError>>,
-}
-
-impl Helper {
-    /// Asks for a piece. One that has ended is noticed where what it gave is taken.
-    fn ask(&self, piece: Range<usize>) {
-        if !piece.is_empty() {
-            let _ = self.ask.send(piece);
-        }
-    }
 }
 
 /// As [`slide`], with the series shared among threads that end before it does.
@@ -223,56 +209,21 @@ fn apart<F: Slide>(
     let steps = pass.windows.count();
     let count = parts.len();
     let size = (PIECE / steps.max(1)).min(count / (TURNS * threads)).max(1);
-    let piece =
-        |n: usize| n.saturating_mul(size).min(count)..(n + 1).saturating_mul(size).min(count);
-    let over = AtomicBool::new(false);
-    let is_over = || over.load(Ordering::Relaxed) || (pass.cancelled)();
-    let theirs = Pass { cancelled: &is_over, ..*pass };
-    thread::scope(|scope| {
-        let mut helpers = Vec::new();
-        for _ in 1..threads {
-            let (ask, asked) = sync_channel(AHEAD);
-            let (give, given) = sync_channel(AHEAD);
-            let help = move || {
-                for part in asked {
-                    if give.send(theirs.rows::<F>(parts, part)).is_err() {
-                        return;
-                    }
-                }
-            };
-            // A system that has no thread for us leaves more to those that there are.
-            let started = thread::Builder::new().name("query".to_owned()).spawn_scoped(scope, help);
-            match started {
-                Ok(_) => helpers.push(Helper { ask, given }),
-                Err(_) => break,
-            }
-        }
-        let turns = helpers.len() + 1;
-        for (turn, helper) in (1..).zip(&helpers) {
-            (0..AHEAD).for_each(|ahead| helper.ask(piece(turn + ahead * turns)));
-        }
-        let mut function = F::default();
-        let mut take = |n: usize| {
-            call.context.check()?;
-            let rows = match (n % turns).checked_sub(1) {
-                None => pass.rows::<F>(parts, piece(n))?,
-                Some(helper) => {
-                    let helper: &Helper = &helpers[helper];
-                    // It ends without an answer by a panic only, which the scope passes on.
-                    let rows = helper.given.recv().map_err(|_| EvalError::Cancelled)??;
-                    helper.ask(piece(n + AHEAD * turns));
-                    rows
-                }
-            };
-            let mut rows = rows.labels.iter().zip(rows.cells.chunks_exact(steps));
-            rows.try_for_each(|(labels, cells)| {
-                push(&mut function, call, KeyRef::from(labels), cells, sink)
-            })
-        };
-        let result = (0..count.div_ceil(size)).try_for_each(&mut take);
-        over.store(true, Ordering::Relaxed);
-        result
-    })
+    let mut function = F::default();
+    let make = |piece: usize, over: &AtomicBool| {
+        let is_over = || over.load(Ordering::Relaxed) || (pass.cancelled)();
+        let begin = piece.saturating_mul(size);
+        let part = begin.min(count)..begin.saturating_add(size).min(count);
+        Pass { cancelled: &is_over, ..*pass }.rows::<F>(parts, part)
+    };
+    let take = |rows: Rows| {
+        call.context.check()?;
+        let mut rows = rows.labels.iter().zip(rows.cells.chunks_exact(steps));
+        rows.try_for_each(|(labels, cells)| {
+            push(&mut function, call, KeyRef::from(labels), cells, sink)
+        })
+    };
+    pieces::in_order(count.div_ceil(size), threads, make, take)
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use base::labels::Labels;
 use base::sample::{Sample, Timestamp};
 
 use super::Range;
+use super::bounds::Windows;
 use super::scalar::Column;
 use super::table::{Table, is_absent};
-use super::window::{Input, Windows};
+use super::window::Input;
 use super::{Context, EvalError, Histograms};
 use crate::annotation::Annotation;
 
@@ -87,7 +88,7 @@ pub(crate) fn of_windows(
 ) -> Result<(Value, Histograms), EvalError> {
     let (mut found, mut histograms) = (Vec::new(), Histograms::default());
     input.each(context, &mut |key, samples| {
-        samples.slide(windows, |_, window, _| {
+        windows.slide(samples.times, |_, window, _| {
             let samples: Vec<_> = window
                 .map(|n| (samples.times[n], histograms.adopt(context, samples.values[n])))
                 .map(|(time, value)| sample(time, value))

@@ -1,20 +1,13 @@
-//! Windows that slide over the samples of a series.
-//!
-//! ```text
-//! samples   · ·  ·  · ·  ·  ·  ·
-//! step 0   (--------]
-//! step 1       (--------]          a window lacks its left end and has its right one
-//! ```
+//! What functions of range vectors look at: the samples of a series, and windows of them.
 //!
 //! Invariant: the samples of a window are never copied; a series that has ended and begun again is,
 //! once, without the markers.
-
-use std::ops::Range;
 
 use base::histogram::is_tag;
 use base::sample::is_stale;
 use storage::Parts;
 
+use super::bounds::{Bounds, Windows};
 use super::histograms::forgotten;
 use super::key::KeyRef;
 use super::scalar::Column;
@@ -25,43 +18,6 @@ use crate::plan::{Detail, Spans};
 
 /// With fewer steps than these, several threads have too little to do.
 const STEPS: usize = 16;
-
-/// The windows of all steps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Windows {
-    /// When they are looked at.
-    pub(super) steps: Steps,
-    /// Where they end.
-    pub(super) ends: Steps,
-    /// How long they are, in milliseconds.
-    pub(crate) range: i64,
-    /// How far beyond their start and their end samples are handed over.
-    beyond: (i64, i64),
-}
-
-impl Windows {
-    pub(crate) fn new(steps: Steps, ends: Steps, range: i64) -> Self {
-        Self { steps, ends, range, beyond: (0, 0) }
-    }
-
-    /// Hands over samples before the start and behind the end of each window, too.
-    pub(crate) fn widen(&mut self, before: i64, behind: i64) {
-        self.beyond = (before, behind);
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.steps.count
-    }
-
-    /// The earliest and the latest time that lie in a window.
-    pub(crate) fn reach(&self) -> (i64, i64) {
-        let (before, behind) = self.beyond;
-        let back = self.range.saturating_add(before);
-        let first = self.ends.first().saturating_sub(back).saturating_add(1);
-        let last = self.ends.last().saturating_add(behind);
-        if self.steps.count == 0 { (first, first - 1) } else { (first, last) }
-    }
-}
 
 /// What the windows slide over.
 #[derive(Debug)]
@@ -166,28 +122,6 @@ impl<'a> Samples<'a> {
         }
         buffer.fill_with(self, |value| !is_stale(value))
     }
-
-    /// The samples of every window in turn; windows without a sample are empty ranges.
-    pub(crate) fn slide(self, windows: &Windows, mut each: impl FnMut(usize, Range<usize>, i64)) {
-        let (mut first, mut behind) = (0, 0);
-        let times = self.times;
-        for step in 0..windows.count() {
-            let end = windows.ends.time(step);
-            let from = end.saturating_sub(windows.range).saturating_sub(windows.beyond.0);
-            let to = end.saturating_add(windows.beyond.1);
-            if step == 0 {
-                first = times.partition_point(|t| *t <= from);
-                behind = times.partition_point(|t| *t <= to);
-            }
-            while times.get(behind).is_some_and(|t| *t <= to) {
-                behind += 1;
-            }
-            while first < behind && times[first] <= from {
-                first += 1;
-            }
-            each(step, first..behind, end);
-        }
-    }
 }
 
 /// The samples of one series that lie in the window of one step.
@@ -223,6 +157,56 @@ impl<'a> Window<'a> {
     #[inline]
     pub(crate) fn starts(&self) -> &'a [i64] {
         self.samples.starts.get(self.first..self.behind).unwrap_or_default()
+    }
+}
+
+/// The windows of one series.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) samples: Samples<'a>,
+    pub(crate) windows: &'a Windows,
+    /// Where they lie in the samples.
+    pub(crate) bounds: &'a Bounds,
+    /// The numbers beside the range vector: each one, one for each step, or none.
+    pub(crate) params: [&'a [f64]; 2],
+}
+
+/// The value of a parameter at a step.
+#[inline]
+fn at(param: &[f64], step: usize) -> f64 {
+    match param {
+        [] => f64::NAN,
+        [value] => *value,
+        values => values[step],
+    }
+}
+
+impl<'a> Row<'a> {
+    /// The window of a step, which has a sample.
+    #[inline]
+    pub(crate) fn window(&self, step: usize) -> Window<'a> {
+        let (first, behind) = self.bounds.windows()[step];
+        let end = self.windows.ends.time(step);
+        Window {
+            samples: self.samples,
+            first,
+            behind,
+            start: end.saturating_sub(self.windows.range),
+            end,
+            now: self.windows.steps.time(step),
+            param: at(self.params[0], step),
+            second: at(self.params[1], step),
+        }
+    }
+
+    /// The windows by themselves, with their steps, where they have no samples in common: nothing that is
+    /// remembered from one helps with the next. Nothing where they have.
+    pub(crate) fn apart(&self) -> Option<impl Iterator<Item = (usize, Window<'a>)>> {
+        let row = *self;
+        let windows = row.bounds.windows();
+        let apart = windows.windows(2).all(|pair| pair[0].1 <= pair[1].0);
+        let present = move |step: &usize| windows[*step].0 < windows[*step].1;
+        apart.then(|| (0..windows.len()).filter(present).map(move |step| (step, row.window(step))))
     }
 }
 
@@ -299,4 +283,10 @@ pub(crate) trait Slide: Default {
 
     /// The result for a window, or [`ABSENT`]. Windows come in the order of time.
     fn value(&mut self, window: Window<'_>) -> f64;
+
+    /// The results for all windows of a series without histograms at once, where that can be done
+    /// faster: fills the cells and says whether one got a value.
+    fn fill(&mut self, _row: &Row<'_>, _cells: &mut [f64]) -> Option<bool> {
+        None
+    }
 }

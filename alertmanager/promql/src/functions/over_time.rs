@@ -3,16 +3,12 @@
 //! Invariant: a result depends on the samples in the window only; what is remembered from window to
 //! window saves work and changes nothing.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use base::histogram::{Histogram, is_tag};
 
-use super::sorted::Sorted;
 use super::start::began_again;
-use crate::evaluate::{
-    ABSENT, Cell, EvalError, KeyRef, Native, OverTimeCall, Samples, Slide, Window, is_absent,
-};
+use crate::evaluate::{ABSENT, Cell, EvalError, KeyRef, Native, OverTimeCall, Slide, Window};
 use crate::histogram::{Incompatible, Total, same};
 use crate::numeric::{self, Mean, Variance};
 
@@ -163,122 +159,6 @@ impl Slide for Any {
     #[inline]
     fn value(&mut self, _window: Window<'_>) -> f64 {
         1.0
-    }
-}
-
-/// `quantile_over_time`
-#[derive(Default)]
-pub(super) struct Quantile {
-    sorted: Sorted,
-    /// The last quantile that was looked at.
-    checked: Option<u64>,
-}
-
-impl Slide for Quantile {
-    fn inspect(&mut self, call: &OverTimeCall<'_>, _key: KeyRef<'_>, cells: &[f64]) {
-        // Where there is no sample nobody cares.
-        let Some(param) = call.params.first() else { return };
-        for (step, _) in cells.iter().enumerate().filter(|(_, cell)| !is_absent(**cell)) {
-            let quantile = param.at(step);
-            if self.checked.replace(quantile.to_bits()) != Some(quantile.to_bits()) {
-                call.context.check_quantile(quantile, call.spans.first);
-            }
-        }
-    }
-
-    fn begin(&mut self, samples: Samples<'_>) {
-        self.sorted.begin(samples);
-    }
-
-    fn value(&mut self, window: Window<'_>) -> f64 {
-        numeric::quantile_of_sorted(window.param, self.sorted.slide(window))
-    }
-}
-
-/// The largest or smallest value of windows that slide: of each window the values that none behind
-/// them outdoes, so that the first is the one, and each value comes and goes once.
-#[derive(Default)]
-struct Extreme {
-    candidates: VecDeque<usize>,
-    /// The first sample that has not been looked at.
-    next: usize,
-}
-
-impl Extreme {
-    fn begin(&mut self) {
-        self.candidates.clear();
-        self.next = 0;
-    }
-
-    #[inline]
-    fn value(&mut self, window: Window<'_>, outdoes: impl Fn(f64, f64) -> bool) -> f64 {
-        let values = window.samples.values;
-        while self.candidates.front().is_some_and(|at| *at < window.first) {
-            self.candidates.pop_front();
-        }
-        for at in self.next.max(window.first)..window.behind {
-            let value = values[at];
-            // What is not a number counts only where there is nothing else.
-            if value.is_nan() {
-                continue;
-            }
-            while self.candidates.back().is_some_and(|back| outdoes(value, values[*back])) {
-                self.candidates.pop_back();
-            }
-            self.candidates.push_back(at);
-        }
-        self.next = window.behind;
-        self.candidates.front().map_or(f64::NAN, |at| values[*at])
-    }
-}
-
-/// `max_over_time`
-#[derive(Default)]
-pub(super) struct Max(Extreme);
-
-impl Slide for Max {
-    fn begin(&mut self, _samples: Samples<'_>) {
-        self.0.begin();
-    }
-
-    #[inline]
-    fn value(&mut self, window: Window<'_>) -> f64 {
-        self.0.value(window, |value, other| value > other)
-    }
-}
-
-/// `min_over_time`
-#[derive(Default)]
-pub(super) struct Min(Extreme);
-
-impl Slide for Min {
-    fn begin(&mut self, _samples: Samples<'_>) {
-        self.0.begin();
-    }
-
-    #[inline]
-    fn value(&mut self, window: Window<'_>) -> f64 {
-        self.0.value(window, |value, other| value < other)
-    }
-}
-
-/// `mad_over_time`: the median of how far the values are from their median.
-#[derive(Default)]
-pub(super) struct Mad {
-    sorted: Vec<f64>,
-}
-
-impl Slide for Mad {
-    fn value(&mut self, window: Window<'_>) -> f64 {
-        self.sorted.clear();
-        self.sorted.extend_from_slice(window.values());
-        // Sorted first, what is no number would be left out.
-        if self.sorted.iter().any(|value| value.is_nan()) {
-            return f64::NAN;
-        }
-        let median = numeric::quantile(0.5, &mut self.sorted);
-        self.sorted.iter_mut().for_each(|value| *value = (*value - median).abs());
-        numeric::quantile(0.5, &mut self.sorted)
     }
 }
 

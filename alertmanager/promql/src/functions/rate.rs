@@ -1,12 +1,6 @@
 //! Growth of counters and change of gauges, extrapolated to the edges of a window or between the
 //! last two samples.
 //!
-//! ```text
-//!        start        first sample             last sample   end
-//!          ├──────────────┤· · · · · · · · · · · · ├──────────┤
-//!            as far as a sample could be missing, and never below zero
-//! ```
-//!
 //! Where it is known since when a counter counts, and that is asked for, it was zero then.
 //!
 //! Invariant: a counter that falls has begun again at zero.
@@ -14,10 +8,11 @@
 use base::histogram::is_tag;
 use base::labels::METRIC_NAME;
 
+use super::edge::{Scales, factor};
 use super::native_rate::{grown, last_change};
 use super::start::{began, began_again, overlap};
 use crate::evaluate::{
-    ABSENT, EvalError, KeyRef, Native, OverTimeCall, Samples, Slide, Window, is_absent,
+    ABSENT, EvalError, KeyRef, Native, OverTimeCall, Row, Samples, Slide, Window, is_absent,
 };
 
 /// Where a counter falls, or begins again otherwise, so that windows need not look at each pair again.
@@ -68,39 +63,9 @@ impl Falls {
     }
 }
 
-/// By how much the change from edge to edge of a window, which has more than one sample or a sample
-/// that counts since a time within it, is larger than that between the samples, which begin with
-/// `begin`.
-#[inline]
-fn factor(begin: f64, change: f64, counter: bool, window: &Window<'_>) -> f64 {
-    let times = window.times();
-    let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
-    let (first, last) = (times[0], times[times.len() - 1]);
-    let mut sampled = seconds(first, last);
-    let mut to_start = seconds(window.start, first);
-    let mut to_end = seconds(last, window.end);
-    let between = if times.len() > 1 { sampled / (times.len() - 1) as f64 } else { 0.0 };
-    // A sample that is this far from an edge has none missing before it.
-    let threshold = between * 1.1;
-    if to_start >= threshold {
-        to_start = between / 2.0;
-    }
-    // Where the counter is so far from zero it is further away than the start can be.
-    let near_zero = begin < 2.0 * change;
-    if let Some(start) = began(window).filter(|_| counter) {
-        (sampled, to_start) = (seconds(start, last), 0.0);
-    } else if counter && near_zero && change > 0.0 && begin >= 0.0 {
-        to_start = to_start.min(sampled * (begin / change));
-    }
-    if to_end >= threshold {
-        to_end = between / 2.0;
-    }
-    (sampled + to_start + to_end) / sampled
-}
-
 /// `delta`
 #[derive(Default)]
-pub(super) struct Delta;
+pub(super) struct Delta(Scales);
 
 impl Slide for Delta {
     const NATIVE: Native = Native::Own;
@@ -125,6 +90,10 @@ impl Slide for Delta {
             _ => ABSENT,
         }
     }
+
+    fn fill(&mut self, row: &Row<'_>, cells: &mut [f64]) -> Option<bool> {
+        Some(self.0.fill(row, cells, false, |factor, _| factor))
+    }
 }
 
 /// `floats`, if the window has nothing else.
@@ -140,6 +109,7 @@ fn native_or(
 #[derive(Default)]
 struct Counter {
     falls: Falls,
+    scales: Scales,
     names: CounterNames,
     /// Whether samples of a window of the series overlap.
     overlaps: bool,
@@ -160,6 +130,17 @@ impl Counter {
             }
         }
         (values.len() > 1).then(|| (growth, factor(*first, growth, true, window)))
+    }
+
+    /// The growth of a counter that never falls, scaled by what `unit` makes of the factors.
+    fn fill(
+        &mut self,
+        row: &Row<'_>,
+        cells: &mut [f64],
+        unit: impl Fn(f64, &Window<'_>) -> f64,
+    ) -> Option<bool> {
+        let plain = row.samples.starts.is_empty() && self.falls.places.is_empty();
+        plain.then(|| self.scales.fill(row, cells, true, unit))
     }
 
     /// What there is to say about a series that gave a result.
@@ -207,6 +188,16 @@ impl Slide for Increase {
     fn value(&mut self, window: Window<'_>) -> f64 {
         self.0.growth(&window).map_or(ABSENT, |(growth, factor)| growth * factor)
     }
+
+    fn fill(&mut self, row: &Row<'_>, cells: &mut [f64]) -> Option<bool> {
+        self.0.fill(row, cells, |factor, _| factor)
+    }
+}
+
+/// What growth is multiplied by, so that it is that of a second.
+#[inline]
+fn per_second(factor: f64, window: &Window<'_>) -> f64 {
+    factor / ((window.end - window.start) as f64 / 1000.0)
 }
 
 /// `rate`
@@ -222,8 +213,7 @@ impl Slide for Rate {
         key: KeyRef<'_>,
         window: Window<'_>,
     ) -> Result<f64, EvalError> {
-        let seconds = (window.end - window.start) as f64 / 1000.0;
-        let scale = |begin, change| factor(begin, change, true, &window) / seconds;
+        let scale = |begin, change| per_second(factor(begin, change, true, &window), &window);
         native_or(self.value(window), window, || grown(call, key, window, true, scale))
     }
 
@@ -237,8 +227,12 @@ impl Slide for Rate {
 
     #[inline]
     fn value(&mut self, window: Window<'_>) -> f64 {
-        let seconds = (window.end - window.start) as f64 / 1000.0;
-        self.0.growth(&window).map_or(ABSENT, |(growth, factor)| growth * (factor / seconds))
+        let rate = |(growth, factor)| growth * per_second(factor, &window);
+        self.0.growth(&window).map_or(ABSENT, rate)
+    }
+
+    fn fill(&mut self, row: &Row<'_>, cells: &mut [f64]) -> Option<bool> {
+        self.0.fill(row, cells, per_second)
     }
 }
 

@@ -2,15 +2,8 @@
 //!
 //! Invariant: what [`Sorted::slide`] gives is what sorting the values of the window would.
 
-use std::cmp::Ordering;
-
 use crate::evaluate::{Samples, Window};
-use crate::numeric::smaller_first;
-
-/// An order in which no two different values are the same, so that each is found again.
-fn order(a: &f64, b: &f64) -> Ordering {
-    smaller_first(*a, *b).then_with(|| a.to_bits().cmp(&b.to_bits()))
-}
+use crate::numeric::order;
 
 /// The sorted values of the window that was looked at last.
 #[derive(Debug, Default)]
@@ -26,6 +19,12 @@ impl Sorted {
     pub(super) fn begin(&mut self, _samples: Samples<'_>) {
         self.values.clear();
         (self.first, self.behind) = (0, 0);
+    }
+
+    /// Room for values, in place of those of the window that was looked at last.
+    pub(super) fn buffer(&mut self) -> &mut Vec<f64> {
+        (self.first, self.behind) = (0, 0);
+        &mut self.values
     }
 
     /// The values of a window of the same series, sorted, what is not a number first. Windows come in the
