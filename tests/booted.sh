@@ -3,6 +3,9 @@
 # to source, as root and in a mount namespace of their own: `boot NAME`, then `remote COMMAND`. It ends
 # with the test, and leaves nothing behind.
 
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
+
 work=$(mktemp -d)
 root=$work/root
 booted=
@@ -13,11 +16,9 @@ for folder in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
   if [ -e "$folder/cgroup.procs" ]; then hierarchies+=("$folder"); fi
 done
 
-fail() {
-  echo "$0: $*" >&2
-  if [ -s "$work/log" ]; then tail -n 40 "$work/log" >&2; fi
-  timeout 5 ssh "${ssh[@]}" journalctl --no-pager --lines=20 --unit=veilleur-agent >&2 || true
-  exit 1
+explain() {
+  if [ -s "$work/log" ]; then tail -n 40 "$work/log"; fi
+  timeout 5 ssh "${ssh[@]}" journalctl --no-pager --lines=20 --unit=veilleur-agent || true
 }
 
 finish() {
@@ -34,17 +35,6 @@ finish() {
     done
   done
   rm -rf --one-file-system "$work"
-}
-
-# Waits until a command succeeds.
-await() {
-  local what=$1 tries=0
-  shift
-  until "$@" >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 600 ] || fail "not within a minute: $what"
-    sleep 0.1
-  done
 }
 
 free_port() {

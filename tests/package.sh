@@ -14,10 +14,8 @@ if [ "${1:-}" != --inside ]; then
   exec unshare --mount --propagation private "$0" --inside
 fi
 
-fail() {
-  echo "tests/package.sh: $*" >&2
-  exit 1
-}
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
 
 finish() {
   if [ -n "$agent" ]; then kill -KILL "$agent" 2>/dev/null || true; fi
@@ -28,17 +26,6 @@ trap finish EXIT
 
 inside() {
   chroot "$work/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"
-}
-
-# Waits until a command succeeds.
-await() {
-  local what=$1 tries=0
-  shift
-  until "$@" >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 600 ] || fail "not within a minute: $what"
-    sleep 0.1
-  done
 }
 
 echo "the package is built twice"

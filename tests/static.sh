@@ -18,10 +18,8 @@ root=$work/root
 named=
 agent=
 
-fail() {
-  echo "tests/static.sh: $*" >&2
-  exit 1
-}
+# shellcheck source=tests/shell.sh
+. tests/shell.sh
 
 finish() {
   for pid in $named $agent; do
@@ -32,17 +30,6 @@ finish() {
   rm -rf --one-file-system "$work"
 }
 trap finish EXIT
-
-# Waits until a command succeeds.
-await() {
-  local what=$1 tries=0
-  shift
-  until "$@" >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || fail "not within half a minute: $what"
-    sleep 0.1
-  done
-}
 
 echo "it needs no library"
 ! ldd "$program" >/dev/null 2>&1 || [ "$(ldd "$program" | tr -d '\t')" = 'statically linked' ] || fail "it is not static"

@@ -15,6 +15,8 @@ use base::matcher::Matcher;
 use promql::Expr;
 use promql::ast::{AggregateOp, BinaryOp, Call, ExprKind, VectorSelector};
 
+use crate::expression::NATIVE_METRICS;
+
 /// By how much two values may differ where digits are open, as a share of the larger one.
 pub(crate) const DIGITS: f64 = 1e-9;
 
@@ -28,17 +30,6 @@ const OF_THE_LIBRARY: [&str; 18] = [
 ];
 const OF_DEVIATIONS: [&str; 2] = ["histogram_stddev", "histogram_stdvar"];
 
-/// The metrics that have native histograms.
-const NATIVE: [&str; 7] = [
-    "native_seconds",
-    "native_gauge",
-    "native_custom",
-    "native_moved",
-    "native_nan",
-    "native_mixed",
-    "native_gaps",
-];
-
 /// By how much values of `expr` may differ; zero means that they are the same to the last bit.
 pub(crate) fn tolerance(expr: &Expr, is_range: bool) -> f64 {
     expr.parts().map(|part| of_part(part, is_range)).fold(0.0, f64::max)
@@ -49,7 +40,7 @@ fn of_part(part: &Expr, is_range: bool) -> f64 {
         ExprKind::Call(call) if OF_DEVIATIONS.contains(&call.name.as_str()) => DEVIATIONS,
         ExprKind::Call(call)
             if ["avg_over_time", "sum_over_time"].contains(&call.name.as_str())
-                && reads(part, &NATIVE) =>
+                && reads(part, &NATIVE_METRICS) =>
         {
             DIGITS
         }
@@ -60,7 +51,7 @@ fn of_part(part: &Expr, is_range: bool) -> f64 {
         ExprKind::Aggregate(aggregate) => match aggregate.op {
             AggregateOp::Stddev | AggregateOp::Stdvar => DEVIATIONS,
             AggregateOp::Sum | AggregateOp::Avg
-                if is_range && !is_in_order(&aggregate.expr) || reads(part, &NATIVE) =>
+                if is_range && !is_in_order(&aggregate.expr) || reads(part, &NATIVE_METRICS) =>
             {
                 DIGITS
             }
@@ -115,7 +106,7 @@ pub(crate) fn is_known_to_differ(expr: &Expr) -> bool {
         match call.name.as_str() {
             "histogram_quantile" => {
                 let is_negative = |kind: &ExprKind| matches!(kind, ExprKind::Unary(_));
-                let negates = has(part, is_negative) && reads(part, &NATIVE);
+                let negates = has(part, is_negative) && reads(part, &NATIVE_METRICS);
                 reads(part, &["native_nan"]) || negates
             }
             "histogram_count" | "histogram_sum" | "histogram_avg" => {

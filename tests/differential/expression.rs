@@ -20,7 +20,7 @@ const METRICS: [&str; 10] = [
     "requests_total",
 ];
 /// Those of native histograms, the more telling ones more often.
-const NATIVE: [&str; 9] = [
+pub(crate) const NATIVE_METRICS: [&str; 9] = [
     "native_seconds",
     "native_seconds",
     "native_gauge",
@@ -146,7 +146,8 @@ fn selector(random: &mut Random) -> String {
         let more: String = matchers.iter().map(|matcher| format!(",{matcher}")).collect();
         return format!("{{__name__=~\"{names}\"{more}}}");
     }
-    let name = if random.chance(0.4) { random.pick(&NATIVE) } else { random.pick(&METRICS) };
+    let name =
+        if random.chance(0.4) { random.pick(&NATIVE_METRICS) } else { random.pick(&METRICS) };
     match name.strip_suffix('}') {
         _ if matchers.is_empty() => name.to_owned(),
         Some(open) => format!("{open},{}}}", matchers.join(",")),
@@ -180,8 +181,13 @@ fn nested(random: &mut Random) -> String {
 /// versions see more than this one where the series have an offset, describe targets themselves, or
 /// have the labels already; and in a subquery this one mixes series up.
 fn info(random: &mut Random) -> String {
-    let metric =
-        random.pick(&["requests_total", "flag", "flapping", "{\"queue.depth\"}", NATIVE[0]]);
+    let metric = random.pick(&[
+        "requests_total",
+        "flag",
+        "flapping",
+        "{\"queue.depth\"}",
+        NATIVE_METRICS[0],
+    ]);
     let inner = match random.below(5) {
         0 => format!("rate({metric}[5m])"),
         1 => format!("sum by (job, instance) ({metric})"),
@@ -347,7 +353,7 @@ fn vector(random: &mut Random, depth: u32) -> String {
 
 /// Something that has histograms, most probably.
 fn of_native(random: &mut Random, depth: u32) -> String {
-    let name = random.pick(&NATIVE);
+    let name = random.pick(&NATIVE_METRICS);
     let function = random.pick(&["rate", "increase", "irate", "last_over_time", "sum_over_time"]);
     match random.below(6) {
         0 => name.to_owned(),

@@ -30,6 +30,16 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The target of a probe of such a module that leads to `host`, and to `port` where it has one.
+pub fn target(module: &str, host: &str, port: u16) -> String {
+    match module {
+        "http_2xx" => format!("http://{host}:{port}/"),
+        "websocket" => format!("ws://{host}:{port}/"),
+        "icmp" => host.to_owned(),
+        _ => format!("{host}:{port}"),
+    }
+}
+
 /// The status and the body that `url` answers with, if it does.
 pub fn get(url: &str) -> Option<(u16, String)> {
     ask("GET", url, "", "")

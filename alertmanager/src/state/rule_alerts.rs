@@ -205,21 +205,32 @@ async fn write(
 mod tests {
     use super::*;
 
+    fn alert(name: &str, state: RuleAlertState) -> StoredAlert {
+        StoredAlert {
+            rule: "r".to_owned(),
+            labels: Labels::from_pairs([("alertname", name)]),
+            state,
+            active_at: Timestamp::from_millis(1),
+            fired_at: None,
+            keep_since: None,
+            stale_since: None,
+            value: 1.0,
+            annotations: BTreeMap::new(),
+        }
+    }
+
     #[tokio::test]
     async fn alerts_survive_with_their_timers() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("state.db");
         let at = Timestamp::from_millis;
         let pending = StoredAlert {
-            rule: "r1".to_owned(),
             labels: Labels::from_pairs([("alertname", "a"), ("instance", "é:1")]),
-            state: RuleAlertState::Pending,
             active_at: at(1_700_000_000_000),
-            fired_at: None,
-            keep_since: None,
             stale_since: Some(at(3)),
             value: 0.1,
             annotations: BTreeMap::from([("summary".to_owned(), "it's \"bad\"".to_owned())]),
+            ..alert("a", RuleAlertState::Pending)
         };
         let firing = StoredAlert {
             state: RuleAlertState::Firing,
@@ -227,7 +238,7 @@ mod tests {
             stale_since: None,
             ..pending.clone()
         };
-        let other = StoredAlert { rule: "r2".to_owned(), ..pending.clone() };
+        let other = StoredAlert { rule: "other".to_owned(), ..pending.clone() };
         {
             let state = State::open(&file).await.unwrap();
             state.save_rule_alerts(&[pending, other.clone()], &[]).await.unwrap();
@@ -242,17 +253,6 @@ mod tests {
     async fn what_the_database_does_not_take_is_held_until_it_does_f35() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("state.db");
-        let alert = |name: &str, state| StoredAlert {
-            rule: "r".to_owned(),
-            labels: Labels::from_pairs([("alertname", name)]),
-            state,
-            active_at: Timestamp::from_millis(1),
-            fired_at: None,
-            keep_since: None,
-            stale_since: None,
-            value: 1.0,
-            annotations: BTreeMap::new(),
-        };
         let (a, b) = (alert("a", RuleAlertState::Pending), alert("b", RuleAlertState::Pending));
         let fires = StoredAlert { state: RuleAlertState::Firing, ..b.clone() };
         let gone = [(a.rule.clone(), a.labels.clone())];

@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 
-use tests::escaped;
+use tests::{escaped, target};
 
 use crate::stage::{Agent, Stage};
 
@@ -20,16 +20,6 @@ fn agent(stage: &Stage) -> Agent {
         stage.text("blackbox.yml")
     ));
     stage.start()
-}
-
-/// The target of a module that leads to `host`.
-fn target(module: &str, host: &str, port: u16) -> String {
-    match module {
-        "http_2xx" => format!("http://{host}:{port}/"),
-        "websocket" => format!("ws://{host}:{port}/"),
-        "icmp" => host.to_owned(),
-        _ => format!("{host}:{port}"),
-    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::thread;
 
 use tests::http_server::{HttpServer, Reply};
 use tests::program::Program;
-use tests::{escaped, get, wait_until};
+use tests::{escaped, get, target, wait_until};
 
 use crate::stage::{Kind, Running};
 
@@ -172,16 +172,6 @@ impl Names {
 
     fn asked_for(&self, name: &str) -> usize {
         self.0.lock().unwrap().get(name).copied().unwrap_or(0)
-    }
-}
-
-/// The target of a module that leads to `host`.
-fn target(module: &str, host: &str, port: u16) -> String {
-    match module {
-        "http_2xx" => format!("http://{host}:{port}/"),
-        "websocket" => format!("ws://{host}:{port}/"),
-        "icmp" => host.to_owned(),
-        _ => format!("{host}:{port}"),
     }
 }
 
