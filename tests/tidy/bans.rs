@@ -39,7 +39,7 @@ const THREADS: Ban = Ban {
             "a mount or a sensor that hangs holds a thread for good, and no task may",
         ),
         ("probes/src/script/starters.rs", "so does the file system of a program"),
-        ("promql/src/evaluate/slide.rs", "they end before the query that they help with"),
+        ("promql/src/evaluate/pieces.rs", "they end before the query that they help with"),
     ],
 };
 
