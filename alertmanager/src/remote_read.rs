@@ -170,15 +170,22 @@ impl Query {
         let mut attempt = 1;
         loop {
             let (mut found, mut all, mut rest) = (Vec::new(), true, *left);
-            let scanned = storage.scan(&self.matchers, self.from, self.to, |columns| {
-                let count = columns.times.len();
-                rest = rest.checked_sub(count).ok_or(ReadError::TooManySamples(MOST_SAMPLES))?;
-                match make(outside(columns.labels, external_labels), columns) {
-                    Some(made) => found.push(made),
-                    None => all = false,
-                }
-                Ok::<_, ReadError>(())
-            });
+            let scanned = storage.scan(
+                &self.matchers,
+                self.from,
+                self.to,
+                || Ok(()),
+                |columns| {
+                    let count = columns.times.len();
+                    rest =
+                        rest.checked_sub(count).ok_or(ReadError::TooManySamples(MOST_SAMPLES))?;
+                    match make(outside(columns.labels, external_labels), columns) {
+                        Some(made) => found.push(made),
+                        None => all = false,
+                    }
+                    Ok::<_, ReadError>(())
+                },
+            );
             match scanned {
                 Err(ReadError::Storage(SelectError::Moved)) if attempt < ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),

@@ -167,10 +167,8 @@ impl Asked {
         let work = move || {
             let mut sets: Option<BTreeSet<Labels>> = None;
             for matchers in &self.selectors {
-                let found = storage
-                    .select(matchers, self.from, self.to)
-                    .map_err(|error| error.to_string())?;
-                sets.get_or_insert_default().extend(found.into_iter().map(|series| series.labels));
+                let found = storage.labels_between(matchers, self.from, self.to);
+                sets.get_or_insert_default().extend(found.map_err(|error| error.to_string())?);
             }
             answer(&storage, sets)
         };

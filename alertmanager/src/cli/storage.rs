@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use base::exposition::{Entry, Format, ParseError, Parser, encode_point};
+use base::histogram::is_tag;
 use base::labels::Labels;
 use base::matcher::Matcher;
 use base::number::counted;
@@ -216,20 +217,27 @@ fn export(
     for name in storage.label_values("__name__")? {
         let mut matchers = selector.map(|selector| selector.0.clone()).unwrap_or_default();
         matchers.push(Matcher::equal("__name__", &name));
-        for series in storage.select(&matchers, from, to)? {
-            for (time, value) in series.times.iter().zip(&series.values) {
-                if series.histogram(*value).is_some() {
-                    histograms += 1;
-                } else if is_stale(*value) {
-                    markers += 1;
-                } else {
-                    let at = Timestamp::from_millis(*time);
-                    encode_point(&series.labels, *value, at, &mut text);
+        storage.scan(
+            &matchers,
+            from,
+            to,
+            || Ok(()),
+            |series| {
+                for (time, value) in series.times.iter().zip(series.values) {
+                    if is_tag(*value) {
+                        histograms += 1;
+                    } else if is_stale(*value) {
+                        markers += 1;
+                    } else {
+                        let at = Timestamp::from_millis(*time);
+                        encode_point(series.labels, *value, at, &mut text);
+                    }
                 }
-            }
-            print(&text)?;
-            text.clear();
-        }
+                print(&text)?;
+                text.clear();
+                anyhow::Ok(())
+            },
+        )?;
     }
     print("# EOF\n")?;
     if histograms + markers > 0 {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use base::labels::{ALERT_NAME, Labels, LabelsBuilder, METRIC_NAME};
 use base::matcher::Matcher;
 use base::sample::{Timestamp, is_stale};
-use storage::{SelectError, Storage};
+use storage::{SelectError, SeriesColumns, Storage};
 
 use super::{Hygiene, PUSHED_METRIC};
 use crate::alerts::Alert;
@@ -69,6 +69,14 @@ impl Breadth {
     }
 }
 
+/// Adds a series and when it last had a value that is no marker.
+fn last_seen(seen: &mut Vec<(Labels, Timestamp)>, series: SeriesColumns<'_>) {
+    let mut values = series.times.iter().zip(series.values);
+    if let Some((time, _)) = values.rfind(|(_, value)| !is_stale(**value)) {
+        seen.push((series.labels.clone(), Timestamp::from_millis(*time)));
+    }
+}
+
 /// The alerts that fired in the week before `now`, and those that still do, which `matchers` accept,
 /// by the samples: ours by `ALERTS`, those of others by what the keeper recorded.
 ///
@@ -96,11 +104,8 @@ pub fn history(
         };
         let select: Vec<Matcher> =
             series.iter().chain(matchers.iter().filter(stored)).cloned().collect();
-        for series in storage.select(&select, now - WEEK, now)? {
-            let values = series.times.iter().zip(&series.values);
-            let last = values.rev().find(|(_, value)| !is_stale(**value)).map(|(time, _)| *time);
-            let Some(last) = last else { continue };
-            let mut builder = LabelsBuilder::from(&series.labels);
+        for (labels, last) in storage.gather(&select, now - WEEK, now, last_seen)? {
+            let mut builder = LabelsBuilder::from(&labels);
             builder.remove(METRIC_NAME);
             if is_ours {
                 builder.remove("alertstate");
@@ -113,7 +118,6 @@ pub fn history(
             let labels = builder.build();
             let is_real = drill::id_of(&labels).is_none();
             if is_real && matchers.iter().all(|matcher| matcher.matches_labels(&labels)) {
-                let last = Timestamp::from_millis(last);
                 let known = found.entry(labels).or_insert(last);
                 *known = last.max(*known);
             }

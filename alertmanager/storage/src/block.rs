@@ -22,9 +22,11 @@ mod times;
 mod section;
 mod first;
 mod table;
+mod look;
 mod read;
 mod write;
 
+pub(crate) use look::Look;
 pub(crate) use read::{Block, BlockError, Lost};
 pub(crate) use write::write;
 

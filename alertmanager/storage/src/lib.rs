@@ -30,7 +30,7 @@ mod histograms;
 mod checkpoint;
 mod maintain;
 mod select;
-mod scan;
+mod parts;
 mod delete;
 mod import;
 mod foreign;
@@ -51,7 +51,7 @@ pub use import::{ImportError, Imported};
 pub use inspect::{Census, Checked, Fault, check};
 pub use log::{Followed, Follower, LogPosition, Progress};
 pub use maintain::Stats;
-pub use scan::Parts;
+pub use parts::{Parts, Reader};
 pub use select::{SelectError, SeriesColumns};
 pub use series::SeriesSamples;
 

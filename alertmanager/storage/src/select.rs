@@ -3,7 +3,7 @@
 //! Invariant: an answer is of one moment: no sample is missing or there twice because a window
 //! moved from the head into a block meanwhile.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base::histogram::Histogram;
@@ -12,8 +12,7 @@ use base::matcher::Matcher;
 use base::sample::{Sample, Timestamp};
 
 use crate::Storage;
-use crate::block::{Block, BlockError};
-use crate::chunk::{Columns, Span};
+use crate::block::BlockError;
 use crate::head::HeadSeries;
 use crate::series::SeriesSamples;
 
@@ -33,13 +32,6 @@ pub struct SeriesColumns<'a> {
     pub starts: &'a [i64],
 }
 
-impl SeriesSamples {
-    pub(crate) fn as_columns(&self) -> SeriesColumns<'_> {
-        let Self { labels, times, values, histograms, starts } = self;
-        SeriesColumns { labels, times, values, histograms, starts }
-    }
-}
-
 /// Why samples could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectError {
@@ -57,60 +49,68 @@ impl From<BlockError> for SelectError {
     }
 }
 
+/// How often a selection is begun; the head moves to the disk every few minutes at most.
+const TRIES: usize = 5;
+
 impl Storage {
     /// The samples from `from` to `to`, both included, of every series that all `matchers` accept,
-    /// sorted by labels. Series without a sample in the range are left out.
+    /// sorted by labels. Series without a sample in the range are left out. All of them are in memory
+    /// then: for what may be much there is [`Storage::scan`].
     ///
     /// # Errors
     ///
-    /// A block is damaged or cannot be read.
+    /// A block is damaged or cannot be read; and [`SelectError::Moved`], when that happens over and over.
     pub fn select(
         &self,
         matchers: &[Matcher],
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<SeriesSamples>, SelectError> {
-        let (newer, blocks, head_begins) = self.select_head(matchers, from, to);
-        let before_head = Timestamp::from_millis(head_begins.millis().saturating_sub(1)).min(to);
-        let mut merged = Merged::default();
-        for block in blocks {
-            if block.max_time() >= from && block.min_time() <= before_head {
-                let span = Span { from: from.millis(), to: before_head.millis() };
-                block.select(matchers, span, |series| merged.add(series))?;
-            }
-        }
-        let mut found = if merged.found.is_empty() {
-            newer
-        } else {
-            newer.into_iter().for_each(|series| merged.add(series));
-            merged.found
-        };
+        let mut found = self.gather(matchers, from, to, |found: &mut Vec<_>, series| {
+            found.push(SeriesSamples {
+                labels: series.labels.clone(),
+                times: series.times.to_vec(),
+                values: series.values.to_vec(),
+                histograms: series.histograms.to_vec(),
+                starts: series.starts.to_vec(),
+            });
+        })?;
         found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         Ok(found)
     }
 
-    /// What the head has, which blocks come before it, and where in time it begins: all as of one
-    /// moment, because a window could move from one to the other.
-    fn select_head(
+    /// What `each` makes of every series that [`Storage::scan`] hands out; it is begun anew where samples
+    /// move to the disk meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`Storage::select`].
+    pub fn gather<T: Default>(
         &self,
         matchers: &[Matcher],
         from: Timestamp,
         to: Timestamp,
-    ) -> (Vec<SeriesSamples>, Vec<Arc<Block>>, Timestamp) {
-        let head = self.head();
-        let begins = head.min_time.unwrap_or(Timestamp::MIN);
-        let mut found = Vec::new();
-        if begins <= to && head.max_time.is_some_and(|newest| newest >= from) {
-            for series in head.select(matchers) {
-                let mut columns = Columns::default();
-                let span = Span { from: from.max(begins).millis(), to: to.millis() };
-                series.read(span, &mut columns);
-                if !columns.times.is_empty() {
-                    found.push(SeriesSamples::new(series.labels.clone(), columns));
-                }
+        mut each: impl FnMut(&mut T, SeriesColumns<'_>),
+    ) -> Result<T, SelectError> {
+        let mut attempt = 1;
+        loop {
+            let mut made = T::default();
+            let scanned = self.scan(
+                matchers,
+                from,
+                to,
+                || Ok(()),
+                |series| {
+                    each(&mut made, series);
+                    Ok(())
+                },
+            );
+            match scanned {
+                Err(SelectError::Moved) if attempt < TRIES => attempt += 1,
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(made),
             }
         }
-        (found, self.blocks(), begins)
     }
 
     /// The last sample of each series in memory that `matchers` accept, in no order: those that had
@@ -155,24 +155,5 @@ impl Storage {
             })?;
         }
         Ok(values)
-    }
-}
-
-/// Series put together from parts that come in the order of time.
-#[derive(Default)]
-struct Merged {
-    found: Vec<SeriesSamples>,
-    places: HashMap<Labels, usize>,
-}
-
-impl Merged {
-    fn add(&mut self, part: SeriesSamples) {
-        match self.places.get(&part.labels) {
-            Some(&place) => self.found[place].extend(part),
-            None => {
-                self.places.insert(part.labels.clone(), self.found.len());
-                self.found.push(part);
-            }
-        }
     }
 }

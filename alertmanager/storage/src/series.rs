@@ -38,6 +38,12 @@ impl SeriesSamples {
         self.histograms.get(usize::try_from(tag.place).ok()?)
     }
 
+    #[cfg(test)]
+    pub(crate) fn as_columns(&self) -> crate::SeriesColumns<'_> {
+        let Self { labels, times, values, histograms, starts } = self;
+        crate::SeriesColumns { labels, times, values, histograms, starts }
+    }
+
     /// Adds a later part of the same series.
     pub(crate) fn extend(&mut self, mut part: Self) {
         let moved = self.histograms.len() as u64;

@@ -97,15 +97,17 @@ impl Drop for Ends<'_> {
 type Made<T> = (usize, Result<T, EvalError>);
 
 /// Makes the pieces 0 to `count` with so many threads, the caller's included, which takes them in their
-/// order. `make` ends early when the flag that it gets is set.
+/// order. `begin` makes what a thread keeps from piece to piece; `make` ends early when the flag that it
+/// gets is set.
 ///
 /// # Errors
 ///
 /// The first that `make` or `take` says, in the order of the pieces.
-pub(super) fn in_order<T: Send>(
+pub(super) fn in_order<S, T: Send>(
     count: usize,
     threads: usize,
-    make: impl Fn(usize, &AtomicBool) -> Result<T, EvalError> + Sync,
+    begin: impl Fn() -> S + Sync,
+    make: impl Fn(&mut S, usize, &AtomicBool) -> Result<T, EvalError> + Sync,
     mut take: impl FnMut(T) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
     let shared = Shared {
@@ -120,11 +122,12 @@ pub(super) fn in_order<T: Send>(
         // Nobody ever waits for room in it: there are no more pieces that were begun and not taken.
         let (give, given) = sync_channel::<Made<T>>(shared.ahead);
         for _ in 1..threads {
-            let (give, shared, make) = (give.clone(), &shared, &make);
+            let (give, shared, begin, make) = (give.clone(), &shared, &begin, &make);
             let help = move || {
                 let _ends = Ends { shared, is_caller: false };
+                let mut kept = begin();
                 while let Some(piece) = shared.wait() {
-                    if give.send((piece, make(piece, &shared.over))).is_err() {
+                    if give.send((piece, make(&mut kept, piece, &shared.over))).is_err() {
                         break;
                     }
                 }
@@ -136,7 +139,7 @@ pub(super) fn in_order<T: Send>(
             }
         }
         drop(give);
-        let mut made = BTreeMap::new();
+        let (mut made, mut kept) = (BTreeMap::new(), begin());
         for wanted in 0..count {
             let piece = loop {
                 made.extend(given.try_iter());
@@ -145,7 +148,7 @@ pub(super) fn in_order<T: Send>(
                 }
                 let begun = shared.begin(&mut shared.turns());
                 let (piece, result) = match begun {
-                    Some(piece) => (piece, make(piece, &shared.over)),
+                    Some(piece) => (piece, make(&mut kept, piece, &shared.over)),
                     // Somebody is at it. They end without an answer by a panic only, which the scope
                     // passes on.
                     None => given.recv().map_err(|_| EvalError::Cancelled)?,
@@ -170,7 +173,7 @@ mod tests {
     fn pieces_are_taken_in_their_order_whoever_makes_them() {
         for threads in [1, 2, 3, 8] {
             let mut taken = Vec::new();
-            let make = |piece, _: &AtomicBool| {
+            let make = |(): &mut (), piece, _: &AtomicBool| {
                 // Some take longer than others.
                 if piece % 7 == 0 {
                     thread::yield_now();
@@ -181,7 +184,7 @@ mod tests {
                 taken.push(piece);
                 Ok(())
             };
-            in_order(COUNT, threads, make, take).unwrap();
+            in_order(COUNT, threads, || (), make, take).unwrap();
             assert_eq!(taken, (0..COUNT).collect::<Vec<_>>(), "{threads}");
         }
     }
@@ -189,7 +192,7 @@ mod tests {
     #[test]
     fn nobody_runs_far_ahead() {
         let (threads, taken) = (3, Mutex::new(0));
-        let make = |piece, _: &AtomicBool| {
+        let make = |(): &mut (), piece, _: &AtomicBool| {
             assert!(piece < *taken.lock().unwrap() + AHEAD * threads);
             Ok(())
         };
@@ -197,7 +200,7 @@ mod tests {
             *taken.lock().unwrap() += 1;
             Ok(())
         };
-        in_order(COUNT, threads, make, take).unwrap();
+        in_order(COUNT, threads, || (), make, take).unwrap();
     }
 
     fn said(result: Result<(), EvalError>) -> String {
@@ -208,20 +211,23 @@ mod tests {
     fn the_first_fault_ends_it() {
         for threads in [1, 2, 3] {
             let fault = |piece: usize| EvalError::Query(piece.to_string());
-            let make =
-                |piece, _: &AtomicBool| if piece < 20 { Ok(piece) } else { Err(fault(piece)) };
-            let result = in_order(COUNT, threads, make, |_| Ok(()));
+            let make = |(): &mut (), piece, _: &AtomicBool| {
+                if piece < 20 { Ok(piece) } else { Err(fault(piece)) }
+            };
+            let result = in_order(COUNT, threads, || (), make, |_| Ok(()));
             assert_eq!(said(result), "20", "{threads}");
             let take = |piece| if piece < 5 { Ok(()) } else { Err(fault(piece)) };
-            assert_eq!(said(in_order(COUNT, threads, make, take)), "5", "{threads}");
+            assert_eq!(said(in_order(COUNT, threads, || (), make, take)), "5", "{threads}");
         }
     }
 
     #[test]
     fn a_panic_is_the_callers_and_nobody_waits_for_ever() {
-        let make = |piece, _: &AtomicBool| if piece == 100 { panic!("100") } else { Ok(piece) };
+        let make = |(): &mut (), piece, _: &AtomicBool| {
+            if piece == 100 { panic!("100") } else { Ok(piece) }
+        };
         for threads in [1, 2, 3] {
-            let all = || in_order(COUNT, threads, make, |_| Ok(()));
+            let all = || in_order(COUNT, threads, || (), make, |_| Ok(()));
             assert!(std::panic::catch_unwind(all).is_err(), "{threads}");
         }
     }

@@ -30,6 +30,9 @@ use crate::ast::Edges;
 use crate::plan::{Detail, Selection};
 use crate::query::Query;
 
+/// With fewer steps than these, several threads have too little to do with what is in memory.
+const STEPS: usize = 16;
+
 /// Series with their samples in a range.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -106,13 +109,19 @@ impl Stream<'_> {
     fn scan(&self, context: &Context<'_>, each: &mut EachSeries<'_>) -> Result<(), EvalError> {
         let mut count = 0;
         let at = Timestamp::from_millis;
-        self.storage.scan(self.matchers, at(self.from), at(self.to), |series| {
-            count += 1;
-            if count % 256 == 0 {
-                context.check()?;
-            }
-            each(series)
-        })
+        self.storage.scan(
+            self.matchers,
+            at(self.from),
+            at(self.to),
+            || context.check(),
+            |series| {
+                count += 1;
+                if count % 256 == 0 {
+                    context.check()?;
+                }
+                each(series)
+            },
+        )
     }
 }
 
@@ -124,16 +133,20 @@ pub(crate) enum Selected<'a> {
 }
 
 impl Selected<'_> {
-    /// The series in pieces, where they are read here only, from memory, and there are neither
-    /// native histograms nor start times that count.
-    pub(super) fn parts(&self, context: &Context<'_>) -> Option<Parts<'_>> {
-        match self {
-            Self::Streamed(stream) if !context.has_native() && !context.features().start_times => {
-                let at = Timestamp::from_millis;
-                stream.storage.parts(stream.matchers, at(stream.from), at(stream.to))
-            }
-            _ => None,
+    /// The series in pieces, for several threads, where they are read here only, there are neither native
+    /// histograms nor start times that count, and there may be enough to do.
+    pub(super) fn parts(
+        &self,
+        context: &Context<'_>,
+        steps: usize,
+    ) -> Result<Option<Parts<'_>>, EvalError> {
+        let Self::Streamed(Stream { storage, matchers, from, to }) = self else { return Ok(None) };
+        let (from, to) = (Timestamp::from_millis(*from), Timestamp::from_millis(*to));
+        let is_much = steps >= STEPS || storage.is_on_disk(from, to);
+        if !is_much || context.has_native() || context.features().start_times {
+            return Ok(None);
         }
+        storage.parts(matchers, from, to, || context.check()).map(Some)
     }
 
     /// Hands over each series, with the markers that end it.

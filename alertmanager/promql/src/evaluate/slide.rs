@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::labels::Labels;
-use storage::{Parts, SelectError, SeriesColumns};
+use storage::{Parts, Reader, SelectError, SeriesColumns};
 
 use super::bounds::{Bounds, Windows};
 use super::context::EvalError;
@@ -20,7 +20,8 @@ use super::window::{Buffer, Native, OverTimeCall, Row, Samples, Slide, Window, w
 /// After so many samples in windows the caller is asked whether to go on.
 const CHECK_AFTER: usize = 1 << 20;
 
-/// Fewer cells than these are not worth a thread, which takes a tenth of a millisecond.
+/// Fewer cells, and samples on the disk, than these are not worth a thread, which takes a tenth of a
+/// millisecond.
 const WORTH: usize = 1 << 15;
 
 /// The most cells of a piece, about. With so few what threads hand over needs no lease.
@@ -43,12 +44,10 @@ pub(crate) fn slide<F: Slide>(
         same_everywhere: windows.ends.is_pinned() && constant && !F::DEPENDS_ON_NOW,
         cancelled: context.cancelled(),
     };
-    let worth = |parts: &Parts<'_>| parts.len().saturating_mul(windows.count()) >= WORTH;
-    if let Some(parts) = input.parts(context, windows.count()).filter(worth) {
-        let threads = pieces::threads();
-        if threads > 1 {
-            return apart::<F>(call, &pass, &parts, threads, sink);
-        }
+    if let Some(parts) = input.parts(context, windows.count())? {
+        let work = parts.len().saturating_mul(windows.count()).saturating_add(parts.on_disk());
+        let threads = if work < WORTH { 1 } else { pieces::threads() };
+        return apart::<F>(call, &pass, &parts, threads, sink);
     }
     let mut slider = Slider::<F>::default();
     let mut lease = context.lease();
@@ -165,14 +164,19 @@ impl Pass<'_> {
     }
 
     /// The rows of some series, none of which has native histograms.
-    fn rows<F: Slide>(&self, parts: &Parts<'_>, part: Range<usize>) -> Result<Rows, EvalError> {
-        let (mut slider, mut buffer) = (Slider::<F>::default(), Buffer::default());
+    fn rows<F: Slide>(
+        &self,
+        slider: &mut Slider<F>,
+        reader: &mut Reader<'_>,
+        part: Range<usize>,
+    ) -> Result<Rows, EvalError> {
+        let mut buffer = Buffer::default();
         let steps = self.windows.count();
         let mut rows = Rows {
             labels: Vec::with_capacity(part.len()),
             cells: Vec::with_capacity(part.len().saturating_mul(steps)),
         };
-        parts.scan(part, |SeriesColumns { labels, times, values, histograms, .. }| {
+        reader.read(part, |SeriesColumns { labels, times, values, histograms, .. }| {
             if !histograms.is_empty() {
                 // They are the first of all: another try finds that there are some.
                 return Err(EvalError::from(SelectError::Moved));
@@ -181,7 +185,7 @@ impl Pass<'_> {
             let begin = rows.cells.len();
             rows.cells.resize(begin + steps, ABSENT);
             slider.begin(samples, self.windows);
-            if self.fill(&mut slider, samples, &mut rows.cells[begin..])? {
+            if self.fill(slider, samples, &mut rows.cells[begin..])? {
                 rows.labels.push(labels.clone());
             } else {
                 rows.cells.truncate(begin);
@@ -210,11 +214,12 @@ fn apart<F: Slide>(
     let count = parts.len();
     let size = (PIECE / steps.max(1)).min(count / (TURNS * threads)).max(1);
     let mut function = F::default();
-    let make = |piece: usize, over: &AtomicBool| {
+    let begin = || (Slider::<F>::default(), parts.reader());
+    let make = |(slider, reader): &mut (Slider<F>, Reader<'_>), piece: usize, over: &AtomicBool| {
         let is_over = || over.load(Ordering::Relaxed) || (pass.cancelled)();
         let begin = piece.saturating_mul(size);
         let part = begin.min(count)..begin.saturating_add(size).min(count);
-        Pass { cancelled: &is_over, ..*pass }.rows::<F>(parts, part)
+        Pass { cancelled: &is_over, ..*pass }.rows(slider, reader, part)
     };
     let take = |rows: Rows| {
         call.context.check()?;
@@ -223,7 +228,7 @@ fn apart<F: Slide>(
             push(&mut function, call, KeyRef::from(labels), cells, sink)
         })
     };
-    pieces::in_order(count.div_ceil(size), threads, make, take)
+    pieces::in_order(count.div_ceil(size), threads, begin, make, take)
 }
 
 #[cfg(test)]
@@ -290,7 +295,7 @@ mod tests {
         match threads {
             None => slide::<Sum>(&call, &mut table)?,
             Some(threads) => {
-                let parts = call.input.parts(&context, steps.count).unwrap();
+                let parts = call.input.parts(&context, steps.count).unwrap().unwrap();
                 let pass = Pass {
                     windows: &call.windows,
                     params: [&[], &[]],

@@ -16,9 +16,6 @@ use super::table::{Table, is_absent};
 use super::{ABSENT, Context, EvalError, Steps};
 use crate::plan::{Detail, Spans};
 
-/// With fewer steps than these, several threads have too little to do.
-const STEPS: usize = 16;
-
 /// What the windows slide over.
 #[derive(Debug)]
 pub(crate) enum Input<'a> {
@@ -30,10 +27,14 @@ pub(crate) enum Input<'a> {
 
 impl Input<'_> {
     /// The series in pieces, where several threads may slide over them.
-    pub(super) fn parts(&self, context: &Context<'_>, steps: usize) -> Option<Parts<'_>> {
+    pub(super) fn parts(
+        &self,
+        context: &Context<'_>,
+        steps: usize,
+    ) -> Result<Option<Parts<'_>>, EvalError> {
         match self {
-            Self::Samples(selected, _) if steps >= STEPS => selected.parts(context),
-            _ => None,
+            Self::Samples(selected, _) => selected.parts(context, steps),
+            _ => Ok(None),
         }
     }
 

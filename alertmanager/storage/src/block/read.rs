@@ -1,31 +1,24 @@
-//! Reading a block.
+//! A block that is open: what it says of itself, and all of its series one after the other.
 //!
 //! Invariant: whatever the bytes are, what is read is checked against its sum; damaged values are left
 //! out and counted, a damaged index refused; nothing is read behind the end.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::labels::Labels;
-use base::matcher::Matcher;
 use base::sample::Timestamp;
-use roaring::RoaringBitmap;
 use tracing::warn;
 
-use super::first::{self, ChunkAt};
-use super::section::{self, Section};
-use super::table::{Part, SeriesAt, Table};
-use super::times::KnownTimes;
-use super::{FOOTER_BYTES, Footer, Layout, MAGIC, list, packed};
-use crate::chunk::{self, Columns, Span};
+use super::look::Look;
+use super::table::Table;
+use super::{FOOTER_BYTES, Footer, Layout, MAGIC};
+use crate::chunk::Span;
 use crate::head::Sealed;
-use crate::series::SeriesSamples;
 
 /// Why a block cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -123,38 +116,6 @@ impl Block {
         }
     }
 
-    /// Hands over each series that `matchers` accept, with its samples of `span`.
-    pub(crate) fn select(
-        &self,
-        matchers: &[Matcher],
-        span: Span,
-        mut found: impl FnMut(SeriesSamples),
-    ) -> Result<(), BlockError> {
-        let look = self.look()?;
-        let mut all = RoaringBitmap::new();
-        all.insert_range(0..self.footer.series as u32);
-        let numbers = look.table.index.select(
-            matchers,
-            &all,
-            |list, to| look.load(*list, to),
-            |number| look.series(number)?.labels().map(Some),
-        )?;
-        for number in numbers {
-            let series = look.series(number)?;
-            let mut columns = Columns::default();
-            series.read(
-                span,
-                |bytes| chunk::read(bytes, span, &mut columns),
-                |lost| self.lost(lost),
-            )?;
-            if !columns.times.is_empty() {
-                columns.complete();
-                found(SeriesSamples::new(series.labels()?, columns));
-            }
-        }
-        Ok(())
-    }
-
     /// Hands over the values of a label name, or the names.
     pub(crate) fn label_names(&self, mut name: impl FnMut(&str)) -> Result<(), BlockError> {
         self.table()?.index.names().for_each(&mut name);
@@ -171,7 +132,7 @@ impl Block {
     }
 
     /// Counts samples that are lost; says so the first time, and not at every query.
-    fn lost(&self, lost: Lost) {
+    pub(super) fn lost(&self, lost: Lost) {
         if self.damaged_chunks.fetch_add(1, Ordering::Relaxed) == 0 {
             warn!(
                 block = %self.path.display(),
@@ -247,11 +208,16 @@ impl Block {
         Ok(table)
     }
 
-    fn look(&self) -> Result<Look<'_>, BlockError> {
-        Ok(Look { block: self, table: self.table()?, section: RefCell::default() })
+    /// Begins to look at series.
+    pub(crate) fn look(&self) -> Result<Look<'_>, BlockError> {
+        Ok(Look::new(self, self.table()?))
     }
 
-    fn read(&self, at: u64, length: usize) -> Result<Vec<u8>, BlockError> {
+    pub(super) fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
+    pub(super) fn read(&self, at: u64, length: usize) -> Result<Vec<u8>, BlockError> {
         if at.checked_add(length as u64).is_none_or(|end| end > self.bytes) {
             return Err(self.damaged("it points behind its end"));
         }
@@ -262,134 +228,7 @@ impl Block {
         Ok(bytes)
     }
 
-    fn damaged(&self, what: &'static str) -> BlockError {
+    pub(super) fn damaged(&self, what: &'static str) -> BlockError {
         BlockError::Damaged { path: self.path.clone(), what }
-    }
-}
-
-/// A look at many series of a block, mostly in their order.
-struct Look<'a> {
-    block: &'a Block,
-    table: Arc<Table>,
-    /// The section that was read last, and its number: the next series is mostly in it, too.
-    section: RefCell<Option<(usize, Rc<Section>)>>,
-}
-
-impl Look<'_> {
-    /// Adds the numbers of a list.
-    fn load(&self, list: Part, to: &mut RoaringBitmap) -> Result<(), BlockError> {
-        let bytes = self.block.read(list.at, list.length)?;
-        let read = match self.table.series {
-            SeriesAt::Offsets(_) => {
-                RoaringBitmap::deserialize_from(bytes.as_slice()).map(|numbers| *to |= numbers).ok()
-            }
-            SeriesAt::Sections(..) => list::decode(&bytes, self.block.footer.series, to),
-        };
-        read.ok_or_else(|| self.block.damaged("a list of series"))
-    }
-
-    fn series(&self, number: u32) -> Result<Series<'_>, BlockError> {
-        let damaged = || self.block.damaged("the entry of a series");
-        let number = number as usize;
-        let at = match &self.table.series {
-            SeriesAt::Offsets(offsets) => {
-                let begin = *offsets.get(number).ok_or_else(damaged)?;
-                let [_, end, ..] = self.block.footer.parts;
-                let end = offsets.get(number + 1).copied().unwrap_or(end);
-                let bytes = self.block.read(begin, end.saturating_sub(begin) as usize)?;
-                let (labels, at, chunks) = first::entry(&bytes).ok_or_else(damaged)?;
-                SeriesIn::First(labels, at, chunks)
-            }
-            SeriesAt::Sections(sections, times) => {
-                let (section, number) = (number / section::SERIES, number % section::SERIES);
-                let known = self.section.borrow().clone().filter(|(known, _)| *known == section);
-                let read = match known {
-                    Some((_, read)) => read,
-                    None => {
-                        let Part { at, length } = *sections.get(section).ok_or_else(damaged)?;
-                        let bytes = self.block.read(at, length)?;
-                        let bytes = packed::unpack(&bytes).ok_or_else(damaged)?;
-                        let read = Rc::new(Section::decode(&bytes, times).ok_or_else(damaged)?);
-                        *self.section.borrow_mut() = Some((section, Rc::clone(&read)));
-                        read
-                    }
-                };
-                SeriesIn::Section(read, number, times)
-            }
-        };
-        Ok(Series { block: self.block, at })
-    }
-}
-
-/// A series of a block.
-struct Series<'a> {
-    block: &'a Block,
-    at: SeriesIn<'a>,
-}
-
-enum SeriesIn<'a> {
-    /// Labels, where the chunks begin, the chunks.
-    First(Labels, u64, Vec<ChunkAt>),
-    /// Its section, its number there, and the times of the block.
-    Section(Rc<Section>, usize, &'a KnownTimes),
-}
-
-impl Series<'_> {
-    fn labels(&self) -> Result<Labels, BlockError> {
-        match &self.at {
-            SeriesIn::First(labels, ..) => Ok(labels.clone()),
-            SeriesIn::Section(section, number, _) => {
-                section.labels(*number).ok_or_else(|| self.damaged())
-            }
-        }
-    }
-
-    fn damaged(&self) -> BlockError {
-        self.block.damaged("the entry of a series")
-    }
-
-    /// Hands over the chunks that have to do with `span`, and maybe others.
-    fn read(
-        &self,
-        span: Span,
-        mut found: impl FnMut(&[u8]),
-        mut lost: impl FnMut(Lost),
-    ) -> Result<(), BlockError> {
-        let reaches = |first: i64, last: i64| last >= span.from && first <= span.to;
-        match &self.at {
-            SeriesIn::First(_, at, chunks) => {
-                let mut at = *at;
-                for ChunkAt { first, last, count, length, crc } in chunks.iter().copied() {
-                    if reaches(first.millis(), last.millis()) {
-                        let bytes = self.block.read(at, length)?;
-                        match crc32fast::hash(&bytes) == crc {
-                            true => found(&bytes),
-                            false => lost(Lost { first, last, count: count.into() }),
-                        }
-                    }
-                    at += length as u64;
-                }
-                Ok(())
-            }
-            SeriesIn::Section(section, number, times) => {
-                let (mut first, mut last, mut count) = (i64::MAX, i64::MIN, 0);
-                let extent = |extent: section::Extent| {
-                    (first, last) = (first.min(extent.first), last.max(extent.last));
-                    count += u64::from(extent.count);
-                };
-                section.each_extent(*number, times, extent).ok_or_else(|| self.damaged())?;
-                if !reaches(first, last) {
-                    return Ok(());
-                }
-                let place = section.place(*number).ok_or_else(|| self.damaged())?;
-                let bytes = self.block.read(place.at, place.length)?;
-                if place.length > 0 && crc32fast::hash(&bytes) != place.sum {
-                    let at = Timestamp::from_millis;
-                    lost(Lost { first: at(first), last: at(last), count });
-                    return Ok(());
-                }
-                section.each_chunk(*number, &bytes, times, found).ok_or_else(|| self.damaged())
-            }
-        }
     }
 }

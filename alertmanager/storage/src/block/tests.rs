@@ -113,7 +113,16 @@ fn assert_same(found: &[(Labels, Vec<Sealed>)], expected: &[(Labels, Vec<Sealed>
 
 fn select(block: &Block, matchers: &[Matcher], span: Span) -> Vec<SeriesSamples> {
     let mut found = Vec::new();
-    block.select(matchers, span, |series| found.push(series)).unwrap();
+    let look = block.look().unwrap();
+    for number in look.find(matchers).unwrap() {
+        let mut columns = Columns::default();
+        look.read(number, span, &mut columns).unwrap();
+        if let Some((labels, _)) =
+            look.labels(number, span).unwrap().filter(|_| !columns.times.is_empty())
+        {
+            found.push(SeriesSamples::new(labels, columns));
+        }
+    }
     found
 }
 
