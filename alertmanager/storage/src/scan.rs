@@ -113,6 +113,19 @@ impl Storage {
         Some(self.parts_of(&head, span, &head.find_all(matchers)))
     }
 
+    /// Whether [`Storage::scan`] would hand out at most about so many series, and nothing of the disk;
+    /// `false` also where that is not told at once.
+    pub fn finds_at_most(
+        &self,
+        most: u64,
+        matchers: &[Matcher],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> bool {
+        let Ok(head) = self.head.try_read() else { return false };
+        head.finds_at_most(most, matchers) && self.span_of(&head, from, to).is_some()
+    }
+
     /// What is to be read of the head, if that is all.
     fn span_of(&self, head: &Head, from: Timestamp, to: Timestamp) -> Option<Span> {
         let begins = head.min_time.unwrap_or(Timestamp::MIN);
