@@ -84,6 +84,7 @@ use crate::scrape::{Outputs, Targets};
 use crate::time;
 
 pub use metrics::Gauges;
+pub use query::answer_text;
 pub use routes::{ROUTES, Route};
 
 /// The most messages with samples that are taken in at a time; one more waits.
@@ -94,9 +95,9 @@ const BEYOND: Duration = Duration::from_secs(30);
 /// What the API shows. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    parts: Parts,
+    parts: Arc<Parts>,
     /// Those of our own metrics that are looked up when asked for.
-    pub gauges: Gauges,
+    pub gauges: Arc<Gauges>,
     queries: Arc<Semaphore>,
     writes: Arc<Semaphore>,
 }
@@ -295,8 +296,8 @@ impl Shown {
     pub fn new(parts: Parts) -> Self {
         let (gauges, queries) = (Gauges::new(&parts.metrics), parts.limits.at_a_time);
         Self {
-            parts,
-            gauges,
+            parts: Arc::new(parts),
+            gauges: Arc::new(gauges),
             queries: Arc::new(Semaphore::new(queries)),
             writes: Arc::new(Semaphore::new(WRITES)),
         }

@@ -26,7 +26,7 @@ struct Digits {
 
 impl Digits {
     fn of(value: f64) -> Self {
-        let mut buffer = ryu::Buffer::new();
+        let mut buffer = zmij::Buffer::new();
         let text = buffer.format_finite(value.abs());
         let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
         let exponent: i32 = exponent.parse().unwrap_or(0);
@@ -104,19 +104,39 @@ fn special(value: f64) -> Option<&'static str> {
     }
 }
 
+/// Whole numbers below this are their own shortest digits.
+const WHOLE: f64 = 1e15;
+/// From here on up to [`WHOLE`] the digits are had without an exponent.
+const SMALLEST_WITHOUT_EXPONENT: f64 = 1e-5;
+
+/// Appends a number between these bounds; says whether it is one.
+#[inline]
+fn push_between(out: &mut String, value: f64, least: f64, most: f64) -> bool {
+    let size = value.abs();
+    let whole = value as i64;
+    if size < most && whole as f64 == value && (whole != 0 || value.is_sign_positive()) {
+        out.push_str(itoa::Buffer::new().format(whole));
+        return true;
+    }
+    let is_between = least <= size && size < most;
+    if is_between {
+        out.push_str(zmij::Buffer::new().format_finite(value));
+    }
+    is_between
+}
+
 /// Appends `value` as `strconv.FormatFloat(value, 'g', -1, 64)` prints it: `42`, `0.5`, `1e+06`.
 pub fn push_shortest(out: &mut String, value: f64) {
-    if let Some(text) = special(value) {
-        out.push_str(text);
-    } else if value.fract() == 0.0
-        && value.abs() < 1e6
-        && (value != 0.0 || value.is_sign_positive())
-    {
-        out.push_str(itoa::Buffer::new().format(value as i64));
-    } else {
-        let digits = Digits::of(value);
-        let exponent = digits.point - 1;
-        if (-4..6).contains(&exponent) { digits.plain(out) } else { digits.scientific(out) }
+    if push_between(out, value, 1e-4, 1e6) {
+        return;
+    }
+    match special(value) {
+        Some(text) => out.push_str(text),
+        None => {
+            let digits = Digits::of(value);
+            let exponent = digits.point - 1;
+            if (-4..6).contains(&exponent) { digits.plain(out) } else { digits.scientific(out) }
+        }
     }
 }
 
@@ -127,13 +147,21 @@ pub fn shortest(value: f64) -> String {
     out
 }
 
+/// Appends `value` as `strconv.FormatFloat(value, 'f', -1, 64)` prints it: never with an exponent.
+pub fn push_plain(out: &mut String, value: f64) {
+    if push_between(out, value, SMALLEST_WITHOUT_EXPONENT, WHOLE) {
+        return;
+    }
+    match special(value) {
+        Some(text) => out.push_str(text),
+        None => Digits::of(value).plain(out),
+    }
+}
+
 /// `value` as `strconv.FormatFloat(value, 'f', -1, 64)` prints it: never with an exponent.
 pub fn plain(value: f64) -> String {
     let mut out = String::new();
-    match special(value) {
-        Some(text) => out.push_str(text),
-        None => Digits::of(value).plain(&mut out),
-    }
+    push_plain(&mut out, value);
     out
 }
 
@@ -209,9 +237,51 @@ mod tests {
         check(0.00001, "1e-05", "0.00001");
         check(5e-324, "5e-324", &format!("0.{}5", "0".repeat(323)));
         check(123_456.789, "123456.789", "123456.789");
+        check(0.000_099_999, "9.9999e-05", "0.000099999");
+        check(0.000_009_999, "9.999e-06", "0.000009999");
+        check(999_999.5, "999999.5", "999999.5");
+        check(1_000_000.5, "1.0000005e+06", "1000000.5");
+        check(-123_456_789_012_345.0, "-1.23456789012345e+14", "-123456789012345");
+        check(1e15, "1e+15", "1000000000000000");
+        check(1e15 + 0.5, "1.0000000000000005e+15", "1000000000000000.5");
+        check(9_007_199_254_740_992.0, "9.007199254740992e+15", "9007199254740992");
+        check(1e16, "1e+16", "10000000000000000");
+        check(9_223_372_036_854_775_808.0, "9.223372036854776e+18", "9223372036854776000");
+        check(
+            f64::MAX,
+            "1.7976931348623157e+308",
+            &format!("17976931348623157{}", "0".repeat(292)),
+        );
         check(f64::NAN, "NaN", "NaN");
         check(f64::INFINITY, "+Inf", "+Inf");
         check(f64::NEG_INFINITY, "-Inf", "-Inf");
+    }
+
+    #[test]
+    fn what_is_written_at_once_is_what_its_digits_say() {
+        let slowly = |value: f64| {
+            let (digits, [mut short, mut long]) =
+                (Digits::of(value), [String::new(), String::new()]);
+            digits.plain(&mut long);
+            match digits.point - 1 {
+                -4..6 => digits.plain(&mut short),
+                _ => digits.scientific(&mut short),
+            }
+            (short, long)
+        };
+        let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+        for n in 0..200_000 {
+            bits ^= bits << 13;
+            bits ^= bits >> 7;
+            bits ^= bits << 17;
+            let around_one = f64::from_bits(bits >> 12 | 0x3ff << 52);
+            let anything = around_one * 10_f64.powi(n % 44 - 22);
+            for value in [anything, -anything, anything.round(), (anything * 1e3).round() / 1e3] {
+                let (short, long) = slowly(value);
+                check(value, &short, &long);
+                assert_eq!(long.parse(), Ok(value));
+            }
+        }
     }
 
     #[test]

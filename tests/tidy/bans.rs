@@ -40,6 +40,7 @@ const THREADS: Ban = Ban {
         ),
         ("probes/src/script/starters.rs", "so does the file system of a program"),
         ("promql/src/evaluate/pieces.rs", "they end before the query that they help with"),
+        ("alertmanager/src/api/query/answer.rs", "they end before the answer that they help with"),
     ],
 };
 

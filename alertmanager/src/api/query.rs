@@ -1,8 +1,12 @@
 //! `/api/v1/query` and `/api/v1/query_range`.
 //!
-//! Invariant: a query runs off the runtime's threads, at most a few at a time, and ends when its
-//! time is up or nobody waits for it any more.
+//! Invariant: a query runs, and its answer is written, off the runtime's threads, at most a few at a
+//! time, and ends when its time is up or nobody waits for it any more.
 
+mod answer;
+mod brief;
+
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,21 +16,24 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use base::clock::Stopwatch;
-use base::labels::Labels;
-use base::number;
-use base::sample::{Sample, Timestamp};
-use promql::{EvalError, Options, Output, Query, Range, Session, Severity, Type, Value};
+use base::http::accepts_gzip;
+use base::sample::Timestamp;
+use promql::{EvalError, Options, Query, Range, Session, Type};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::timeout;
 
+pub use self::answer::answer_text;
+use self::answer::{Evaluated, Wanted};
+use self::brief::is_brief;
 use super::Shown;
-use super::native::write_histogram;
-use super::reply::{Failure, Remarks, raw_success};
+use super::reply::{Failure, packed_success};
 use super::time::{parse_duration, parse_time};
 
 /// The most values of one series in an answer.
 const MOST_STEPS: i64 = 11_000;
-/// The most warnings and the most remarks of an answer.
-const MOST_REMARKS: usize = 10;
+/// What an answer says of itself where it was cut.
+pub(super) const TRUNCATED: &str = "results truncated due to limit";
 
 /// The parameters of a request: those of the URL and those of a form.
 #[derive(Debug)]
@@ -129,8 +136,8 @@ pub(super) async fn instant(
     let limit = parameters.limit()?;
     let time = parameters.time("time", shown.clock.now())?;
     let (query, begun) = (parameters.query()?, Stopwatch::start());
-    let evaluated = run(&shown, &parameters, query, Range::instant(time)).await?;
-    Ok(answer(&headers, &parameters, evaluated, (limit, time, begun)))
+    let wanted = parameters.wanted(&headers, limit, begun);
+    run(&shown, &parameters, query, Range::instant(time), wanted).await
 }
 
 /// `/api/v1/query_range`
@@ -171,27 +178,18 @@ pub(super) async fn range(
         );
         return Err(Failure::parameter("query", why));
     }
-    let evaluated = run(&shown, &parameters, query, Range::new(start, end, step)).await?;
-    Ok(answer(&headers, &parameters, evaluated, (limit, end, begun)))
+    let wanted = parameters.wanted(&headers, limit, begun);
+    run(&shown, &parameters, query, Range::new(start, end, step), wanted).await
 }
 
-/// What a query came to, and what that cost.
-struct Evaluated {
-    output: Output,
-    /// The most samples and values in memory at a time, and all of them.
-    usage: (usize, usize),
-    /// How long it waited for its turn, and how long it took then.
-    waited: Duration,
-    took: Duration,
-}
-
-/// Evaluates a query as `parameters` say.
+/// Answers a query as `parameters` say.
 async fn run(
     shown: &Shown,
     parameters: &Parameters,
     query: Query,
     range: Range,
-) -> Result<Evaluated, Failure> {
+    wanted: Wanted,
+) -> Result<Response, Failure> {
     let limits = shown.limits;
     // It may ask for less.
     let longest = parameters.duration("timeout")?.unwrap_or(limits.timeout).min(limits.timeout);
@@ -206,7 +204,8 @@ async fn run(
         let slot = Arc::clone(&shown.queries).acquire_owned().await;
         let waited = waiting.elapsed();
         let storage = Arc::clone(&shown.storage);
-        let evaluation = tokio::task::spawn_blocking(move || {
+        let brief = is_brief(&query, &storage, range, lookback);
+        let work = move || {
             let _slot = slot;
             let watch = Stopwatch::start();
             let is_cancelled = || cancelled.load(Ordering::Relaxed);
@@ -220,19 +219,24 @@ async fn run(
             };
             let session = Session::new(&storage, [&query], range, &options);
             let output = session.evaluate(&query)?;
-            Ok(Evaluated { output, usage: session.usage(), waited, took: watch.elapsed() })
-        });
-        evaluation.await.map_err(|error| Failure::internal(error.to_string()))
+            let usage = session.usage();
+            let evaluated = Evaluated { output, range, usage, waited, took: watch.elapsed() };
+            Ok(answer::packed(evaluated, &wanted))
+        };
+        here_or_apart(brief, work).await.map_err(Failure::internal)
     };
-    let evaluated = timeout(longest, evaluate)
+    let answer = timeout(longest, evaluate)
         .await
         .map_err(|_| Failure::timeout("query timed out in expression evaluation"))??;
-    evaluated.map_err(|error: EvalError| match error {
-        EvalError::Query(message) => Failure::execution(message),
-        EvalError::TooManySamples(_) => Failure::execution(error.to_string()),
-        EvalError::Cancelled => Failure::timeout("query timed out in expression evaluation"),
-        EvalError::Storage(error) => Failure::internal(error.to_string()),
-    })
+    match answer {
+        Ok(body) => Ok(packed_success(body)),
+        Err(EvalError::Query(message)) => Err(Failure::execution(message)),
+        Err(error @ EvalError::TooManySamples(_)) => Err(Failure::execution(error.to_string())),
+        Err(EvalError::Cancelled) => {
+            Err(Failure::timeout("query timed out in expression evaluation"))
+        }
+        Err(EvalError::Storage(error)) => Err(Failure::internal(error.to_string())),
+    }
 }
 
 impl Parameters {
@@ -241,65 +245,26 @@ impl Parameters {
         let text = self.get("query").unwrap_or("");
         Query::new(text).map_err(|faults| Failure::parameter("query", faults))
     }
+
+    /// What else is asked for.
+    fn wanted(&self, headers: &HeaderMap, limit: Option<usize>, begun: Stopwatch) -> Wanted {
+        let stats = self.get("stats").map(|_| begun);
+        Wanted { limit, stats, gzip: accepts_gzip(headers) }
+    }
 }
 
-/// What an answer says of itself where it was cut.
-pub(super) const TRUNCATED: &str = "results truncated due to limit";
-
-fn answer(
-    request: &HeaderMap,
-    parameters: &Parameters,
-    evaluated: Evaluated,
-    (limit, time, begun): (Option<usize>, Timestamp, Stopwatch),
-) -> Response {
-    let Evaluated { mut output, usage, waited, took } = evaluated;
-    let mut remarks = Remarks::default();
-    for (severity, list, name) in [
-        (Severity::Warning, &mut remarks.warnings, "warning"),
-        (Severity::Info, &mut remarks.infos, "info"),
-    ] {
-        let all = output.annotations.iter().filter(|annotation| annotation.severity == severity);
-        let all: Vec<_> = all.map(ToString::to_string).collect();
-        list.extend(all.iter().take(MOST_REMARKS).cloned());
-        if all.len() > MOST_REMARKS {
-            list.push(format!("{} more {name} annotations omitted", all.len() - MOST_REMARKS));
-        }
+/// Does what may wait for a lock or take long off the runtime's threads. For what is `brief` this
+/// thread stops to be one of them, and another takes over: whoever asked waits for no other thread.
+async fn here_or_apart<T: Send + 'static>(
+    brief: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let can_leave = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if brief && can_leave() {
+        let work = || panic::catch_unwind(AssertUnwindSafe(work));
+        return block_in_place(work).map_err(|_| "the query panicked".to_owned());
     }
-    let cut = |length: usize| limit.is_some_and(|limit| length > limit);
-    let is_cut = match &mut output.value {
-        Value::Vector(samples) if cut(samples.len()) => {
-            samples.truncate(limit.unwrap_or(usize::MAX));
-            true
-        }
-        Value::Matrix(series) if cut(series.len()) => {
-            series.truncate(limit.unwrap_or(usize::MAX));
-            true
-        }
-        _ => false,
-    };
-    if is_cut {
-        remarks.warnings.push(TRUNCATED.to_owned());
-    }
-    let mut data = String::new();
-    write_value(&mut data, &output, time);
-    if parameters.get("stats").is_some() {
-        // In place of the brace that ends the data.
-        data.pop();
-        let (whole, took, waited) = (begun.seconds(), took.as_secs_f64(), waited.as_secs_f64());
-        let stats = serde_json::json!({
-            "timings": {
-                "evalTotalTime": took,
-                "resultSortTime": 0.0,
-                "queryPreparationTime": 0.0,
-                "innerEvalTime": took,
-                "execQueueTime": waited,
-                "execTotalTime": whole,
-            },
-            "samples": {"totalQueryableSamples": usage.1, "peakSamples": usage.0},
-        });
-        data.push_str(&format!(",\"stats\":{stats}}}"));
-    }
-    raw_success(request, &data, &remarks)
+    spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
 struct CancelOnDrop(Arc<AtomicBool>);
@@ -308,104 +273,6 @@ impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-fn write_value(out: &mut String, output: &Output, time: Timestamp) {
-    let native = |sample: &&Sample| output.histograms.get(sample.value).is_some();
-    match &output.value {
-        Value::Scalar(sample) => {
-            out.push_str("{\"resultType\":\"scalar\",\"result\":");
-            write_sample(out, output, *sample);
-        }
-        Value::String(text) => {
-            out.push_str("{\"resultType\":\"string\",\"result\":");
-            write_time(out, time);
-            write_text(out, text);
-            out.push(']');
-        }
-        Value::Vector(samples) => {
-            out.push_str("{\"resultType\":\"vector\",\"result\":[");
-            for (n, (labels, sample)) in samples.iter().enumerate() {
-                out.push_str(if n > 0 { ",{\"metric\":" } else { "{\"metric\":" });
-                write_labels(out, labels);
-                let is_native = native(&sample);
-                out.push_str(if is_native { ",\"histogram\":" } else { ",\"value\":" });
-                write_sample(out, output, *sample);
-                out.push('}');
-            }
-            out.push(']');
-        }
-        Value::Matrix(series) => {
-            out.push_str("{\"resultType\":\"matrix\",\"result\":[");
-            for (n, series) in series.iter().enumerate() {
-                out.push_str(if n > 0 { ",{\"metric\":" } else { "{\"metric\":" });
-                write_labels(out, &series.labels);
-                let (histograms, floats): (Vec<&Sample>, Vec<&Sample>) =
-                    series.samples.iter().partition(native);
-                for (name, samples) in [("values", floats), ("histograms", histograms)] {
-                    for (n, sample) in samples.iter().enumerate() {
-                        match n {
-                            0 => out.push_str(&format!(",\"{name}\":[")),
-                            _ => out.push(','),
-                        }
-                        write_sample(out, output, **sample);
-                    }
-                    if !samples.is_empty() {
-                        out.push(']');
-                    }
-                }
-                out.push('}');
-            }
-            out.push(']');
-        }
-    }
-    out.push('}');
-}
-
-fn write_labels(out: &mut String, labels: &Labels) {
-    out.push('{');
-    for (n, (name, value)) in labels.iter().enumerate() {
-        if n > 0 {
-            out.push(',');
-        }
-        write_text(out, name);
-        out.push(':');
-        write_text(out, value);
-    }
-    out.push('}');
-}
-
-fn write_text(out: &mut String, text: &str) {
-    out.push_str(&serde_json::Value::from(text).to_string());
-}
-
-/// `[1435781430.781,"1"]`: seconds as a number, the value as a text, because JSON has no NaN.
-fn write_sample(out: &mut String, output: &Output, sample: Sample) {
-    write_time(out, sample.timestamp);
-    match output.histograms.get(sample.value) {
-        Some(histogram) => write_histogram(out, histogram),
-        None => {
-            out.push('"');
-            out.push_str(&number::plain(sample.value));
-            out.push('"');
-        }
-    }
-    out.push(']');
-}
-
-fn write_time(out: &mut String, time: Timestamp) {
-    let millis = time.millis();
-    let (sign, whole, rest) = (millis < 0, (millis / 1000).abs(), (millis % 1000).abs());
-    out.push('[');
-    if sign {
-        out.push('-');
-    }
-    out.push_str(&whole.to_string());
-    if rest > 0 {
-        let fraction = format!(".{rest:03}");
-        out.push_str(fraction.trim_end_matches('0'));
-    }
-    out.push(',');
 }
 
 #[cfg(test)]
@@ -420,23 +287,5 @@ mod tests {
         for bad in [&b"a=%"[..], b"a=%zz", b"a=%ff"] {
             assert!(decode(bad).is_err());
         }
-    }
-
-    #[test]
-    fn writes_samples_as_prometheus_does() {
-        let check = |millis, value, expected: &str| {
-            let mut out = String::new();
-            let sample = Sample { timestamp: Timestamp::from_millis(millis), value };
-            let histograms = Default::default();
-            let value = Value::Scalar(sample);
-            let output = Output { value, annotations: Vec::new(), histograms };
-            write_sample(&mut out, &output, sample);
-            assert_eq!(out, expected);
-        };
-        check(1_435_781_430_781, 1.0, "[1435781430.781,\"1\"]");
-        check(1_435_781_430_500, 0.1, "[1435781430.5,\"0.1\"]");
-        check(2000, f64::NAN, "[2,\"NaN\"]");
-        check(-1500, f64::NEG_INFINITY, "[-1.5,\"-Inf\"]");
-        check(0, 1e21, "[0,\"1000000000000000000000\"]");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use base::http::answer_compressed;
+use base::http::{Packed, answer_compressed, answer_packed};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -137,16 +137,29 @@ pub(super) fn success(request: &HeaderMap, data: &Value) -> Response {
 
 /// A success with data that are JSON text already.
 pub(super) fn raw_success(request: &HeaderMap, data: &str, remarks: &Remarks) -> Response {
-    let mut body = String::with_capacity(data.len() + 64);
-    body.push_str("{\"status\":\"success\",\"data\":");
+    let mut body = String::with_capacity(SUCCESS.len() + data.len() + 64);
+    body.push_str(SUCCESS);
     body.push_str(data);
+    end_success(&mut body, remarks);
+    compressed(request, StatusCode::OK, "application/json", body)
+}
+
+/// How the body of a success begins; its data follow.
+pub(super) const SUCCESS: &str = "{\"status\":\"success\",\"data\":";
+
+/// Writes what follows the data of a success.
+pub(super) fn end_success(body: &mut String, remarks: &Remarks) {
     for (name, texts) in [("warnings", &remarks.warnings), ("infos", &remarks.infos)] {
         if !texts.is_empty() {
             body.push_str(&format!(",\"{name}\":{}", json!(texts)));
         }
     }
     body.push('}');
-    compressed(request, StatusCode::OK, "application/json", body)
+}
+
+/// A success whose body is whole.
+pub(super) fn packed_success(body: Packed) -> Response {
+    answer_packed(StatusCode::OK, "application/json", body).map(Body::new)
 }
 
 /// An answer, compressed where the request accepts it.
@@ -156,5 +169,5 @@ pub(super) fn compressed(
     content_type: &str,
     body: String,
 ) -> Response {
-    answer_compressed(request, status, content_type, body.into_bytes()).map(axum::body::Body::new)
+    answer_compressed(request, status, content_type, body.into_bytes()).map(Body::new)
 }

@@ -14,7 +14,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use base::labels::Labels;
-use base::matcher::Matcher;
+use base::matcher::{MatchOp, Matcher};
 use base::sample::Timestamp;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -217,6 +217,22 @@ impl Head {
         );
         let Ok(found) = found;
         found
+    }
+
+    /// Whether a look at the lists shows that `matchers` accept at most so many series. Only such as
+    /// ask for a value are looked up.
+    pub(crate) fn finds_at_most(&self, most: u64, matchers: &[Matcher]) -> bool {
+        let exact =
+            |matcher: &Matcher| matcher.op() == MatchOp::Equal && !matcher.value().is_empty();
+        if matchers.is_empty() || !matchers.iter().all(exact) {
+            return false;
+        }
+        let list = |matcher: &Matcher| self.index.list(matcher.name(), matcher.value());
+        let Some(lists) = matchers.iter().map(list).collect::<Option<Vec<_>>>() else {
+            return true;
+        };
+        let Some(shortest) = lists.iter().min_by_key(|list| list.len()) else { return false };
+        lists.iter().any(|list| shortest.intersection_len(list) <= most)
     }
 
     pub(crate) fn in_slot(&self, slot: u32) -> Option<&HeadSeries> {

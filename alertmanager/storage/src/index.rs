@@ -68,7 +68,10 @@ impl<P> Index<P> {
                 (found, _) => {
                     let mut list = RoaringBitmap::new();
                     self.union(matcher, true, &load, &mut list)?;
-                    found.map_or_else(|| list.clone(), |found| found & &list)
+                    match found {
+                        Some(found) => found & list,
+                        None => list,
+                    }
                 }
             });
             if found.as_ref().is_some_and(RoaringBitmap::is_empty) {

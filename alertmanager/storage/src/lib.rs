@@ -30,6 +30,7 @@ mod histograms;
 mod checkpoint;
 mod maintain;
 mod select;
+mod found;
 mod parts;
 mod delete;
 mod import;

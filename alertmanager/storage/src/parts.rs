@@ -10,25 +10,22 @@
 //! Invariant: no more than one series is decoded at a time; what is read is what there was when the
 //! series were found, but for what came late.
 
-use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::RwLockReadGuard;
 
 use base::labels::Labels;
 use base::matcher::Matcher;
 use base::sample::Timestamp;
 use roaring::RoaringBitmap;
 
-use crate::block::{Block, BlockError, Look};
+use crate::block::Look;
 use crate::chunk::{Columns, Span};
+use crate::found::{InHead, OnDisk, Places, on_disk};
 use crate::head::{Head, HeadSeries};
 use crate::{SelectError, SeriesColumns, Storage};
 
 /// So many series are handed out under one lock.
 const BATCH: usize = 4096;
-
-/// After so many series of a block the caller is asked whether to go on.
-const CHECK_AFTER: usize = 256;
 
 /// The series that some matchers accept, to be handed out piece by piece.
 #[derive(Debug)]
@@ -44,33 +41,6 @@ pub struct Parts<'s> {
 enum Found {
     InMemory(Vec<InHead>),
     OnDisk(OnDisk),
-}
-
-/// A series in memory: its slot, and when it had its last sample as it was found: what comes later is
-/// not part of the answer.
-#[derive(Clone, Copy, Debug)]
-struct InHead {
-    slot: u32,
-    last: i64,
-}
-
-/// Series some samples of which are in blocks.
-#[derive(Debug)]
-struct OnDisk {
-    /// In the order of time; no two have samples of the same time.
-    blocks: Vec<Arc<Block>>,
-    /// What is to be read of them.
-    span: Span,
-    samples: usize,
-    /// Sorted by their labels.
-    series: Vec<(Labels, Places)>,
-}
-
-/// Where the samples of a series are: in which blocks, under which numbers; and in memory.
-#[derive(Debug, Default)]
-struct Places {
-    blocks: Vec<(u32, u32)>,
-    head: Option<InHead>,
 }
 
 impl Parts<'_> {
@@ -170,7 +140,7 @@ impl Reader<'_> {
 
 impl Storage {
     /// The head, if nothing has been moved from it to the disk since.
-    fn head_of(&self, moved: u64) -> Result<std::sync::RwLockReadGuard<'_, Head>, SelectError> {
+    fn head_of(&self, moved: u64) -> Result<RwLockReadGuard<'_, Head>, SelectError> {
         let head = self.head();
         if head.moved == moved { Ok(head) } else { Err(SelectError::Moved) }
     }
@@ -242,93 +212,11 @@ impl Storage {
         parts.reader().read(0..parts.len(), each)
     }
 
-    /// The series that all `matchers` accept which have samples from `from` to `to`, both included, or, on
-    /// the disk, in chunks that reach into that time. In no particular order.
-    ///
-    /// # Errors
-    ///
-    /// A block is damaged or cannot be read.
-    pub fn labels_between(
-        &self,
-        matchers: &[Matcher],
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<Labels>, SelectError> {
-        let head = self.head();
-        let (span, older) = self.places(&head, from, to);
-        let own = head.find_all(matchers);
-        let own = own.iter().filter_map(|slot| head.in_slot(slot));
-        let own = own.filter(|series| series.has_samples(span)).map(|series| series.labels.clone());
-        let own = own.collect();
-        drop(head);
-        let Some((blocks, before)) = older else { return Ok(own) };
-        // What is in memory comes with any slot: nobody reads it.
-        let own = own.into_iter().map(|labels| (labels, InHead { slot: 0, last: 0 })).collect();
-        let found = on_disk(blocks, before, matchers, own, || Ok::<_, SelectError>(()))?;
-        Ok(found.series.into_iter().map(|(labels, _)| labels).collect())
-    }
-
-    /// Whether samples of that time are on the disk.
-    pub fn is_on_disk(&self, from: Timestamp, to: Timestamp) -> bool {
-        self.places(&self.head(), from, to).1.is_some()
-    }
-
-    /// What is to be read of the head; and of which blocks, and what of them, if there are any.
-    #[expect(clippy::type_complexity, reason = "a pair with a pair in it, taken apart at once")]
-    fn places(
-        &self,
-        head: &Head,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> (Span, Option<(Vec<Arc<Block>>, Span)>) {
-        // All as of one moment, because a window could move from one to the other.
-        let begins = head.min_time.unwrap_or(Timestamp::MIN);
-        let span = Span { from: from.max(begins).millis(), to: to.millis() };
-        let before = begins.millis().saturating_sub(1).min(to.millis());
-        let reaches =
-            |block: &Arc<Block>| block.max_time() >= from && block.min_time().millis() <= before;
-        let mut blocks = self.blocks();
-        blocks.retain(reaches);
-        let older = (from.millis() <= before && !blocks.is_empty())
-            .then_some((blocks, Span { from: from.millis(), to: before }));
-        (span, older)
-    }
-
     fn parts_of(&self, head: &Head, span: Span, found: &RoaringBitmap) -> Parts<'_> {
         let own = found.iter().filter_map(|slot| Some(InHead { slot, last: last(head, slot)? }));
         let found = Found::InMemory(own.collect());
         Parts { storage: self, span, found, moved: head.moved }
     }
-}
-
-/// Puts together what blocks have, in the order of time, and what is in memory.
-fn on_disk<E: From<SelectError>>(
-    blocks: Vec<Arc<Block>>,
-    span: Span,
-    matchers: &[Matcher],
-    own: Vec<(Labels, InHead)>,
-    mut go_on: impl FnMut() -> Result<(), E>,
-) -> Result<OnDisk, E> {
-    let failed = |error: BlockError| E::from(SelectError::from(error));
-    let (mut places, mut samples): (HashMap<Labels, Places>, usize) = Default::default();
-    for (place, block) in (0..).zip(&blocks) {
-        let look = block.look().map_err(failed)?;
-        for (count, number) in look.find(matchers).map_err(failed)?.into_iter().enumerate() {
-            if count % CHECK_AFTER == 0 {
-                go_on()?;
-            }
-            if let Some((labels, count)) = look.labels(number, span).map_err(failed)? {
-                samples = samples.saturating_add(count);
-                places.entry(labels).or_default().blocks.push((place, number));
-            }
-        }
-    }
-    for (labels, head) in own {
-        places.entry(labels).or_default().head = Some(head);
-    }
-    let mut series: Vec<_> = places.into_iter().collect();
-    series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    Ok(OnDisk { blocks, span, samples, series })
 }
 
 fn last(head: &Head, slot: u32) -> Option<i64> {

@@ -183,6 +183,7 @@ pub struct Histograms(Vec<Arc<Histogram>>);
 
 impl Histograms {
     /// The histogram that a value of the answer stands for, if it is not a number but one.
+    #[inline]
     pub fn get(&self, value: f64) -> Option<&Arc<Histogram>> {
         let tag = Tag::of(value).filter(|tag| tag.table == MADE)?;
         self.0.get(usize::try_from(tag.place).ok()?)

@@ -72,9 +72,11 @@ pub(crate) fn of_table(context: &Context<'_>, table: &Table, range: Range) -> (V
         return (Value::Vector(vector), histograms);
     }
     let series = |row: usize| {
-        let cells = table.row(row).iter().enumerate();
-        let present = cells.filter(|(_, cell)| !is_absent(**cell));
-        let samples = present.map(|(step, cell)| sample(steps.time(step), *cell)).collect();
+        let cells = table.row(row);
+        let is_present = |cell: &f64| !is_absent(*cell);
+        let mut samples = Vec::with_capacity(cells.iter().copied().filter(is_present).count());
+        let present = cells.iter().enumerate().filter(|(_, cell)| is_present(cell));
+        samples.extend(present.map(|(step, cell)| sample(steps.time(step), *cell)));
         Series { labels: table.key(row).to_labels(), samples }
     };
     let matrix = sorted((0..table.len()).map(series).collect());
