@@ -115,15 +115,17 @@ impl Variance {
 }
 
 /// The `quantile` of `values`, between two of them where it lies between, in the order of [`order`];
-/// moves the values. A quantile below 0 or above 1 is an infinity.
-pub(crate) fn quantile(quantile: f64, values: &mut [f64]) -> f64 {
+/// `keys` is room to look for it. A quantile below 0 or above 1 is an infinity.
+pub(crate) fn quantile(quantile: f64, values: &[f64], keys: &mut Vec<u64>) -> f64 {
     let (lower, weight) = match place(quantile, values.len()) {
         Ok(place) => place,
         Err(value) => return value,
     };
-    let (_, lower, above) = values.select_nth_unstable_by(lower, order);
-    let upper = above.iter().copied().min_by(order).unwrap_or(*lower);
-    between(*lower, upper, weight)
+    keys.clear();
+    keys.extend(values.iter().map(|value| key(*value)));
+    let (_, lower, above) = keys.select_nth_unstable(lower);
+    let upper = above.iter().min().unwrap_or(lower);
+    between(of_key(*lower), of_key(*upper), weight)
 }
 
 /// As [`quantile`], of values that are sorted.
@@ -158,10 +160,32 @@ fn between(lower: f64, upper: f64, weight: f64) -> f64 {
     lower * (1.0 - weight) + upper * weight
 }
 
-/// The order of numbers, what is not a number before all of them, in which no two different values are
-/// the same.
+/// A number for each float, in the order of floats: what is not a number before all of them, -0 before 0.
+#[inline]
+fn key(value: f64) -> u64 {
+    const SIGN: u64 = 1 << 63;
+    let bits = value.to_bits();
+    match value.is_nan() {
+        true => 0,
+        false if bits & SIGN == 0 => bits | SIGN,
+        false => !bits,
+    }
+}
+
+#[inline]
+fn of_key(key: u64) -> f64 {
+    const SIGN: u64 = 1 << 63;
+    match key {
+        0 => f64::NAN,
+        key if key & SIGN == 0 => f64::from_bits(!key),
+        key => f64::from_bits(key & !SIGN),
+    }
+}
+
+/// The order of numbers, what is not a number before all of them, -0 before 0.
+#[inline]
 pub(crate) fn order(a: &f64, b: &f64) -> std::cmp::Ordering {
-    smaller_first(*a, *b).then_with(|| a.to_bits().cmp(&b.to_bits()))
+    key(*a).cmp(&key(*b))
 }
 
 /// The order of numbers, with what is not a number before all of them.
@@ -221,9 +245,19 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_in_the_order_of_their_floats() {
+        let floats = [f64::NAN, -INF, -2.0, -5e-324, -0.0, 0.0, 5e-324, 1.0, 1e300, INF];
+        assert!(floats.iter().map(|float| key(*float)).is_sorted_by(|a, b| a < b));
+        for float in &floats[1..] {
+            assert_eq!(of_key(key(*float)).to_bits(), float.to_bits());
+        }
+        assert!(of_key(key(-f64::NAN)).is_nan());
+    }
+
+    #[test]
     fn quantiles_lie_between_their_neighbours() {
         let check = |q: f64, values: &[f64], expected: f64| {
-            let got = quantile(q, &mut values.to_vec());
+            let got = quantile(q, values, &mut Vec::new());
             let same = (got - expected).abs() < 1e-12 || got == expected;
             assert!(same || got.is_nan() && expected.is_nan(), "{q} of {values:?} is {got}");
         };

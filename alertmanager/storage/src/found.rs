@@ -73,11 +73,6 @@ impl Storage {
         Ok(found.series.into_iter().map(|(labels, _)| labels).collect())
     }
 
-    /// Whether samples of that time are on the disk.
-    pub fn is_on_disk(&self, from: Timestamp, to: Timestamp) -> bool {
-        self.places(&self.head(), from, to).1.is_some()
-    }
-
     /// What is to be read of the head; and of which blocks, and what of them, if there are any.
     #[expect(clippy::type_complexity, reason = "a pair with a pair in it, taken apart at once")]
     pub(crate) fn places(

@@ -30,9 +30,6 @@ use crate::ast::Edges;
 use crate::plan::{Detail, Selection};
 use crate::query::Query;
 
-/// With fewer steps than these, several threads have too little to do with what is in memory.
-const STEPS: usize = 16;
-
 /// Series with their samples in a range.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -133,19 +130,14 @@ pub(crate) enum Selected<'a> {
 }
 
 impl Selected<'_> {
-    /// The series in pieces, for several threads, where they are read here only, there are neither native
-    /// histograms nor start times that count, and there may be enough to do.
-    pub(super) fn parts(
-        &self,
-        context: &Context<'_>,
-        steps: usize,
-    ) -> Result<Option<Parts<'_>>, EvalError> {
+    /// The series in pieces, for several threads, where they are read here only, and there are neither
+    /// native histograms nor start times that count.
+    pub(super) fn parts(&self, context: &Context<'_>) -> Result<Option<Parts<'_>>, EvalError> {
         let Self::Streamed(Stream { storage, matchers, from, to }) = self else { return Ok(None) };
-        let (from, to) = (Timestamp::from_millis(*from), Timestamp::from_millis(*to));
-        let is_much = steps >= STEPS || storage.is_on_disk(from, to);
-        if !is_much || context.has_native() || context.features().start_times {
+        if context.has_native() || context.features().start_times {
             return Ok(None);
         }
+        let (from, to) = (Timestamp::from_millis(*from), Timestamp::from_millis(*to));
         storage.parts(matchers, from, to, || context.check()).map(Some)
     }
 

@@ -20,9 +20,8 @@ use super::window::{Buffer, Native, OverTimeCall, Row, Samples, Slide, Window, w
 /// After so many samples in windows the caller is asked whether to go on.
 const CHECK_AFTER: usize = 1 << 20;
 
-/// Fewer cells, and samples on the disk, than these are not worth a thread, which takes a tenth of a
-/// millisecond.
-const WORTH: usize = 1 << 15;
+/// Fewer cells and samples than these are not worth a thread, which takes a tenth of a millisecond.
+const WORTH: usize = 1 << 16;
 
 /// The most cells of a piece, about. With so few what threads hand over needs no lease.
 const PIECE: usize = 1 << 15;
@@ -44,8 +43,8 @@ pub(crate) fn slide<F: Slide>(
         same_everywhere: windows.ends.is_pinned() && constant && !F::DEPENDS_ON_NOW,
         cancelled: context.cancelled(),
     };
-    if let Some(parts) = input.parts(context, windows.count())? {
-        let work = parts.len().saturating_mul(windows.count()).saturating_add(parts.on_disk());
+    if let Some(parts) = input.parts(context)? {
+        let work = parts.len().saturating_mul(windows.count()).saturating_add(parts.samples());
         let threads = if work < WORTH { 1 } else { pieces::threads() };
         return apart::<F>(call, &pass, &parts, threads, sink);
     }
@@ -295,7 +294,7 @@ mod tests {
         match threads {
             None => slide::<Sum>(&call, &mut table)?,
             Some(threads) => {
-                let parts = call.input.parts(&context, steps.count).unwrap().unwrap();
+                let parts = call.input.parts(&context).unwrap().unwrap();
                 let pass = Pass {
                     windows: &call.windows,
                     params: [&[], &[]],

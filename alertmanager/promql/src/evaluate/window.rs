@@ -27,13 +27,9 @@ pub(crate) enum Input<'a> {
 
 impl Input<'_> {
     /// The series in pieces, where several threads may slide over them.
-    pub(super) fn parts(
-        &self,
-        context: &Context<'_>,
-        steps: usize,
-    ) -> Result<Option<Parts<'_>>, EvalError> {
+    pub(super) fn parts(&self, context: &Context<'_>) -> Result<Option<Parts<'_>>, EvalError> {
         match self {
-            Self::Samples(selected, _) => selected.parts(context, steps),
+            Self::Samples(selected, _) => selected.parts(context),
             _ => Ok(None),
         }
     }

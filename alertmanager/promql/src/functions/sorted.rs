@@ -21,12 +21,6 @@ impl Sorted {
         (self.first, self.behind) = (0, 0);
     }
 
-    /// Room for values, in place of those of the window that was looked at last.
-    pub(super) fn buffer(&mut self) -> &mut Vec<f64> {
-        (self.first, self.behind) = (0, 0);
-        &mut self.values
-    }
-
     /// The values of a window of the same series, sorted, what is not a number first. Windows come in the
     /// order of time.
     pub(super) fn slide(&mut self, window: Window<'_>) -> &[f64] {

@@ -24,7 +24,7 @@ pub(super) fn quantiles(
 ) -> Result<Table, EvalError> {
     let mut result = Table::new(context, table.steps());
     let mut cells = vec![ABSENT; table.steps()];
-    let mut values = Vec::new();
+    let (mut values, mut keys) = (Vec::new(), Vec::new());
     for (group, rows) in members.rows.iter().enumerate() {
         context.check()?;
         for (step, cell) in cells.iter_mut().enumerate() {
@@ -34,7 +34,7 @@ pub(super) fn quantiles(
             *cell = if values.is_empty() {
                 ABSENT
             } else {
-                numeric::quantile(quantile.at(step), &mut values)
+                numeric::quantile(quantile.at(step), &values, &mut keys)
             };
         }
         result.add(members.groups.key(group), &cells)?;
