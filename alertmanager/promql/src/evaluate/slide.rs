@@ -21,7 +21,7 @@ use super::window::{Buffer, Native, OverTimeCall, Row, Samples, Slide, Window, w
 const CHECK_AFTER: usize = 1 << 20;
 
 /// Fewer cells and samples than these are not worth a thread, which takes a tenth of a millisecond.
-const WORTH: usize = 1 << 16;
+const WORTH: usize = 1 << 15;
 
 /// The most cells of a piece, about. With so few what threads hand over needs no lease.
 const PIECE: usize = 1 << 15;
