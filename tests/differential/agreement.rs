@@ -76,8 +76,15 @@ pub(crate) fn is_in_order(expr: &Expr) -> bool {
         }
         ExprKind::Call(call) => range_of(call).is_some_and(is_in_order),
         ExprKind::Aggregate(aggregate) => {
-            let chooses = matches!(aggregate.op, AggregateOp::CountValues);
-            !chooses && is_in_order(&aggregate.expr)
+            let gathers = matches!(
+                aggregate.op,
+                AggregateOp::CountValues
+                    | AggregateOp::TopK
+                    | AggregateOp::BottomK
+                    | AggregateOp::LimitK
+                    | AggregateOp::LimitRatio
+            );
+            !gathers && is_in_order(&aggregate.expr)
         }
         ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Binary(_) => false,
     }
