@@ -286,17 +286,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_settled_while_it_is_read_is_read_as_it_is_then_f35() {
         let state = State::in_memory().await.unwrap();
-        let pending = StoredAlert {
-            rule: "r".to_owned(),
-            labels: Labels::from_pairs([("alertname", "a")]),
-            state: RuleAlertState::Pending,
-            active_at: Timestamp::from_millis(1),
-            fired_at: None,
-            keep_since: None,
-            stale_since: None,
-            value: 1.0,
-            annotations: BTreeMap::new(),
-        };
+        let pending = alert("a", RuleAlertState::Pending);
         let firing = StoredAlert { state: RuleAlertState::Firing, ..pending.clone() };
         state.save_rule_alerts(std::slice::from_ref(&pending), &[]).await.unwrap();
         // As settling does it: it holds what is owed, writes that and forgets it.

@@ -26,13 +26,19 @@ pub(crate) struct InHead {
     pub(crate) last: i64,
 }
 
-/// Series some samples of which are in blocks.
+/// What is to be read of the disk.
 #[derive(Debug)]
-pub(crate) struct OnDisk {
+pub(crate) struct Older {
     /// In the order of time; no two have samples of the same time.
     pub(crate) blocks: Vec<Arc<Block>>,
     /// What is to be read of them.
     pub(crate) span: Span,
+}
+
+/// Series some samples of which are in blocks.
+#[derive(Debug)]
+pub(crate) struct OnDisk {
+    pub(crate) older: Older,
     /// How many samples there are in the blocks, about.
     pub(crate) samples: usize,
     /// Sorted by their labels.
@@ -64,23 +70,22 @@ impl Storage {
         let own = head.find_all(matchers);
         let own = own.iter().filter_map(|slot| head.in_slot(slot));
         let own = own.filter(|series| series.has_samples(span)).map(|series| series.labels.clone());
-        let own = own.collect();
+        let own: Vec<_> = own.collect();
         drop(head);
-        let Some((blocks, before)) = older else { return Ok(own) };
-        // What is in memory comes with any slot: nobody reads it.
-        let own = own.into_iter().map(|labels| (labels, InHead { slot: 0, last: 0 })).collect();
-        let found = on_disk(blocks, before, matchers, own, || Ok::<_, SelectError>(()))?;
+        let Some(older) = older else { return Ok(own) };
+        // Nobody is going to read what is in memory.
+        let own = own.into_iter().map(|labels| (labels, None));
+        let found = on_disk(older, matchers, own, || Ok::<_, SelectError>(()))?;
         Ok(found.series.into_iter().map(|(labels, _)| labels).collect())
     }
 
-    /// What is to be read of the head; and of which blocks, and what of them, if there are any.
-    #[expect(clippy::type_complexity, reason = "a pair with a pair in it, taken apart at once")]
+    /// What is to be read of the head, and of the disk if there is anything.
     pub(crate) fn places(
         &self,
         head: &Head,
         from: Timestamp,
         to: Timestamp,
-    ) -> (Span, Option<(Vec<Arc<Block>>, Span)>) {
+    ) -> (Span, Option<Older>) {
         // All as of one moment, because a window could move from one to the other.
         let begins = head.min_time.unwrap_or(Timestamp::MIN);
         let span = Span { from: from.max(begins).millis(), to: to.millis() };
@@ -89,9 +94,8 @@ impl Storage {
             |block: &Arc<Block>| block.max_time() >= from && block.min_time().millis() <= before;
         let mut blocks = self.blocks();
         blocks.retain(reaches);
-        let older = (from.millis() <= before && !blocks.is_empty())
-            .then_some((blocks, Span { from: from.millis(), to: before }));
-        (span, older)
+        let older = Older { blocks, span: Span { from: from.millis(), to: before } };
+        (span, Some(older).filter(|older| from.millis() <= before && !older.blocks.is_empty()))
     }
 
     /// Whether [`Storage::scan`] would hand out at most about so many series, and nothing of the disk;
@@ -110,30 +114,29 @@ impl Storage {
 
 /// Puts together what blocks have, in the order of time, and what is in memory.
 pub(crate) fn on_disk<E: From<SelectError>>(
-    blocks: Vec<Arc<Block>>,
-    span: Span,
+    older: Older,
     matchers: &[Matcher],
-    own: Vec<(Labels, InHead)>,
+    own: impl IntoIterator<Item = (Labels, Option<InHead>)>,
     mut go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<OnDisk, E> {
     let failed = |error: BlockError| E::from(SelectError::from(error));
     let (mut places, mut samples): (HashMap<Labels, Places>, usize) = Default::default();
-    for (place, block) in (0..).zip(&blocks) {
+    for (place, block) in (0..).zip(&older.blocks) {
         let look = block.look().map_err(failed)?;
         for (count, number) in look.find(matchers).map_err(failed)?.into_iter().enumerate() {
             if count % CHECK_AFTER == 0 {
                 go_on()?;
             }
-            if let Some((labels, count)) = look.labels(number, span).map_err(failed)? {
+            if let Some((labels, count)) = look.labels(number, older.span).map_err(failed)? {
                 samples = samples.saturating_add(count);
                 places.entry(labels).or_default().blocks.push((place, number));
             }
         }
     }
     for (labels, head) in own {
-        places.entry(labels).or_default().head = Some(head);
+        places.entry(labels).or_default().head = head;
     }
     let mut series: Vec<_> = places.into_iter().collect();
     series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    Ok(OnDisk { blocks, span, samples, series })
+    Ok(OnDisk { older, samples, series })
 }

@@ -115,11 +115,11 @@ impl Reader<'_> {
             }
             Found::OnDisk(on_disk) => {
                 if self.looks.is_empty() {
-                    let looks = on_disk.blocks.iter().map(|block| block.look());
+                    let looks = on_disk.older.blocks.iter().map(|block| block.look());
                     self.looks = looks.collect::<Result<_, _>>().map_err(SelectError::from)?;
                 }
                 for (labels, places) in on_disk.series.get(part).unwrap_or_default() {
-                    self.put_together(on_disk.span, places)?;
+                    self.put_together(on_disk.older.span, places)?;
                     if !self.columns.times.is_empty() {
                         each(columns_of(labels, &self.columns))?;
                     }
@@ -171,16 +171,17 @@ impl Storage {
         let head = self.head();
         let parts = match self.places(&head, from, to) {
             (span, None) => self.parts_of(&head, span, &head.find_all(matchers)),
-            (span, Some((blocks, before))) => {
+            (span, Some(older)) => {
                 let slots = head.find_all(matchers);
                 let own = slots.iter().filter_map(|slot| {
                     let (series, last) = (head.in_slot(slot)?, last(&head, slot)?);
-                    (last >= span.from).then(|| (series.labels.clone(), InHead { slot, last }))
+                    (last >= span.from)
+                        .then(|| (series.labels.clone(), Some(InHead { slot, last })))
                 });
                 let own: Vec<_> = own.collect();
                 let moved = head.moved;
                 drop(head);
-                let found = Found::OnDisk(on_disk(blocks, before, matchers, own, go_on)?);
+                let found = Found::OnDisk(on_disk(older, matchers, own, go_on)?);
                 Parts { storage: self, span, found, moved }
             }
         };

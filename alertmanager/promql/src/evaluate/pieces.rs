@@ -47,7 +47,7 @@ struct Shared {
 
 impl Shared {
     fn turns(&self) -> MutexGuard<'_, Turns> {
-        // It is only ever changed by one assignment, so that a panic leaves it whole.
+        // Nothing that holds it panics between two of its changes, so it is whole.
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

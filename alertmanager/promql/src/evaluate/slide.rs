@@ -43,15 +43,19 @@ pub(crate) fn slide<F: Slide>(
         same_everywhere: windows.ends.is_pinned() && constant && !F::DEPENDS_ON_NOW,
         cancelled: context.cancelled(),
     };
+    let steps = windows.count();
+    let mut lease = context.lease();
+    // A row; and where it is long, what is kept of its windows counts, too.
+    lease.extend(if steps > PIECE { steps.saturating_mul(4) } else { steps })?;
     if let Some(parts) = input.parts(context)? {
-        let work = parts.len().saturating_mul(windows.count()).saturating_add(parts.samples());
-        let threads = if work < WORTH { 1 } else { pieces::threads() };
+        let work = parts.len().saturating_mul(steps).saturating_add(parts.samples());
+        // Of rows that are longer than a piece there is one at a time.
+        let alone = work < WORTH || steps > PIECE;
+        let threads = if alone { 1 } else { pieces::threads() };
         return apart::<F>(call, &pass, &parts, threads, sink);
     }
     let mut slider = Slider::<F>::default();
-    let mut lease = context.lease();
-    lease.extend(windows.count())?;
-    let mut cells = vec![ABSENT; windows.count()];
+    let mut cells = vec![ABSENT; steps];
     input.each(context, &mut |key, samples| {
         slider.begin(samples, windows);
         let any = if context.any_native(samples.values) {
@@ -323,6 +327,21 @@ mod tests {
         assert_eq!(rows(&storage, None, &|| false).unwrap(), alone);
         for threads in [2, 3, 8] {
             assert_eq!(rows(&storage, Some(threads), &|| false).unwrap(), alone, "{threads}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_of_steps_is_refused_before_there_is_room_for_them_x26() {
+        let (storage, options) = (storage(), Options::default());
+        let now = crate::Range::instant(Timestamp::from_millis(29_000));
+        for text in [
+            "sum_over_time(rate(x[5s])[100y:1ms])",
+            "sum_over_time(max_over_time(x[5s])[1y:1s])",
+            "count_over_time(last_over_time(x{n=\"1\"}[5s])[250d:1s])",
+        ] {
+            let query = Query::new(text).unwrap();
+            let result = crate::evaluate(&query, &storage, now, &options);
+            assert!(matches!(result, Err(EvalError::TooManySamples(_))), "{text}: {result:?}");
         }
     }
 
