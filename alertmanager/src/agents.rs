@@ -20,11 +20,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base::labels::encoded::value_of;
 use base::labels::{Labels, METRIC_NAME};
 use base::matcher::Matcher;
 use base::own_metrics::IntCounter;
 use base::period::Period;
-use base::remote_write::{Received, Series};
+use base::remote_write::{Hold, Received};
 use base::sample::{Ended, Sample, Timestamp};
 use serde::Deserialize;
 use storage::{AppendError, Beside, Point, Storage};
@@ -134,10 +135,10 @@ impl Agents {
     /// # Errors
     ///
     /// As [`Ingest::write`].
-    pub fn write(
+    pub fn write<S: Hold>(
         &self,
         ingest: &Ingest,
-        mut received: Received,
+        mut received: Received<S>,
         now: Timestamp,
     ) -> Result<Written, AppendError> {
         let heard = self.heard(&mut received);
@@ -153,10 +154,15 @@ impl Agents {
 
     /// Whether a message has samples that only seem to be too far ahead, because our clock is
     /// `held_back`: it is to come again, and nobody is missed for that.
-    pub fn puts_off(&self, received: &Received, now: Timestamp, held_back: Duration) -> bool {
+    pub fn puts_off<S: Hold>(
+        &self,
+        received: &Received<S>,
+        now: Timestamp,
+        held_back: Duration,
+    ) -> bool {
         let is_ahead = |sample: &Sample| sample.timestamp > now + NEWEST;
         let is_put_off = !held_back.is_zero()
-            && received.series.iter().any(|series| series.samples.iter().any(is_ahead));
+            && received.series.rows().any(|series| series.samples.iter().any(is_ahead));
         if is_put_off {
             self.lock().watching_since = now;
         }
@@ -164,25 +170,28 @@ impl Agents {
     }
 
     /// The agents that a message says are up, with the times at which they were.
-    fn heard(&self, received: &mut Received) -> Vec<(Labels, Vec<Timestamp>)> {
-        let info = received.series.iter().filter(|one| one.labels.metric_name() == INFO);
-        let info: Vec<Labels> = info.map(|one| one.labels.clone()).collect();
-        let mut heard = Vec::new();
-        for one in received.series.iter_mut().filter(|one| is_up(one, &info)) {
-            let labels = one.labels.without_name();
-            let times =
-                one.samples.iter().filter(|sample| Ended::from_value(sample.value).is_none());
+    fn heard<S: Hold>(&self, received: &mut Received<S>) -> Vec<(Labels, Vec<Timestamp>)> {
+        let named = |wanted| {
+            let rows = received.series.rows().enumerate();
+            let found =
+                rows.filter(move |(_, row)| value_of(row.labels, METRIC_NAME) == Some(wanted));
+            found.filter_map(|(place, row)| Some((place, Labels::from_encoded(row.labels)?, row)))
+        };
+        let info: Vec<Labels> = named(INFO).map(|(_, labels, _)| labels).collect();
+        let ups = named(UP).filter(|(_, labels, _)| is_up(labels, &info));
+        let ups = ups.map(|(place, labels, row)| {
+            let times = row.samples.iter().filter(|s| Ended::from_value(s.value).is_none());
             let times: Vec<Timestamp> = times.map(|sample| sample.timestamp).collect();
-            if times.is_empty() {
-                continue;
-            }
+            (place, labels.without_name(), times)
+        });
+        let ups: Vec<_> = ups.filter(|(_, _, times)| !times.is_empty()).collect();
+        for (place, labels, _) in &ups {
             // While we heard nothing of it, it was not up for us: that stands.
-            if let Some(missed_at) = self.lock().known.get(&labels).and_then(Agent::missed_at) {
-                one.samples.retain(|sample| sample.timestamp > missed_at);
+            if let Some(missed_at) = self.lock().known.get(labels).and_then(Agent::missed_at) {
+                received.series.retain(*place, |sample| sample.timestamp > missed_at);
             }
-            heard.push((labels, times));
         }
-        heard
+        ups.into_iter().map(|(_, labels, times)| (labels, times)).collect()
     }
 
     /// An agent has collected samples at `times`, and they came `now`; whether that says that it is
@@ -357,15 +366,15 @@ impl Agents {
     }
 }
 
-/// Whether a series says that an agent is up, and which one that is: it names itself in the `info` of the
+/// Whether an `up` says that an agent is up, and which one that is: it names itself in the `info` of the
 /// same message. What it only passes on has an `up`, too.
-fn is_up(series: &Series, info: &[Labels]) -> bool {
-    let has = |name| series.labels.get(name).is_some();
+fn is_up(labels: &Labels, info: &[Labels]) -> bool {
+    let has = |name| labels.get(name).is_some();
     let is_own = |info: &Labels| {
-        let mut labels = series.labels.iter().filter(|(name, _)| *name != METRIC_NAME);
+        let mut labels = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
         labels.all(|(name, value)| info.get(name) == Some(value))
     };
-    series.labels.metric_name() == UP && has("job") && has("instance") && info.iter().any(is_own)
+    has("job") && has("instance") && info.iter().any(is_own)
 }
 
 /// By what an agent is known among the targets.

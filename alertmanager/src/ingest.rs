@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::histogram::Histogram;
 use base::labels::Labels;
 use base::own_metrics::{IntCounter, IntCounterVec, OwnMetrics};
-use base::remote_write::Received;
+use base::remote_write::{Hold, Received};
 use base::sample::{Ended, Timestamp};
 use storage::{AppendError, Appended, Beside, Exemplar, Point, SeriesRef, Storage};
 
@@ -65,7 +65,11 @@ impl Ingest {
     /// # Errors
     ///
     /// The log could not be written: nothing is stored, and the same may be sent again.
-    pub fn write(&self, received: &Received, now: Timestamp) -> Result<Written, AppendError> {
+    pub fn write<S: Hold>(
+        &self,
+        received: &Received<S>,
+        now: Timestamp,
+    ) -> Result<Written, AppendError> {
         let mut written = Written::default();
         for why in &received.refused {
             self.refuse(&mut written, "labels", 1, why.clone());
@@ -74,31 +78,34 @@ impl Ingest {
             self.refuse(&mut written, "histogram", 1, why.clone());
         }
         let mut offered = Offered::default();
-        for (at, one) in received.series.iter().enumerate() {
+        let rows = received.series.rows();
+        let known = self.storage.find_each(rows.clone().map(|row| row.labels));
+        for (at, (row, known)) in rows.zip(known).enumerate() {
             let start = received.starts.get(at).copied().unwrap_or_default();
-            let Some(series) = self.series(&one.labels, one.samples.len(), &mut written)? else {
-                continue;
+            let series = match known {
+                Some(known) => Some(known),
+                None => self.series(row.labels, row.samples.len(), &mut written)?,
             };
-            for sample in &one.samples {
+            let Some(series) = series else { continue };
+            for sample in row.samples {
                 let point = Point { series, timestamp: sample.timestamp, value: sample.value };
-                if self.is_near(point, &one.labels, now, &mut written) {
-                    offered.push(point, &one.labels, start);
+                if self.is_near(point, row.labels, now, &mut written) {
+                    offered.push(point, row.labels, start);
                 }
             }
         }
         for one in &received.natives {
-            let Some(series) = self.series(&one.labels, one.histograms.len(), &mut written)? else {
-                continue;
-            };
+            let (labels, count) = (one.labels.as_encoded(), one.histograms.len());
+            let Some(series) = self.series(labels, count, &mut written)? else { continue };
             for (timestamp, histogram) in &one.histograms {
                 let value = match histogram {
                     Some(_) => storage::histogram_value(offered.histograms.len()),
                     None => Ended::Gone.value(),
                 };
                 let point = Point { series, timestamp: *timestamp, value };
-                if self.is_near(point, &one.labels, now, &mut written) {
+                if self.is_near(point, labels, now, &mut written) {
                     offered.histograms.extend(histogram.clone());
-                    offered.push(point, &one.labels, one.start);
+                    offered.push(point, labels, one.start);
                 }
             }
         }
@@ -109,7 +116,8 @@ impl Ingest {
             let mut again =
                 Offered { histograms: offered.histograms.clone(), ..Offered::default() };
             for place in &appended.unknown {
-                let series: SeriesRef = self.storage.series(labels[*place])?;
+                let Some(set) = Labels::from_encoded(labels[*place]) else { continue };
+                let series = self.storage.series(&set)?;
                 let point = Point { series, ..points[*place] };
                 again.push(point, labels[*place], offered.starts[*place]);
             }
@@ -148,14 +156,16 @@ impl Ingest {
         Ok(written)
     }
 
-    /// The series with `labels`; none where there are too many, which is told.
+    /// The series with `labels`, as [`Labels::as_encoded`] has them; none where there are too many,
+    /// which is told.
     fn series(
         &self,
-        labels: &Labels,
+        labels: &str,
         samples: usize,
         written: &mut Written,
     ) -> Result<Option<SeriesRef>, AppendError> {
-        match self.storage.series(labels) {
+        let Some(labels) = Labels::from_encoded(labels) else { return Ok(None) };
+        match self.storage.series(&labels) {
             Ok(series) => Ok(Some(series)),
             Err(error @ (AppendError::TooManySeries(_) | AppendError::TooManyOfJob { .. })) => {
                 self.refuse(written, "too-many-series", samples, error.to_string());
@@ -166,15 +176,10 @@ impl Ingest {
     }
 
     /// Whether a point is not too far ahead of our clock; one that is, is told.
-    fn is_near(
-        &self,
-        point: Point,
-        labels: &Labels,
-        now: Timestamp,
-        written: &mut Written,
-    ) -> bool {
+    fn is_near(&self, point: Point, labels: &str, now: Timestamp, written: &mut Written) -> bool {
         let near = point.timestamp <= now + NEWEST;
         if !near {
+            let labels = Labels::from_encoded(labels).unwrap_or_default();
             let why = format!("{} is too far ahead of our clock: {labels}", point.timestamp);
             self.refuse(written, "future", 1, why);
         }
@@ -193,7 +198,8 @@ impl Ingest {
 #[derive(Default)]
 struct Offered<'a> {
     points: Vec<Point>,
-    labels: Vec<&'a Labels>,
+    /// The labels of their series, as [`Labels::as_encoded`] has them.
+    labels: Vec<&'a str>,
     starts: Vec<i64>,
     histograms: Vec<Arc<Histogram>>,
     /// Whether any start is known.
@@ -201,7 +207,7 @@ struct Offered<'a> {
 }
 
 impl<'a> Offered<'a> {
-    fn push(&mut self, point: Point, labels: &'a Labels, start: i64) {
+    fn push(&mut self, point: Point, labels: &'a str, start: i64) {
         self.points.push(point);
         self.labels.push(labels);
         self.starts.push(start);

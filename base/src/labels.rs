@@ -7,16 +7,18 @@
 //! ```
 //!
 //! so that a clone is a reference count, equality is one comparison of memory, and two hundred
-//! thousand sets cost little more than their text. A length is written in base 64 with the lowest
-//! digit first, each digit a byte below 128 (bit 6 says that another follows), so that the whole
-//! stays valid UTF-8 and no unchecked conversion is needed.
+//! thousand sets cost little more than their text. How that is written is in [`encoded`].
 //!
 //! Invariant: names are unique and sorted by their bytes, no name and no value is empty.
+
+pub mod encoded;
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
+
+use encoded::{push_text, take_text};
 
 /// The label that holds a metric's name.
 pub const METRIC_NAME: &str = "__name__";
@@ -38,11 +40,12 @@ impl Labels {
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        let mut builder = LabelsBuilder::default();
-        for (name, value) in pairs {
-            builder.set(name.as_ref(), value.as_ref());
-        }
-        builder.build()
+        let mut pairs: Vec<(N, V)> = pairs.into_iter().collect();
+        pairs.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
+        let of_one_name = |a: &(N, V), b: &(N, V)| a.0.as_ref() == b.0.as_ref();
+        let last = pairs.chunk_by(of_one_name).filter_map(<[_]>::last);
+        let texts = last.map(|(name, value)| (name.as_ref(), value.as_ref()));
+        Self::from_sorted(texts.filter(|(name, value)| !name.is_empty() && !value.is_empty()))
     }
 
     /// Builds a set from pairs that are already sorted by name, unique and not empty.
@@ -67,14 +70,7 @@ impl Labels {
 
     /// The value of `name`, or nothing where the set has no such label.
     pub fn get(&self, name: &str) -> Option<&str> {
-        for (n, v) in self.iter() {
-            match n.cmp(name) {
-                Ordering::Less => {}
-                Ordering::Equal => return Some(v),
-                Ordering::Greater => return None,
-            }
-        }
-        None
+        encoded::value_of(&self.0, name)
     }
 
     /// The metric name, or the empty string.
@@ -381,47 +377,6 @@ pub fn escape_value(value: &str) -> std::borrow::Cow<'_, str> {
     escaped.into()
 }
 
-fn push_text(to: &mut String, text: &str) {
-    let mut length = text.len();
-    loop {
-        let digit = (length & 0x3f) as u8;
-        length >>= 6;
-        to.push(char::from(if length > 0 { digit | 0x40 } else { digit }));
-        if length == 0 {
-            break;
-        }
-    }
-    to.push_str(text);
-}
-
-#[inline]
-fn take_text(from: &str) -> Option<(&str, &str)> {
-    // Nearly all texts are shorter than 64 bytes.
-    let first = *from.as_bytes().first()?;
-    if first < 0x40 {
-        let end = usize::from(first) + 1;
-        return Some((from.get(1..end)?, from.get(end..)?));
-    }
-    take_long_text(from)
-}
-
-fn take_long_text(from: &str) -> Option<(&str, &str)> {
-    let (mut length, mut shift) = (0_usize, 0);
-    for (at, byte) in from.bytes().enumerate() {
-        if byte >= 0x80 || shift > 36 {
-            return None;
-        }
-        length |= usize::from(byte & 0x3f) << shift;
-        shift += 6;
-        if byte & 0x40 == 0 {
-            let start = at + 1;
-            let end = start.checked_add(length)?;
-            return Some((from.get(start..end)?, from.get(end..)?));
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -489,6 +444,13 @@ mod tests {
             let (names, pairs): (Vec<_>, String) = labels.encoded_pairs().unzip();
             prop_assert_eq!(names, labels.iter().map(|(name, _)| name).collect::<Vec<_>>());
             prop_assert_eq!(&pairs, labels.as_encoded());
+            let mut pushed = Vec::new();
+            for (name, value) in &labels {
+                encoded::push(&mut pushed, name.as_bytes());
+                encoded::push(&mut pushed, value.as_bytes());
+                prop_assert_eq!(encoded::value_of(&pairs, name), Some(value));
+            }
+            prop_assert_eq!(pushed, pairs.as_bytes());
             prop_assert_eq!(Labels::from_encoded(&pairs), Some(labels));
         }
     }

@@ -7,25 +7,26 @@
 //! Version 2.0 holds every text once and names it by its place, and says what each series means.
 //! Both are implemented from Prometheus's remote write specifications.
 //!
-//! Invariant: a body never takes more memory than the caller's limit, whatever it says of itself.
+//! Invariant: a body never takes more memory than the caller's limit, whatever it says of itself: when
+//! decompressed, and what is read of it once more.
 
 mod message;
-mod plain;
+mod wire;
+mod hold;
+mod read;
 mod encode;
 mod send;
 
 pub use encode::{About, Outgoing, encode, encode_about, encode_all, query_result};
+pub use hold::{Hold, Row, Rows};
 pub use send::{Destination, Sender, Sent, Spoken};
 
 use std::sync::Arc;
 
-use prost::Message;
-
 use crate::family::MetricKind;
 use crate::histogram::Histogram;
-use crate::labels::{Labels, METRIC_NAME};
+use crate::labels::Labels;
 use crate::sample::{Ended, Sample, Timestamp, without_markers};
-use message::v2;
 
 /// The header that names the version.
 pub const VERSION_HEADER: &str = "x-prometheus-remote-write-version";
@@ -117,11 +118,11 @@ pub struct Exemplar {
     pub timestamp: Timestamp,
 }
 
-/// What a message held.
+/// What a message held; how its series are held, [`Hold`] says.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Received {
+pub struct Received<S = Vec<Series>> {
     /// The series with samples.
-    pub series: Vec<Series>,
+    pub series: S,
     /// Since when the samples of each series count, in milliseconds since the Unix epoch; 0 where it
     /// is not known. As long as `series`; 1.0 says nothing of it.
     pub starts: Vec<i64>,
@@ -144,23 +145,39 @@ pub enum DecodeError {
     /// It would be larger than the limit.
     #[error("the body is {0} bytes when decompressed, more than {1}")]
     TooLarge(usize, usize),
+    /// What it holds would take more memory than the limit.
+    #[error("what the body holds would take more than {0} bytes")]
+    TooMuch(usize),
     /// It is not the protobuf message.
     #[error("the body is no such message: {0}")]
     Protobuf(String),
 }
 
-/// What `body` holds; decompressed it may have `limit` bytes.
+/// What `body` holds; decompressed it may have `limit` bytes, and what is read of it may take as many.
 ///
 /// # Errors
 ///
 /// [`DecodeError`]; what is wrong with single series is in the result.
 pub fn decode(body: &[u8], version: Version, limit: usize) -> Result<Received, DecodeError> {
+    decode_as(body, version, limit)
+}
+
+/// As [`decode`], with the series held in another way.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_as<S: Hold>(
+    body: &[u8],
+    version: Version,
+    limit: usize,
+) -> Result<Received<S>, DecodeError> {
     let bytes = unpack(body, limit)?;
-    let failed = |error: prost::DecodeError| DecodeError::Protobuf(error.to_string());
-    match version {
-        Version::V1 => plain::read(&bytes),
-        Version::V2 => from_v2(&v2::Request::decode(&*bytes).map_err(failed)?),
-    }
+    let read = match version {
+        Version::V1 => read::v1(&bytes, limit),
+        Version::V2 => read::v2(&bytes, limit),
+    };
+    read.map_err(|wrong| wrong.after(limit))
 }
 
 /// `bytes` as one snappy block.
@@ -181,129 +198,6 @@ pub fn unpack(body: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
         return Err(DecodeError::TooLarge(length, limit));
     }
     snap::raw::Decoder::new().decompress_vec(body).map_err(failed)
-}
-
-fn from_v2(request: &v2::Request) -> Result<Received, DecodeError> {
-    let text = |place: u32| {
-        let text = request.symbols.get(place as usize).map(String::as_str);
-        text.ok_or_else(|| DecodeError::Protobuf(format!("there is no symbol {place}")))
-    };
-    let pairs = |refs: &[u32]| -> Result<Vec<_>, DecodeError> {
-        if !refs.len().is_multiple_of(2) {
-            return Err(DecodeError::Protobuf("a label has no value".to_owned()));
-        }
-        refs.chunks_exact(2).map(|pair| Ok((text(pair[0])?, text(pair[1])?))).collect()
-    };
-    let mut received = Received::default();
-    for series in &request.timeseries {
-        let about = series.metadata.unwrap_or_default();
-        let (help, unit) = (text(about.help_ref)?, text(about.unit_ref)?);
-        let exemplars = series.exemplars.iter().map(|exemplar| {
-            let labels = Labels::from_pairs(pairs(&exemplar.labels_refs)?);
-            Ok(Example { labels, value: exemplar.value, timestamp: exemplar.timestamp })
-        });
-        let exemplars = exemplars.collect::<Result<_, DecodeError>>()?;
-        let pairs = pairs(&series.labels_refs)?;
-        let Some(labels) = received.labels(pairs.into_iter()) else { continue };
-        received.add(&labels, &series.samples, series.created_timestamp, |series| {
-            series.kind = message::kind_named(about.kind);
-            series.help = help.to_owned();
-            series.unit = unit.to_owned();
-        });
-        received.add_more(&labels, &series.histograms, exemplars, series.created_timestamp);
-    }
-    Ok(received)
-}
-
-/// An exemplar of a series.
-struct Example {
-    labels: Labels,
-    value: f64,
-    timestamp: i64,
-}
-
-impl Received {
-    /// The labels of a series, or a note of what is wrong with them.
-    fn labels<'a>(
-        &mut self,
-        pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone,
-    ) -> Option<Labels> {
-        // Nearly all senders sort them, and then no other room is needed to build the set.
-        if is_sorted(pairs.clone()) && pairs.clone().any(|(name, _)| name == METRIC_NAME) {
-            return Some(Labels::from_sorted(pairs));
-        }
-        let labels = Labels::from_pairs(pairs.clone());
-        let count = pairs.clone().filter(|(_, value)| !value.is_empty()).count();
-        if labels.get(METRIC_NAME).is_none() {
-            self.refused.push(format!("a series has no name: {labels}"));
-            return None;
-        }
-        // Of a name that comes twice one is left.
-        if labels.len() != count {
-            self.refused.push(format!("a label comes twice or has no name: {labels}"));
-            return None;
-        }
-        Some(labels)
-    }
-
-    /// Adds a series, if it has samples.
-    fn add(
-        &mut self,
-        labels: &Labels,
-        samples: &[message::Sample],
-        start: i64,
-        complete: impl FnOnce(&mut Series),
-    ) {
-        if samples.is_empty() {
-            return;
-        }
-        let samples = samples.iter().map(|sample| Sample {
-            timestamp: Timestamp::from_millis(sample.timestamp),
-            value: taken(sample.value.unwrap_or(0.0)),
-        });
-        let (samples, kind) = (samples.collect(), MetricKind::Unknown);
-        let labels = labels.clone();
-        let mut series = Series { labels, samples, kind, help: String::new(), unit: String::new() };
-        complete(&mut series);
-        self.series.push(series);
-        self.starts.push(start);
-    }
-
-    /// Adds the native histograms of a series, as far as they can be, and its exemplars.
-    fn add_more(
-        &mut self,
-        labels: &Labels,
-        histograms: &[message::Histogram],
-        exemplars: Vec<Example>,
-        start: i64,
-    ) {
-        let exemplars = exemplars.into_iter().map(|Example { labels: own, value, timestamp }| {
-            let timestamp = Timestamp::from_millis(timestamp);
-            Exemplar { series: labels.clone(), labels: own, value, timestamp }
-        });
-        self.exemplars.extend(exemplars);
-        let mut read = Vec::new();
-        for message in histograms {
-            match message.read() {
-                (at, Ok(histogram)) => read.push((at, histogram.map(Arc::new))),
-                (_, Err(why)) => self.refused_histograms.push(format!("{why}: {labels}")),
-            }
-        }
-        if !read.is_empty() {
-            self.natives.push(NativeSeries { labels: labels.clone(), histograms: read, start });
-        }
-    }
-}
-
-/// Whether a set can be built of `pairs` as they are: sorted, each name once, nothing empty.
-fn is_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
-    let mut before = "";
-    let mut pairs = pairs;
-    pairs.all(|(name, value)| {
-        let rises = before < name && !value.is_empty();
-        before = name;
-        rises
-    })
 }
 
 /// Of all that is not a number only the stale marker means something; our own further markers are

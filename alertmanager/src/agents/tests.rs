@@ -4,6 +4,7 @@
 
 use base::family::MetricKind;
 use base::own_metrics::OwnMetrics;
+use base::remote_write::Series;
 use base::sample::Sample;
 use storage::Options;
 

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base::exposition::{Entry, Format, OUTPUTS_HEADER, ParseError, Parser};
-use base::remote_write::{DecodeError, Version, WRITTEN_HEADERS, decode};
+use base::remote_write::{DecodeError, Rows, Version, WRITTEN_HEADERS, decode_as};
 use base::sample::Timestamp;
 
 use super::Shown;
@@ -55,7 +55,7 @@ pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: 
     let (ingest, agents) = (shown.ingest.clone(), is_agent.then(|| shown.agents.clone()));
     let (clock, now) = (shown.clock.clone(), Timestamp::now());
     let written = tokio::task::spawn_blocking(move || {
-        let received = decode(&body, version, MAX_MESSAGE)?;
+        let received = decode_as::<Rows>(&body, version, MAX_MESSAGE)?;
         Ok(match agents {
             Some(agents) if agents.puts_off(&received, clock.now(), clock.held_back()) => None,
             Some(agents) => Some(agents.write(&ingest, received, clock.now())),

@@ -127,6 +127,19 @@ impl Storage {
         self.begin_series(labels, true)
     }
 
+    /// The series with labels that are written as each of `sets`
+    /// ([`Labels::as_encoded`]); none where there is none. Nobody appends meanwhile.
+    pub fn find_each<'a>(&self, sets: impl Iterator<Item = &'a str>) -> Vec<Option<SeriesRef>> {
+        let head = self.head();
+        let mut before = None;
+        let found = sets.map(|set| {
+            let found = head.find_encoded(set, before);
+            before = found.or(before);
+            found
+        });
+        found.collect()
+    }
+
     /// As [`Storage::series`], for the few series that we make of a job ourselves: whether it answers,
     /// what rules say of it.
     ///

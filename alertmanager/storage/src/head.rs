@@ -82,10 +82,27 @@ impl Head {
     }
 
     pub(crate) fn find(&self, labels: &Labels) -> Option<SeriesRef> {
-        let is_of = |slot: &u32| self.in_slot(*slot).is_some_and(|found| found.labels == *labels);
-        let slot = *self.by_labels.find(self.hasher.hash_one(labels), is_of)?;
-        let generation = self.in_slot(slot)?.generation;
-        Some(SeriesRef { slot, generation })
+        self.find_encoded(labels.as_encoded(), None)
+    }
+
+    /// The series with the labels that are written as `encoded`. Senders tell series in the order in
+    /// which they told them first, so the one behind `before` is looked at before others.
+    pub(crate) fn find_encoded(
+        &self,
+        encoded: &str,
+        before: Option<SeriesRef>,
+    ) -> Option<SeriesRef> {
+        let of = |slot: u32| {
+            let series = self.in_slot(slot).filter(|s| s.labels.as_encoded() == encoded)?;
+            Some(SeriesRef { slot, generation: series.generation })
+        };
+        if let Some(next) = before.and_then(|before| of(before.slot.wrapping_add(1))) {
+            return Some(next);
+        }
+        // A set hashes as its text does.
+        let slot =
+            self.by_labels.find(self.hasher.hash_one(encoded), |slot| of(*slot).is_some())?;
+        of(*slot)
     }
 
     /// The series with `labels`, made where there is none.
@@ -300,6 +317,8 @@ impl Head {
             }
             self.drop_slot(slot as u32);
         }
+        // Series that begin together are to be neighbours: the lowest is taken first.
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
     }
 
     fn drop_slot(&mut self, slot: u32) {

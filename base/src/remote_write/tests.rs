@@ -5,9 +5,14 @@
 use std::collections::BTreeMap;
 
 use super::encode::{v1_of, v2_of};
-use super::message::v1;
+use prost::Message;
+
+use super::message::{v1, v2};
+use super::read::{One, Reader};
+use super::wire::Wrong;
 use super::*;
 use crate::histogram::{CUSTOM, Reset};
+use crate::labels::METRIC_NAME;
 
 fn series(name: &str, values: &[f64]) -> Series {
     let labels = Labels::from_pairs([(METRIC_NAME, name), ("job", "a"), ("zone", "a")]);
@@ -66,7 +71,7 @@ fn single_series_are_refused_and_the_rest_is_taken() {
             one(vec![label(METRIC_NAME, "x"), label("", "nameless")]),
         ],
     };
-    let got = plain::read(&message.encode_to_vec()).unwrap();
+    let got = read::v1::<Vec<Series>>(&message.encode_to_vec(), 1 << 20).unwrap();
     assert_eq!((got.series.len(), got.refused.len()), (1, 3), "{got:?}");
 }
 
@@ -266,63 +271,188 @@ fn metrics_are_told_in_messages_of_1_0() {
 }
 
 /// What a generated reader of the message makes of it.
-fn from_v1(request: v1::WriteRequest) -> Received {
-    let mut received = Received::default();
-    for series in request.timeseries {
-        let pairs = |labels: &[v1::Label]| -> Vec<(String, String)> {
-            labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect()
-        };
-        let exemplars = series.exemplars.iter().map(|exemplar| Example {
-            labels: Labels::from_pairs(pairs(&exemplar.labels)),
-            value: exemplar.value,
-            timestamp: exemplar.timestamp,
+fn from_v1(request: &v1::WriteRequest) -> Result<Received, Wrong> {
+    let mut reader = Reader::new(1 << 20);
+    let texts = |label: &v1::Label| (label.name.clone(), label.value.clone());
+    for series in &request.timeseries {
+        let pairs: Vec<_> = series.labels.iter().map(texts).collect();
+        let exemplars = series.exemplars.iter().map(|exemplar| {
+            (exemplar.labels.iter().map(texts).collect(), exemplar.value, exemplar.timestamp)
         });
-        let exemplars = exemplars.collect();
-        let pairs = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-        let Some(labels) = received.labels(pairs) else { continue };
-        received.add(&labels, &series.samples, 0, |_| {});
-        received.add_more(&labels, &series.histograms, exemplars, 0);
+        give(&mut reader, (&pairs, exemplars), (&series.samples, &series.histograms), |_| {})?;
     }
-    received
+    Ok(reader.received)
 }
 
-#[test]
-fn messages_of_1_0_are_read_as_by_a_generated_reader_x22() {
+/// What a generated reader of the message of 2.0 makes of it.
+fn from_v2(request: &v2::Request) -> Result<Received, Wrong> {
+    let mut reader = Reader::new(1 << 20);
+    let text = |place: u32| {
+        let text = request.symbols.get(place as usize).cloned();
+        text.ok_or(Wrong::Message(String::new()))
+    };
+    for series in &request.timeseries {
+        let pairs = |refs: &[u32]| -> Result<Vec<(String, String)>, Wrong> {
+            let pairs = refs.chunks(2).map(|pair| match pair {
+                [name, value] => Ok((text(*name)?, text(*value)?)),
+                _ => Err(Wrong::Message(String::new())),
+            });
+            pairs.collect()
+        };
+        let about = series.metadata.unwrap_or_default();
+        let (help, unit) = (text(about.help_ref)?, text(about.unit_ref)?);
+        let exemplars = series.exemplars.iter();
+        let exemplars = exemplars
+            .map(|exemplar| Ok((pairs(&exemplar.labels_refs)?, exemplar.value, exemplar.timestamp)))
+            .collect::<Result<Vec<_>, Wrong>>()?;
+        let labels = pairs(&series.labels_refs)?;
+        let values = (&series.samples[..], &series.histograms[..]);
+        give(&mut reader, (&labels, exemplars.into_iter()), values, |one| {
+            one.start = series.created_timestamp;
+            one.about = (message::kind_named(about.kind), &help, &unit);
+        })?;
+    }
+    Ok(reader.received)
+}
+
+type Pairs = Vec<(String, String)>;
+
+fn give<'a>(
+    reader: &mut Reader<Vec<Series>>,
+    (pairs, exemplars): (&'a Pairs, impl Iterator<Item = (Pairs, f64, i64)>),
+    (samples, histograms): (&[message::Sample], &[message::Histogram]),
+    complete: impl FnOnce(&mut One<'a>),
+) -> Result<(), Wrong> {
+    let sample = |at: i64, value| Sample { timestamp: Timestamp::from_millis(at), value };
+    let mut one = One {
+        pairs: pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect(),
+        samples: samples
+            .iter()
+            .map(|read| sample(read.timestamp, taken(read.value.unwrap_or(0.0))))
+            .collect(),
+        histograms: histograms.iter().map(message::Histogram::read).collect(),
+        exemplars: exemplars
+            .map(|(pairs, value, at)| (Labels::from_pairs(pairs), sample(at, value)))
+            .collect(),
+        ..One::default()
+    };
+    complete(&mut one);
+    reader.give(&mut one)
+}
+
+/// All that a message may have.
+fn everything() -> Outgoing<'static> {
     let mut series: Vec<_> = (0..5).map(|n| series(&format!("s{n}"), &[1.0, -0.0, 2.5])).collect();
     series.push(self::series("a", &[]));
-    let natives = [natives()];
-    let mut message = v1_of(Outgoing { series: &series, natives: &natives, ..Outgoing::default() });
-    message.timeseries[1].exemplars.push(v1::Exemplar {
-        labels: vec![v1::Label { name: "trace".into(), value: "x".into() }],
+    series.push(self::series("é", &[2.0]));
+    let exemplars = vec![Exemplar {
+        series: series[1].labels.clone(),
+        labels: Labels::from_pairs([("trace", "x")]),
         value: 3.0,
-        timestamp: 7,
-    });
-    message.timeseries[2].labels.reverse();
-    let bytes = message.encode_to_vec();
+        timestamp: Timestamp::from_millis(7),
+    }];
+    Outgoing {
+        series: series.leak(),
+        starts: &[1, 2],
+        natives: vec![natives()].leak(),
+        exemplars: exemplars.leak(),
+        about: None,
+    }
+}
+
+/// Compares two readers over a message, its beginnings, and the message with every bit changed.
+fn compare<M: Message + Default>(
+    bytes: &[u8],
+    ours: impl Fn(&[u8]) -> Result<Received, Wrong>,
+    generated: impl Fn(&M) -> Result<Received, Wrong>,
+) {
     let compare = |bytes: &[u8]| {
-        let read = plain::read(bytes);
+        let read = ours(bytes);
         // A group, which is as old as it is unused, is let through by one and refused by the other.
-        match v1::WriteRequest::decode(bytes) {
-            Ok(message) if read.is_ok() => {
-                assert_eq!(format!("{:?}", read.unwrap()), format!("{:?}", from_v1(message)));
+        match M::decode(bytes).map(|message| generated(&message)) {
+            Ok(Ok(expected)) if read.is_ok() => {
+                assert_eq!(format!("{:?}", read.unwrap()), format!("{expected:?}"));
                 true
             }
-            Ok(_) => false,
-            Err(_) => {
+            Ok(Ok(_)) => false,
+            Ok(Err(_)) | Err(_) => {
                 assert!(read.is_err(), "{bytes:?}");
                 false
             }
         }
     };
-    assert!(compare(&bytes));
+    assert!(compare(bytes));
     (0..bytes.len()).for_each(|end| {
         compare(&bytes[..end]);
     });
-    // Every byte changed in every bit.
     let sound = (0..bytes.len() * 8).filter(|bit| {
-        let mut changed = bytes.clone();
+        let mut changed = bytes.to_owned();
         changed[bit / 8] ^= 1 << (bit % 8);
         compare(&changed)
     });
     assert!(sound.count() > bytes.len());
+}
+
+#[test]
+fn messages_of_1_0_are_read_as_by_a_generated_reader_x22() {
+    let mut message = v1_of(everything());
+    message.timeseries[2].labels.reverse();
+    compare(&message.encode_to_vec(), |bytes| read::v1(bytes, 1 << 20), from_v1);
+}
+
+#[test]
+fn messages_of_2_0_are_read_as_by_a_generated_reader_x22() {
+    let mut message = v2_of(everything());
+    message.timeseries[2].labels_refs.rotate_left(2);
+    compare(&message.encode_to_vec(), |bytes| read::v2(bytes, 1 << 20), from_v2);
+}
+
+/// Messages of a few bytes a piece, of which each piece would take far more.
+#[test]
+fn what_would_take_far_more_than_it_says_is_refused_x21() {
+    let limit = 64 << 10;
+    let field = |number: u8, bytes: &[u8]| {
+        let mut field = vec![number << 3 | 2];
+        prost::encoding::encode_varint(bytes.len() as u64, &mut field);
+        field.extend_from_slice(bytes);
+        field
+    };
+    let label = [field(1, b"__name__"), field(2, b"x")].concat();
+    let many = |piece: &[u8]| piece.repeat(limit / 2 / piece.len());
+    let named = |more: &[u8]| field(1, &[&field(1, &label)[..], more].concat());
+    let symbols = |series: &[u8]| {
+        let texts = ["", "__name__", &"x".repeat(limit / 4)].map(|text| field(4, text.as_bytes()));
+        [texts.concat(), field(5, series).repeat(1000)].concat()
+    };
+    let messages = [
+        (Version::V1, "series without a name", many(&field(1, b""))),
+        (Version::V1, "empty labels", field(1, &many(&field(1, b"")))),
+        (Version::V1, "empty samples", named(&many(&field(2, b"")))),
+        (Version::V1, "empty exemplars", named(&many(&field(3, b"")))),
+        (Version::V1, "empty histograms", named(&many(&field(4, b"")))),
+        (Version::V2, "empty symbols", many(&field(4, b""))),
+        (Version::V2, "a long symbol in many series", symbols(&[10, 2, 1, 2, 18, 0])),
+        (Version::V2, "and in exemplars", symbols(&[10, 2, 1, 1, 34, 4, 10, 2, 1, 2])),
+        (Version::V2, "places", [field(4, b""), field(5, &many(&[8, 0]))].concat()),
+    ];
+    for (version, what, message) in messages {
+        let refused = decode(&pack(&message), version, limit).map(|_| what);
+        assert_eq!(refused, Err(DecodeError::TooMuch(limit)), "{what}");
+        let refused = decode_as::<Rows>(&pack(&message), version, limit).map(|_| what);
+        assert_eq!(refused, Err(DecodeError::TooMuch(limit)), "{what}");
+    }
+    // One histogram, one exemplar.
+    for number in [3, 4] {
+        let message = named(&field(number, &[0x1a, 0].repeat(1 << 20)));
+        let refused = decode(&pack(&message), Version::V1, 64 << 20).map(|_| number);
+        assert_eq!(refused, Err(DecodeError::TooMuch(64 << 20)));
+    }
+}
+
+/// Names in the worst order take no longer than in any other.
+#[test]
+fn labels_in_any_order_are_read() {
+    let names: Vec<String> = (0..200_000).rev().map(|n| format!("n{n:06}")).collect();
+    let labels = Labels::from_pairs(names.iter().map(|name| (name, "x")));
+    assert_eq!((labels.len(), labels.iter().next()), (200_000, Some(("n000000", "x"))));
 }

@@ -1,0 +1,401 @@
+//! Reads the messages of both versions where they lie: a busy receiver reads the labels of thousands of
+//! series a second that it knows already, and a text of its own for each name and value would cost more
+//! than all the rest.
+//!
+//! Invariant: what is read, and what is refused, is what `v1::WriteRequest` and `v2::Request` would read
+//! and refuse, which tests compare; and it never takes more memory than it may, however little of the
+//! message says that it does.
+
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::hold::{Hold, Row};
+use super::message;
+use super::wire::{Field, Wrong, each_field, text, wrong};
+use super::{Exemplar, NativeSeries, Received, taken};
+use crate::family::MetricKind;
+use crate::histogram::{Histogram, Invalid};
+use crate::labels::{Labels, METRIC_NAME, encoded};
+use crate::sample::{Sample, Timestamp};
+
+/// The most bytes of a message that one histogram, or one exemplar, may have.
+const MOST_OF_ONE: usize = 1 << 20;
+
+/// A name and a value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
+/// A series as it stands in the message.
+#[derive(Default)]
+pub(super) struct One<'a> {
+    pub(super) pairs: Vec<Pair<'a>>,
+    pub(super) samples: Vec<Sample>,
+    pub(super) histograms: Vec<(Timestamp, Result<Option<Histogram>, Invalid>)>,
+    pub(super) exemplars: Vec<(Labels, Sample)>,
+    pub(super) start: i64,
+    pub(super) about: (MetricKind, &'a str, &'a str),
+}
+
+/// Reads a message of 1.0, which may take `limit` bytes.
+pub(super) fn v1<S: Hold>(bytes: &[u8], limit: usize) -> Result<Received<S>, Wrong> {
+    let mut reader = Reader::new(limit);
+    let mut one = One::default();
+    each_field(bytes, |number, field| {
+        if number == 1 {
+            reader.v1(field.bytes()?, &mut one)?;
+            reader.give(&mut one)?;
+        }
+        Ok(())
+    })?;
+    Ok(reader.received)
+}
+
+/// Reads a message of 2.0, which may take `limit` bytes.
+pub(super) fn v2<S: Hold>(bytes: &[u8], limit: usize) -> Result<Received<S>, Wrong> {
+    let mut reader = Reader::new(limit);
+    let mut symbols = Vec::new();
+    // They may stand behind what names them.
+    each_field(bytes, |number, field| {
+        match number {
+            4 => {
+                reader.charge(size_of::<&str>())?;
+                symbols.push(text(field.bytes()?)?);
+            }
+            5 => {
+                field.bytes()?;
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let mut one = One::default();
+    each_field(bytes, |number, field| {
+        if number == 5 {
+            reader.v2(field.bytes()?, &Symbols(&symbols), &mut one)?;
+            reader.give(&mut one)?;
+        }
+        Ok(())
+    })?;
+    Ok(reader.received)
+}
+
+/// What labels are named by.
+struct Symbols<'a>(&'a [&'a str]);
+
+impl<'a> Symbols<'a> {
+    fn text(&self, place: u32) -> Result<&'a str, Wrong> {
+        let text = self.0.get(place as usize).copied();
+        text.ok_or_else(|| Wrong::Message(format!("there is no symbol {place}")))
+    }
+}
+
+/// Reads series one by one, in room that the next uses again.
+pub(super) struct Reader<S> {
+    pub(super) received: Received<S>,
+    /// Bytes that may still be taken.
+    left: usize,
+    /// Labels on their way.
+    encoded: Vec<u8>,
+    refs: Vec<u32>,
+}
+
+impl<S: Hold> Reader<S> {
+    pub(super) fn new(limit: usize) -> Self {
+        let (received, encoded, refs) = (Received::default(), Vec::new(), Vec::new());
+        Self { received, left: limit, encoded, refs }
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), Wrong> {
+        self.left = self.left.checked_sub(bytes).ok_or(Wrong::TooMuch)?;
+        Ok(())
+    }
+
+    fn v1<'a>(&mut self, bytes: &'a [u8], one: &mut One<'a>) -> Result<(), Wrong> {
+        let left = self.left;
+        each_field(bytes, |number, field| {
+            match number {
+                1 => {
+                    self.charge(size_of::<Pair<'_>>())?;
+                    one.pairs.push(pair(field.bytes()?)?);
+                }
+                2 => self.sample(field, one)?,
+                3 => self.exemplar(v1_exemplar(of_one(field)?)?, one)?,
+                4 => self.histogram(field, one)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        self.left = left;
+        Ok(())
+    }
+
+    fn v2<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        symbols: &Symbols<'a>,
+        one: &mut One<'a>,
+    ) -> Result<(), Wrong> {
+        let left = self.left;
+        let (mut kind, mut help, mut unit) = (0, 0, 0);
+        let mut refs = std::mem::take(&mut self.refs);
+        refs.clear();
+        each_field(bytes, |number, field| {
+            match number {
+                1 => field.each_number(|place| {
+                    self.charge(size_of::<u32>())?;
+                    refs.push(place as u32);
+                    Ok(())
+                })?,
+                2 => self.sample(field, one)?,
+                3 => self.histogram(field, one)?,
+                4 => {
+                    let (refs, value, at) = v2_exemplar(of_one(field)?)?;
+                    self.exemplar((pairs(&refs, symbols)?, value, at), one)?;
+                }
+                5 => each_field(field.bytes()?, |number, field| {
+                    match number {
+                        1 => kind = field.number()? as i32,
+                        3 => help = field.number()? as u32,
+                        4 => unit = field.number()? as u32,
+                        _ => {}
+                    }
+                    Ok(())
+                })?,
+                6 => one.start = field.number()? as i64,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        one.about = (message::kind_named(kind), symbols.text(help)?, symbols.text(unit)?);
+        self.charge(refs.len() / 2 * size_of::<Pair<'_>>())?;
+        let read = pairs(&refs, symbols)?;
+        one.pairs.extend(read.into_iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        (self.refs, self.left) = (refs, left);
+        Ok(())
+    }
+
+    fn sample(&mut self, field: Field<'_>, one: &mut One<'_>) -> Result<(), Wrong> {
+        self.charge(size_of::<Sample>())?;
+        one.samples.push(sample(field.bytes()?)?);
+        Ok(())
+    }
+
+    fn histogram(&mut self, field: Field<'_>, one: &mut One<'_>) -> Result<(), Wrong> {
+        let (at, read) = message::Histogram::decode(of_one(field)?)?.read();
+        self.charge(weight(&read))?;
+        one.histograms.push((at, read));
+        Ok(())
+    }
+
+    fn exemplar(
+        &mut self,
+        (pairs, value, at): Example<(&str, &str)>,
+        one: &mut One<'_>,
+    ) -> Result<(), Wrong> {
+        let length = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.charge(length)?;
+        self.charge(size_of::<Exemplar>())?;
+        let timestamp = Timestamp::from_millis(at);
+        one.exemplars.push((Labels::from_pairs(pairs), Sample { timestamp, value }));
+        Ok(())
+    }
+
+    /// Takes in what was read of a series, as far as it can be, and leaves `one` empty.
+    pub(super) fn give(&mut self, one: &mut One<'_>) -> Result<(), Wrong> {
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
+        let given = self.give_by(one, &mut encoded);
+        self.encoded = encoded;
+        one.pairs.clear();
+        one.samples.clear();
+        one.histograms.clear();
+        one.exemplars.clear();
+        (one.start, one.about) = Default::default();
+        given
+    }
+
+    fn give_by(&mut self, one: &mut One<'_>, room: &mut Vec<u8>) -> Result<(), Wrong> {
+        let has_more = !one.histograms.is_empty() || !one.exemplars.is_empty();
+        let labels = match self.labels(&one.pairs, room)? {
+            Ok(labels) => labels,
+            Err(why) => {
+                self.charge(size_of::<String>() + why.len())?;
+                self.received.refused.push(why);
+                return Ok(());
+            }
+        };
+        if !one.samples.is_empty() {
+            let row = Row { labels, samples: &one.samples, about: one.about };
+            self.charge(S::weight(&row) + size_of::<i64>())?;
+            self.received.series.push(row);
+            self.received.starts.push(one.start);
+        }
+        if !has_more {
+            return Ok(());
+        }
+        let Some(labels) = Labels::from_encoded(labels) else { return Ok(()) };
+        self.charge(labels.as_encoded().len())?;
+        for (labels_of_it, Sample { timestamp, value }) in one.exemplars.drain(..) {
+            self.charge(size_of::<Exemplar>() + labels_of_it.as_encoded().len())?;
+            let series = labels.clone();
+            self.received.exemplars.push(Exemplar {
+                series,
+                labels: labels_of_it,
+                value,
+                timestamp,
+            });
+        }
+        let mut read = Vec::new();
+        for (at, histogram) in one.histograms.drain(..) {
+            self.charge(weight(&histogram))?;
+            match histogram {
+                Ok(histogram) => read.push((at, histogram.map(Arc::new))),
+                Err(why) => {
+                    let why = format!("{why}: {labels}");
+                    self.charge(why.len())?;
+                    self.received.refused_histograms.push(why);
+                }
+            }
+        }
+        if !read.is_empty() {
+            let start = one.start;
+            self.received.natives.push(NativeSeries { labels, histograms: read, start });
+        }
+        Ok(())
+    }
+
+    /// The labels of a series, written to `room`, or what is wrong with them.
+    fn labels<'r>(
+        &self,
+        pairs: &[Pair<'_>],
+        room: &'r mut Vec<u8>,
+    ) -> Result<Result<&'r str, String>, Wrong> {
+        let length: usize = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        // What 2.0 says once may stand in every series.
+        if length > self.left {
+            return Err(Wrong::TooMuch);
+        }
+        // Nearly all senders sort them.
+        if is_sorted(pairs) && pairs.iter().any(|(name, _)| *name == METRIC_NAME.as_bytes()) {
+            for (name, value) in pairs {
+                encoded::push(room, name);
+                encoded::push(room, value);
+            }
+            return Ok(Ok(text(room)?));
+        }
+        let texts = pairs.iter().map(|(name, value)| Ok((text(name)?, text(value)?)));
+        let texts: Vec<_> = texts.collect::<Result<_, Wrong>>()?;
+        let labels = Labels::from_pairs(texts.iter().copied());
+        let count = texts.iter().filter(|(_, value)| !value.is_empty()).count();
+        if labels.get(METRIC_NAME).is_none() {
+            return Ok(Err(format!("a series has no name: {labels}")));
+        }
+        // Of a name that comes twice one is left.
+        if labels.len() != count {
+            return Ok(Err(format!("a label comes twice or has no name: {labels}")));
+        }
+        room.extend_from_slice(labels.as_encoded().as_bytes());
+        Ok(Ok(text(room)?))
+    }
+}
+
+/// Whether a set can be written of `pairs` as they are: sorted, each name once, nothing empty.
+fn is_sorted(pairs: &[Pair<'_>]) -> bool {
+    let mut before: &[u8] = b"";
+    pairs.iter().all(|(name, value)| {
+        let rises = before < *name && !value.is_empty();
+        before = name;
+        rises
+    })
+}
+
+/// Bytes that a histogram takes, about.
+fn weight(read: &Result<Option<Histogram>, Invalid>) -> usize {
+    let buckets = |h: &Histogram| {
+        size_of_val(&h.positive[..]) + size_of_val(&h.negative[..]) + size_of_val(&h.bounds[..])
+    };
+    let own = read.as_ref().ok().and_then(Option::as_ref).map_or(0, buckets);
+    size_of::<Histogram>() + 64 + own
+}
+
+/// The bytes of a histogram or an exemplar, each of which takes far more memory than it has bytes.
+fn of_one(field: Field<'_>) -> Result<&[u8], Wrong> {
+    let bytes = field.bytes()?;
+    if bytes.len() > MOST_OF_ONE {
+        return Err(Wrong::TooMuch);
+    }
+    Ok(bytes)
+}
+
+fn pair(bytes: &[u8]) -> Result<Pair<'_>, Wrong> {
+    let (mut name, mut value): Pair<'_> = (b"", b"");
+    each_field(bytes, |number, field| {
+        match number {
+            1 => name = field.bytes()?,
+            2 => value = field.bytes()?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((name, value))
+}
+
+/// The names and values that places among the symbols stand for.
+fn pairs<'a>(refs: &[u32], symbols: &Symbols<'a>) -> Result<Vec<(&'a str, &'a str)>, Wrong> {
+    if !refs.len().is_multiple_of(2) {
+        return Err(wrong("a label has no value"));
+    }
+    let pairs = refs.chunks_exact(2);
+    pairs.map(|pair| Ok((symbols.text(pair[0])?, symbols.text(pair[1])?))).collect()
+}
+
+fn sample(bytes: &[u8]) -> Result<Sample, Wrong> {
+    let (mut value, mut at) = (0.0, 0);
+    each_field(bytes, |number, field| {
+        match number {
+            1 => value = field.float()?,
+            2 => at = field.number()? as i64,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(Sample { timestamp: Timestamp::from_millis(at), value: taken(value) })
+}
+
+/// The labels, the value and the time of an exemplar.
+type Example<L> = (Vec<L>, f64, i64);
+
+fn v1_exemplar(bytes: &[u8]) -> Result<Example<(&str, &str)>, Wrong> {
+    let (mut pairs, mut value, mut at) = (Vec::new(), 0.0, 0);
+    each_field(bytes, |number, field| {
+        match number {
+            1 => {
+                let (name, value) = pair(field.bytes()?)?;
+                pairs.push((text(name)?, text(value)?));
+            }
+            2 => value = field.float()?,
+            3 => at = field.number()? as i64,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((pairs, value, at))
+}
+
+/// As it stands there, with places among the symbols.
+fn v2_exemplar(bytes: &[u8]) -> Result<Example<u32>, Wrong> {
+    let (mut refs, mut value, mut at) = (Vec::new(), 0.0, 0);
+    each_field(bytes, |number, field| {
+        match number {
+            1 => field.each_number(|place| {
+                refs.push(place as u32);
+                Ok(())
+            })?,
+            2 => value = field.float()?,
+            3 => at = field.number()? as i64,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((refs, value, at))
+}
