@@ -169,16 +169,19 @@ impl Query {
     ) -> Result<Option<Vec<Found<A, B>>>, ReadError> {
         let mut attempt = 1;
         loop {
-            let (mut found, mut all, mut rest) = (Vec::new(), true, *left);
+            let (mut found, mut all, mut rest, mut series) = (Vec::new(), true, *left, 0);
+            let too_many = || ReadError::TooManySamples(MOST_SAMPLES);
             let scanned = storage.scan(
                 &self.matchers,
                 self.from,
                 self.to,
-                || Ok(()),
+                |more| {
+                    series += more;
+                    if series > *left { Err(too_many()) } else { Ok(()) }
+                },
                 |columns| {
                     let count = columns.times.len();
-                    rest =
-                        rest.checked_sub(count).ok_or(ReadError::TooManySamples(MOST_SAMPLES))?;
+                    rest = rest.checked_sub(count).ok_or_else(too_many)?;
                     match make(outside(columns.labels, external_labels), columns) {
                         Some(made) => found.push(made),
                         None => all = false,

@@ -221,7 +221,7 @@ fn export(
             &matchers,
             from,
             to,
-            || Ok(()),
+            |_| Ok(()),
             |series| {
                 for (time, value) in series.times.iter().zip(series.values) {
                     if is_tag(*value) {

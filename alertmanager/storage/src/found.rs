@@ -15,8 +15,8 @@ use crate::chunk::Span;
 use crate::head::Head;
 use crate::{SelectError, Storage};
 
-/// After so many series of a block the caller is asked whether to go on.
-const CHECK_AFTER: usize = 256;
+/// After so many series of a block the caller is told of them.
+const TELL_AFTER: usize = 256;
 
 /// A series in memory: its slot, and when it had its last sample as it was found: what comes later is
 /// not part of the answer.
@@ -75,7 +75,7 @@ impl Storage {
         let Some(older) = older else { return Ok(own) };
         // Nobody is going to read what is in memory.
         let own = own.into_iter().map(|labels| (labels, None));
-        let found = on_disk(older, matchers, own, || Ok::<_, SelectError>(()))?;
+        let found = on_disk(older, matchers, own, |_| Ok::<_, SelectError>(()))?;
         Ok(found.series.into_iter().map(|(labels, _)| labels).collect())
     }
 
@@ -112,20 +112,22 @@ impl Storage {
     }
 }
 
-/// Puts together what blocks have, in the order of time, and what is in memory.
+/// Puts together what blocks have, in the order of time, and what is in memory. `go_on` is told of series
+/// on the disk as [`Storage::scan`] says.
 pub(crate) fn on_disk<E: From<SelectError>>(
     older: Older,
     matchers: &[Matcher],
     own: impl IntoIterator<Item = (Labels, Option<InHead>)>,
-    mut go_on: impl FnMut() -> Result<(), E>,
+    mut go_on: impl FnMut(usize) -> Result<(), E>,
 ) -> Result<OnDisk, E> {
     let failed = |error: BlockError| E::from(SelectError::from(error));
     let (mut places, mut samples): (HashMap<Labels, Places>, usize) = Default::default();
+    let mut told = 0;
     for (place, block) in (0..).zip(&older.blocks) {
         let look = block.look().map_err(failed)?;
         for (count, number) in look.find(matchers).map_err(failed)?.into_iter().enumerate() {
-            if count % CHECK_AFTER == 0 {
-                go_on()?;
+            if count % TELL_AFTER == 0 {
+                go_on(places.len() - std::mem::replace(&mut told, places.len()))?;
             }
             if let Some((labels, count)) = look.labels(number, older.span).map_err(failed)? {
                 samples = samples.saturating_add(count);

@@ -297,6 +297,11 @@ impl Log {
         Ok(())
     }
 
+    /// Whether there are segments that have nothing since `time`.
+    pub(crate) fn has_before(&self, time: Timestamp) -> bool {
+        self.closed.iter().any(|(_, newest)| *newest < time)
+    }
+
     /// Removes the segments that have nothing since `time`, or puts them aside for whoever still reads
     /// them. One that cannot be removed is tried again the next time.
     pub(crate) fn remove_before(&mut self, time: Timestamp) -> io::Result<()> {

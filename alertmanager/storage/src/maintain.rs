@@ -57,11 +57,8 @@ impl Storage {
     pub fn maintain(&self, now: Timestamp) -> io::Result<()> {
         let _turn = self.changing_blocks();
         if let Some(dir) = &self.dir {
-            if self.flush_closed(dir, SETTLE.max(self.options.out_of_order))? {
-                self.renew_checkpoint();
-            }
-            // Behind the head, which keeps the exemplars of what goes.
-            self.remove_log()?;
+            let moved = self.flush_closed(dir, SETTLE.max(self.options.out_of_order))?;
+            self.remove_log(moved)?;
         } else {
             self.head_mut().drop_before(now - self.options.retention);
         }
@@ -99,7 +96,7 @@ impl Storage {
         let _turn = self.changing_blocks();
         let Some(dir) = &self.dir else { return Ok(false) };
         let moved = self.flush_closed(dir, SETTLE)?;
-        self.remove_log()?;
+        self.remove_log(false)?;
         Ok(moved)
     }
 
@@ -152,14 +149,15 @@ impl Storage {
         Ok(())
     }
 
-    /// Removes the part of the log that is in blocks.
-    fn remove_log(&self) -> io::Result<()> {
-        let mut writer = self.writer();
-        let begin = self.head().min_time;
-        match (&mut writer.log, begin) {
-            (Some(log), Some(begin)) => log.remove_before(begin),
-            _ => Ok(()),
+    /// Removes the part of the log that is in blocks, behind the head that keeps the exemplars of what
+    /// goes: also where a crash came between the block and the head. `renews` the head in any case, or only
+    /// for that.
+    fn remove_log(&self, renews: bool) -> io::Result<()> {
+        let Some(begin) = self.head().min_time else { return Ok(()) };
+        if renews || self.writer().log.as_ref().is_some_and(|log| log.has_before(begin)) {
+            self.renew_checkpoint();
         }
+        self.writer().log.as_mut().map_or(Ok(()), |log| log.remove_before(begin))
     }
 
     /// Removes the blocks that have nothing since the retention. It is counted from the newest
@@ -285,6 +283,36 @@ mod tests {
         append(&storage, "a", 600 * MINUTE, 600.0);
         append(&storage, "old", 600 * MINUTE, 7.0);
         assert_eq!(all(&storage)[1].times.len(), 31);
+    }
+
+    #[test]
+    fn a_crash_between_a_block_and_the_head_costs_no_exemplars_f31() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(dir.path());
+        let series = Labels::from_pairs([("__name__", "x"), ("series", "a")]);
+        let exemplar = |minute: i64| crate::Exemplar {
+            labels: Labels::from_pairs([("trace_id", &*minute.to_string())]),
+            value: 1.0,
+            timestamp: Timestamp::from_millis(minute * MINUTE),
+        };
+        let found = |storage: &Storage| {
+            let found = storage.exemplars(&[Vec::new()], Timestamp::MIN, Timestamp::MAX);
+            found.into_values().map(|all| all.len()).sum::<usize>()
+        };
+        for minute in (0..=600).step_by(10) {
+            append(&storage, "a", minute * MINUTE, 1.0);
+            if [100, 200].contains(&minute) {
+                storage.append_exemplars([(series.clone(), exemplar(minute))]);
+            }
+        }
+        // A crash comes when the block is there.
+        assert!(storage.flush_closed(dir.path(), SETTLE).unwrap());
+        drop(storage);
+        for _ in 0..3 {
+            let storage = open(dir.path());
+            assert_eq!((found(&storage), storage.stats().blocks), (2, 4));
+            storage.maintain(Timestamp::from_millis(601 * MINUTE)).unwrap();
+        }
     }
 
     #[test]

@@ -156,7 +156,8 @@ impl Storage {
     }
 
     /// The series that all `matchers` accept which may have samples from `from` to `to`, both included.
-    /// `go_on` is asked from time to time whether that is still wanted.
+    /// Of series of the disk `go_on` is told from time to time how many more were found, and asked whether
+    /// they are still wanted: each takes some hundred bytes until the end.
     ///
     /// # Errors
     ///
@@ -166,7 +167,7 @@ impl Storage {
         matchers: &[Matcher],
         from: Timestamp,
         to: Timestamp,
-        go_on: impl FnMut() -> Result<(), E>,
+        go_on: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<Parts<'_>, E> {
         let head = self.head();
         let parts = match self.places(&head, from, to) {
@@ -190,7 +191,7 @@ impl Storage {
 
     /// Hands the samples from `from` to `to`, both included, of every series that all `matchers`
     /// accept to `each`, in no particular order. Series without a sample in the range are left out.
-    /// `go_on` is asked from time to time before the first whether that is still wanted.
+    /// `go_on` is told of series of the disk before the first is handed out, as in [`Storage::parts`].
     ///
     /// `each` may be called while the head is locked, and must not ask the storage for anything.
     ///
@@ -202,7 +203,7 @@ impl Storage {
         matchers: &[Matcher],
         from: Timestamp,
         to: Timestamp,
-        go_on: impl FnMut() -> Result<(), E>,
+        go_on: impl FnMut(usize) -> Result<(), E>,
         mut each: impl FnMut(SeriesColumns<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let head = self.head();
@@ -315,7 +316,7 @@ mod tests {
             found.times.len()
         };
         assert_eq!([samples("1"), samples("3"), samples("5")], [72, 32, 40]);
-        let parts = storage.parts(&x, begin, now, || Ok::<_, SelectError>(())).unwrap();
+        let parts = storage.parts(&x, begin, now, |_| Ok::<_, SelectError>(())).unwrap();
         assert!(parts.samples() > 10_000, "{}", parts.samples());
         let (mut first, mut second, mut rows) = (parts.reader(), parts.reader(), Vec::new());
         for (n, begin) in (0..parts.len()).step_by(7).enumerate() {
@@ -339,7 +340,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (storage, now) = several_blocks(folder.path());
         let (x, begin) = ([Matcher::equal("__name__", "x")], Timestamp::from_millis(0));
-        let parts = storage.parts(&x, begin, now, || Ok::<_, SelectError>(())).unwrap();
+        let parts = storage.parts(&x, begin, now, |_| Ok::<_, SelectError>(())).unwrap();
         let later = now + Duration::from_secs(12 * 3600);
         storage.append(&[point(&storage, 1, later.millis())]).unwrap();
         storage.maintain(later).unwrap();
@@ -352,7 +353,7 @@ mod tests {
     fn who_no_longer_wants_to_know_ends_the_search() {
         let folder = tempfile::tempdir().unwrap();
         let (storage, now) = several_blocks(folder.path());
-        let stop = || Err(SelectError::Unreadable("enough".to_owned()));
+        let stop = |_| Err(SelectError::Unreadable("enough".to_owned()));
         let found = storage.parts(&[], Timestamp::from_millis(0), now, stop);
         assert_eq!(found.unwrap_err().to_string(), "cannot read samples: enough");
     }
@@ -376,7 +377,7 @@ mod tests {
                     &x,
                     at(0),
                     at(9000),
-                    || Ok(()),
+                    |_| Ok(()),
                     |found| {
                         if series == 0 {
                             begun.wait();

@@ -99,7 +99,7 @@ impl Storage {
                 matchers,
                 from,
                 to,
-                || Ok(()),
+                |_| Ok(()),
                 |series| {
                     each(&mut made, series);
                     Ok(())

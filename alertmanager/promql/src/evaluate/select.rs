@@ -106,11 +106,12 @@ impl Stream<'_> {
     fn scan(&self, context: &Context<'_>, each: &mut EachSeries<'_>) -> Result<(), EvalError> {
         let mut count = 0;
         let at = Timestamp::from_millis;
+        let mut lease = context.lease();
         self.storage.scan(
             self.matchers,
             at(self.from),
             at(self.to),
-            || context.check(),
+            |more| found(more, &mut lease, context),
             |series| {
                 count += 1;
                 if count % 256 == 0 {
@@ -120,6 +121,15 @@ impl Stream<'_> {
             },
         )
     }
+}
+
+/// A series that is found on the disk takes as much as so many samples, until it is read.
+const SERIES: usize = 20;
+
+/// Leases what more series of the disk take.
+fn found(more: usize, lease: &mut Lease, context: &Context<'_>) -> Result<(), EvalError> {
+    context.check()?;
+    lease.extend(more.saturating_mul(SERIES))
 }
 
 /// The samples of a selector; there may be samples outside of the range that was asked for.
@@ -132,13 +142,18 @@ pub(crate) enum Selected<'a> {
 impl Selected<'_> {
     /// The series in pieces, for several threads, where they are read here only, and there are neither
     /// native histograms nor start times that count.
-    pub(super) fn parts(&self, context: &Context<'_>) -> Result<Option<Parts<'_>>, EvalError> {
+    pub(super) fn parts(
+        &self,
+        context: &Context<'_>,
+    ) -> Result<Option<(Parts<'_>, Lease)>, EvalError> {
         let Self::Streamed(Stream { storage, matchers, from, to }) = self else { return Ok(None) };
         if context.has_native() || context.features().start_times {
             return Ok(None);
         }
         let (from, to) = (Timestamp::from_millis(*from), Timestamp::from_millis(*to));
-        storage.parts(matchers, from, to, || context.check()).map(Some)
+        let mut lease = context.lease();
+        let parts = storage.parts(matchers, from, to, |more| found(more, &mut lease, context))?;
+        Ok(Some((parts, lease)))
     }
 
     /// Hands over each series, with the markers that end it.

@@ -47,7 +47,7 @@ pub(crate) fn slide<F: Slide>(
     let mut lease = context.lease();
     // A row; and where it is long, what is kept of its windows counts, too.
     lease.extend(if steps > PIECE { steps.saturating_mul(4) } else { steps })?;
-    if let Some(parts) = input.parts(context)? {
+    if let Some((parts, _lease)) = input.parts(context)? {
         let work = parts.len().saturating_mul(steps).saturating_add(parts.samples());
         // Of rows that are longer than a piece there is one at a time.
         let alone = work < WORTH || steps > PIECE;
@@ -298,7 +298,7 @@ mod tests {
         match threads {
             None => slide::<Sum>(&call, &mut table)?,
             Some(threads) => {
-                let parts = call.input.parts(&context).unwrap().unwrap();
+                let (parts, _lease) = call.input.parts(&context).unwrap().unwrap();
                 let pass = Pass {
                     windows: &call.windows,
                     params: [&[], &[]],

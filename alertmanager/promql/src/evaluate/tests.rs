@@ -233,3 +233,30 @@ fn info_adds_labels_of_the_newest_series() {
     check(&lines, "info(up)", expected);
     check(&lines, "info(up, {w=~\".+\"})", "");
 }
+
+#[test]
+fn series_that_are_found_on_the_disk_count_towards_the_limit_x26() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open(folder.path(), storage::Options::default()).unwrap();
+    let at = |hours: i64| Timestamp::from_millis(hours * 3_600_000);
+    for hours in [0, 9] {
+        let point = |n: i32| {
+            let labels =
+                base::labels::Labels::from_pairs([("__name__", "x"), ("n", &n.to_string())]);
+            Point { series: storage.series(&labels).unwrap(), timestamp: at(hours), value: 1.0 }
+        };
+        let points: Vec<_> = (0..1000).map(point).collect();
+        storage.append(&points).unwrap();
+    }
+    storage.maintain(at(9)).unwrap();
+    assert!(storage.stats().blocks > 0);
+    for (text, edge) in [("count(x)", 16_000), ("count(last_over_time(x[1m]))", 16_000)] {
+        let count = |max_samples| {
+            let options = Options { max_samples, ..Options::default() };
+            evaluate(&Query::new(text).unwrap(), &storage, Range::instant(at(0)), &options)
+        };
+        let refused = count(edge - 1000);
+        assert!(matches!(refused, Err(EvalError::TooManySamples(_))), "{text}: {refused:?}");
+        assert_eq!(print(&count(edge + 10_000).unwrap().value), "{} 1000", "{text}");
+    }
+}

@@ -8,6 +8,7 @@ use base::sample::is_stale;
 use storage::Parts;
 
 use super::bounds::{Bounds, Windows};
+use super::context::Lease;
 use super::histograms::forgotten;
 use super::key::KeyRef;
 use super::scalar::Column;
@@ -27,7 +28,10 @@ pub(crate) enum Input<'a> {
 
 impl Input<'_> {
     /// The series in pieces, where several threads may slide over them.
-    pub(super) fn parts(&self, context: &Context<'_>) -> Result<Option<Parts<'_>>, EvalError> {
+    pub(super) fn parts(
+        &self,
+        context: &Context<'_>,
+    ) -> Result<Option<(Parts<'_>, Lease)>, EvalError> {
         match self {
             Self::Samples(selected, _) => selected.parts(context),
             _ => Ok(None),
