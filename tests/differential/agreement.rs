@@ -101,6 +101,7 @@ const GROWTH: [&str; 4] = ["rate", "irate", "increase", "resets"];
 
 /// Whether the values are known to differ, which docs/compatibility.md says of these:
 ///
+/// - times of samples at a time with an offset, which this one forgets;
 /// - quantiles of histograms with observations that are not numbers, which are taken from the last
 ///   bucket there;
 /// - quantiles of histograms that were negated, where there is less than nothing in buckets;
@@ -111,6 +112,12 @@ pub(crate) fn is_known_to_differ(expr: &Expr) -> bool {
     expr.parts().any(|part| {
         let ExprKind::Call(call) = &part.kind else { return false };
         match call.name.as_str() {
+            "timestamp" => call.args.first().is_some_and(|arg| match &arg.bare().kind {
+                ExprKind::Vector(VectorSelector { when, .. }) => {
+                    when.at.is_some() && when.offset.is_some()
+                }
+                _ => false,
+            }),
             "histogram_quantile" => {
                 let is_negative = |kind: &ExprKind| matches!(kind, ExprKind::Unary(_));
                 let negates = has(part, is_negative) && reads(part, &NATIVE_METRICS);
@@ -121,7 +128,9 @@ pub(crate) fn is_known_to_differ(expr: &Expr) -> bool {
                 part.functions().iter().any(grows) && reads(part, &["native_gaps"])
             }
             name if GROWTH.contains(&name) => {
+                let falls = |name: &&str| ["delta", "idelta"].contains(name);
                 reads(part, &["native_gauge", "native_moved", "native_mixed"])
+                    || part.functions().iter().any(falls) && reads(part, &NATIVE_METRICS)
             }
             _ => false,
         }
@@ -182,6 +191,10 @@ mod tests {
         check("rate(native_moved[5m])", true);
         check("rate({__name__=~\"native_(gauge|se.*)\"}[5m])", true);
         check("rate({job=\"api\"}[5m])", true);
+        check("timestamp(x offset 5m @ 7)", true);
+        check("timestamp(x @ 7) + timestamp(x offset 5m)", false);
+        check("rate(delta(native_nan[1m])[5m:1m])", true);
+        check("rate(delta(x_total[1m])[5m:1m])", false);
         check("rate(native_seconds[5m]) + native_moved", false);
         check("histogram_quantile(0.5, native_nan)", true);
         check("native_nan", false);

@@ -1,7 +1,8 @@
 //! A value of an answer: a number, or a native histogram bucket by bucket.
 //!
 //! Invariant: a bucket that only one side has counts as one with nothing in it on the other, since
-//! rounding decides whether the last observation of a bucket is gone.
+//! rounding decides whether the last observation of a bucket is gone. What docs/compatibility.md says of
+//! empty buckets times an infinity, and of histograms that Prometheus spoils, is no difference.
 
 use std::fmt;
 
@@ -59,11 +60,13 @@ impl Cell {
         Self::Native(Native { count: number(&json["count"]), sum: number(&json["sum"]), buckets })
     }
 
-    /// Whether two values are the same: to the last bit where there is no tolerance.
-    pub(crate) fn is_near(&self, other: &Self, tolerance: f64) -> bool {
-        match (self, other) {
+    /// Whether ours and theirs are the same: to the last bit where there is no tolerance.
+    pub(crate) fn is_near(&self, theirs: &Self, tolerance: f64) -> bool {
+        match (self, theirs) {
             (Self::Float(a), Self::Float(b)) => near(*a, *b, tolerance),
-            (Self::Native(a), Self::Native(b)) => a.is_near(b, tolerance),
+            (Self::Native(a), Self::Native(b)) => {
+                a.is_near(b, tolerance) || a.is_whole() && b.is_spoilt(a, tolerance)
+            }
             _ => false,
         }
     }
@@ -91,6 +94,17 @@ fn near(a: f64, b: f64, tolerance: f64) -> bool {
 }
 
 impl Native {
+    /// Whether the buckets hold what was counted.
+    fn is_whole(&self) -> bool {
+        near(self.buckets.iter().map(|bucket| bucket.count).sum(), self.count, 1e-6)
+    }
+
+    /// Whether it is one that says of itself what `other` says, and lacks what that has in its buckets.
+    fn is_spoilt(&self, other: &Self, tolerance: f64) -> bool {
+        let same = near(self.count, other.count, tolerance) && near(self.sum, other.sum, tolerance);
+        same && self.buckets.len() < other.buckets.len() && !self.is_whole()
+    }
+
     fn is_near(&self, other: &Self, tolerance: f64) -> bool {
         let same = |a, b| near(a, b, tolerance);
         let same_bound = |a, b| near(a, b, BOUNDS);
@@ -115,7 +129,9 @@ impl Native {
                     a = left.next();
                 }
                 (_, Some(y)) => {
-                    if !same(y.count, 0.0) {
+                    // What was empty there, times an infinity.
+                    let was_empty = y.count.is_nan() && !self.count.is_finite();
+                    if !was_empty && !same(y.count, 0.0) {
                         return false;
                     }
                     b = right.next();

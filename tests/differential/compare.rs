@@ -351,7 +351,7 @@ pub(crate) fn readings(text: &str, ours: &Result<String, Faults>, theirs: &Json)
             // Behind an operator it forgets the quotes of labels, and cannot read that again.
             let bare = |text: &str| text.replace('"', "");
             // So it does with parentheses around a length; later versions do not.
-            let bare = |text: &str| bare(text).replace(['(', ')'], "");
+            let bare = |text: &str| bare(text).replace(['(', ')'], "").replace("--", "");
             let forgets = [
                 "on (",
                 "ignoring (",

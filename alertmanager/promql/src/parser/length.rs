@@ -44,15 +44,9 @@ impl Parser<'_> {
     }
 
     fn fixed_or_computed(&mut self, expr: LengthExpr) -> Length {
-        let (number, sign) = match &expr.kind {
-            LengthKind::Number(number) => (number, 1.0),
-            LengthKind::Negative(inner) => match &inner.kind {
-                LengthKind::Number(number) => (number, -1.0),
-                _ => return Length::Computed(Box::new(expr)),
-            },
-            _ => return Length::Computed(Box::new(expr)),
+        let LengthKind::Number(Number { value: seconds, .. }) = expr.kind else {
+            return Length::Computed(Box::new(expr));
         };
-        let seconds = sign * number.value;
         if seconds.is_nan() || seconds.abs() > MOST_SECONDS {
             self.report(expr.span, "duration out of range");
         }
@@ -137,12 +131,15 @@ impl Parser<'_> {
     }
 }
 
-/// A length behind its sign.
-fn signed(sign: BinaryOp, token: Token<'_>, mut inner: LengthExpr) -> LengthExpr {
+/// A length behind its sign; a literal takes it in, as in Prometheus.
+fn signed(sign: BinaryOp, token: Token<'_>, inner: LengthExpr) -> LengthExpr {
     let span = Span::new(token.span.start, inner.span.end);
-    if sign == BinaryOp::Add {
-        inner.span = span;
-        return inner;
-    }
-    LengthExpr { kind: LengthKind::Negative(Box::new(inner)), span }
+    let kind = match (sign, inner.kind) {
+        (BinaryOp::Add, kind) => kind,
+        (_, LengthKind::Number(number)) => {
+            LengthKind::Number(Number { value: -number.value, ..number })
+        }
+        (_, kind) => LengthKind::Negative(Box::new(LengthExpr { kind, span: inner.span })),
+    };
+    LengthExpr { kind, span }
 }
