@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | functions of a mathematical library, and bounds of exponential buckets, which it calculates | [`DIGITS`] |
 //! | adding series up in a range query, where their order is that of a hash table | [`DIGITS`] |
+//! | the largest and the smallest of those | [`SIGN`] |
 //! | adding native histograms up, for which later versions carry the digits that a sum loses | [`DIGITS`] |
 //! | deviations of series, and of exponential buckets, which lose digits there | [`DEVIATIONS`] |
 //!
@@ -19,6 +20,9 @@ use crate::expression::NATIVE_METRICS;
 
 /// By how much two values may differ where digits are open, as a share of the larger one.
 pub(crate) const DIGITS: f64 = 1e-9;
+
+/// Whether zero has a sign, where the first of equal values counts.
+const SIGN: f64 = f64::MIN_POSITIVE;
 
 /// The same of deviations, from which a large mean takes more digits.
 const DEVIATIONS: f64 = 1e-6;
@@ -54,6 +58,9 @@ fn of_part(part: &Expr, is_range: bool) -> f64 {
                 if is_range && !is_in_order(&aggregate.expr) || reads(part, &NATIVE_METRICS) =>
             {
                 DIGITS
+            }
+            AggregateOp::Max | AggregateOp::Min if is_range && !is_in_order(&aggregate.expr) => {
+                SIGN
             }
             _ => 0.0,
         },
@@ -101,6 +108,7 @@ const GROWTH: [&str; 4] = ["rate", "irate", "increase", "resets"];
 
 /// Whether the values are known to differ, which docs/compatibility.md says of these:
 ///
+/// - `info` with the growth of histograms, which this one spoils now and then, also when asked first;
 /// - times of samples at a time with an offset, which this one forgets;
 /// - quantiles of histograms with observations that are not numbers, which are taken from the last
 ///   bucket there;
@@ -112,6 +120,7 @@ pub(crate) fn is_known_to_differ(expr: &Expr) -> bool {
     expr.parts().any(|part| {
         let ExprKind::Call(call) = &part.kind else { return false };
         match call.name.as_str() {
+            "info" => grows(part) && reads(part, &NATIVE_METRICS),
             "timestamp" => call.args.first().is_some_and(|arg| match &arg.bare().kind {
                 ExprKind::Vector(VectorSelector { when, .. }) => {
                     when.at.is_some() && when.offset.is_some()
@@ -124,8 +133,7 @@ pub(crate) fn is_known_to_differ(expr: &Expr) -> bool {
                 reads(part, &["native_nan"]) || negates
             }
             "histogram_count" | "histogram_sum" | "histogram_avg" => {
-                let grows = |name: &&str| GROWTH.contains(name);
-                part.functions().iter().any(grows) && reads(part, &["native_gaps"])
+                grows(part) && reads(part, &["native_gaps"])
             }
             name if GROWTH.contains(&name) => {
                 let falls = |name: &&str| ["delta", "idelta"].contains(name);
@@ -135,6 +143,10 @@ pub(crate) fn is_known_to_differ(expr: &Expr) -> bool {
             _ => false,
         }
     })
+}
+
+fn grows(expr: &Expr) -> bool {
+    expr.functions().iter().any(|name| GROWTH.contains(name))
 }
 
 /// Whether an expression has a selector that takes one of these metrics.
@@ -174,7 +186,8 @@ mod tests {
         check("avg(sum by (a) (-x))", 0.0, 0.0);
         check("sum(abs(x))", 0.0, DIGITS);
         check("sum(x + y)", 0.0, DIGITS);
-        check("max(x + y)", 0.0, 0.0);
+        check("max(x + y)", 0.0, SIGN);
+        check("max(x)", 0.0, 0.0);
         check("sum_over_time(sum(x + y)[5m:])", DIGITS, DIGITS);
         check("1 + max(ln(x))", DIGITS, DIGITS);
         check("sum(native_gaps)", DIGITS, DIGITS);

@@ -340,6 +340,7 @@ pub(crate) fn readings(text: &str, ours: &Result<String, Faults>, theirs: &Json)
     let refused = theirs["status"] == "error";
     match ours {
         // Functions that are newer.
+        Ok(_) if refused && ["</", ">/"].iter().any(|operator| text.contains(operator)) => None,
         Ok(_) if refused && LATER.iter().any(|text| error(theirs).contains(text)) => None,
         Ok(ours) if refused => Some(format!("read as {ours}\n  but {}", error(theirs))),
         Ok(ours) => {
@@ -371,9 +372,10 @@ pub(crate) fn readings(text: &str, ours: &Result<String, Faults>, theirs: &Json)
         Err(faults) if faults.first().kind == FaultKind::Unsupported => None,
         Err(faults) if !refused => {
             let later = faults.first().kind == FaultKind::Meaning;
-            // Theirs takes what is not a number for some length of time.
-            let out_of_range = faults.first().message == "duration out of range";
-            (!later && !out_of_range).then(|| format!("refused: {faults}"))
+            // Theirs takes what is not a number for some length of time, and `[5 m]` for `[5s:]`.
+            let message = &faults.first().message;
+            let is_theirs = message == "duration out of range" || message.ends_with("expected ':'");
+            (!later && !is_theirs).then(|| format!("refused: {faults}"))
         }
         Err(faults) => {
             let (ours, theirs) = (faults.to_string(), in_characters(text, error(theirs)));
@@ -381,6 +383,8 @@ pub(crate) fn readings(text: &str, ours: &Result<String, Faults>, theirs: &Json)
             let later = numbers.iter().any(|n| ours.contains(n) || theirs.contains(n));
             // Within brackets later versions read characters otherwise, and so find other faults first.
             let later = later || ours.contains("unexpected character: ");
+            // Later versions have operators that begin so.
+            let later = later || ["</", ">/"].iter().any(|operator| text.contains(operator));
             let same = ours == theirs || later || LATER.iter().any(|text| theirs.contains(text));
             (!same).then(|| format!("refused: {ours}\n  but      {theirs}"))
         }
