@@ -18,8 +18,11 @@ use crate::news::News;
 pub(crate) const NEWEST: Duration = Duration::from_secs(600);
 /// How old the newest sample of a message may be that tells of the present.
 const FRESH: Duration = Duration::from_secs(2);
-/// How many reasons are told.
+/// How many reasons are told, and how many bytes of each.
 const MOST_TOLD: usize = 5;
+const LONGEST_TOLD: usize = 2000;
+/// So many samples are stored at once: others append between them, and they take a few MiB until then.
+const MOST_AT_ONCE: usize = 1 << 16;
 
 /// Takes samples in. Clones share it.
 #[derive(Clone, Debug)]
@@ -64,7 +67,7 @@ impl Ingest {
     ///
     /// # Errors
     ///
-    /// The log could not be written: nothing is stored, and the same may be sent again.
+    /// The log could not be written: the same may be sent again, and what of it is stored is known then.
     pub fn write<S: Hold>(
         &self,
         received: &Received<S>,
@@ -72,12 +75,12 @@ impl Ingest {
     ) -> Result<Written, AppendError> {
         let mut written = Written::default();
         for why in &received.refused {
-            self.refuse(&mut written, "labels", 1, why.clone());
+            self.refuse(&mut written, "labels", 1, || why.clone());
         }
         for why in &received.refused_histograms {
-            self.refuse(&mut written, "histogram", 1, why.clone());
+            self.refuse(&mut written, "histogram", 1, || why.clone());
         }
-        let mut offered = Offered::default();
+        let (mut offered, mut appended) = (Offered::default(), Appended::default());
         let rows = received.series.rows();
         let known = self.storage.find_each(rows.clone().map(|row| row.labels));
         for (at, (row, known)) in rows.zip(known).enumerate() {
@@ -91,6 +94,9 @@ impl Ingest {
                 let point = Point { series, timestamp: sample.timestamp, value: sample.value };
                 if self.is_near(point, row.labels, now, &mut written) {
                     offered.push(point, row.labels, start);
+                }
+                if offered.points.len() >= MOST_AT_ONCE {
+                    self.append(&mut offered, &mut appended, &mut written)?;
                 }
             }
         }
@@ -107,28 +113,12 @@ impl Ingest {
                     offered.histograms.extend(histogram.clone());
                     offered.push(point, labels, one.start);
                 }
+                if offered.points.len() >= MOST_AT_ONCE {
+                    self.append(&mut offered, &mut appended, &mut written)?;
+                }
             }
         }
-        let Offered { points, labels, .. } = &offered;
-        let mut appended = self.storage.append_with(points, offered.beside())?;
-        if !appended.unknown.is_empty() {
-            // Series that were dropped since we asked for them.
-            let mut again =
-                Offered { histograms: offered.histograms.clone(), ..Offered::default() };
-            for place in &appended.unknown {
-                let Some(set) = Labels::from_encoded(labels[*place]) else { continue };
-                let series = self.storage.series(&set)?;
-                let point = Point { series, ..points[*place] };
-                again.push(point, labels[*place], offered.starts[*place]);
-            }
-            let Appended { stored, histograms, duplicates, out_of_order, unknown, news } =
-                self.storage.append_with(&again.points, again.beside())?;
-            appended.stored += stored;
-            appended.histograms += histograms;
-            appended.duplicates += duplicates;
-            appended.out_of_order += out_of_order + unknown.len();
-            appended.news |= news;
-        }
+        self.append(&mut offered, &mut appended, &mut written)?;
         // Behind the samples: whoever follows the log knows their series by then.
         let exemplars = received.exemplars.iter().map(|exemplar| {
             let (labels, value) = (exemplar.labels.clone(), exemplar.value);
@@ -138,8 +128,7 @@ impl Ingest {
         written.exemplars = self.storage.append_exemplars(exemplars);
         self.appended.inc_by(appended.stored as u64);
         // What was held up on its way is the past: what is true now comes after it (F59).
-        let newest = points.iter().map(|point| point.timestamp).max();
-        if appended.news && newest.is_some_and(|newest| newest + FRESH >= now) {
+        if appended.news && offered.newest.is_some_and(|newest| newest + FRESH >= now) {
             self.news.tell();
         }
         written.histograms = appended.histograms;
@@ -150,10 +139,35 @@ impl Ingest {
         ];
         for (reason, count, why) in left_out {
             if count > 0 {
-                self.refuse(&mut written, reason, count, format!("{count} samples {why}"));
+                self.refuse(&mut written, reason, count, || format!("{count} samples {why}"));
             }
         }
         Ok(written)
+    }
+
+    /// Stores what is offered, and adds what became of it to `appended`; nothing is offered then.
+    fn append(
+        &self,
+        offered: &mut Offered<'_>,
+        appended: &mut Appended,
+        written: &mut Written,
+    ) -> Result<(), AppendError> {
+        let Offered { points, labels, .. } = &*offered;
+        let unknown = add(appended, self.storage.append_with(points, offered.beside())?);
+        // Series that were dropped since we asked for them.
+        if !unknown.is_empty() {
+            let mut again =
+                Offered { histograms: offered.histograms.clone(), ..Offered::default() };
+            for place in unknown {
+                let Some(series) = self.series(labels[place], 1, written)? else { continue };
+                let point = Point { series, ..points[place] };
+                again.push(point, labels[place], offered.starts[place]);
+            }
+            let again = self.storage.append_with(&again.points, again.beside())?;
+            appended.out_of_order += add(appended, again).len();
+        }
+        offered.clear();
+        Ok(())
     }
 
     /// The series with `labels`, as [`Labels::as_encoded`] has them; none where there are too many,
@@ -168,7 +182,7 @@ impl Ingest {
         match self.storage.series(&labels) {
             Ok(series) => Ok(Some(series)),
             Err(error @ (AppendError::TooManySeries(_) | AppendError::TooManyOfJob { .. })) => {
-                self.refuse(written, "too-many-series", samples, error.to_string());
+                self.refuse(written, "too-many-series", samples, || error.to_string());
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -179,19 +193,39 @@ impl Ingest {
     fn is_near(&self, point: Point, labels: &str, now: Timestamp, written: &mut Written) -> bool {
         let near = point.timestamp <= now + NEWEST;
         if !near {
-            let labels = Labels::from_encoded(labels).unwrap_or_default();
-            let why = format!("{} is too far ahead of our clock: {labels}", point.timestamp);
-            self.refuse(written, "future", 1, why);
+            self.refuse(written, "future", 1, || {
+                let labels = Labels::from_encoded(labels).unwrap_or_default();
+                format!("{} is too far ahead of our clock: {labels}", point.timestamp)
+            });
         }
         near
     }
 
-    fn refuse(&self, written: &mut Written, reason: &str, count: usize, why: String) {
+    fn refuse(
+        &self,
+        written: &mut Written,
+        reason: &str,
+        count: usize,
+        why: impl FnOnce() -> String,
+    ) {
         self.refused.with_label_values(&[reason]).inc_by(count as u64);
         if written.refused.len() < MOST_TOLD {
+            let mut why = why();
+            why.truncate(why.floor_char_boundary(LONGEST_TOLD));
             written.refused.push(why);
         }
     }
+}
+
+/// Adds what became of more samples; returns those whose series is not known.
+fn add(appended: &mut Appended, more: Appended) -> Vec<usize> {
+    let Appended { stored, histograms, duplicates, out_of_order, unknown, news } = more;
+    appended.stored += stored;
+    appended.histograms += histograms;
+    appended.duplicates += duplicates;
+    appended.out_of_order += out_of_order;
+    appended.news |= news;
+    unknown
 }
 
 /// Points on their way into the storage, with what they have beside their values.
@@ -204,14 +238,25 @@ struct Offered<'a> {
     histograms: Vec<Arc<Histogram>>,
     /// Whether any start is known.
     has_starts: bool,
+    /// The newest of all that ever were offered.
+    newest: Option<Timestamp>,
 }
 
 impl<'a> Offered<'a> {
     fn push(&mut self, point: Point, labels: &'a str, start: i64) {
+        self.newest = self.newest.max(Some(point.timestamp));
         self.points.push(point);
         self.labels.push(labels);
         self.starts.push(start);
         self.has_starts |= start != 0;
+    }
+
+    fn clear(&mut self) {
+        self.points.clear();
+        self.labels.clear();
+        self.starts.clear();
+        self.histograms.clear();
+        self.has_starts = false;
     }
 
     fn beside(&self) -> Beside<'_> {
@@ -296,6 +341,29 @@ mod tests {
         let matchers = [Matcher::equal("__name__", "a")];
         let found = ingest.storage.select(&matchers, Timestamp::MIN, Timestamp::MAX).unwrap();
         assert_eq!(found[0].values, [1.0, 2.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_large_message_is_stored_in_pieces() {
+        let ingest = ingest(9);
+        let sample = |n: usize| (60_000 - n as i64 / 4, n as f64);
+        let samples: Vec<_> = (0..2 * MOST_AT_ONCE + 7).step_by(4).map(sample).collect();
+        let names = ["a", "b", "c", "d", "e"];
+        let all = names.map(|name| series(name, &samples));
+        assert!(samples.len() * names.len() > 2 * MOST_AT_ONCE);
+        check(&ingest, all.to_vec(), samples.len() * names.len(), &[]);
+        for name in names {
+            let matchers = [Matcher::equal("__name__", name)];
+            let found = ingest.storage.select(&matchers, Timestamp::MIN, Timestamp::MAX).unwrap();
+            assert_eq!(found[0].values.len(), samples.len());
+        }
+        // Reasons are few and short, however long the labels are.
+        let long = "x".repeat(1 << 20);
+        let ahead: Vec<_> = (0..50_000).map(|n| (-700 - n, 1.0)).collect();
+        let received = Received { series: vec![series(&long, &ahead)], ..Received::default() };
+        let written = ingest.write(&received, NOW).unwrap();
+        assert_eq!((written.samples, written.refused.len()), (0, MOST_TOLD));
+        assert!(written.refused.iter().all(|why| why.len() == LONGEST_TOLD));
     }
 
     #[test]
