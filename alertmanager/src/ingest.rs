@@ -73,52 +73,16 @@ impl Ingest {
         received: &Received<S>,
         now: Timestamp,
     ) -> Result<Written, AppendError> {
-        let mut written = Written::default();
-        for why in &received.refused {
-            self.refuse(&mut written, "labels", 1, || why.clone());
+        let (mut written, mut offered) = (Written::default(), Offered::default());
+        let mut appended = Appended::default();
+        let stored = self.store(received, now, (&mut offered, &mut appended, &mut written));
+        // Also of what was stored before the disk failed: it is no news when it comes again.
+        self.appended.inc_by(appended.stored as u64);
+        // What was held up on its way is the past: what is true now comes after it (F59).
+        if appended.news && offered.newest.is_some_and(|newest| newest + FRESH >= now) {
+            self.news.tell();
         }
-        for why in &received.refused_histograms {
-            self.refuse(&mut written, "histogram", 1, || why.clone());
-        }
-        let (mut offered, mut appended) = (Offered::default(), Appended::default());
-        let rows = received.series.rows();
-        let known = self.storage.find_each(rows.clone().map(|row| row.labels));
-        for (at, (row, known)) in rows.zip(known).enumerate() {
-            let start = received.starts.get(at).copied().unwrap_or_default();
-            let series = match known {
-                Some(known) => Some(known),
-                None => self.series(row.labels, row.samples.len(), &mut written)?,
-            };
-            let Some(series) = series else { continue };
-            for sample in row.samples {
-                let point = Point { series, timestamp: sample.timestamp, value: sample.value };
-                if self.is_near(point, row.labels, now, &mut written) {
-                    offered.push(point, row.labels, start);
-                }
-                if offered.points.len() >= MOST_AT_ONCE {
-                    self.append(&mut offered, &mut appended, &mut written)?;
-                }
-            }
-        }
-        for one in &received.natives {
-            let (labels, count) = (one.labels.as_encoded(), one.histograms.len());
-            let Some(series) = self.series(labels, count, &mut written)? else { continue };
-            for (timestamp, histogram) in &one.histograms {
-                let value = match histogram {
-                    Some(_) => storage::histogram_value(offered.histograms.len()),
-                    None => Ended::Gone.value(),
-                };
-                let point = Point { series, timestamp: *timestamp, value };
-                if self.is_near(point, labels, now, &mut written) {
-                    offered.histograms.extend(histogram.clone());
-                    offered.push(point, labels, one.start);
-                }
-                if offered.points.len() >= MOST_AT_ONCE {
-                    self.append(&mut offered, &mut appended, &mut written)?;
-                }
-            }
-        }
-        self.append(&mut offered, &mut appended, &mut written)?;
+        stored?;
         // Behind the samples: whoever follows the log knows their series by then.
         let exemplars = received.exemplars.iter().map(|exemplar| {
             let (labels, value) = (exemplar.labels.clone(), exemplar.value);
@@ -126,11 +90,6 @@ impl Ingest {
             (exemplar.series.clone(), Exemplar { labels, value, timestamp })
         });
         written.exemplars = self.storage.append_exemplars(exemplars);
-        self.appended.inc_by(appended.stored as u64);
-        // What was held up on its way is the past: what is true now comes after it (F59).
-        if appended.news && offered.newest.is_some_and(|newest| newest + FRESH >= now) {
-            self.news.tell();
-        }
         written.histograms = appended.histograms;
         written.samples = appended.stored - appended.histograms;
         let left_out = [
@@ -143,6 +102,59 @@ impl Ingest {
             }
         }
         Ok(written)
+    }
+
+    /// Stores samples and histograms, some at a time.
+    fn store<'a, S: Hold>(
+        &self,
+        received: &'a Received<S>,
+        now: Timestamp,
+        (offered, appended, written): (&mut Offered<'a>, &mut Appended, &mut Written),
+    ) -> Result<(), AppendError> {
+        for why in &received.refused {
+            self.refuse(written, "labels", 1, || why.clone());
+        }
+        for why in &received.refused_histograms {
+            self.refuse(written, "histogram", 1, || why.clone());
+        }
+        let rows = received.series.rows();
+        let known = self.storage.find_each(rows.clone().map(|row| row.labels));
+        for (at, (row, known)) in rows.zip(known).enumerate() {
+            let start = received.starts.get(at).copied().unwrap_or_default();
+            let series = match known {
+                Some(known) => Some(known),
+                None => self.series(row.labels, row.samples.len(), written)?,
+            };
+            let Some(series) = series else { continue };
+            for sample in row.samples {
+                let point = Point { series, timestamp: sample.timestamp, value: sample.value };
+                if self.is_near(point, row.labels, now, written) {
+                    offered.push(point, row.labels, start);
+                }
+                if offered.points.len() >= MOST_AT_ONCE {
+                    self.append(offered, appended, written)?;
+                }
+            }
+        }
+        for one in &received.natives {
+            let (labels, count) = (one.labels.as_encoded(), one.histograms.len());
+            let Some(series) = self.series(labels, count, written)? else { continue };
+            for (timestamp, histogram) in &one.histograms {
+                let value = match histogram {
+                    Some(_) => storage::histogram_value(offered.histograms.len()),
+                    None => Ended::Gone.value(),
+                };
+                let point = Point { series, timestamp: *timestamp, value };
+                if self.is_near(point, labels, now, written) {
+                    offered.histograms.extend(histogram.clone());
+                    offered.push(point, labels, one.start);
+                }
+                if offered.points.len() >= MOST_AT_ONCE {
+                    self.append(offered, appended, written)?;
+                }
+            }
+        }
+        self.append(offered, appended, written)
     }
 
     /// Stores what is offered, and adds what became of it to `appended`; nothing is offered then.
@@ -212,6 +224,7 @@ impl Ingest {
         if written.refused.len() < MOST_TOLD {
             let mut why = why();
             why.truncate(why.floor_char_boundary(LONGEST_TOLD));
+            why.shrink_to_fit();
             written.refused.push(why);
         }
     }

@@ -169,15 +169,15 @@ impl Query {
     ) -> Result<Option<Vec<Found<A, B>>>, ReadError> {
         let mut attempt = 1;
         loop {
-            let (mut found, mut all, mut rest, mut series) = (Vec::new(), true, *left, 0);
+            let (mut found, mut all, mut rest, mut bytes) = (Vec::new(), true, *left, 0);
             let too_many = || ReadError::TooManySamples(MOST_SAMPLES);
             let scanned = storage.scan(
                 &self.matchers,
                 self.from,
                 self.to,
                 |more| {
-                    series += more;
-                    if series > *left { Err(too_many()) } else { Ok(()) }
+                    bytes += more;
+                    if bytes / size_of::<Sample>() > *left { Err(too_many()) } else { Ok(()) }
                 },
                 |columns| {
                     let count = columns.times.len();

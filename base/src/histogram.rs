@@ -335,6 +335,8 @@ fn merged(buckets: impl Iterator<Item = (i32, f64)>) -> Buckets {
         }
     }
     all.retain(|(_, count)| *count != 0.0);
+    // It may stay for as long as its series does.
+    all.shrink_to_fit();
     all
 }
 

@@ -7,8 +7,8 @@
 //! Version 2.0 holds every text once and names it by its place, and says what each series means.
 //! Both are implemented from Prometheus's remote write specifications.
 //!
-//! Invariant: a body never takes more memory than the caller's limit, whatever it says of itself: when
-//! decompressed, and what is read of it once more.
+//! Invariant: whatever a body says of itself, it takes no more than the caller's limit when decompressed, and
+//! what is kept of it as much once more; while it is read, some times that.
 
 mod message;
 mod wire;

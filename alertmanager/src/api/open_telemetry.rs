@@ -41,11 +41,13 @@ pub(super) async fn metrics(
     };
     // Taken before the body, so that those who wait cost no memory.
     let stopping = |_| Failure::unavailable("Veilleur is stopping");
-    let _turn = shown.writes.acquire().await.map_err(stopping)?;
+    let turn = Arc::clone(&shown.writes).acquire_owned().await.map_err(stopping)?;
     let body = whole(body, MAX_BODY, PATIENCE).await?;
     let (ingest, now) = (shown.ingest.clone(), Timestamp::now());
     let options = Arc::clone(&shown.config.routing().otlp);
     let work = move || {
+        // Until this ends, also where nobody waits for it any more.
+        let _turn = turn;
         let body = if is_gzip { unpacked(&body)? } else { body.to_vec() };
         let translated =
             read(&body, form, &options).map_err(|e| Failure::bad_data(e.to_string()))?;

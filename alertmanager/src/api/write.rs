@@ -6,6 +6,8 @@
 //!
 //! Invariant: 2xx means stored; 4xx that the same would never be stored; 5xx that it may be sent again.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -44,7 +46,7 @@ pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: 
         return unsupported("the content encoding is not snappy");
     }
     // Taken before the body, so that those who wait cost no memory.
-    let Ok(_turn) = shown.writes.acquire().await else {
+    let Ok(turn) = Arc::clone(&shown.writes).acquire_owned().await else {
         return Failure::unavailable("Veilleur is stopping").into_response();
     };
     let body = match whole(body, MAX_BODY, PATIENCE).await {
@@ -55,6 +57,8 @@ pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: 
     let (ingest, agents) = (shown.ingest.clone(), is_agent.then(|| shown.agents.clone()));
     let (clock, now) = (shown.clock.clone(), Timestamp::now());
     let written = tokio::task::spawn_blocking(move || {
+        // Until this ends, also where nobody waits for it any more.
+        let _turn = turn;
         let received = decode_as::<Rows>(&body, version, MAX_MESSAGE)?;
         Ok(match agents {
             Some(agents) if agents.puts_off(&received, clock.now(), clock.held_back()) => None,
@@ -96,7 +100,7 @@ pub(super) async fn write(State(shown): State<Shown>, headers: HeaderMap, body: 
 
 /// Takes what checks said.
 async fn outputs(shown: &Shown, body: Body) -> Response {
-    let Ok(_turn) = shown.writes.acquire().await else {
+    let Ok(turn) = Arc::clone(&shown.writes).acquire_owned().await else {
         return Failure::unavailable("Veilleur is stopping").into_response();
     };
     let body = match whole(body, MAX_OUTPUTS, PATIENCE).await {
@@ -105,6 +109,7 @@ async fn outputs(shown: &Shown, body: Body) -> Response {
     };
     let outputs = shown.outputs.clone();
     let taken = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let mut parser = Parser::new(Format::Text, MAX_OUTPUTS);
         let mut entry = |entry: Entry<'_>| match entry {
             Entry::Output { labels, text } if outputs.push(&labels, &text) => Ok(()),

@@ -73,25 +73,30 @@ impl Storage {
     /// As [`Storage::checkpoint`], for who holds the turn. However little log there is, it is written where
     /// it has what the log lacks, as soon as the disk takes something again.
     pub(crate) fn write_checkpoint(&self, least: u64) {
-        self.write_where(|log, unlogged, is_failing| {
+        let _ = self.write_where(|log, unlogged, is_failing| {
             log.unread() >= least.max(1) || (unlogged > 0 && !is_failing)
         });
     }
 
-    /// Writes the head where `is_due` says so of the log, of how many samples it lacks, and whether it fails.
-    fn write_where(&self, is_due: impl FnOnce(&Log, u64, bool) -> bool) {
+    /// Writes the head where `is_due` says so of the log, of how many samples it lacks, and whether it fails;
+    /// whether it is written.
+    fn write_where(&self, is_due: impl FnOnce(&Log, u64, bool) -> bool) -> bool {
         let mut writer = self.writer();
-        let Writer { log: Some(log), unlogged, is_failing, .. } = &mut *writer else { return };
+        let Writer { log: Some(log), unlogged, is_failing, .. } = &mut *writer else {
+            return false;
+        };
         if !is_due(log, *unlogged, *is_failing) {
-            return;
+            return false;
         }
         // What comes while it is written may not be in it.
         let lacking = std::mem::take(unlogged);
         let begun = self.begin_checkpoint(log);
         drop(writer);
-        if !self.finish_checkpoint(begun) {
+        let is_written = self.finish_checkpoint(begun);
+        if !is_written {
             self.writer().unlogged += lacking;
         }
+        is_written
     }
 
     fn begin_checkpoint(&self, log: &mut Log) -> io::Result<Begun> {
@@ -100,13 +105,13 @@ impl Storage {
 
     /// Writes the head anew where it was written before: most of what that had is in blocks now, and
     /// would be on the disk twice; and where there are exemplars, whose part of the log is about to go.
-    /// For who holds the turn already.
-    pub(crate) fn renew_checkpoint(&self) {
+    /// For who holds the turn already. Returns whether there is nothing that only the log has.
+    pub(crate) fn renew_checkpoint(&self) -> bool {
         let exists = self.dir.as_ref().is_some_and(|dir| dir.join(NAME).exists());
         if !exists && self.exemplars.is_empty() {
-            return;
+            return true;
         }
-        self.write_where(|_, _, _| true);
+        self.write_where(|_, _, _| true)
     }
 
     /// Whether the head is written.

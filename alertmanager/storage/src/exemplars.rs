@@ -22,6 +22,10 @@ use crate::Storage;
 /// The most bytes that names and values of an exemplar's labels may have; OpenMetrics allows as
 /// many characters.
 const MAX_LABELS: usize = 512;
+/// The same of their series: they may stand beside each of them in the log.
+const MAX_SERIES: usize = 8 << 10;
+/// So many bytes are a payload of the log.
+const PAYLOAD: usize = 4 << 20;
 
 /// An example of what a series counted.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +80,7 @@ impl Newest {
 
     fn offer(&mut self, series: &Labels, exemplar: &Exemplar) -> Fate {
         let bytes: usize = exemplar.labels.iter().map(|(n, v)| n.len() + v.len()).sum();
-        if self.most == 0 || bytes > MAX_LABELS {
+        if self.most == 0 || bytes > MAX_LABELS || series.as_encoded().len() > MAX_SERIES {
             return Fate::LeftOut;
         }
         match self.last(series) {
@@ -171,17 +175,22 @@ impl Storage {
                 new.extend((fate == Fate::New).then_some((series, exemplar)));
             }
         }
-        if let Some(log) = writer.log.as_mut().filter(|_| !new.is_empty()) {
-            let begun = if log.needs_another() { log.rotate() } else { Ok(()) };
-            let payload = self.payload(&new, log.number());
-            // Their samples were taken a moment ago; if the disk has failed since, these are the lesser loss.
-            let _ = begun.and_then(|()| log.append_payload(|to| to.extend_from_slice(&payload)));
+        if let Some(log) = writer.log.as_mut() {
+            let mut new = new.as_slice();
+            while !new.is_empty() {
+                let begun = if log.needs_another() { log.rotate() } else { Ok(()) };
+                let payload = self.payload(&mut new, log.number());
+                // Their samples were taken a moment ago; if the disk has failed since, these are the lesser
+                // loss.
+                let _ =
+                    begun.and_then(|()| log.append_payload(|to| to.extend_from_slice(&payload)));
+            }
         }
         kept
     }
 
-    /// A payload for a segment of the log.
-    fn payload(&self, new: &[(&Labels, &Exemplar)], segment: u32) -> Vec<u8> {
+    /// A payload for a segment of the log, with as many of `new` as belong into one.
+    fn payload(&self, new: &mut &[(&Labels, &Exemplar)], segment: u32) -> Vec<u8> {
         let head = self.head();
         let defined = |series: &Labels| {
             let found = head.find(series)?;
@@ -189,8 +198,12 @@ impl Storage {
         };
         let mut payload = Vec::new();
         bytes::push_mark(&mut payload);
-        for (series, exemplar) in new {
+        while let Some(((series, exemplar), rest)) = new.split_first() {
             bytes::push(&mut payload, defined(series), series, exemplar);
+            *new = rest;
+            if payload.len() > PAYLOAD {
+                break;
+            }
         }
         payload
     }
@@ -250,5 +263,31 @@ mod tests {
         assert_eq!(traces(&[], 0, 9), ["2", "3", "4"]);
         assert_eq!(traces(&[Matcher::equal("__name__", "b")], 0, 9), ["3", "4"]);
         assert_eq!(traces(&[], 3, 3), ["3"]);
+    }
+
+    #[test]
+    fn long_labels_of_series_cost_little_and_nothing_is_lost_x22() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Storage::open(dir.path(), Options::default()).unwrap();
+        let series = |length: usize| Labels::from_pairs([("__name__", &*"x".repeat(length))]);
+        let exemplar = |time| Exemplar {
+            labels: Labels::empty(),
+            value: 1.0,
+            timestamp: Timestamp::from_millis(time),
+        };
+        let count = |storage: &Storage| {
+            let found = storage.exemplars(&[Vec::new()], Timestamp::MIN, Timestamp::MAX);
+            found.into_values().map(|all| all.len()).sum::<usize>()
+        };
+        let storage = open();
+        let all = (0..2000).map(|time| (series(8000), exemplar(time)));
+        assert_eq!(storage.append_exemplars(all), 2000);
+        assert!(storage.stats().log_bytes as usize > 3 * PAYLOAD);
+        // As long as no series should be: they would stand beside each of their exemplars.
+        let longer = (0..2000).map(|time| (series(MAX_SERIES), exemplar(time)));
+        assert_eq!(storage.append_exemplars(longer), 0);
+        assert_eq!(count(&storage), 2000);
+        drop(storage);
+        assert_eq!(count(&open()), 2000);
     }
 }

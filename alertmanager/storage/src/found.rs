@@ -17,6 +17,9 @@ use crate::{SelectError, Storage};
 
 /// After so many series of a block the caller is told of them.
 const TELL_AFTER: usize = 256;
+/// Bytes that a series takes, and each block that it is in, about.
+const SERIES: usize = 320;
+const PLACE: usize = 16;
 
 /// A series in memory: its slot, and when it had its last sample as it was found: what comes later is
 /// not part of the answer.
@@ -122,22 +125,25 @@ pub(crate) fn on_disk<E: From<SelectError>>(
 ) -> Result<OnDisk, E> {
     let failed = |error: BlockError| E::from(SelectError::from(error));
     let (mut places, mut samples): (HashMap<Labels, Places>, usize) = Default::default();
-    let mut told = 0;
+    let (mut new, mut told) = (0, 0);
     for (place, block) in (0..).zip(&older.blocks) {
         let look = block.look().map_err(failed)?;
         for (count, number) in look.find(matchers).map_err(failed)?.into_iter().enumerate() {
             if count % TELL_AFTER == 0 {
-                go_on(places.len() - std::mem::replace(&mut told, places.len()))?;
+                let series = places.len() - std::mem::replace(&mut told, places.len());
+                go_on(series * SERIES + std::mem::take(&mut new) * PLACE)?;
             }
             if let Some((labels, count)) = look.labels(number, older.span).map_err(failed)? {
                 samples = samples.saturating_add(count);
                 places.entry(labels).or_default().blocks.push((place, number));
+                new += 1;
             }
         }
     }
     for (labels, head) in own {
         places.entry(labels).or_default().head = head;
     }
+    go_on((places.len() - told) * SERIES + new * PLACE)?;
     let mut series: Vec<_> = places.into_iter().collect();
     series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(OnDisk { older, samples, series })

@@ -308,6 +308,7 @@ impl Head {
         self.closed_until = self.closed_until.max(Some(end));
         self.oldest = self.oldest.map(|oldest| oldest.max(end));
         self.moved += 1;
+        let free = self.free.len();
         for slot in 0..self.slots.len() {
             let Some(series) = &mut self.slots[slot] else { continue };
             series.drop_before(end);
@@ -318,7 +319,9 @@ impl Head {
             self.drop_slot(slot as u32);
         }
         // Series that begin together are to be neighbours: the lowest is taken first.
-        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        if self.free.len() > free {
+            self.free.sort_unstable_by(|a, b| b.cmp(a));
+        }
     }
 
     fn drop_slot(&mut self, slot: u32) {

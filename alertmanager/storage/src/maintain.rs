@@ -150,14 +150,18 @@ impl Storage {
     }
 
     /// Removes the part of the log that is in blocks, behind the head that keeps the exemplars of what
-    /// goes: also where a crash came between the block and the head. `renews` the head in any case, or only
-    /// for that.
+    /// goes: also where a crash came between the two. `renews` the head in any case, or only for that.
     fn remove_log(&self, renews: bool) -> io::Result<()> {
         let Some(begin) = self.head().min_time else { return Ok(()) };
-        if renews || self.writer().log.as_ref().is_some_and(|log| log.has_before(begin)) {
+        let goes = || self.writer().log.as_ref().is_some_and(|log| log.has_before(begin));
+        let is_due = renews || (!self.exemplars.is_empty() && goes());
+        let is_kept = !is_due || self.renew_checkpoint();
+        let removed = self.writer().log.as_mut().map_or(Ok(()), |log| log.remove_before(begin));
+        if !is_kept {
+            // The disk was full: there may be room now.
             self.renew_checkpoint();
         }
-        self.writer().log.as_mut().map_or(Ok(()), |log| log.remove_before(begin))
+        removed
     }
 
     /// Removes the blocks that have nothing since the retention. It is counted from the newest
@@ -297,7 +301,7 @@ mod tests {
         };
         let found = |storage: &Storage| {
             let found = storage.exemplars(&[Vec::new()], Timestamp::MIN, Timestamp::MAX);
-            found.into_values().map(|all| all.len()).sum::<usize>()
+            found.into_values().flatten().count()
         };
         for minute in (0..=600).step_by(10) {
             append(&storage, "a", minute * MINUTE, 1.0);

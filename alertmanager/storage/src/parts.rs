@@ -156,8 +156,8 @@ impl Storage {
     }
 
     /// The series that all `matchers` accept which may have samples from `from` to `to`, both included.
-    /// Of series of the disk `go_on` is told from time to time how many more were found, and asked whether
-    /// they are still wanted: each takes some hundred bytes until the end.
+    /// Where there are series on the disk, `go_on` is told from time to time how many more bytes those take
+    /// that were found, until the end, and asked whether they are still wanted.
     ///
     /// # Errors
     ///

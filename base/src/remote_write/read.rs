@@ -3,7 +3,8 @@
 //! than all the rest.
 //!
 //! Invariant: what is read, and what is refused, is what `v1::WriteRequest` and `v2::Request` would read
-//! and refuse, which tests compare; and it never takes more memory than it may, however little of the
+//! and refuse, which tests compare, but for what is longer than anything should be; and what is kept takes
+//! no more memory than it may, nor what it is made of more than some times as much, however little of the
 //! message says that it does.
 
 use std::sync::Arc;
@@ -19,8 +20,16 @@ use crate::histogram::{Histogram, Invalid};
 use crate::labels::{Labels, METRIC_NAME, encoded};
 use crate::sample::{Sample, Timestamp};
 
-/// The most bytes of a message that one histogram, or one exemplar, may have.
-const MOST_OF_ONE: usize = 1 << 20;
+/// The most bytes of a message that one histogram, or one exemplar, may have; it takes some ten times as
+/// much when it is read.
+const MOST_OF_ONE: usize = 256 << 10;
+/// The most bytes that the labels of a series may have.
+const MOST_OF_LABELS: usize = 64 << 10;
+/// Labels may be written so many times the bytes that a message may take: 2.0 says a text once that stands
+/// in every series, also in those of which nothing is kept.
+const WORK: usize = 4;
+/// Room that is larger is given back when its series has been read.
+const ROOM: usize = 1 << 20;
 
 /// A name and a value.
 type Pair<'a> = (&'a [u8], &'a [u8]);
@@ -94,6 +103,8 @@ pub(super) struct Reader<S> {
     pub(super) received: Received<S>,
     /// Bytes that may still be taken.
     left: usize,
+    /// Bytes of labels that may still be looked at.
+    work: usize,
     /// Labels on their way.
     encoded: Vec<u8>,
     refs: Vec<u32>,
@@ -102,7 +113,7 @@ pub(super) struct Reader<S> {
 impl<S: Hold> Reader<S> {
     pub(super) fn new(limit: usize) -> Self {
         let (received, encoded, refs) = (Received::default(), Vec::new(), Vec::new());
-        Self { received, left: limit, encoded, refs }
+        Self { received, left: limit, work: limit.saturating_mul(WORK), encoded, refs }
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), Wrong> {
@@ -119,7 +130,8 @@ impl<S: Hold> Reader<S> {
                     one.pairs.push(pair(field.bytes()?)?);
                 }
                 2 => self.sample(field, one)?,
-                3 => self.exemplar(v1_exemplar(of_one(field)?)?, one)?,
+                3 if is_long(field) => {}
+                3 => self.exemplar(v1_exemplar(field.bytes()?)?, one)?,
                 4 => self.histogram(field, one)?,
                 _ => {}
             }
@@ -138,7 +150,6 @@ impl<S: Hold> Reader<S> {
         let left = self.left;
         let (mut kind, mut help, mut unit) = (0, 0, 0);
         let mut refs = std::mem::take(&mut self.refs);
-        refs.clear();
         each_field(bytes, |number, field| {
             match number {
                 1 => field.each_number(|place| {
@@ -148,8 +159,9 @@ impl<S: Hold> Reader<S> {
                 })?,
                 2 => self.sample(field, one)?,
                 3 => self.histogram(field, one)?,
+                4 if is_long(field) => {}
                 4 => {
-                    let (refs, value, at) = v2_exemplar(of_one(field)?)?;
+                    let (refs, value, at) = v2_exemplar(field.bytes()?)?;
                     self.exemplar((pairs(&refs, symbols)?, value, at), one)?;
                 }
                 5 => each_field(field.bytes()?, |number, field| {
@@ -167,9 +179,10 @@ impl<S: Hold> Reader<S> {
             Ok(())
         })?;
         one.about = (message::kind_named(kind), symbols.text(help)?, symbols.text(unit)?);
-        self.charge(refs.len() / 2 * size_of::<Pair<'_>>())?;
+        self.charge(refs.len() / 2 * size_of::<Pair<'_>>() * 2)?;
         let read = pairs(&refs, symbols)?;
         one.pairs.extend(read.into_iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        empty(&mut refs);
         (self.refs, self.left) = (refs, left);
         Ok(())
     }
@@ -181,7 +194,11 @@ impl<S: Hold> Reader<S> {
     }
 
     fn histogram(&mut self, field: Field<'_>, one: &mut One<'_>) -> Result<(), Wrong> {
-        let (at, read) = message::Histogram::decode(of_one(field)?)?.read();
+        if is_long(field) {
+            let why = format!("a native histogram has more than {MOST_OF_ONE} bytes");
+            return self.refuse_histogram(why);
+        }
+        let (at, read) = message::Histogram::decode(field.bytes()?)?.read();
         self.charge(weight(&read))?;
         one.histograms.push((at, read));
         Ok(())
@@ -193,6 +210,7 @@ impl<S: Hold> Reader<S> {
         one: &mut One<'_>,
     ) -> Result<(), Wrong> {
         let length = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.look_at(length)?;
         self.charge(length)?;
         self.charge(size_of::<Exemplar>())?;
         let timestamp = Timestamp::from_millis(at);
@@ -203,13 +221,13 @@ impl<S: Hold> Reader<S> {
     /// Takes in what was read of a series, as far as it can be, and leaves `one` empty.
     pub(super) fn give(&mut self, one: &mut One<'_>) -> Result<(), Wrong> {
         let mut encoded = std::mem::take(&mut self.encoded);
-        encoded.clear();
         let given = self.give_by(one, &mut encoded);
+        empty(&mut encoded);
         self.encoded = encoded;
-        one.pairs.clear();
-        one.samples.clear();
-        one.histograms.clear();
-        one.exemplars.clear();
+        empty(&mut one.pairs);
+        empty(&mut one.samples);
+        empty(&mut one.histograms);
+        empty(&mut one.exemplars);
         (one.start, one.about) = Default::default();
         given
     }
@@ -250,11 +268,7 @@ impl<S: Hold> Reader<S> {
             self.charge(weight(&histogram))?;
             match histogram {
                 Ok(histogram) => read.push((at, histogram.map(Arc::new))),
-                Err(why) => {
-                    let why = format!("{why}: {labels}");
-                    self.charge(why.len())?;
-                    self.received.refused_histograms.push(why);
-                }
+                Err(why) => self.refuse_histogram(format!("{why}: {labels}"))?,
             }
         }
         if !read.is_empty() {
@@ -264,16 +278,29 @@ impl<S: Hold> Reader<S> {
         Ok(())
     }
 
+    fn refuse_histogram(&mut self, why: String) -> Result<(), Wrong> {
+        self.charge(size_of::<String>() + why.len())?;
+        self.received.refused_histograms.push(why);
+        Ok(())
+    }
+
+    /// Counts bytes of labels that are looked at, whatever becomes of them.
+    fn look_at(&mut self, bytes: usize) -> Result<(), Wrong> {
+        self.work = self.work.checked_sub(bytes).ok_or(Wrong::TooMuch)?;
+        Ok(())
+    }
+
     /// The labels of a series, written to `room`, or what is wrong with them.
     fn labels<'r>(
-        &self,
+        &mut self,
         pairs: &[Pair<'_>],
         room: &'r mut Vec<u8>,
     ) -> Result<Result<&'r str, String>, Wrong> {
         let length: usize = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
-        // What 2.0 says once may stand in every series.
-        if length > self.left {
-            return Err(Wrong::TooMuch);
+        self.look_at(length)?;
+        if length > MOST_OF_LABELS {
+            let most = MOST_OF_LABELS;
+            return Ok(Err(format!("a series has {length} bytes of labels, more than {most}")));
         }
         // Nearly all senders sort them.
         if is_sorted(pairs) && pairs.iter().any(|(name, _)| *name == METRIC_NAME.as_bytes()) {
@@ -318,13 +345,17 @@ fn weight(read: &Result<Option<Histogram>, Invalid>) -> usize {
     size_of::<Histogram>() + 64 + own
 }
 
-/// The bytes of a histogram or an exemplar, each of which takes far more memory than it has bytes.
-fn of_one(field: Field<'_>) -> Result<&[u8], Wrong> {
-    let bytes = field.bytes()?;
-    if bytes.len() > MOST_OF_ONE {
-        return Err(Wrong::TooMuch);
+/// Whether a histogram or an exemplar, each of which takes far more memory than it has bytes, has too many.
+fn is_long(field: Field<'_>) -> bool {
+    matches!(field, Field::Bytes(bytes) if bytes.len() > MOST_OF_ONE)
+}
+
+/// Makes room for the next, but keeps none that is large.
+fn empty<T>(room: &mut Vec<T>) {
+    room.clear();
+    if room.capacity() * size_of::<T>() > ROOM {
+        *room = Vec::new();
     }
-    Ok(bytes)
 }
 
 fn pair(bytes: &[u8]) -> Result<Pair<'_>, Wrong> {

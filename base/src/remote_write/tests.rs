@@ -422,7 +422,7 @@ fn what_would_take_far_more_than_it_says_is_refused_x21() {
     let named = |more: &[u8]| field(1, &[&field(1, &label)[..], more].concat());
     let symbols = |series: &[u8]| {
         let texts = ["", "__name__", &"x".repeat(limit / 4)].map(|text| field(4, text.as_bytes()));
-        [texts.concat(), field(5, series).repeat(1000)].concat()
+        [texts.concat(), field(5, series).repeat(2000)].concat()
     };
     let messages = [
         (Version::V1, "series without a name", many(&field(1, b""))),
@@ -432,6 +432,7 @@ fn what_would_take_far_more_than_it_says_is_refused_x21() {
         (Version::V1, "empty histograms", named(&many(&field(4, b"")))),
         (Version::V2, "empty symbols", many(&field(4, b""))),
         (Version::V2, "a long symbol in many series", symbols(&[10, 2, 1, 2, 18, 0])),
+        (Version::V2, "and without a sample", symbols(&[10, 2, 1, 2])),
         (Version::V2, "and in exemplars", symbols(&[10, 2, 1, 1, 34, 4, 10, 2, 1, 2])),
         (Version::V2, "places", [field(4, b""), field(5, &many(&[8, 0]))].concat()),
     ];
@@ -441,12 +442,18 @@ fn what_would_take_far_more_than_it_says_is_refused_x21() {
         let refused = decode_as::<Rows>(&pack(&message), version, limit).map(|_| what);
         assert_eq!(refused, Err(DecodeError::TooMuch(limit)), "{what}");
     }
-    // One histogram, one exemplar.
+    // One histogram, one exemplar, one set of labels: the rest is taken.
     for number in [3, 4] {
-        let message = named(&field(number, &[0x1a, 0].repeat(1 << 20)));
-        let refused = decode(&pack(&message), Version::V1, 64 << 20).map(|_| number);
-        assert_eq!(refused, Err(DecodeError::TooMuch(64 << 20)));
+        let more = [field(number, &[0x1a, 0].repeat(1 << 20)), field(2, b"")].concat();
+        let got = decode(&pack(&named(&more)), Version::V1, 64 << 20).unwrap();
+        assert_eq!((got.series.len(), got.natives.len(), got.exemplars.len()), (1, 0, 0));
+        assert_eq!(got.refused_histograms.len(), usize::from(number == 4));
     }
+    let long = series(&"x".repeat(100_000), &[1.0]);
+    let got = decode(&encode(&[long, series("a", &[1.0])], Version::V1), Version::V1, 1 << 20);
+    let got = got.unwrap();
+    assert_eq!(got.refused, ["a series has 100017 bytes of labels, more than 65536"]);
+    assert_eq!(got.series.len(), 1);
 }
 
 /// Names in the worst order take no longer than in any other.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use base::histogram::Histogram;
 use base::labels::Labels;
 use base::matcher::Matcher;
-use base::sample::Timestamp;
+use base::sample::{Sample, Timestamp};
 use storage::{Parts, SeriesColumns, Storage};
 
 use super::context::Lease;
@@ -123,13 +123,10 @@ impl Stream<'_> {
     }
 }
 
-/// A series that is found on the disk takes as much as so many samples, until it is read.
-const SERIES: usize = 20;
-
-/// Leases what more series of the disk take.
+/// Leases the bytes that more series of the disk take.
 fn found(more: usize, lease: &mut Lease, context: &Context<'_>) -> Result<(), EvalError> {
     context.check()?;
-    lease.extend(more.saturating_mul(SERIES))
+    lease.extend(more.div_ceil(size_of::<Sample>()))
 }
 
 /// The samples of a selector; there may be samples outside of the range that was asked for.

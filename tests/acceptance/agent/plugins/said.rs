@@ -97,5 +97,6 @@ pub(crate) fn shape(text: &str) -> String {
             false => shape.push(c),
         }
     }
-    shape
+    // `-8.2e-05` is a number, too.
+    shape.replace("#e#", "#")
 }
