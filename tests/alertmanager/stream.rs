@@ -155,11 +155,12 @@ impl Stream {
 }
 
 /// Waits, where this minute is about to end, until it has: what holds from minute to minute is not to
-/// change while it is compared.
-fn pass_minute() {
+/// change while it is compared. What is told because it has ended is told before anything else happens.
+fn pass_minute(sides: &Sides) {
     let second = || jiff::Timestamp::now().as_second() % 60;
     if second() > 45 {
         wait_until("the next minute has begun", || second() < 45);
+        settle(sides);
     }
 }
 
@@ -203,7 +204,7 @@ fn a_random_stream_tells_the_same() {
     // What ended while it was held back: Alertmanager never tells of it.
     let mut excused: BTreeSet<String> = BTreeSet::new();
     for round in 0..rounds {
-        pass_minute();
+        pass_minute(&sides);
         let reload = match round * 14 / rounds.max(14) {
             5 => true,
             8 => {
