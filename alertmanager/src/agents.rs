@@ -44,8 +44,8 @@ const INFO: &str = "veilleur_agent_info";
 const AGENT_UP: &str = "veilleur_agent_up";
 /// The most that are watched; samples of further ones are stored, and nobody misses them.
 const MOST: usize = 20_000;
-/// The most of a message that are looked at.
-const MOST_NAMED: usize = 100;
+/// The most of a message that are looked at: an agent names itself once, and twice after an upgrade.
+const MOST_NAMED: usize = 16;
 /// How long an agent is missed, if nobody says how long.
 const FORGET_AFTER: Duration = Duration::from_secs(7 * 86_400);
 /// How often it is written down when an agent was last heard.
@@ -179,7 +179,7 @@ impl Agents {
                 rows.filter(move |(_, row)| value_of(row.labels, METRIC_NAME) == Some(wanted));
             found.filter_map(|(place, row)| Some((place, Labels::from_encoded(row.labels)?, row)))
         };
-        // An agent names itself once; each `up` is held against each of them.
+        // Each `up` is held against each of them.
         let info: Vec<Labels> = named(INFO).map(|(_, labels, _)| labels).take(MOST_NAMED).collect();
         let ups = named(UP).filter(|(_, labels, _)| is_up(labels, &info)).take(MOST_NAMED);
         let ups = ups.map(|(place, labels, row)| {

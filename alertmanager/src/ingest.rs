@@ -73,9 +73,9 @@ impl Ingest {
         received: &Received<S>,
         now: Timestamp,
     ) -> Result<Written, AppendError> {
-        let (mut written, mut offered) = (Written::default(), Offered::default());
-        let mut appended = Appended::default();
-        let stored = self.store(received, now, (&mut offered, &mut appended, &mut written));
+        let mut way = Way::default();
+        let stored = self.store(received, now, &mut way);
+        let Way { offered, appended, mut written } = way;
         // Also of what was stored before the disk failed: it is no news when it comes again.
         self.appended.inc_by(appended.stored as u64);
         // What was held up on its way is the past: what is true now comes after it (F59).
@@ -109,13 +109,13 @@ impl Ingest {
         &self,
         received: &'a Received<S>,
         now: Timestamp,
-        (offered, appended, written): (&mut Offered<'a>, &mut Appended, &mut Written),
+        way: &mut Way<'a>,
     ) -> Result<(), AppendError> {
         for why in &received.refused {
-            self.refuse(written, "labels", 1, || why.clone());
+            self.refuse(&mut way.written, "labels", 1, || why.clone());
         }
         for why in &received.refused_histograms {
-            self.refuse(written, "histogram", 1, || why.clone());
+            self.refuse(&mut way.written, "histogram", 1, || why.clone());
         }
         let rows = received.series.rows();
         let known = self.storage.find_each(rows.clone().map(|row| row.labels));
@@ -123,47 +123,43 @@ impl Ingest {
             let start = received.starts.get(at).copied().unwrap_or_default();
             let series = match known {
                 Some(known) => Some(known),
-                None => self.series(row.labels, row.samples.len(), written)?,
+                None => self.series(row.labels, row.samples.len(), &mut way.written)?,
             };
             let Some(series) = series else { continue };
             for sample in row.samples {
                 let point = Point { series, timestamp: sample.timestamp, value: sample.value };
-                if self.is_near(point, row.labels, now, written) {
-                    offered.push(point, row.labels, start);
+                if self.is_near(point, row.labels, now, &mut way.written) {
+                    way.offered.push(point, row.labels, start);
                 }
-                if offered.points.len() >= MOST_AT_ONCE {
-                    self.append(offered, appended, written)?;
+                if way.offered.points.len() >= MOST_AT_ONCE {
+                    self.append(way)?;
                 }
             }
         }
         for one in &received.natives {
             let (labels, count) = (one.labels.as_encoded(), one.histograms.len());
-            let Some(series) = self.series(labels, count, written)? else { continue };
+            let Some(series) = self.series(labels, count, &mut way.written)? else { continue };
             for (timestamp, histogram) in &one.histograms {
                 let value = match histogram {
-                    Some(_) => storage::histogram_value(offered.histograms.len()),
+                    Some(_) => storage::histogram_value(way.offered.histograms.len()),
                     None => Ended::Gone.value(),
                 };
                 let point = Point { series, timestamp: *timestamp, value };
-                if self.is_near(point, labels, now, written) {
-                    offered.histograms.extend(histogram.clone());
-                    offered.push(point, labels, one.start);
+                if self.is_near(point, labels, now, &mut way.written) {
+                    way.offered.histograms.extend(histogram.clone());
+                    way.offered.push(point, labels, one.start);
                 }
-                if offered.points.len() >= MOST_AT_ONCE {
-                    self.append(offered, appended, written)?;
+                if way.offered.points.len() >= MOST_AT_ONCE {
+                    self.append(way)?;
                 }
             }
         }
-        self.append(offered, appended, written)
+        self.append(way)
     }
 
-    /// Stores what is offered, and adds what became of it to `appended`; nothing is offered then.
-    fn append(
-        &self,
-        offered: &mut Offered<'_>,
-        appended: &mut Appended,
-        written: &mut Written,
-    ) -> Result<(), AppendError> {
+    /// Stores what is offered, and adds what became of it; nothing is offered then.
+    fn append(&self, way: &mut Way<'_>) -> Result<(), AppendError> {
+        let Way { offered, appended, written } = way;
         let Offered { points, labels, .. } = &*offered;
         let unknown = add(appended, self.storage.append_with(points, offered.beside())?);
         // Series that were dropped since we asked for them.
@@ -241,7 +237,17 @@ fn add(appended: &mut Appended, more: Appended) -> Vec<usize> {
     unknown
 }
 
-/// Points on their way into the storage, with what they have beside their values.
+/// A message on its way into the storage.
+#[derive(Default)]
+struct Way<'a> {
+    /// What comes next.
+    offered: Offered<'a>,
+    /// What became of what came before.
+    appended: Appended,
+    written: Written,
+}
+
+/// Points for the storage, with what they have beside their values.
 #[derive(Default)]
 struct Offered<'a> {
     points: Vec<Point>,

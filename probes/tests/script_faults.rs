@@ -257,3 +257,19 @@ async fn a_program_that_changes_after_the_load_is_refused_or_told_x10() {
     fs::remove_file(&path).unwrap();
     check(Reason::ProgramMissing, "does not exist").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_is_just_being_written_is_waited_for() {
+    let directory = swapped();
+    let path = directory.path().join("good");
+    let probe = probe(&format!("script: {{command: [{}]}}", path.display()));
+    let writer = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let outcome = run(probe.as_ref()).await;
+    assert_eq!((outcome.status, outcome.reason), (Status::Unknown, Reason::StartFailed));
+    assert!(outcome.summary.contains("somebody has it open to write it"), "{outcome:?}");
+    let (outcome, ()) = tokio::join!(run(probe.as_ref()), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(writer);
+    });
+    assert_eq!(outcome.status, Status::Ok, "{outcome:?}");
+}

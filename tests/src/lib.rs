@@ -46,24 +46,34 @@ pub fn get(url: &str) -> Option<(u16, String)> {
 }
 
 /// As [`get`], with a method, further header lines (`name: value\r\n`) and a body.
-pub fn ask(method: &str, url: &str, headers: &str, body: &str) -> Option<(u16, String)> {
+pub fn ask(
+    method: &str,
+    url: &str,
+    headers: &str,
+    body: impl AsRef<[u8]>,
+) -> Option<(u16, String)> {
     let (head, body) = exchange(method, url, headers, body)?;
     Some((head.split(' ').nth(1)?.parse().ok()?, body))
 }
 
 /// As [`ask`], with the whole head of the answer in place of its status.
-pub fn exchange(method: &str, url: &str, headers: &str, body: &str) -> Option<(String, String)> {
+pub fn exchange(
+    method: &str,
+    url: &str,
+    headers: &str,
+    body: impl AsRef<[u8]>,
+) -> Option<(String, String)> {
     let (address, path) = url.strip_prefix("http://")?.split_once('/')?;
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
     // HTTP/1.0, so that the answer comes in one piece and then the end.
-    let length = body.len();
-    let request = format!(
-        "{method} /{path} HTTP/1.0\r\nhost: {address}\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    let (body, length) = (body.as_ref(), body.as_ref().len());
+    let head = format!(
+        "{method} /{path} HTTP/1.0\r\nhost: {address}\r\n{headers}content-length: {length}\r\n\r\n"
     );
     // A server that refuses may answer and close before it has read everything: what it said by then
     // counts, if it is whole.
-    let is_sent = stream.write_all(request.as_bytes()).is_ok();
+    let is_sent = stream.write_all(&[head.as_bytes(), body].concat()).is_ok();
     let mut answer = Vec::new();
     let is_read = stream.read_to_end(&mut answer).is_ok();
     let answer = String::from_utf8_lossy(&answer);

@@ -34,7 +34,7 @@ const ROOM: usize = 1 << 20;
 /// A name and a value.
 type Pair<'a> = (&'a [u8], &'a [u8]);
 
-/// A series as it stands in the message.
+/// A series as it stands in the message, in room that the next uses again.
 #[derive(Default)]
 pub(super) struct One<'a> {
     pub(super) pairs: Vec<Pair<'a>>,
@@ -43,6 +43,10 @@ pub(super) struct One<'a> {
     pub(super) exemplars: Vec<(Labels, Sample)>,
     pub(super) start: i64,
     pub(super) about: (MetricKind, &'a str, &'a str),
+    /// Places of labels among the symbols.
+    pub(super) refs: Vec<u32>,
+    /// The labels as they are written.
+    pub(super) encoded: Vec<u8>,
 }
 
 /// Reads a message of 1.0, which may take `limit` bytes.
@@ -96,24 +100,31 @@ impl<'a> Symbols<'a> {
         let text = self.0.get(place as usize).copied();
         text.ok_or_else(|| Wrong::Message(format!("there is no symbol {place}")))
     }
+
+    /// Hands over the names and values that places stand for.
+    fn each_pair(&self, refs: &[u32], mut each: impl FnMut(&'a str, &'a str)) -> Result<(), Wrong> {
+        if !refs.len().is_multiple_of(2) {
+            return Err(wrong("a label has no value"));
+        }
+        for pair in refs.chunks_exact(2) {
+            each(self.text(pair[0])?, self.text(pair[1])?);
+        }
+        Ok(())
+    }
 }
 
-/// Reads series one by one, in room that the next uses again.
+/// Reads series one by one.
 pub(super) struct Reader<S> {
     pub(super) received: Received<S>,
     /// Bytes that may still be taken.
     left: usize,
     /// Bytes of labels that may still be looked at.
     work: usize,
-    /// Labels on their way.
-    encoded: Vec<u8>,
-    refs: Vec<u32>,
 }
 
 impl<S: Hold> Reader<S> {
     pub(super) fn new(limit: usize) -> Self {
-        let (received, encoded, refs) = (Received::default(), Vec::new(), Vec::new());
-        Self { received, left: limit, work: limit.saturating_mul(WORK), encoded, refs }
+        Self { received: Received::default(), left: limit, work: limit.saturating_mul(WORK) }
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), Wrong> {
@@ -131,7 +142,15 @@ impl<S: Hold> Reader<S> {
                 }
                 2 => self.sample(field, one)?,
                 3 if is_long(field) => {}
-                3 => self.exemplar(v1_exemplar(field.bytes()?)?, one)?,
+                3 => {
+                    let mut pairs = Vec::new();
+                    let sample = exemplar(field.bytes()?, |label| {
+                        let (name, value) = pair(label.bytes()?)?;
+                        pairs.push((text(name)?, text(value)?));
+                        Ok(())
+                    })?;
+                    self.exemplar(pairs, sample, one)?;
+                }
                 4 => self.histogram(field, one)?,
                 _ => {}
             }
@@ -149,20 +168,26 @@ impl<S: Hold> Reader<S> {
     ) -> Result<(), Wrong> {
         let left = self.left;
         let (mut kind, mut help, mut unit) = (0, 0, 0);
-        let mut refs = std::mem::take(&mut self.refs);
         each_field(bytes, |number, field| {
             match number {
                 1 => field.each_number(|place| {
                     self.charge(size_of::<u32>())?;
-                    refs.push(place as u32);
+                    one.refs.push(place as u32);
                     Ok(())
                 })?,
                 2 => self.sample(field, one)?,
                 3 => self.histogram(field, one)?,
                 4 if is_long(field) => {}
                 4 => {
-                    let (refs, value, at) = v2_exemplar(field.bytes()?)?;
-                    self.exemplar((pairs(&refs, symbols)?, value, at), one)?;
+                    let (mut refs, mut pairs) = (Vec::new(), Vec::new());
+                    let sample = exemplar(field.bytes()?, |labels| {
+                        labels.each_number(|place| {
+                            refs.push(place as u32);
+                            Ok(())
+                        })
+                    })?;
+                    symbols.each_pair(&refs, |name, value| pairs.push((name, value)))?;
+                    self.exemplar(pairs, sample, one)?;
                 }
                 5 => each_field(field.bytes()?, |number, field| {
                     match number {
@@ -179,11 +204,11 @@ impl<S: Hold> Reader<S> {
             Ok(())
         })?;
         one.about = (message::kind_named(kind), symbols.text(help)?, symbols.text(unit)?);
-        self.charge(refs.len() / 2 * size_of::<Pair<'_>>() * 2)?;
-        let read = pairs(&refs, symbols)?;
-        one.pairs.extend(read.into_iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
-        empty(&mut refs);
-        (self.refs, self.left) = (refs, left);
+        self.charge(one.refs.len() / 2 * size_of::<Pair<'_>>())?;
+        symbols.each_pair(&one.refs, |name, value| {
+            one.pairs.push((name.as_bytes(), value.as_bytes()));
+        })?;
+        self.left = left;
         Ok(())
     }
 
@@ -206,74 +231,67 @@ impl<S: Hold> Reader<S> {
 
     fn exemplar(
         &mut self,
-        (pairs, value, at): Example<(&str, &str)>,
+        pairs: Vec<(&str, &str)>,
+        sample: Sample,
         one: &mut One<'_>,
     ) -> Result<(), Wrong> {
         let length = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.look_at(length)?;
         self.charge(length)?;
         self.charge(size_of::<Exemplar>())?;
-        let timestamp = Timestamp::from_millis(at);
-        one.exemplars.push((Labels::from_pairs(pairs), Sample { timestamp, value }));
+        one.exemplars.push((Labels::from_pairs(pairs), sample));
         Ok(())
     }
 
     /// Takes in what was read of a series, as far as it can be, and leaves `one` empty.
     pub(super) fn give(&mut self, one: &mut One<'_>) -> Result<(), Wrong> {
-        let mut encoded = std::mem::take(&mut self.encoded);
-        let given = self.give_by(one, &mut encoded);
-        empty(&mut encoded);
-        self.encoded = encoded;
+        match self.labels(&one.pairs, &mut one.encoded)? {
+            Ok(labels) => {
+                if !one.samples.is_empty() {
+                    let row = Row { labels, samples: &one.samples, about: one.about };
+                    self.charge(S::weight(&row) + size_of::<i64>())?;
+                    self.received.series.push(row);
+                    self.received.starts.push(one.start);
+                }
+                let has_more = !one.exemplars.is_empty() || !one.histograms.is_empty();
+                if has_more && let Some(labels) = Labels::from_encoded(labels) {
+                    self.give_more(labels, one)?;
+                }
+            }
+            Err(why) => {
+                self.charge(size_of::<String>() + why.len())?;
+                self.received.refused.push(why);
+            }
+        }
         empty(&mut one.pairs);
         empty(&mut one.samples);
         empty(&mut one.histograms);
         empty(&mut one.exemplars);
+        empty(&mut one.refs);
+        empty(&mut one.encoded);
         (one.start, one.about) = Default::default();
-        given
+        Ok(())
     }
 
-    fn give_by(&mut self, one: &mut One<'_>, room: &mut Vec<u8>) -> Result<(), Wrong> {
-        let has_more = !one.histograms.is_empty() || !one.exemplars.is_empty();
-        let labels = match self.labels(&one.pairs, room)? {
-            Ok(labels) => labels,
-            Err(why) => {
-                self.charge(size_of::<String>() + why.len())?;
-                self.received.refused.push(why);
-                return Ok(());
-            }
-        };
-        if !one.samples.is_empty() {
-            let row = Row { labels, samples: &one.samples, about: one.about };
-            self.charge(S::weight(&row) + size_of::<i64>())?;
-            self.received.series.push(row);
-            self.received.starts.push(one.start);
+    /// Takes in the exemplars and the histograms of a series.
+    fn give_more(&mut self, series: Labels, one: &mut One<'_>) -> Result<(), Wrong> {
+        self.charge(series.as_encoded().len())?;
+        for (labels, Sample { timestamp, value }) in one.exemplars.drain(..) {
+            self.charge(size_of::<Exemplar>() + labels.as_encoded().len())?;
+            let series = series.clone();
+            self.received.exemplars.push(Exemplar { series, labels, value, timestamp });
         }
-        if !has_more {
-            return Ok(());
-        }
-        let Some(labels) = Labels::from_encoded(labels) else { return Ok(()) };
-        self.charge(labels.as_encoded().len())?;
-        for (labels_of_it, Sample { timestamp, value }) in one.exemplars.drain(..) {
-            self.charge(size_of::<Exemplar>() + labels_of_it.as_encoded().len())?;
-            let series = labels.clone();
-            self.received.exemplars.push(Exemplar {
-                series,
-                labels: labels_of_it,
-                value,
-                timestamp,
-            });
-        }
-        let mut read = Vec::new();
+        let mut histograms = Vec::new();
         for (at, histogram) in one.histograms.drain(..) {
             self.charge(weight(&histogram))?;
             match histogram {
-                Ok(histogram) => read.push((at, histogram.map(Arc::new))),
-                Err(why) => self.refuse_histogram(format!("{why}: {labels}"))?,
+                Ok(histogram) => histograms.push((at, histogram.map(Arc::new))),
+                Err(why) => self.refuse_histogram(format!("{why}: {series}"))?,
             }
         }
-        if !read.is_empty() {
-            let start = one.start;
-            self.received.natives.push(NativeSeries { labels, histograms: read, start });
+        if !histograms.is_empty() {
+            let (labels, start) = (series, one.start);
+            self.received.natives.push(NativeSeries { labels, histograms, start });
         }
         Ok(())
     }
@@ -371,15 +389,6 @@ fn pair(bytes: &[u8]) -> Result<Pair<'_>, Wrong> {
     Ok((name, value))
 }
 
-/// The names and values that places among the symbols stand for.
-fn pairs<'a>(refs: &[u32], symbols: &Symbols<'a>) -> Result<Vec<(&'a str, &'a str)>, Wrong> {
-    if !refs.len().is_multiple_of(2) {
-        return Err(wrong("a label has no value"));
-    }
-    let pairs = refs.chunks_exact(2);
-    pairs.map(|pair| Ok((symbols.text(pair[0])?, symbols.text(pair[1])?))).collect()
-}
-
 fn sample(bytes: &[u8]) -> Result<Sample, Wrong> {
     let (mut value, mut at) = (0.0, 0);
     each_field(bytes, |number, field| {
@@ -393,40 +402,20 @@ fn sample(bytes: &[u8]) -> Result<Sample, Wrong> {
     Ok(Sample { timestamp: Timestamp::from_millis(at), value: taken(value) })
 }
 
-/// The labels, the value and the time of an exemplar.
-type Example<L> = (Vec<L>, f64, i64);
-
-fn v1_exemplar(bytes: &[u8]) -> Result<Example<(&str, &str)>, Wrong> {
-    let (mut pairs, mut value, mut at) = (Vec::new(), 0.0, 0);
+/// The value and the time of an exemplar; hands over its labels, which each version has its own way to say.
+fn exemplar<'a>(
+    bytes: &'a [u8],
+    mut labels: impl FnMut(Field<'a>) -> Result<(), Wrong>,
+) -> Result<Sample, Wrong> {
+    let (mut value, mut at) = (0.0, 0);
     each_field(bytes, |number, field| {
         match number {
-            1 => {
-                let (name, value) = pair(field.bytes()?)?;
-                pairs.push((text(name)?, text(value)?));
-            }
+            1 => labels(field)?,
             2 => value = field.float()?,
             3 => at = field.number()? as i64,
             _ => {}
         }
         Ok(())
     })?;
-    Ok((pairs, value, at))
-}
-
-/// As it stands there, with places among the symbols.
-fn v2_exemplar(bytes: &[u8]) -> Result<Example<u32>, Wrong> {
-    let (mut refs, mut value, mut at) = (Vec::new(), 0.0, 0);
-    each_field(bytes, |number, field| {
-        match number {
-            1 => field.each_number(|place| {
-                refs.push(place as u32);
-                Ok(())
-            })?,
-            2 => value = field.float()?,
-            3 => at = field.number()? as i64,
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok((refs, value, at))
+    Ok(Sample { timestamp: Timestamp::from_millis(at), value })
 }

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use base::clock::Stopwatch;
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,12 @@ use crate::outcome::{Outcome, Reason};
 /// Most scripts end within this, so that it is not worth to wait for their output before: a pipe
 /// holds it.
 const BRIEF: Duration = Duration::from_millis(20);
+
+/// How long we wait for a program that is just being written, as when a new version is copied over
+/// it: nobody is to be called for that.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is tried meanwhile.
+const TRY_EVERY: Duration = Duration::from_millis(10);
 
 /// Starters that can hand no privileges on.
 static CONFINED: Pool = Pool::new(confine);
@@ -59,12 +66,18 @@ impl Start {
         stop: &CancellationToken,
     ) -> Result<Started, Outcome> {
         let starting = async {
-            let starting = Starting::submit(Arc::clone(self), run.id)?;
+            let since = Stopwatch::start();
             loop {
-                match timeout(HANGS, starting.over()).await {
-                    Ok(started) => return started,
-                    Err(_) => starting.pool.relieve(),
+                match self.load(run).await {
+                    Ok(started) => return Ok(started),
+                    Err(Fault::Written(outcome)) => {
+                        if stop.is_cancelled() || since.elapsed() >= WRITTEN_WITHIN {
+                            return Err(outcome);
+                        }
+                    }
+                    Err(Fault::Lasting(outcome)) => return Err(outcome),
                 }
+                sleep(TRY_EVERY).await;
             }
         };
         tokio::pin!(starting);
@@ -80,8 +93,19 @@ impl Start {
         }
     }
 
+    /// Has a starter load the program, once.
+    async fn load(self: &Arc<Self>, run: &Run) -> Result<Started, Fault> {
+        let starting = Starting::submit(Arc::clone(self), run.id)?;
+        loop {
+            match timeout(HANGS, starting.over()).await {
+                Ok(started) => return started,
+                Err(_) => starting.pool.relieve(),
+            }
+        }
+    }
+
     /// What a starter does; with the runtime entered that watches the process.
-    fn start(&self, run: u64) -> Result<Started, Outcome> {
+    fn start(&self, run: u64) -> Result<Started, Fault> {
         let owner = owner(self.user.as_ref());
         let program = Program::resolve(&self.program, owner).map_err(|fault| {
             let mut outcome = Outcome::unknown(fault.reason, fault.to_string());
@@ -91,8 +115,13 @@ impl Start {
         let limits = self.limits.all(processes::tasks_lately());
         let user = self.user.as_ref();
         let started = spawn::start(&program.path, &self.command, user, &limits, run);
-        let mut started = started
-            .map_err(|error| Outcome::unknown(self.reason_of(&error), self.message_of(&error)))?;
+        let mut started = started.map_err(|error| {
+            let outcome = Outcome::unknown(self.reason_of(&error), self.message_of(&error));
+            match error.kind() {
+                io::ErrorKind::ExecutableFileBusy => Fault::Written(outcome),
+                _ => Fault::Lasting(outcome),
+            }
+        })?;
         started.cgroup = cgroup::enter(run, started.leader.pid, &self.limits);
         runs::started(run, started.leader.pid);
         Ok(started)
@@ -113,8 +142,24 @@ impl Start {
         let shown = self.program.display();
         match error.kind() {
             io::ErrorKind::NotFound => format!("the interpreter of `{shown}` does not exist"),
+            io::ErrorKind::ExecutableFileBusy => {
+                format!("`{shown}` cannot be started: somebody has it open to write it")
+            }
             _ => format!("`{shown}` cannot be started: {error}"),
         }
+    }
+}
+
+/// Why a program was not loaded.
+enum Fault {
+    /// Somebody has it open to write it, which passes.
+    Written(Outcome),
+    Lasting(Outcome),
+}
+
+impl From<Outcome> for Fault {
+    fn from(outcome: Outcome) -> Self {
+        Self::Lasting(outcome)
     }
 }
 
@@ -138,7 +183,7 @@ enum Stage {
     Waiting(Option<Waker>),
     /// Loaded; woken when it ends or the time is over.
     Loaded(Box<Loaded>),
-    Failed(Outcome),
+    Failed(Fault),
     /// Taken, or given up.
     Over,
 }
@@ -171,7 +216,7 @@ impl Starting {
     }
 
     /// Waits until the program was loaded and has ended, or has run for a moment.
-    async fn over(&self) -> Result<Started, Outcome> {
+    async fn over(&self) -> Result<Started, Fault> {
         poll_fn(|context| self.task.poll(context)).await
     }
 }
@@ -190,7 +235,7 @@ impl Task {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<Started, Outcome>> {
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<Started, Fault>> {
         let mut stage = self.stage();
         match &mut *stage {
             Stage::Waiting(waker) => {
@@ -202,13 +247,13 @@ impl Task {
         }
         Poll::Ready(match std::mem::replace(&mut *stage, Stage::Over) {
             Stage::Loaded(loaded) => Ok(loaded.started),
-            Stage::Failed(outcome) => Err(outcome),
+            Stage::Failed(fault) => Err(fault),
             Stage::Waiting(_) | Stage::Over => Err(broke_off()),
         })
     }
 
     /// Notes what has become of the start, for whoever waits.
-    fn done(&self, result: Result<Started, Outcome>) {
+    fn done(&self, result: Result<Started, Fault>) {
         let mut stage = self.stage();
         let Stage::Waiting(waker) = std::mem::replace(&mut *stage, Stage::Over) else {
             // Given up. What was started ends when it is dropped.
@@ -222,8 +267,8 @@ impl Task {
                 *stage = Stage::Loaded(Box::new(loaded));
                 is_over
             }
-            Err(outcome) => {
-                *stage = Stage::Failed(outcome);
+            Err(fault) => {
+                *stage = Stage::Failed(fault);
                 true
             }
         };
@@ -245,7 +290,7 @@ impl Work for Task {
             // It is not started with privileges that it should not have.
             Err(error) => {
                 let summary = format!("our privileges cannot be kept from the program: {error}");
-                Err(Outcome::unknown(Reason::StartFailed, summary))
+                Err(Outcome::unknown(Reason::StartFailed, summary).into())
             }
         });
     }
@@ -255,6 +300,6 @@ impl Work for Task {
     }
 }
 
-fn broke_off() -> Outcome {
-    Outcome::unknown(Reason::Internal, "the start broke off")
+fn broke_off() -> Fault {
+    Outcome::unknown(Reason::Internal, "the start broke off").into()
 }
