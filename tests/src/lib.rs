@@ -50,7 +50,7 @@ pub fn ask(
     method: &str,
     url: &str,
     headers: &str,
-    body: impl AsRef<[u8]>,
+    body: &(impl AsRef<[u8]> + ?Sized),
 ) -> Option<(u16, String)> {
     let (head, body) = exchange(method, url, headers, body)?;
     Some((head.split(' ').nth(1)?.parse().ok()?, body))
@@ -61,7 +61,7 @@ pub fn exchange(
     method: &str,
     url: &str,
     headers: &str,
-    body: impl AsRef<[u8]>,
+    body: &(impl AsRef<[u8]> + ?Sized),
 ) -> Option<(String, String)> {
     let (address, path) = url.strip_prefix("http://")?.split_once('/')?;
     let mut stream = TcpStream::connect(address).ok()?;

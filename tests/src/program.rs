@@ -55,6 +55,13 @@ impl Program {
         self.child.id()
     }
 
+    /// The most memory that it has ever held, in MiB.
+    pub fn peak(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() >> 10
+    }
+
     /// What it has written to standard output.
     pub fn stdout(&self) -> String {
         fs::read_to_string(self.output.path().join("stdout")).unwrap()

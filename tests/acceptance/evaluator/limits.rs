@@ -2,7 +2,6 @@
 //!
 //! Invariant: what one target does costs itself alone; each test says what its numbers stand for.
 
-use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
@@ -29,14 +28,6 @@ fn target(evaluator: &Evaluator, job: &str) -> Value {
     all.into_iter().find(|target| target["labels"]["job"] == job).unwrap_or_default()
 }
 
-/// The most memory that it has ever held, in MiB.
-fn peak(evaluator: &mut Evaluator) -> usize {
-    let pid = evaluator.program().pid();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() >> 10
-}
-
 #[test]
 fn an_exporter_with_far_too_much_is_up_0_by_default_with_its_reason_f37() {
     let many: String = (0..TOO_MANY).map(|n| format!("bomb{{n=\"{n}\"}} 1\n")).collect();
@@ -53,7 +44,7 @@ fn an_exporter_with_far_too_much_is_up_0_by_default_with_its_reason_f37() {
         jobs(&all)
             .replace("job_name: many", "job_name: many, scrape_interval: 10s, scrape_timeout: 10s")
     ));
-    let before = peak(&mut evaluator);
+    let before = evaluator.program().peak();
     for (job, expected) in [
         ("many", "more than 500000 samples"),
         ("labels", "labels, more than 256"),
@@ -67,7 +58,7 @@ fn an_exporter_with_far_too_much_is_up_0_by_default_with_its_reason_f37() {
     assert_eq!(evaluator.value("count(bomb)"), "", "something of it is stored");
     // Who is well is scraped all the time.
     assert_eq!(evaluator.value("min_over_time(up{job='good'}[5m])"), "1");
-    let grown = peak(&mut evaluator) - before;
+    let grown = evaluator.program().peak() - before;
     assert!(grown < 400, "{grown} MiB for a scrape that is refused");
 }
 
@@ -133,20 +124,20 @@ fn reading_everything_again_takes_little_more_memory_than_having_it_f36() {
     wait_until("there are samples", || {
         evaluator.own("veilleur_storage_appended_samples_total") > 1e6
     });
-    let steady = peak(&mut evaluator);
+    let steady = evaluator.program().peak();
     evaluator.kill();
     // Nobody to scrape: what is held now was read.
     evaluator.write("veilleur.yml", "scrape_configs: []\n");
     evaluator.start();
     assert!(evaluator.own("veilleur_storage_series") >= 50_000.0);
-    let read = peak(&mut evaluator);
+    let read = evaluator.program().peak();
     println!("{steady} MiB before the kill, {read} MiB after reading it again");
     assert!(read * 10 <= steady * 11, "{read} MiB to read what took {steady} MiB");
     // With a lower limit it takes no more of them than that.
     evaluator.kill();
     evaluator.start_with(&["--max-series", "1000"]);
     assert!(evaluator.own("veilleur_storage_series") <= 1000.0);
-    assert!(peak(&mut evaluator) < read);
+    assert!(evaluator.program().peak() < read);
     let log = evaluator.program().log();
     assert!(log.contains("are left out"), "{log}");
     assert!(evaluator.path("data/samples/left-out").is_dir());

@@ -3,7 +3,6 @@
 //! Invariant: whatever is asked, rules are evaluated on time, and what cannot be answered is refused
 //! with its reason.
 
-use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -88,14 +87,6 @@ fn heavy_queries_delay_no_rule_and_end_with_those_who_ask_f58() {
     assert_eq!(evaluator.alerts("firing"), ["Fires"]);
 }
 
-/// The most memory that it has ever held, in MiB.
-fn peak(evaluator: &mut Evaluator) -> usize {
-    let pid = evaluator.program().pid();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() >> 10
-}
-
 /// `around` around itself, `times` deep, the innermost around `series`.
 fn nested(around: &str, times: usize, series: &str) -> String {
     (0..times).fold(series.to_owned(), |inner, _| around.replace("INNER", &inner))
@@ -139,6 +130,6 @@ fn bombs_are_refused_with_their_reason_x26() {
     let (status, said) = ask("POST", &url("query_range"), form, body).unwrap();
     assert!(status == 400 && said.contains("maximum resolution"), "{status} {said}");
     assert_eq!(evaluator.value("count(x)"), SERIES.to_string());
-    let most = peak(&mut evaluator);
+    let most = evaluator.program().peak();
     assert!(most < 2500, "{most} MiB");
 }
