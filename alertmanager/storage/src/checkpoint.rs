@@ -25,7 +25,7 @@ use crate::Storage;
 use crate::append::Writer;
 use crate::exemplars::bytes::{self, Of};
 use crate::head::{Kept, Sealed};
-use crate::log::{Log, Restored};
+use crate::log::{Log, Restored, fill};
 use crate::{lasting, varint};
 
 const MAGIC: &[u8; 8] = b"VEILHED1";
@@ -258,14 +258,6 @@ fn next_frame(file: &mut impl Read, payload: &mut Vec<u8>) -> io::Result<bool> {
     // Not `resize`: a damaged length must not cost memory that the file does not have.
     let read = Read::by_ref(file).take(length as u64).read_to_end(payload)?;
     Ok(read == length && crc32fast::hash(payload) == u32::from_le_bytes(crc))
-}
-
-fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match file.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 fn take_segments(mut bytes: &[u8]) -> Option<Segments> {

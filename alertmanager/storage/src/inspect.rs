@@ -89,6 +89,13 @@ pub fn check(dir: &Path) -> io::Result<Checked> {
         ),
         path: damage.segment,
     }));
+    checked.faults.extend(replayed.misnamed.into_iter().map(|misnamed| Fault {
+        what: format!(
+            "is by its name another segment than {}; a start renames it",
+            misnamed.number
+        ),
+        path: misnamed.path,
+    }));
     for part in ["blocks", "log"] {
         checked.faults.extend(set_aside(&dir.join(part))?);
     }
@@ -125,10 +132,15 @@ fn set_aside(dir: &Path) -> io::Result<Vec<Fault>> {
     if dir.exists() {
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "damaged") {
-                let what = "was found damaged by an earlier start and set aside".to_owned();
-                found.push(Fault { path, what });
-            }
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            let what = match extension.unwrap_or_default() {
+                "damaged" => "was found damaged by an earlier start and set aside",
+                log::MISNAMED => {
+                    "was a second file of a segment for an earlier start and set aside"
+                }
+                _ => continue,
+            };
+            found.push(Fault { path, what: what.to_owned() });
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));

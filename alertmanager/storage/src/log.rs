@@ -1,7 +1,7 @@
 //! The log: what was appended to the head, in segments on disk, to be read again after a crash.
 //!
 //! ```text
-//! segment   00000007.log: 8 bytes of magic, then frames
+//! segment   00000007.log: a head, then frames
 //! frame     length (4 bytes)  CRC-32 of the payload (4 bytes)  payload
 //! payload   definitions: count, then slot and labels each
 //!           samples: count, first time, then for each: slot, time, value, as differences
@@ -15,13 +15,15 @@
 //! Invariant: a frame is in the file when [`Log::append`] returns, so that a crash of the process loses
 //! nothing; [`Log::sync`] makes it safe from a crash of the machine.
 
+mod follow;
 mod frame;
 mod replay;
-mod follow;
+mod segment;
 
 pub use follow::{Followed, Follower, LogPosition, Progress};
 pub(crate) use frame::{Batch, Logged, More};
 pub(crate) use replay::{Restored, check, replay};
+pub(crate) use segment::{MISNAMED, files, fill};
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -32,12 +34,12 @@ use base::clock::Stopwatch;
 use base::sample::Timestamp;
 use tracing::{info, warn};
 
+use self::segment::{HEAD, aside_of, begin, file_name, is_another, segments};
 use crate::head::window_of;
 use crate::lasting;
 
 /// A segment is closed when it is larger.
 const SEGMENT_BYTES: u64 = 128 << 20;
-const MAGIC: &[u8; 8] = b"VEILLOG1";
 /// The largest payload that is believed: a scrape's limit of series at full length is far below.
 const MAX_FRAME: usize = 256 << 20;
 /// Where no other file takes a segment either, it is tried again after so long: a copy takes time and
@@ -191,7 +193,7 @@ impl Log {
     pub(crate) fn begin_checkpoint(&mut self) -> io::Result<Vec<(u32, Timestamp)>> {
         // Also where it fails: a full disk is not tried again at once.
         self.unread = 0;
-        if self.size > MAGIC.len() as u64 {
+        if self.size > HEAD {
             self.rotate()?;
         }
         Ok(self.closed.clone())
@@ -312,6 +314,9 @@ impl Log {
                 return true;
             }
             let path = dir.join(file_name(*number));
+            if is_another(&path, *number) {
+                return true;
+            }
             let removed = match keep_from {
                 Some(from) if number >= from => lasting::make_folder(aside)
                     .and_then(|()| fs::rename(&path, aside.join(file_name(*number)))),
@@ -329,64 +334,19 @@ impl Log {
     }
 }
 
-/// The folder beside the log in `dir` for segments that are only read by others any more.
-fn aside_of(dir: &Path) -> PathBuf {
-    dir.with_file_name("followed")
-}
-
-fn file_name(number: u32) -> String {
-    format!("{number:08}.log")
-}
-
-fn begin(dir: &Path, number: u32) -> io::Result<(File, u64)> {
-    lasting::make_folder(dir)?;
-    let path = dir.join(file_name(number));
-    let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-    // A full disk may have left it without any frame at the last attempt.
-    if file.metadata()?.len() > MAGIC.len() as u64 {
-        let why = format!("{} has samples already", path.display());
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
-    }
-    file.set_len(0)?;
-    file.write_all(MAGIC)?;
-    lasting::sync(dir)?;
-    Ok((file, MAGIC.len() as u64))
-}
-
-/// The files of the segments in `dir` with their names, oldest first.
-pub(crate) fn files(dir: &Path) -> io::Result<Vec<(PathBuf, String)>> {
-    let found = segments(dir)?;
-    Ok(found.into_iter().map(|(number, path)| (path, file_name(number))).collect())
-}
-
-/// The segments in `dir`, oldest first.
-fn segments(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let number =
-            path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log")?.parse().ok());
-        if let Some(number) = number {
-            found.push((number, path));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_segment_that_a_full_disk_left_half_begun_is_begun_again() {
-        for left in [&b""[..], &MAGIC[..5], &MAGIC[..]] {
+        for left in [&b""[..], b"VEIL", &segment::head_of(2)] {
             let dir = tempfile::tempdir().unwrap();
             let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
             fs::write(dir.path().join(file_name(2)), left).unwrap();
             log.rotate().unwrap();
-            assert_eq!((log.number(), log.size()), (2, MAGIC.len() as u64));
-            assert_eq!(fs::read(dir.path().join(file_name(2))).unwrap(), MAGIC);
+            assert_eq!((log.number(), log.size()), (2, HEAD));
+            assert_eq!(fs::read(dir.path().join(file_name(2))).unwrap(), segment::head_of(2));
         }
         // What cannot be removed now is removed later.
         let dir = tempfile::tempdir().unwrap();
@@ -397,13 +357,13 @@ mod tests {
         fs::create_dir(&first).unwrap();
         assert!(log.remove_before(Timestamp::MAX).is_err());
         fs::remove_dir(&first).unwrap();
-        fs::write(&first, MAGIC).unwrap();
+        fs::write(&first, segment::head_of(1)).unwrap();
         log.remove_before(Timestamp::MAX).unwrap();
         assert!(!first.exists());
         // One with samples is never begun again.
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::create(dir.path(), Vec::new(), 0, 0).unwrap();
-        fs::write(dir.path().join(file_name(2)), [0; 9]).unwrap();
+        fs::write(dir.path().join(file_name(2)), [0; 17]).unwrap();
         assert!(log.rotate().is_err());
         assert_eq!(log.number(), 1);
     }

@@ -7,9 +7,13 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use base::family::MetricKind;
+use base::labels::Labels;
+use base::remote_write::{Series, Version, encode};
+use base::sample::{Sample, Timestamp};
 use tests::http_server::{HttpServer, Reply};
 use tests::program::{Program, path_of};
-use tests::{get, peers, wait_until};
+use tests::{ask, get, peers, wait_until};
 
 use crate::rig::Evaluator;
 
@@ -130,6 +134,18 @@ fn a_clock_that_is_set_back_two_hours_neither_fires_nor_ends_anything_f24() {
     assert_eq!(told(&chat).len(), 2);
 }
 
+/// What an agent is answered that sends a sample of so many seconds from now.
+fn push(faked: &Faked, ahead: i64) -> Option<(u16, String)> {
+    let url = format!("http://127.0.0.1:{}/api/v1/write", faked.evaluator.port);
+    let now = base::clock::since_epoch().as_millis();
+    let timestamp = Timestamp::from_millis(i64::try_from(now).unwrap() + ahead * 1000);
+    let labels = Labels::from_pairs([("__name__", "pushed"), ("job", "agent")]);
+    let (samples, kind) = (vec![Sample { timestamp, value: 1.0 }], MetricKind::Gauge);
+    let series = Series { labels, samples, kind, help: String::new(), unit: String::new() };
+    let headers = "content-type: application/x-protobuf\r\nuser-agent: veilleur-agent/1.0\r\n";
+    ask("POST", &url, headers, &encode(&[series], Version::V1))
+}
+
 #[test]
 fn a_clock_that_is_set_ahead_is_not_followed_and_nothing_is_left_of_it_f25() {
     let target = HttpServer::start(|_| Reply::text("broken 1\n"));
@@ -141,12 +157,12 @@ fn a_clock_that_is_set_ahead_is_not_followed_and_nothing_is_left_of_it_f25() {
     // A silence that ends in an hour, and what others push for ten minutes.
     let api = |path: &str| format!("http://127.0.0.1:{}/api/v2{path}", faked.evaluator.port);
     let post = |path: &str, body: &str| {
-        let answer = tests::ask("POST", &api(path), "content-type: application/json\r\n", body);
+        let answer = ask("POST", &api(path), "content-type: application/json\r\n", body);
         assert_eq!(answer.map(|(status, _)| status), Some(200), "{path}");
     };
     let time = |seconds: u64| base::clock::since_epoch().as_secs() + seconds;
     let [now, later] = [0, 3600].map(|seconds| {
-        alertmanager::time::print_time(base::sample::Timestamp::from_millis(
+        alertmanager::time::print_time(Timestamp::from_millis(
             i64::try_from(time(seconds)).unwrap() * 1000,
         ))
     });
@@ -174,6 +190,9 @@ fn a_clock_that_is_set_ahead_is_not_followed_and_nothing_is_left_of_it_f25() {
         let held = get(&api("/alerts?filter=alertname%3DHeld")).unwrap().1;
         assert!(held.contains(r#""state":"suppressed""#), "{held}");
         assert_eq!(told(&chat), ["Fires firing"], "what is told because of the clock");
+        // An agent that believes the same is asked to come again; one that is right is heard.
+        assert_eq!(push(&faked, offset.into()).map(|(status, _)| status), Some(503));
+        assert_eq!(push(&faked, 0).map(|(status, _)| status), Some(204));
         faked.set("+0");
         wait_until("it is right again", || ahead() == 0.0);
         faked.let_work(3.0);
@@ -200,10 +219,7 @@ fn a_machine_that_slept_half_an_hour_goes_on_without_a_burst_or_a_false_word_f26
     // What others push would be over in the middle of it.
     let url = format!("http://127.0.0.1:{}/api/v2/alerts", faked.evaluator.port);
     let body = r#"[{"labels": {"alertname": "Pushed"}}]"#;
-    assert_eq!(
-        tests::ask("POST", &url, "content-type: application/json\r\n", body).unwrap().0,
-        200
-    );
+    assert_eq!(ask("POST", &url, "content-type: application/json\r\n", body).unwrap().0, 200);
     let mut before = Vec::new();
     wait_until("both are told", || {
         before = told(&chat);

@@ -22,7 +22,8 @@ use base::sample::Timestamp;
 use tracing::warn;
 
 use super::frame::{Change, Told};
-use super::{Batch, Log, MAGIC, MAX_FRAME, file_name, segments};
+use super::segment::{file_name, read_head, segments};
+use super::{Batch, Log, MAX_FRAME};
 use crate::chunk::UNKNOWN;
 use crate::exemplars::bytes::Of;
 use crate::{Exemplar, Storage, record};
@@ -264,18 +265,11 @@ impl Storage {
             .chain(self.log_folders())
             .find_map(|folder| File::open(folder.join(&name)).ok());
         let Some(mut file) = file else { return Ok(None) };
-        let mut magic = [0; MAGIC.len()];
         let length = file.metadata()?.len();
-        if length < magic.len() as u64 {
-            return Ok(None);
-        }
-        file.read_exact(&mut magic)?;
-        if &magic != MAGIC {
-            return Ok(None);
-        }
+        let Some((head, _)) = read_head(&mut file)? else { return Ok(None) };
         let mut segment = Open { file, series: Vec::new() };
         let until = position.offset.min(length);
-        let mut at = magic.len() as u64;
+        let mut at = head;
         while at < until {
             match self.read_frame(&mut segment, payload, until - at, &mut |_| {})? {
                 Frame::Read(bytes) => at += bytes,
@@ -284,7 +278,7 @@ impl Storage {
             }
         }
         segment.file.seek(SeekFrom::Start(at))?;
-        position.offset = position.offset.min(at).max(magic.len() as u64);
+        position.offset = position.offset.min(at).max(head);
         if at < until {
             position.offset = u64::MAX;
         }

@@ -13,7 +13,8 @@ use base::sample::Timestamp;
 use tracing::warn;
 
 use super::frame::{Change, Told};
-use super::{Batch, MAGIC, MAX_FRAME, segments};
+use super::segment::{SegmentFile, aside_of, by_heads, fill, read_head, rename};
+use super::{Batch, MAX_FRAME};
 use crate::chunk::{Held, UNKNOWN};
 use crate::exemplars::Newest;
 use crate::exemplars::bytes::Of;
@@ -29,6 +30,8 @@ pub(crate) struct Replayed {
     /// How much was read.
     pub(crate) bytes: u64,
     pub(crate) damage: Vec<Damage>,
+    /// Files whose names are those of others.
+    pub(crate) misnamed: Vec<SegmentFile>,
 }
 
 /// A segment that cannot be read to its end.
@@ -56,6 +59,16 @@ pub(crate) fn replay(
     known: &[(u32, Timestamp)],
     into: &mut Restored<'_>,
 ) -> io::Result<Replayed> {
+    for folder in [dir, &aside_of(dir)] {
+        match rename(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if lasting::may_pass(&error) => {
+                // They are read in their order all the same.
+                warn!(%error, "the files of the sample log keep their names: the disk takes no others");
+            }
+            done => done?,
+        }
+    }
     let replayed = read(dir, known, into)?;
     for Damage { segment, sound, lost } in &replayed.damage {
         warn!(
@@ -96,7 +109,11 @@ fn read(dir: &Path, known: &[(u32, Timestamp)], into: &mut Restored<'_>) -> io::
     if !dir.exists() {
         return Ok(replayed);
     }
-    for (number, path) in segments(dir)? {
+    for file in by_heads(dir)? {
+        if file.is_misnamed {
+            replayed.misnamed.push(file.clone());
+        }
+        let SegmentFile { number, path, .. } = file;
         if let Some(known) = known.iter().find(|(known, _)| *known == number) {
             replayed.segments.push(*known);
             continue;
@@ -165,11 +182,7 @@ impl Before {
 impl Segment {
     /// Reads frames to the end or to the first that is not sound; returns how far it came.
     fn read(&mut self, file: &mut impl Read, into: &mut Restored<'_>) -> io::Result<u64> {
-        let mut magic = [0; MAGIC.len()];
-        if !fill(file, &mut magic)? || &magic != MAGIC {
-            return Ok(0);
-        }
-        let mut sound = MAGIC.len() as u64;
+        let Some((mut sound, _)) = read_head(file)? else { return Ok(0) };
         let mut payload = Vec::new();
         loop {
             let mut frame = [0; 8];
@@ -242,15 +255,6 @@ impl Segment {
     }
 }
 
-/// Fills `buffer`; false at the end of the file, also where it ends within the buffer.
-fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match file.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use base::labels::Labels;
@@ -298,7 +302,7 @@ mod tests {
             assert_eq!(times(&storage), expected, "{about}");
             let kept = fs::read(path.with_extension("damaged"));
             let end = sound.checked_sub(1).map_or(0, |last| ends[last]);
-            let is_whole = bytes.len() == end || bytes == &whole[..8];
+            let is_whole = bytes.len() == end || bytes == &whole[..16];
             assert!(is_whole || kept.is_ok_and(|kept| kept == bytes), "{about}");
             // It goes on, and what is appended now is there after the next start.
             append(&storage, 100 * MINUTE, 1.0);
