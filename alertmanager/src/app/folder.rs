@@ -129,7 +129,13 @@ pub(crate) fn hold(folder: &Path) -> anyhow::Result<File> {
 fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    let file = file.map_err(|error| {
+        anyhow!(
+            "nothing can be written to the data folder {} ({error}): mount it for writing, give it to \
+             the user that runs this, or choose another folder with --data",
+            folder.display()
+        )
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(

@@ -3,6 +3,7 @@
 //! Invariant: the folder is taken from a program that runs, and given back to the same.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -102,7 +103,7 @@ fn a_folder_that_vanishes_is_told_and_pages_go_on_f35() {
 }
 
 /// A small file system of its own; gone with its owner.
-struct SmallDisk(std::path::PathBuf);
+pub(crate) struct SmallDisk(pub(crate) PathBuf);
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
@@ -113,12 +114,19 @@ impl Drop for SmallDisk {
 
 impl SmallDisk {
     /// One of 16 MiB at `folder`.
-    fn at(folder: std::path::PathBuf) -> Self {
-        fs::create_dir(&folder).unwrap();
+    pub(crate) fn at(folder: PathBuf) -> Self {
+        fs::create_dir_all(&folder).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs"]).arg(&folder);
         assert!(mount.status().unwrap().success(), "mounting takes root");
         Self(folder)
+    }
+
+    /// Mounts it anew, `ro` or `rw`; nobody may have a file of it open for writing.
+    fn remount(&self, how: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{how}")]).arg(&self.0);
+        assert!(mount.status().unwrap().success(), "{how}");
     }
 }
 
@@ -317,6 +325,9 @@ fn a_start_without_room_for_a_state_or_with_one_that_cannot_be_read_says_what_to
     evaluator.start();
     evaluator.program().signal("TERM");
     evaluator.program().wait();
+    disk.remount("ro");
+    refused(&evaluator, &["nothing can be written to the data folder", "mount it for writing"]);
+    disk.remount("rw");
     // It was written over.
     let state = disk.0.join("state.db");
     let whole = fs::read(&state).unwrap();

@@ -10,6 +10,7 @@ use tests::http_server::{HttpServer, Reply};
 use tests::wait_until;
 
 use crate::delivery::push;
+use crate::disk::SmallDisk;
 use crate::rig::Evaluator;
 
 /// Far more than an interval, and what is on its way.
@@ -107,36 +108,15 @@ fn somebody_outside_hears_of_us_only_while_every_stage_works_f60() {
     assert!(chat.asked()[told..].iter().all(|asked| !asked.body.contains("VeilleurWatchdog")));
 }
 
-/// A small file system of its own; gone with its owner.
-struct SmallDisk<'a>(&'a std::path::Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(folder: &'a std::path::Path) -> Self {
-        std::fs::create_dir_all(folder).unwrap();
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs"]).arg(folder);
-        assert!(command.status().unwrap().success(), "mounting takes root");
-        Self(folder)
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        // Whoever still has it open loses it later.
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_silences_the_watchdog_and_space_gives_it_back_f60() {
     let target = HttpServer::start(|_| Reply::text("left{} 1\nright{} 1\n"));
     let (outside, chat) = (HttpServer::sink(), HttpServer::sink());
     let mut evaluator = watched(&outside, &target, &chat);
-    let folder = evaluator.path("data");
-    let _disk = SmallDisk::mount(&folder);
+    let disk = SmallDisk::at(evaluator.path("data"));
     evaluator.start();
     await_pings("it pings", &outside);
-    let filler = folder.join("filler");
+    let filler = disk.0.join("filler");
     let mut fill = Command::new("dd");
     fill.arg("if=/dev/zero")
         .arg(format!("of={}", filler.display()))
