@@ -17,6 +17,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use alertmanager::config;
 use alertmanager::template::{Dialect, Options, Template, Value};
@@ -24,8 +25,11 @@ use base::clock::Stopwatch;
 use base::diagnostic::Diagnostics;
 use base::exposition::{Entry, Format, Histograms, ParseError, Parser, ProtobufParser};
 use base::family::MetricKind;
+use base::histogram::Histogram;
 use base::labels::Labels;
-use base::remote_write::{Series, Version, decode, encode};
+use base::remote_write::{
+    Exemplar, NativeSeries, Outgoing, Received, Series, Version, decode, encode_all, pack, unpack,
+};
 use base::sample::{Sample, Timestamp};
 
 /// What is read, the folders of the conformance cases with such texts, and how many runs a test makes.
@@ -270,51 +274,63 @@ fn messages() -> Vec<Vec<u8>> {
     let labels = Labels::from_pairs([("__name__", "x"), ("job", "a")]);
     let sample = Sample { timestamp: Timestamp::from_millis(1), value: 2.5 };
     let (kind, help, unit) = (MetricKind::Gauge, "h".to_owned(), "u".to_owned());
-    let series = [Series { labels, samples: vec![sample], kind, help, unit }];
+    let positive = vec![(-1, 1.0), (0, 2.0)];
+    let native = Histogram { count: 3.0, sum: 4.5, positive, ..Histogram::default() };
+    let timestamp = sample.timestamp;
+    let trace = Labels::from_pairs([("trace_id", "t")]);
+    let exemplar = Exemplar { series: labels.clone(), labels: trace, value: 1.5, timestamp };
+    let histograms = vec![(timestamp, Some(Arc::new(native))), (timestamp, None)];
+    let all = Received {
+        natives: vec![NativeSeries { labels: labels.with("job", "b"), histograms, start: 1 }],
+        series: vec![Series { labels, samples: vec![sample], kind, help, unit }],
+        starts: vec![1],
+        exemplars: vec![exemplar],
+        ..Received::default()
+    };
     // A gauge with a label; a native histogram.
     let gauge = b"\x12\x0a\x01g\x12\x01h\x18\x01\x22\x0c\x0a\x06\x0a\x01a\x12\x01b\x12\x02\x09\x00";
     let histogram =
         b"\x18\x0a\x01h\x18\x04\x22\x11\x3a\x0f\x08\x03\x11\0\0\0\0\0\0\0@(\x02b\x02\x08\x01";
     let mut seeds = vec![gauge.to_vec(), histogram.to_vec()];
-    seeds.extend([Version::V1, Version::V2].map(|version| unpacked(&encode(&series, version))));
+    // Each thing alone, too: short ones are taken more often. Changed as they are packed, hardly any
+    // would be unpacked.
+    let Received { series, starts, natives, exemplars, .. } = all.clone();
+    let messages = [
+        Received { series, starts, ..Received::default() },
+        Received { natives, ..Received::default() },
+        Received { exemplars, ..Received::default() },
+        all,
+    ];
+    for message in &messages {
+        let sent = [Version::V1, Version::V2].map(|version| sent_on(message, version));
+        seeds.extend(sent.map(|sent| unpack(&sent, 1 << 20).unwrap()));
+    }
     seeds
 }
 
-/// The message in a body: changed as it is packed, hardly any would be unpacked.
-fn unpacked(body: &[u8]) -> Vec<u8> {
-    // Short ones are literals behind their length, which are longer than 60 bytes or not.
-    let (_, rest) = body.split_at(1);
-    match rest[0] >> 2 {
-        60 => rest[2..].to_vec(),
-        _ => rest[1..].to_vec(),
-    }
+/// A message of all that was in another.
+fn sent_on(all: &Received, version: Version) -> Vec<u8> {
+    let Received { series, starts, natives, exemplars, .. } = all;
+    encode_all(Outgoing { series, starts, natives, exemplars, about: None }, version)
 }
 
-/// A body of literals with this message.
-fn packed(message: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    let mut length = message.len();
-    while length >= 0x80 {
-        body.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    body.push(length as u8);
-    for piece in message.chunks(60) {
-        body.push(((piece.len() - 1) << 2) as u8);
-        body.extend_from_slice(piece);
-    }
-    body
+/// What a message held, with each series' own where it does not matter in which order.
+fn shown(all: &Received) -> (String, Vec<String>, Vec<String>) {
+    let mut natives: Vec<String> = all.natives.iter().map(|one| format!("{one:?}")).collect();
+    let mut exemplars: Vec<String> = all.exemplars.iter().map(|one| format!("{one:?}")).collect();
+    natives.sort();
+    exemplars.sort();
+    (format!("{:?}", all.series), natives, exemplars)
 }
 
 fn protobuf(input: &[u8]) {
     for version in [Version::V1, Version::V2] {
         let _ = decode(input, version, 1 << 20);
-        if let Ok(received) = decode(&packed(input), version, 1 << 20) {
+        if let Ok(received) = decode(&pack(input), version, 1 << 20) {
             assert_eq!(received.series.len(), received.starts.len());
             // What was read can be written, and is read again as it was.
-            let again = encode(&received.series, version);
-            let back = decode(&again, version, 1 << 20).unwrap();
-            assert_eq!(format!("{:?}", back.series), format!("{:?}", received.series));
+            let back = decode(&sent_on(&received, version), version, 1 << 21).unwrap();
+            assert_eq!(shown(&back), shown(&received));
         }
     }
     for histograms in [Histograms::Classic, Histograms::Native, Histograms::Both] {
