@@ -314,6 +314,7 @@ impl Log {
                 return true;
             }
             let path = dir.join(file_name(*number));
+            // Where the disk let nobody rename it at the start.
             if is_another(&path, *number) {
                 return true;
             }
