@@ -1,7 +1,8 @@
-//! Targets that send more series than anybody wants, and starts that read them again: F36, F37.
+//! Targets that send more series than anybody wants, and starts that read them again: F36, F37, F38.
 //!
 //! Invariant: what one target does costs itself alone; each test says what its numbers stand for.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
@@ -60,6 +61,36 @@ fn an_exporter_with_far_too_much_is_up_0_by_default_with_its_reason_f37() {
     assert_eq!(evaluator.value("min_over_time(up{job='good'}[5m])"), "1");
     let grown = evaluator.program().peak() - before;
     assert!(grown < 400, "{grown} MiB for a scrape that is refused");
+}
+
+#[test]
+fn a_gzip_bomb_costs_no_memory_and_is_up_0_with_its_reason_f38() {
+    // A gigabyte in some megabytes; stands for ten.
+    let bomb = |text: &str| {
+        let pack = format!("{text} | head -c 1000000000 | gzip -1");
+        let packed = Command::new("sh").args(["-c", &pack]).output().unwrap().stdout;
+        assert!(packed.len() < 10_000_000, "{}", packed.len());
+        let head = "content-encoding: gzip\r\ncontent-type: text/plain\r\n";
+        HttpServer::start(move |_| Reply::Answer(200, head.to_owned(), packed.clone()))
+    };
+    let (lines, line) = (bomb("yes '# a comment'"), bomb("cat /dev/zero"));
+    let good = HttpServer::start(|_| Reply::text("sample 1\n"));
+    let scrape = "global: {scrape_interval: 5s, scrape_timeout: 5s}\nscrape_configs:\n";
+    let mut evaluator = Evaluator::with(&format!("{scrape}{}", jobs(&[("good", &good)])));
+    wait_until("it is scraped", || evaluator.value("sample") == "1");
+    let before = evaluator.program().peak();
+    let all = [("good", &good), ("lines", &lines), ("line", &line)];
+    evaluator.write("veilleur.yml", &format!("{scrape}{}", jobs(&all)));
+    evaluator.program().signal("HUP");
+    for (job, expected) in [("lines", "the body is over its limit"), ("line", "65536 bytes")] {
+        wait_until(expected, || {
+            target(&evaluator, job)["lastError"].as_str().is_some_and(|e| e.contains(expected))
+        });
+        wait_until("it is up 0", || evaluator.value(&format!("up{{job='{job}'}}")) == "0");
+    }
+    assert_eq!(evaluator.value("up{job='good'}"), "1");
+    let grown = evaluator.program().peak() - before;
+    assert!(grown <= 8, "{grown} MiB for what is refused");
 }
 
 #[test]
